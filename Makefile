@@ -1,0 +1,53 @@
+# Every habit of the project. `make demo` and `make test` work on a bare machine with Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := data/demo
+
+.PHONY: help demo test lint format bench clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed ## install, then the whole pipeline on faces that fertool draws itself (2 minutes)
+	$(BIN)/fertool prepare synthetic --count 4000 --workspace $(DEMO)
+	$(BIN)/fertool masks --workspace $(DEMO)
+	$(BIN)/fertool train --model cnn --epochs 12 --lr 1e-3 --workspace $(DEMO)
+	$(BIN)/fertool explain --explainer gradcam --workspace $(DEMO)
+	$(BIN)/fertool score --explainer gradcam --workspace $(DEMO)
+	$(BIN)/fertool report --workspace $(DEMO)
+	@echo "The report: $(abspath $(DEMO))/report/index.html"
+
+test: $(VENV)/.installed-for-tests lint ## install what tests need, check the style, run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-for-tests ## ruff, checking and formatting
+	$(BIN)/ruff check fertool tests
+	$(BIN)/ruff format --check fertool tests
+
+format: $(VENV)/.installed-for-tests ## let ruff put right what it can
+	$(BIN)/ruff check --fix fertool tests
+	$(BIN)/ruff format fertool tests
+
+bench: $(VENV)/.installed-for-tests ## speed, side by side with what a user would take instead
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove the environment, caches and the demo
+	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find fertool tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fertool needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-for-tests: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,dlib]'
+	# without its dependencies: they would install a second cv2 over mediapipe's
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'grad-cam>=1.5' 'ttach>=0.0.3'
+	@touch $@ $(VENV)/.installed

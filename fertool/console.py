@@ -1,0 +1,80 @@
+"""What the user sees: tables and notes, or one JSON object; rows of epochs as they come."""
+
+import json
+import logging
+import sys
+from typing import Any
+
+from fertool.summary import Greyed, Summary, Table
+
+
+def show(summary: Summary, as_json: bool) -> None:
+    """Print a summary on stdout: its tables and notes, or its data as one JSON object and nothing else."""
+    if as_json:
+        print(json.dumps(summary.data, ensure_ascii=False, default=str))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # a script's table is not folded to a terminal that is not there
+        console.width = max(console.width, 160)
+    for table in summary.tables:
+        _print_table(console, table)
+    for note in summary.notes:
+        console.print(note, markup=False)
+
+
+def _print_table(console: Any, table: Table) -> None:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
+    for number, column in enumerate(table.columns):
+        drawn.add_column(Text(column), justify="left" if number == 0 else "right")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell, style="dim" if isinstance(cell, Greyed) else "") for cell in row))
+    console.print(drawn)
+    for note in table.notes:
+        console.print(Text(note, style="dim"))
+
+
+def log_to_stderr() -> None:
+    """Let the program's log go to stderr, a line an event."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("fertool")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class EpochTable:
+    """The live table of a training, on stderr: a row an epoch, as it comes."""
+
+    COLUMNS = ("epoch", "train loss", "train acc", "val loss", "val acc", "epoch s", "images/s")
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def __call__(self, history: dict[str, Any], timing: dict[str, Any]) -> None:
+        """Print one epoch: a row of history.csv and one of timing.csv; the best so far carries a star."""
+        if not self._begun:
+            self._print(self.COLUMNS)
+            self._begun = True
+        self._print(
+            (
+                str(history["epoch"]),
+                f"{history['train_loss']:.4f}",
+                f"{history['train_accuracy']:.2%}",
+                f"{history['val_loss']:.4f}",
+                f"{history['val_accuracy']:.2%}" + ("*" if history["best"] else " "),
+                f"{timing['epoch_s']:.1f}",
+                f"{timing['images_per_s']:,.0f}",
+            )
+        )
+
+    @staticmethod
+    def _print(cells: tuple[str, ...]) -> None:
+        print("".join(cell.rjust(12) for cell in cells), file=sys.stderr, flush=True)

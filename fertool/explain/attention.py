@@ -1,0 +1,197 @@
+"""Maps from a vision transformer's attention: rollout, self-attention, gradient-weighted attention.
+
+A_l (B, heads, T, T) is the attention of block l, a row a query, rows adding up to 1. Tokens are the prefix
+(class token, registers) and the patches; the map is read from the class token's row, or, where there is no
+class token, from the mean over the patches' rows, as the head reads the patches' mean. Columns of the prefix
+are left out of the map: what flows through class token and registers has no place in the picture. Maps lie
+on the patch grid, float32.
+"""
+
+import torch
+from torch import Tensor
+
+from fertool.errors import UserError
+from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.hooks import attention_seen, undisturbed
+from fertool.models.classifier import FaceClassifier, TokenGrid
+
+
+def rollout(
+    model: FaceClassifier,
+    pixels: Tensor,
+    choose: ChooseClasses,
+    fusion: str = "mean",
+    discard: float = 0.0,
+    residual: float = 0.5,
+) -> Explanation:
+    """Attention rollout: attention multiplied through the blocks, with the residual connections.
+
+        R = A'_L ... A'_2 A'_1        A'_l = (1 - residual) fuse_heads(A_l) + residual I, rows scaled to 1
+
+    Abnar and Zuidema 2020, 'Quantifying Attention Flow in Transformers', section 3.2 (mean over heads,
+    residual 0.5, nothing discarded). `fusion` mean, max or min over heads; `discard` sets that share of the
+    smallest entries of each fused matrix to 0 first (Gildenblat 2020). The class is not looked at: every
+    target has the same map, under a frozen backbone the pretrained network's. Maps are not negative.
+    """
+    if fusion not in ("mean", "max", "min"):
+        raise UserError(f"rollout@fusion={fusion}: must be mean, max or min")
+    if not 0 <= discard < 1 or not 0 <= residual <= 1:
+        raise UserError(f"rollout@discard={discard},residual={residual}: shares, discard below 1")
+    fused: list[Tensor] = []
+
+    def see(attention: Tensor) -> Tensor:
+        fused.append(_fuse_heads(attention, fusion).float())
+        return attention
+
+    with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
+        logits = model(pixels)
+    # only the rows that the map is read from are carried through the product, last block first
+    rows = _reading_rows(model.tokens, fused[0])
+    for attention in reversed(fused):
+        if discard > 0:
+            attention = _without_smallest(attention, discard)
+        scale = (1 - residual) * attention.sum(dim=-1) + residual
+        rows = rows / scale[:, None]
+        rows = (1 - residual) * rows @ attention + residual * rows
+    return _target_ignored(model.tokens, rows[:, 0], logits, choose)
+
+
+def self_attention(
+    model: FaceClassifier,
+    pixels: Tensor,
+    choose: ChooseClasses,
+    block: int = -1,
+    head: int | None = None,
+) -> Explanation:
+    """Self-attention of the class token (of the mean patch where there is none) in one block.
+
+        H_j = A_block[head, class token, j], or the mean over heads
+
+    Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', section 4.5, shows such maps; Caron et al. 2021
+    read the last block's, the default. `block` counts from 0, or from the end with -1; `head` None is the
+    mean. The class is not looked at, and the map under a frozen backbone is the pretrained network's.
+    """
+    blocks = model.attention_blocks
+    if not -len(blocks) <= block < len(blocks):
+        raise UserError(f"attention@block={block}: the model has blocks 0 to {len(blocks) - 1}")
+    seen: list[Tensor] = []
+
+    def see(attention: Tensor) -> Tensor:
+        seen.append(attention.float())
+        return attention
+
+    with undisturbed(model), attention_seen(model, [blocks[block]], see), torch.no_grad():
+        logits = model(pixels)
+    (attention,) = seen
+    if head is not None and not 0 <= head < attention.shape[1]:
+        raise UserError(f"attention@head={head}: the block has heads 0 to {attention.shape[1] - 1}")
+    chosen = attention.mean(dim=1) if head is None else attention[:, head]
+    row = (_reading_rows(model.tokens, chosen) @ chosen)[:, 0]
+    return _target_ignored(model.tokens, row, logits, choose)
+
+
+def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """Gradient-weighted attention relevance, for a class.
+
+        R <- R + E_h[relu(dy_c/dA_l * A_l)] R, from R = I, block after block
+
+    Chefer, Gur and Wolf 2021, 'Generic Attention-model Explainability for Interpreting Bi-Modal and
+    Encoder-Decoder Transformers', equations 5 and 6. One forward pass, and a backward pass a class through
+    the blocks. Maps are not negative.
+    """
+    seen: list[Tensor] = []
+
+    def see(attention: Tensor) -> Tensor:
+        if not attention.requires_grad:  # the first block's: the graph begins here
+            attention = attention.requires_grad_()
+        seen.append(attention)
+        return attention
+
+    with undisturbed(model), attention_seen(model, model.attention_blocks, see):
+        with torch.no_grad():
+            inputs = model.preprocess(pixels)
+        with torch.enable_grad():
+            logits = model.logits(inputs)
+            chosen = logits.gather(1, choose(logits.detach())).sum(dim=0)
+            heatmaps = []
+            for number in range(len(chosen)):
+                last = number == len(chosen) - 1
+                gradients = torch.autograd.grad(chosen[number], seen, retain_graph=not last)
+                heatmaps.append(_relevance(model.tokens, seen, gradients))
+    return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
+
+
+def _relevance(tokens: TokenGrid, attention: list[Tensor], gradients: tuple[Tensor, ...]) -> Tensor:
+    rows = _reading_rows(tokens, attention[0].detach()[:, 0].float())
+    # the row of R is the reading row times (I + C_L) ... (I + C_1): again from the last block to the first
+    for block, gradient in zip(reversed(attention), reversed(gradients), strict=True):
+        rows = rows + rows @ (block.detach() * gradient).float().clamp(min=0).mean(dim=1)
+    return _on_patch_grid(tokens, rows[:, 0])
+
+
+def _fuse_heads(attention: Tensor, fusion: str) -> Tensor:
+    return attention.mean(dim=1) if fusion == "mean" else getattr(attention, f"a{fusion}")(dim=1)
+
+
+def _without_smallest(attention: Tensor, share: float) -> Tensor:
+    """The fused matrices (B, T, T), with the smallest `share` of each one's entries set to 0."""
+    entries = attention.flatten(1)
+    count = int(share * entries.shape[1])
+    smallest = entries.topk(count, dim=1, largest=False).indices
+    return entries.scatter(1, smallest, 0).view_as(attention)
+
+
+def _reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
+    """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
+    row = torch.zeros(attention.shape[-1], device=attention.device)
+    if tokens.has_class_token:
+        row[0] = 1
+    else:
+        row[tokens.prefix :] = 1 / (tokens.rows * tokens.columns)
+    return row.expand(len(attention), 1, -1)
+
+
+def _on_patch_grid(tokens: TokenGrid, row: Tensor) -> Tensor:
+    return row[:, tokens.prefix :].unflatten(1, (tokens.rows, tokens.columns))
+
+
+def _target_ignored(tokens: TokenGrid, row: Tensor, logits: Tensor, choose: ChooseClasses) -> Explanation:
+    """The same map for each chosen class."""
+    logits = logits.float()
+    classes = choose(logits).shape[1]
+    heatmaps = _on_patch_grid(tokens, row)[:, None].expand(-1, classes, -1, -1)
+    return Explanation(heatmaps=heatmaps, logits=logits)
+
+
+ATTENTION = [
+    Explainer(
+        name="rollout",
+        source="Abnar and Zuidema 2020",
+        needs="attention blocks",
+        negatives="drop",
+        class_token="its row is read, its column left out",
+        looks_at_target=False,
+        explain=rollout,
+        options={"fusion": "mean", "discard": 0.0, "residual": 0.5},
+    ),
+    Explainer(
+        name="attention",
+        source="Dosovitskiy et al. 2021",
+        needs="attention blocks",
+        negatives="drop",
+        class_token="its row is read, its column left out",
+        looks_at_target=False,
+        explain=self_attention,
+        options={"block": -1, "head": None},
+    ),
+    Explainer(
+        name="attention-gradcam",
+        source="Chefer et al. 2021",
+        needs="attention blocks",
+        negatives="drop",
+        class_token="its row is read, its column left out",
+        looks_at_target=True,
+        explain=attention_gradcam,
+        batch_size=16,
+    ),
+]

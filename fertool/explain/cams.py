@@ -1,0 +1,116 @@
+"""Class activation maps from the gradient at the CAM layer: Grad-CAM, HiResCAM, Grad-CAM++.
+
+All three weight the feature maps A (B, K, h, w) of the model's CAM layer, taken after its activation, by
+something made from G = dy_c / dA, the gradient of the class's logit before any softmax, and add them up over
+the K channels. They come raw and signed: the ReLU with which the papers end is applied when a map is scored,
+on the layer's own grid; negative cells speak against the class and are dropped there. One forward pass, as
+in inference up to the CAM layer, and a backward pass a class through the layers behind it only. In a vision
+transformer the patch tokens at the input of the last block are the maps; class token and registers are left
+out of the map, and the gradient comes through their attention to the patches.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.hooks import captured, undisturbed
+from fertool.models.classifier import FaceClassifier
+
+Combine = Callable[[Tensor, Tensor], Tensor]  # A and G, both (B, K, h, w) -> map (B, h, w)
+
+
+def explain_at_cam_layer(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, combine: Combine
+) -> Explanation:
+    """Maps `combine(A, G)` for each chosen class: float32 (B, classes, h, w)."""
+    with undisturbed(model), captured(model, model.cam_layer) as activation:
+        with torch.no_grad():
+            inputs = model.preprocess(pixels)
+        with torch.enable_grad():
+            logits = model.logits(inputs)
+            features = activation.value
+            gradients = class_gradients(logits, choose(logits.detach()), features)
+    maps = model.feature_maps(features.detach()).float()
+    heatmaps = [combine(maps, model.feature_maps(gradient).float()) for gradient in gradients]
+    return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
+
+
+def class_gradients(logits: Tensor, classes: Tensor, of: Tensor, *, keep_graph: bool = False) -> list[Tensor]:
+    """The gradient of each chosen class's logit: for `classes` (B, K) a list of K, each shaped like `of`.
+
+    Faces do not meet in the network, so the gradient of the logits' sum over the batch is each face's own.
+    """
+    chosen = logits.gather(1, classes).sum(dim=0)
+    last = len(chosen) - 1
+    return [
+        torch.autograd.grad(chosen[number], of, retain_graph=keep_graph or number < last)[0]
+        for number in range(len(chosen))
+    ]
+
+
+def gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """Grad-CAM: each feature map weighted by the mean of its gradient.
+
+        L_ij = sum_k a_k A_kij        a_k = 1/(h w) sum_ij G_kij
+
+    Selvaraju et al. 2017, 'Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization', equations 1 and 2, before the ReLU of equation 2.
+    """
+    return explain_at_cam_layer(model, pixels, choose, _mean_gradient)
+
+
+def _mean_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
+    return torch.einsum("bk,bkhw->bhw", gradient.mean(dim=(2, 3)), maps)
+
+
+def hirescam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """HiResCAM: each cell of a feature map weighted by its own gradient.
+
+        L_ij = sum_k G_kij A_kij
+
+    Draelos and Carin 2020, 'Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
+    neural networks', equation 4.
+    """
+    return explain_at_cam_layer(model, pixels, choose, lambda maps, gradient: (maps * gradient).sum(dim=1))
+
+
+def gradcam_plus_plus(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """Grad-CAM++: each feature map weighted by its positive gradients, cells by how they share them.
+
+        L_ij = sum_k w_k A_kij        w_k = sum_ij alpha_kij relu(G_kij)
+        alpha_kij = G_kij^2 / (2 G_kij^2 + G_kij^3 sum_ab A_kab), 0 where G_kij is 0
+
+    Chattopadhay et al. 2018, 'Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
+    Convolutional Networks', equations 19 and 12, for exp(y_c), whose derivatives are powers of G.
+    """
+    return explain_at_cam_layer(model, pixels, choose, _shared_gradient)
+
+
+def _shared_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
+    squared = gradient.square()
+    shared = 2 * squared + squared * gradient * maps.sum(dim=(2, 3), keepdim=True)
+    # the small number keeps a vanishing denominator finite, as the authors' own code does
+    alpha = torch.where(gradient != 0, squared / (shared + 1e-6), torch.zeros_like(squared))
+    weights = (alpha * gradient.clamp(min=0)).sum(dim=(2, 3))
+    return torch.einsum("bk,bkhw->bhw", weights, maps)
+
+
+CAMS = [
+    Explainer(
+        name=name,
+        source=source,
+        needs="a CAM layer",
+        negatives="drop",
+        class_token="left out",
+        looks_at_target=True,
+        explain=explain,
+        batch_size=batch_size,
+    )
+    for name, source, explain, batch_size in [
+        ("gradcam", "Selvaraju et al. 2017", gradcam, 256),
+        ("hirescam", "Draelos and Carin 2020", hirescam, 256),
+        ("gradcam++", "Chattopadhay et al. 2018", gradcam_plus_plus, 256),
+    ]
+]

@@ -1,0 +1,203 @@
+"""Heatmaps of a run on a split: made in batches, streamed to disk, read again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fertool.errors import UserError
+from fertool.explain.explainer import rectify
+from fertool.explain.registry import Request
+from fertool.explain.targets import choose_classes, stored_targets
+from fertool.hardware import Compute
+from fertool.models import FaceClassifier, load_model
+from fertool.progress import progress_bar
+from fertool.workspace import PartialRows, Run, Workspace, read_json, write_json, write_npz
+
+NULL_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """The maps of a split for one target, as they are stored."""
+
+    place: Path
+    raw: np.ndarray  # float32 (N, h, w), signed, memory-mapped
+    negatives: str  # the rule by which negative cells are read
+    record: dict[str, Any] | None  # None: made elsewhere
+    made_now: bool = False
+
+    def rectified(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The maps without negative cells."""
+        return rectify(self.raw[rows], self.negatives)
+
+
+def ensure_heatmaps(
+    workspace: Workspace,
+    run: Run,
+    request: Request,
+    split: str,
+    target: str,
+    compute: Compute,
+    *,
+    force: bool = False,
+) -> list[Heatmaps]:
+    """Make a run's heatmaps of a split, and its predictions with them, unless they are up to date.
+
+    One `Heatmaps` for each class where `target` is `all`, else one. Maps that were made elsewhere and put at
+    their place without a record are taken as they are. Memory does not grow with the split; an interrupted
+    call goes on where it stopped.
+    """
+    classes = workspace.dataset()["classes"]
+    targets = stored_targets(target, classes)
+    places = [run.heatmaps(request.key, name, split) for name in targets]
+    if not force and all(place.exists() and not place.with_suffix(".json").exists() for place in places):
+        return [_made_elsewhere(place, request, workspace, split) for place in places]
+
+    if request.null is not None:
+        return [
+            _ensure_null(workspace, run, request, split, name, place, compute, force)
+            for name, place in zip(targets, places, strict=True)
+        ]
+    made_from = _made_from(workspace, run, request, split, compute)
+    records = [place.with_suffix(".json") for place in places]
+    wanted = [made_from | {"target": name} for name in targets]
+    products = [*places, run.predictions(split)]
+    current = all(
+        workspace.is_current(record, of, products) for record, of in zip(records, wanted, strict=True)
+    )
+    if force or not current:
+        _explain_split(workspace, run, request, split, target, places, wanted, compute)
+    return [_stored(place, made_now=force or not current) for place in places]
+
+
+def _made_from(
+    workspace: Workspace, run: Run, request: Request, split: str, compute: Compute
+) -> dict[str, Any]:
+    return workspace.made_from(
+        request.explainer.revision,
+        {"explainer": request.key, "precision": compute.precision},
+        [run.best, workspace.faces(split), workspace.faces_csv(split)],
+    )
+
+
+def _explain_split(
+    workspace: Workspace,
+    run: Run,
+    request: Request,
+    split: str,
+    target: str,
+    places: list[Path],
+    made_from: list[dict[str, Any]],
+    compute: Compute,
+) -> None:
+    model = load_model(run.best, compute.device)
+    classes = workspace.dataset()["classes"]
+    faces, labels = workspace.load_faces(split), workspace.load_labels(split)
+    heatmaps, logits = _explain_batch(model, request, faces[:1], labels[:1], target, classes, compute)
+    layout = {str(number): ((len(faces), *heatmaps.shape[2:]), "float32") for number in range(len(places))}
+    layout["logits"] = ((len(faces), logits.shape[1]), "float32")
+    partial = PartialRows(places[0], layout, {"maps": made_from})
+    batch_size = request.explainer.batch_size
+    with progress_bar(f"{run.name}: {request.key}", len(faces), "faces", done=partial.done) as bar:
+        while partial.done < len(faces):
+            rows = slice(partial.done, partial.done + batch_size)
+            heatmaps, logits = _explain_batch(
+                model, request, faces[rows], labels[rows], target, classes, compute
+            )
+            maps = {str(number): heatmaps[:, number] for number in range(len(places))}
+            partial.append(**maps, logits=logits)
+            bar.update(len(heatmaps))
+    write_npz(run.predictions(split), logits=np.array(partial.arrays["logits"]), labels=labels)
+    for number, (place, of) in enumerate(zip(places, made_from, strict=True)):
+        partial.keep(str(number), place)
+        _describe(place, request, of, compute)
+    partial.discard()
+
+
+def _explain_batch(
+    model: FaceClassifier,
+    request: Request,
+    faces: np.ndarray,
+    labels: np.ndarray,
+    target: str,
+    classes: list[str],
+    compute: Compute,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Heatmaps (B, targets, h, w) and logits (B, C) of a batch."""
+    pixels = torch.from_numpy(np.array(faces)).to(compute.device)
+    choose = choose_classes(target, classes, torch.from_numpy(labels))
+    with compute.autocast():
+        explanation = request.explainer.explain(model, pixels, choose, **request.options)
+    return explanation.heatmaps.cpu().numpy(), explanation.logits.cpu().numpy()
+
+
+def _ensure_null(
+    workspace: Workspace,
+    run: Run,
+    request: Request,
+    split: str,
+    target: str,
+    place: Path,
+    compute: Compute,
+    force: bool,
+) -> Heatmaps:
+    (beside,) = ensure_heatmaps(workspace, run, Request(request.explainer), split, target, compute)
+    made_from = workspace.made_from(
+        request.null.revision, {"explainer": request.key}, [beside.place, workspace.faces(split)]
+    )
+    current = workspace.is_current(place.with_suffix(".json"), made_from, [place])
+    if force or not current:
+        faces = workspace.load_faces(split)
+        rows = np.arange(len(faces))
+        first = request.null.make(faces[:1], rows[:1], beside.raw)
+        partial = PartialRows(place, {"maps": ((len(faces), *first.shape[1:]), "float32")}, made_from)
+        while partial.done < len(faces):
+            batch = slice(partial.done, partial.done + NULL_BATCH)
+            partial.append(maps=request.null.make(faces[batch], rows[batch], beside.raw))
+        partial.keep("maps", place)
+        _describe(place, request, made_from, compute)
+        partial.discard()
+    return _stored(place, made_now=force or not current)
+
+
+def _describe(place: Path, request: Request, made_from: dict[str, Any], compute: Compute) -> None:
+    maps = np.load(place, mmap_mode="r")
+    negatives = request.explainer.negatives
+    write_json(
+        place.with_suffix(".json"),
+        {
+            "explainer": request.key,
+            "source": request.null.what if request.null else request.explainer.source,
+            "target": place.parent.name if request.looks_at_target else "ignored",
+            "grid": list(maps.shape[1:]),
+            "negatives": negatives,
+            "faces": len(maps),
+            "empty": sum(
+                int((~rectify(maps[start : start + NULL_BATCH], negatives).any(axis=(1, 2))).sum())
+                for start in range(0, len(maps), NULL_BATCH)
+            ),
+            "precision": compute.precision,
+            "made_from": made_from,
+        },
+    )
+
+
+def _stored(place: Path, made_now: bool) -> Heatmaps:
+    record = read_json(place.with_suffix(".json"))
+    return Heatmaps(place, np.load(place, mmap_mode="r"), record["negatives"], record, made_now)
+
+
+def _made_elsewhere(place: Path, request: Request, workspace: Workspace, split: str) -> Heatmaps:
+    try:
+        maps = np.load(place, mmap_mode="r")
+    except ValueError:
+        raise UserError(f"{place}: not a NumPy array; remove it, or write float32 (N, h, w) there") from None
+    faces = len(workspace.load_faces(split))
+    if maps.ndim != 3 or len(maps) != faces:
+        raise UserError(
+            f"{place}: shape {maps.shape}, but '{split}' needs ({faces}, h, w); remove it or put it right"
+        )
+    return Heatmaps(place, maps, request.explainer.negatives, record=None)

@@ -1,0 +1,134 @@
+"""The one place that hooks into a network, and leaves it as it was."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fertool.models.classifier import FaceClassifier
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and parameters without gradients inside; modes and flags as before outside.
+
+    Without gradients on the parameters no graph is built before the layer that an explainer asks for.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode
+
+
+@dataclass
+class Activation:
+    """The output of a layer in the last forward pass."""
+
+    value: Tensor | None = None
+
+
+@contextlib.contextmanager
+def captured(model: FaceClassifier, layer: str, *, cut: bool = True) -> Iterator[Activation]:
+    """Keep the output of a layer; with `cut` it becomes a leaf that gradients can be asked for.
+
+    What lies before a cut is computed without a graph, as in inference. Raises AttributeError where the
+    model has no such layer.
+    """
+    activation = Activation()
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        activation.value = output.detach().requires_grad_() if cut else output
+        # a copy goes on through the network, where an in-place layer may overwrite it
+        return activation.value.clone()
+
+    handle = model.layer(layer).register_forward_hook(keep)
+    try:
+        yield activation
+    finally:
+        handle.remove()
+
+
+# rectifying activations: those whose output is positive just where their input is
+RECTIFIERS = {
+    "ELU",
+    "GELU",
+    "GELUTanh",
+    "HardSwish",
+    "Hardswish",
+    "LeakyReLU",
+    "Mish",
+    "QuickGELU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Swish",
+}
+
+
+@dataclass
+class Guidance:
+    """Whether gradients follow the guided rule just now, or are plain."""
+
+    on: bool = False
+
+
+@contextlib.contextmanager
+def guided(model: FaceClassifier) -> Iterator[Guidance]:
+    """Let gradients pass rectifying activations by the guided rule while `Guidance.on`.
+
+    A gradient passes where it is positive and the activation's input is, multiplied by the activation's
+    derivative there (1 for ReLU, as Springenberg et al. 2015 have it; for SiLU, GELU and their like the same
+    rule with their own derivative).
+    """
+    guidance = Guidance()
+
+    def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.requires_grad:
+            # the output's sign is the input's, which an in-place activation has overwritten
+            positive = output > 0
+            output.register_hook(lambda grad: grad * (positive & (grad > 0)) if guidance.on else grad)
+
+    handles = [
+        module.register_forward_hook(follow)
+        for module in model.network.modules()
+        if type(module).__name__ in RECTIFIERS
+    ]
+    try:
+        yield guidance
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def attention_seen(
+    model: FaceClassifier, blocks: Sequence[str], see: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Show `see` the attention of each named block, (B, heads, tokens, tokens), as the forward pass comes by.
+
+    Rows are queries and add up to 1. What `see` returns goes on through the network. Only the named blocks
+    compute their attention explicitly; the others, and all of them afterwards, keep the fused kernel.
+    """
+    modules = [model.layer(block) for block in blocks]
+    fused = [module.fused_attn for module in modules]
+    handles = [
+        module.attn_drop.register_forward_pre_hook(lambda _, inputs: (see(inputs[0]),)) for module in modules
+    ]
+    try:
+        for module in modules:
+            module.fused_attn = False
+        yield
+    finally:
+        for module, was_fused in zip(modules, fused, strict=True):
+            module.fused_attn = was_fused
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,79 @@
+"""The explainers there are, by name, and how their options are written: `rollout@discard=0.9,fusion=max`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fertool.errors import UserError
+from fertool.explain.attention import ATTENTION
+from fertool.explain.cams import CAMS
+from fertool.explain.explainer import Explainer, Option
+from fertool.explain.gradients import GRADIENTS
+from fertool.explain.guided import GUIDED
+from fertool.explain.nulls import NULLS, Null
+from fertool.explain.perturbation import PERTURBATION
+
+EXPLAINERS: dict[str, Explainer] = {
+    explainer.name: explainer for explainer in [*CAMS, *GUIDED, *ATTENTION, *GRADIENTS, *PERTURBATION]
+}
+DEFAULT_EXPLAINER = "gradcam"
+
+
+@dataclass(frozen=True)
+class Request:
+    """An explainer as a user asks for it."""
+
+    explainer: Explainer
+    null: Null | None = None  # then its maps stand beside those of `explainer`
+    options: dict[str, Option] = field(default_factory=dict)  # of the explainer, where they are not default
+
+    @property
+    def key(self) -> str:
+        """How the request is written, the same for the same maps: also the name of their folder."""
+        if self.null is not None:
+            return f"{self.null.name}@of={self.explainer.name}"
+        if not self.options:
+            return self.explainer.name
+        written = ",".join(f"{name}={value}" for name, value in sorted(self.options.items()))
+        return f"{self.explainer.name}@{written}"
+
+    @property
+    def looks_at_target(self) -> bool:
+        """Whether the map depends on the class that is asked for."""
+        return self.null is None and self.explainer.looks_at_target
+
+
+def parse_request(text: str) -> Request:
+    """Read `name` or `name@option=value,...`. Raises UserError for names and values that are none.
+
+    A null explanation takes the explainer that it stands beside: `random@of=rollout` (gradcam if not said).
+    """
+    name, _, written = text.partition("@")
+    values = dict(part.partition("=")[::2] for part in written.split(",") if part)
+    if name in NULLS:
+        of = values.pop("of", DEFAULT_EXPLAINER)
+        if values:
+            raise UserError(f"--explainer {text}: '{name}' takes only 'of'")
+        return Request(parse_request(of).explainer, null=NULLS[name])
+    if name not in EXPLAINERS:
+        raise UserError(f"no explainer '{name}'; there are {', '.join([*EXPLAINERS, *NULLS])}")
+    explainer = EXPLAINERS[name]
+    options = {option: _read(text, explainer, option, value) for option, value in values.items()}
+    changed = {option: value for option, value in options.items() if value != explainer.options[option]}
+    return Request(explainer, options=changed)
+
+
+def _read(text: str, explainer: Explainer, option: str, value: str) -> Option:
+    if option not in explainer.options:
+        known = ", ".join(explainer.options) or "no options"
+        raise UserError(f"--explainer {text}: no option '{option}'; '{explainer.name}' takes {known}")
+    default = explainer.options[option]
+    kind: Any = int if default is None else type(default)
+    try:
+        return kind(value)
+    except ValueError:
+        raise UserError(f"--explainer {text}: '{value}' is no {kind.__name__} for '{option}'") from None
+
+
+def explainers_of(family: str, attention_blocks: int) -> list[str]:
+    """The names of the explainers that can explain such a model."""
+    return [name for name, explainer in EXPLAINERS.items() if explainer.can_explain(family, attention_blocks)]

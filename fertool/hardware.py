@@ -1,0 +1,81 @@
+"""Which device computes, in which number format, and what to call it in a record."""
+
+import contextlib
+import os
+import platform
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fertool.errors import UserError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a number format for the arithmetic on it."""
+
+    device: torch.device
+    precision: str  # "fp32" or "bf16"
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """The context in which networks run: bfloat16 autocast, or nothing."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """Resolve `auto`: the first GPU there is, and bfloat16 where the device multiplies in it.
+
+    Raises UserError for a device that is not there and for a name that is none.
+    """
+    if device not in DEVICES:
+        raise UserError(f"no device '{device}'; there are {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise UserError(f"no precision '{precision}'; there are {', '.join(PRECISIONS)}")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in available.items() if there)
+    if not available[device]:
+        raise UserError(f"PyTorch finds no '{device}' device on this machine; use --device auto")
+    if precision == "auto":
+        precision = "bf16" if _multiplies_bfloat16(device) else "fp32"
+    return Compute(torch.device(device), precision)
+
+
+def _multiplies_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        # get_capabilities is missing before torch 2.10: float32 is right there too, only slower
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a network's layers could draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def describe_hardware(compute: Compute) -> dict[str, str | int]:
+    """What a record needs to say about the machine."""
+    if compute.device.type == "cuda":
+        name = torch.cuda.get_device_name(compute.device)
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        name = str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+    return {
+        "device": compute.device.type,
+        "name": name,
+        "precision": compute.precision,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count() or 1,
+    }

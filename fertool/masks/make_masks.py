@@ -1,0 +1,360 @@
+"""The stage `masks`: landmarks and region maps of every face of a workspace."""
+
+import functools
+import importlib.metadata
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.masks.agreement import SAMPLED_FACES, measure_agreement
+from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
+from fertool.masks.dlib_detector import dlib_version
+from fertool.masks.landmarks import face_boxes
+from fertool.masks.mediapipe_model import find_mediapipe_model
+from fertool.masks.preview import choose_preview_faces, write_preview
+from fertool.masks.regions import DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
+from fertool.masks.template import mean_face
+from fertool.masks.workers import Detectors, WorkerPool, find_landmarks, find_regions
+from fertool.progress import log, progress_bar
+from fertool.summary import Summary, Table
+from fertool.workspace import PartialRows, Workspace, read_json, write_json, write_npy, write_npz
+
+REVISION = 1
+CHOICES = ("auto", "mediapipe", "dlib", "template")
+DEFAULT_CONFIDENCE = 0.3
+BATCH_FACES = 32
+ROWS_AT_ONCE = 1024  # of faces that need no detection
+
+
+def make_masks(
+    workspace: Workspace,
+    *,
+    detector: str = "auto",
+    confidence: float = DEFAULT_CONFIDENCE,
+    margin: float = DEFAULT_MARGIN_IOD,
+    mediapipe_model: Path | None = None,
+    workers: int | None = None,
+    preview: Path | None = None,
+    force: bool = False,
+) -> Summary:
+    """Find the landmarks of every face of every split and draw its region map.
+
+    `detector`: 'auto' takes the known landmarks of drawn faces; of others MediaPipe's, where it finds none
+    dlib's if installed, where that finds none the mean face's. 'mediapipe' and 'dlib' try that detector
+    alone, then the mean face, on drawn faces too; 'template' gives every face the mean face. `confidence`
+    (0..1) is the least that MediaPipe accepts; `margin` is how far regions are grown, in inter-ocular
+    distances; `workers` is how many processes detect, by default one a core; `preview` is a PNG to write a
+    contact sheet to. What is up to date is left as it is unless `force`; an interrupted call is gone on with.
+    Nothing of the workspace changes before all splits are done.
+
+    Raises UserError where there are no faces, the detector is unknown or missing, MediaPipe's model is
+    neither here nor to be had, or an option is out of range.
+    """
+    _check_options(detector, confidence, margin, workers, preview)
+    splits = list(workspace.dataset()["splits"])
+    drawn = [split for split in splits if detector == "auto" and workspace.truth(split).exists()]
+    dlib = dlib_version()
+    order = _detectors_to_try(detector, dlib is not None) if len(drawn) < len(splits) else ()
+    model = find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None
+    settings = {
+        "detector": detector,
+        "confidence": confidence,
+        "margin_iod": margin,
+        "mediapipe": importlib.metadata.version("mediapipe") if model else None,
+        "mediapipe_model_sha256": workspace.fingerprint(model) if model else None,
+        "dlib": dlib if order and detector != "template" else None,
+    }
+    made_from = workspace.made_from(
+        REVISION, settings, [path for split in splits for path in _inputs(workspace, split)]
+    )
+    products = [
+        path for split in splits for path in (workspace.region_maps(split), workspace.landmarks(split))
+    ]
+    notes = []
+    if not force and workspace.is_current(workspace.masks_json, made_from, products):
+        notes.append("masks are up to date; --force makes them again")
+        content = read_json(workspace.masks_json)
+    else:
+        detectors = Detectors(order, confidence, model)
+        with WorkerPool(workers or _cores()) as pool:
+            partials = {}
+            for split in splits:
+                inputs = [path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)]
+                partials[split] = partial = _open_partial(
+                    workspace, split, workspace.made_from(REVISION, settings, inputs), force=force
+                )
+                _fill(workspace, split, partial, pool, detectors, margin, known=split in drawn)
+            agreement = None
+            if model and dlib:
+                agreement = _agreement(workspace, partials, pool, detectors)
+        content = {
+            "detectors": {name: code for code, name in enumerate(DETECTORS)},
+            "regions": {name: code for code, name in enumerate(REGIONS)},
+            "settings": settings,
+            **_counts(workspace, {split: partial.arrays["detector"] for split, partial in partials.items()}),
+            "agreement": agreement,
+            "made_from": made_from,
+        }
+        _publish(workspace, partials, content)
+    if detector == "auto" and MEDIAPIPE in order and not dlib:
+        notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
+                     "pip install 'fertool[dlib]' adds it")  # fmt: skip
+    if preview is not None:
+        _write_preview(workspace, splits, preview)
+        notes.append(f"preview: {preview}")
+    data = {key: value for key, value in content.items() if key != "made_from"}
+    return Summary(data, _tables(data), notes + _agreement_notes(data["agreement"]))
+
+
+def _check_options(
+    detector: str, confidence: float, margin: float, workers: int | None, preview: Path | None
+) -> None:
+    if detector not in CHOICES:
+        raise UserError(f"--detector {detector}: no such detector; there are {', '.join(CHOICES)}")
+    if not 0 <= confidence <= 1:
+        raise UserError(f"--confidence {confidence}: give a number from 0 to 1")
+    if not 0 <= margin <= 1:
+        raise UserError(f"--margin {margin}: give a share of the inter-ocular distance, from 0 to 1")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: give at least 1")
+    if preview is not None and preview.suffix.lower() != ".png":
+        raise UserError(f"--preview {preview}: give a file that ends in .png")
+
+
+def _detectors_to_try(detector: str, dlib_is_here: bool) -> tuple[int, ...]:
+    if detector == "dlib" and not dlib_is_here:
+        raise UserError("--detector dlib: dlib is not installed; run pip install 'fertool[dlib]'")
+    return {
+        "auto": (MEDIAPIPE, DLIB) if dlib_is_here else (MEDIAPIPE,),
+        "mediapipe": (MEDIAPIPE,),
+        "dlib": (DLIB,),
+        "template": (),
+    }[detector]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _inputs(workspace: Workspace, split: str) -> list[Path]:
+    paths = [workspace.faces(split), workspace.faces_csv(split), workspace.truth(split)]
+    return [path for path in paths if path.exists()]
+
+
+def _open_partial(workspace: Workspace, split: str, made_from: dict[str, Any], *, force: bool) -> PartialRows:
+    count, height, width = workspace.load_faces(split).shape[:3]
+    layout = {
+        "landmarks": ((count, 68, 2), "float32"),
+        "detector": ((count,), "uint8"),
+        "confidence": ((count,), "float32"),
+        "regions": ((count, height, width), "uint8"),
+    }
+    partial = PartialRows(workspace.region_maps(split), layout, made_from)
+    if force and partial.done:
+        partial.discard()
+        partial = PartialRows(workspace.region_maps(split), layout, made_from)
+    if partial.done:
+        log.info("%s: %d of %d faces were done before", split, partial.done, count)
+    return partial
+
+
+def _fill(
+    workspace: Workspace,
+    split: str,
+    partial: PartialRows,
+    pool: WorkerPool,
+    detectors: Detectors,
+    margin: float,
+    *,
+    known: bool,
+) -> None:
+    faces = workspace.load_faces(split)
+    if known:
+        answers = _from_truth(workspace, split, partial.done, faces, margin)
+    elif detectors.order:
+        answers = pool.in_order(
+            functools.partial(find_regions, detectors, margin), _batches(faces, partial.done, BATCH_FACES)
+        )
+    else:
+        answers = _from_template(partial.done, faces, margin)
+    with progress_bar(f"masks of {split}", len(faces), "faces", partial.done) as bar:
+        for answer in answers:
+            partial.append(**answer)
+            bar.update(len(answer["detector"]))
+
+
+def _batches(faces: np.ndarray, start: int, count: int) -> Iterator[np.ndarray]:
+    for first in range(start, len(faces), count):
+        yield np.asarray(faces[first : first + count])
+
+
+def _from_truth(
+    workspace: Workspace, split: str, start: int, faces: np.ndarray, margin: float
+) -> Iterator[dict[str, np.ndarray]]:
+    with np.load(workspace.truth(split)) as truth:
+        landmarks = truth["landmarks"].astype(np.float32)
+    if landmarks.shape != (len(faces), 68, 2):
+        raise UserError(
+            f"{workspace.truth(split)}: landmarks {landmarks.shape} do not fit {len(faces)} faces; "
+            "run 'fertool prepare synthetic' again"
+        )
+    for batch in _batches(landmarks, start, ROWS_AT_ONCE):
+        yield _found(DRAWN, batch, region_maps(batch, faces.shape[1:3], margin))
+
+
+def _from_template(start: int, faces: np.ndarray, margin: float) -> Iterator[dict[str, np.ndarray]]:
+    landmarks = mean_face(faces.shape[1:3])[None]
+    regions = region_maps(landmarks, faces.shape[1:3], margin)
+    for batch in _batches(faces, start, ROWS_AT_ONCE):
+        yield _found(TEMPLATE, landmarks.repeat(len(batch), 0), regions.repeat(len(batch), 0))
+
+
+def _found(code: int, landmarks: np.ndarray, regions: np.ndarray) -> dict[str, np.ndarray]:
+    count = len(landmarks)
+    return {
+        "landmarks": landmarks,
+        "detector": np.full(count, code, np.uint8),
+        "confidence": np.full(count, np.nan, np.float32),
+        "regions": regions,
+    }
+
+
+def _agreement(
+    workspace: Workspace, partials: dict[str, PartialRows], pool: WorkerPool, detectors: Detectors
+) -> dict[str, Any]:
+    """dlib on a fixed random sample of the faces that MediaPipe found."""
+    faces = np.concatenate(
+        [
+            np.stack([np.full(len(rows), index), rows], axis=1)
+            for index, partial in enumerate(partials.values())
+            for rows in [np.flatnonzero(partial.arrays["detector"] == MEDIAPIPE)]
+        ]
+    )
+    chosen = np.random.default_rng(0).choice(len(faces), min(SAMPLED_FACES, len(faces)), replace=False)
+    chosen = faces[np.sort(chosen)]
+    dlib_alone = functools.partial(find_landmarks, Detectors((DLIB,), detectors.confidence, None))
+    theirs, both = [], []
+    with progress_bar("agreement of detectors", len(chosen), "faces") as bar:
+        for index, (split, partial) in enumerate(partials.items()):
+            rows = chosen[chosen[:, 0] == index, 1]
+            sample = workspace.load_faces(split)[rows]
+            for answer in pool.in_order(dlib_alone, _batches(sample, 0, BATCH_FACES)):
+                theirs.append(answer)
+                bar.update(len(answer["detector"]))
+            both.append(partial.arrays["landmarks"][rows])
+    found = np.concatenate([answer["detector"] for answer in theirs] or [np.zeros(0)]) == DLIB
+    landmarks = np.concatenate([answer["landmarks"] for answer in theirs] or [np.zeros((0, 68, 2))])
+    return {
+        "sampled": len(chosen),
+        **measure_agreement(np.concatenate(both)[found], landmarks[found]),
+    }
+
+
+def _counts(workspace: Workspace, detector: dict[str, np.ndarray]) -> dict[str, Any]:
+    classes = workspace.dataset()["classes"]
+
+    def count(codes: np.ndarray) -> dict[str, int]:
+        return dict(zip(DETECTORS, np.bincount(codes, minlength=len(DETECTORS)).tolist(), strict=True))
+
+    labels = {split: workspace.load_labels(split) for split in detector}
+    return {
+        "found": {split: count(codes) for split, codes in detector.items()},
+        "found_by_class": {
+            split: {
+                name: count(np.asarray(codes)[labels[split] == label]) for label, name in enumerate(classes)
+            }
+            for split, codes in detector.items()
+        },
+    }
+
+
+def _publish(workspace: Workspace, partials: dict[str, PartialRows], content: dict[str, Any]) -> None:
+    # no record while the products change, and parts stay until there is one: a kill in between redoes this
+    workspace.masks_json.unlink(missing_ok=True)
+    for split, partial in partials.items():
+        landmarks = np.asarray(partial.arrays["landmarks"])
+        write_npy(workspace.region_maps(split), partial.arrays["regions"])
+        write_npz(
+            workspace.landmarks(split),
+            landmarks=landmarks,
+            outline=face_outline(landmarks).astype(np.float32),
+            detector=partial.arrays["detector"],
+            confidence=partial.arrays["confidence"],
+            box=face_boxes(landmarks),
+        )
+    write_json(workspace.masks_json, content)
+    for partial in partials.values():
+        partial.discard()
+
+
+def _write_preview(workspace: Workspace, splits: list[str], target: Path) -> None:
+    codes, places, names = [], [], []
+    classes = workspace.dataset()["classes"]
+    for split in splits:
+        with np.load(workspace.landmarks(split)) as masks:
+            codes.append(masks["detector"])
+        labels = workspace.load_labels(split)
+        places += [(split, row) for row in range(len(labels))]
+        names += [f"{classes[label]} {split} {row}" for row, label in enumerate(labels)]
+    detector = np.concatenate(codes)
+    faces = {split: workspace.load_faces(split) for split in splits}
+    maps = {split: workspace.load_region_maps(split) for split in splits}
+    chosen = choose_preview_faces(detector)
+    write_preview(
+        target,
+        [np.asarray(faces[split][row]) for split, row in (places[index] for index in chosen)],
+        [np.asarray(maps[split][row]) for split, row in (places[index] for index in chosen)],
+        detector[chosen].tolist(),
+        [names[index] for index in chosen],
+    )
+
+
+def _tables(data: dict[str, Any]) -> list[Table]:
+    found, by_class = data["found"], data["found_by_class"]
+    total = {name: sum(counts[name] for counts in found.values()) for name in DETECTORS}
+    columns = {**found, "all": total}
+
+    def share(part: int, whole: int) -> str:
+        return f"{part:,} ({part / whole:.1%})" if whole else "0"
+
+    tables = [
+        Table(
+            "Which detector found the faces' landmarks",
+            ["detector", *columns],
+            [
+                [name, *(share(counts[name], sum(counts.values())) for counts in columns.values())]
+                for name in ("drawn", "mediapipe", "dlib", "template")
+                if total[name]
+            ],
+        )
+    ]
+    missed = DETECTORS[TEMPLATE]
+    if total[missed] and total[missed] < sum(total.values()):
+        rows = []
+        for name in next(iter(by_class.values())):
+            counts = [split[name] for split in by_class.values()]
+            rows.append((name, sum(c[missed] for c in counts), sum(sum(c.values()) for c in counts)))
+        tables.append(
+            Table(
+                "Faces that no detector found, by class",
+                ["class", "not found", "faces"],
+                [[name, share(part, whole), f"{whole:,}"] for name, part, whole in rows],
+                ["mostly profiles and covered faces; they have the mean face's regions"],
+            )
+        )
+    return tables
+
+
+def _agreement_notes(agreement: dict[str, Any] | None) -> list[str]:
+    if agreement is None or agreement["median_distance_iod"] is None:
+        return []
+    parts = ", ".join(f"{part} {distance:.3f}" for part, distance in agreement["by_part_iod"].items())
+    return [
+        f"MediaPipe's and dlib's landmarks lie {agreement['median_distance_iod']:.3f} inter-ocular distances "
+        f"apart (median over the {agreement['faces']:,} faces that both found of {agreement['sampled']:,} "
+        f"found by MediaPipe; {parts})"
+    ]

@@ -1,0 +1,84 @@
+"""A contact sheet: faces with the outlines of their regions, to be looked at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.masks.detection import DETECTORS
+from fertool.masks.regions import REGIONS
+from fertool.workspace import replacing
+
+COLOURS_BGR = {
+    "face contour": (80, 200, 80),
+    "eyes": (255, 120, 40),
+    "eyebrows": (60, 60, 255),
+    "nose": (40, 220, 255),
+    "mouth": (255, 80, 255),
+}
+PREVIEW_FACES = 40
+COLUMNS = 8
+TILE_SIDE = 192
+CAPTION_HEIGHT = 18
+
+
+def choose_preview_faces(detector: np.ndarray, count: int = PREVIEW_FACES) -> np.ndarray:
+    """Which faces of a set to show, given the detectors' codes (N,): up to an eighth each of those of a rare
+    detector, the rest from all, always the same ones, in the order of the detectors' codes.
+    """
+    shuffled = np.random.default_rng(0).permutation(len(detector))
+    by_detector = [shuffled[detector[shuffled] == code] for code in np.unique(detector)]
+    rare = np.concatenate([faces[: count // 8] for faces in by_detector]) if by_detector else shuffled
+    chosen = np.concatenate([rare, np.setdiff1d(shuffled, rare, assume_unique=True)])[:count]
+    return chosen[np.argsort(detector[chosen], kind="stable")]
+
+
+def draw_regions(face: np.ndarray, region_map: np.ndarray, side: int = TILE_SIDE) -> np.ndarray:
+    """A face, uint8 (H, W) or RGB (H, W, 3), enlarged to about `side` pixels, its regions outlined; BGR."""
+    scale = max(1, round(side / max(face.shape[:2])))
+    colour = cv2.cvtColor(face, cv2.COLOR_GRAY2BGR if face.ndim == 2 else cv2.COLOR_RGB2BGR)
+    size = (face.shape[1] * scale, face.shape[0] * scale)
+    picture = cv2.resize(colour, size, interpolation=cv2.INTER_CUBIC)
+    regions = cv2.resize(region_map, size, interpolation=cv2.INTER_NEAREST)
+    for name, bgr in COLOURS_BGR.items():
+        inside = (regions == REGIONS.index(name)).astype(np.uint8)
+        contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, bgr, 1)
+    return picture
+
+
+def write_preview(
+    target: Path,
+    faces: Sequence[np.ndarray],
+    region_maps: Sequence[np.ndarray],
+    detector: Sequence[int],
+    names: Sequence[str],
+) -> None:
+    """Write faces with their regions as a PNG, each captioned with its detector and its name.
+
+    Raises UserError where the file cannot be written.
+    """
+    tiles = []
+    for face, region_map, code, name in zip(faces, region_maps, detector, names, strict=True):
+        picture = draw_regions(face, region_map)
+        caption = np.full((CAPTION_HEIGHT, picture.shape[1], 3), 32, np.uint8)
+        text = f"{DETECTORS[code]} {name}"
+        cv2.putText(caption, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (230, 230, 230), 1, cv2.LINE_AA)
+        tiles.append(np.vstack([caption, picture]))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
+    legend = np.full((CAPTION_HEIGHT + 6, rows[0].shape[1], 3), 32, np.uint8)
+    left = 4
+    for name, bgr in COLOURS_BGR.items():
+        cv2.putText(legend, name, (left, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, bgr, 1, cv2.LINE_AA)
+        left += cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] + 16
+    _, png = cv2.imencode(".png", np.vstack([legend, *rows]))
+    try:
+        with replacing(target) as handle:
+            handle.write(png.tobytes())
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}); give --preview another file"
+        ) from None

@@ -1,0 +1,14 @@
+"""Names of models -> a FaceClassifier: preprocessing, backbone, head, and where to explain it."""
+
+from fertool.models.checkpoint import load_model, save_model
+from fertool.models.classifier import FaceClassifier
+from fertool.models.predict import predict_logits
+from fertool.models.registry import build_model
+
+__all__ = [
+    "FaceClassifier",
+    "build_model",
+    "load_model",
+    "predict_logits",
+    "save_model",
+]

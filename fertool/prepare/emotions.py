@@ -1,0 +1,57 @@
+"""The seven emotions, and the names that data sets give them."""
+
+import re
+from collections.abc import Sequence
+
+from fertool.errors import UserError
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""In the order of the codes 0 to 6 of the FER2013 challenge."""
+
+_SYNONYMS = {
+    "angry": "anger an mad",
+    "disgust": "disgusted di",
+    "fear": "fearful afraid scared fe af",
+    "happy": "happiness happily joy joyful ha",
+    "sad": "sadness sa",
+    "surprise": "surprised suprise astonished astonishment su",
+    "neutral": "neutrality ne",
+}
+_EMOTION_OF = {name: name for name in EMOTIONS} | {
+    synonym: name for name, synonyms in _SYNONYMS.items() for synonym in synonyms.split()
+}
+_NUMBERING = re.compile(r"^\d+[\s_.-]+(?=\D)|(?<=\D)[\s_.-]+\d+$")
+
+
+def class_name(name: str) -> str:
+    """The class that a data set's folder means: one of EMOTIONS where it is a synonym, else its own name.
+
+    Case and numbering do not count: `Anger`, `0_angry` and `angry-00` are all `angry`. The abbreviations are
+    those of JAFFE and KDEF.
+    """
+    plain = _NUMBERING.sub("", name.strip().lower())
+    return _EMOTION_OF.get(plain, plain)
+
+
+def choose_classes(found: Sequence[str], wanted: Sequence[str] | None, where: str) -> list[str]:
+    """The classes to keep of those that a source has: `wanted`, else those that are among EMOTIONS.
+
+    They come in the challenge's order of codes, other classes after them in the order in which they are
+    wanted. Raises UserError where a wanted class is not there, or fewer than two are left.
+    """
+    there = ", ".join(found) or "none"
+    if wanted is None:
+        chosen = [name for name in EMOTIONS if name in found]
+        if len(chosen) < 2:
+            raise UserError(
+                f"{where}: fewer than two classes are named after emotions (there are: {there}); "
+                "rename the folders, or name the classes to keep with --classes"
+            )
+        return chosen
+    names = list(dict.fromkeys(class_name(name) for name in wanted))
+    for name in names:
+        if name not in found:
+            raise UserError(f"{where}: no class '{name}' (there are: {there}); correct --classes")
+    if len(names) < 2:
+        raise UserError("--classes: a classifier needs at least two classes; name more")
+    return [name for name in EMOTIONS if name in names] + [name for name in names if name not in EMOTIONS]

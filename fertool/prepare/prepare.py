@@ -1,0 +1,382 @@
+"""A source of faces -> the faces of a workspace."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.prepare.archives import SourceFiles, content_hash, open_source
+from fertool.prepare.challenge_csv import has_challenge_columns, read_challenge_csv
+from fertool.prepare.emotions import EMOTIONS
+from fertool.prepare.ferplus import ANSWERS, CrowdVotes, crowd_labels, read_ferplus
+from fertool.prepare.labelled_faces import UNTOLD, LabelledFaces
+from fertool.prepare.picture_folders import is_picture, read_picture_folders
+from fertool.prepare.splits import TRAIN_AND_VAL, WHOLE, clusters, stratified_splits
+from fertool.prepare.twins import leaks, number_twins, same_pixels, twin_figures
+from fertool.progress import log
+from fertool.summary import Summary, Table
+from fertool.workspace import SPLITS, Workspace, write_csv, write_json, write_npy, write_npz
+
+REVISION = 1  # raise it when the same source and settings would give other faces, drawn ones too
+SYNTHETIC = "synthetic"
+LABELS = ("original", "ferplus")
+_BESIDE = ".prepare-"
+_SIZES = range(16, 1025)
+
+
+def prepare(
+    workspace: Workspace,
+    source: str | Path,
+    *,
+    size: int = 48,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    group_by: str | None = None,
+    ferplus: Path | None = None,
+    labels: str = "original",
+    drop_leaks: bool = False,
+    count: int = 4000,
+    force: bool = False,
+) -> Summary:
+    """Make the faces of `workspace` from `source` and describe them in its dataset.json.
+
+    `source` is the FER2013 challenge's csv, or `[<split>/]<emotion>/<picture>` folders, as they are or in an
+    archive, or the word "synthetic", for `count` drawn faces. `size` is the faces' side in pixels. `seed`
+    draws the splits that the source does not tell, and the synthetic faces. `classes` names the classes to
+    keep instead of those of the seven emotions that the source has. `group_by` is a regular expression:
+    pictures in whose file name it finds the same text (its first group, or all of it) stand in one split.
+    `ferplus` adds the votes of FER+, and `labels` "ferplus" makes the taggers' most frequent answer the label
+    (`crowd_labels` has the rule). `drop_leaks` leaves out of train what has an identical twin in val or test.
+
+    Raises UserError, and leaves the workspace as it was, for anything wrong with source or settings, and
+    where runs in the workspace were trained on other faces.
+    """
+    _check_settings(source, size, group_by, ferplus, labels, count)
+    settings: dict[str, Any] = {
+        "size": size,
+        "seed": seed,
+        "classes": None if classes is None else list(classes),
+        "group_by": group_by,
+        "labels": labels,
+        "drop_leaks": drop_leaks,
+    }
+    if source == SYNTHETIC:
+        settings["count"] = count
+        inputs = {"source": SYNTHETIC}
+    else:
+        if not Path(source).exists():
+            raise UserError(f"{source}: no such file or folder; check the path")
+        inputs = {"source": content_hash(Path(source))}
+    crowd = None
+    if ferplus is not None:
+        crowd = read_ferplus(ferplus)
+        inputs["ferplus"] = content_hash(ferplus)
+    made_from = json.loads(json.dumps({"revision": REVISION, "settings": settings, "inputs": inputs}))
+    products = [place(split) for split in SPLITS for place in (workspace.faces, workspace.faces_csv)]
+    if not force and workspace.is_current(workspace.dataset_json, made_from, products):
+        return _summary(workspace.dataset(), ["up to date: made from just this source with these settings"])
+    _refuse_under_runs(workspace, made_from)
+
+    where = str(source)
+    wanted = None if labels == "ferplus" else classes  # FER+ moves faces between classes: choose after it
+    if source == SYNTHETIC:
+        faces = _draw(count, seed, size).with_classes(wanted, where)
+    else:
+        with open_source(Path(source)) as files:
+            faces = _read(files, size, wanted)
+    crowd_left_out = None
+    if crowd is not None:
+        faces = _with_votes(faces, crowd, where)
+        if labels == "ferplus":
+            faces, crowd_left_out = _relabelled(faces)
+            faces = faces.with_classes(classes, where)
+    split_origin = "the source"
+    if (faces.splits == UNTOLD).any() or "val" not in faces.splits:
+        faces, split_origin = _with_splits(faces, group_by, seed, where)
+    elif group_by is not None:
+        raise UserError(f"--group-by: {where} comes with splits of its own; leave it out")
+    dropped = 0
+    if drop_leaks:
+        leaking = leaks(number_twins(faces.images), faces.splits)
+        dropped = int(leaking.sum())
+        faces = faces.take(~leaking)
+    order = np.argsort([SPLITS.index(split) for split in faces.splits], kind="stable")
+    twin_groups = _in_order(number_twins(faces.images[order]), order)
+    _refuse_empty(faces, where)
+
+    dataset = {
+        "name": faces.name,
+        "kind": faces.kind,
+        "classes": faces.classes,
+        "image_shape": list(faces.images.shape[1:]),
+        "splits": {
+            split: {
+                "count": int((faces.splits == split).sum()),
+                "classes": {
+                    name: int(((faces.splits == split) & (faces.labels == code)).sum())
+                    for code, name in enumerate(faces.classes)
+                },
+            }
+            for split in SPLITS
+        },
+        "split_origin": split_origin,
+        "left_out": dict(faces.left_out),
+        "source": {
+            "name": Path(source).resolve().name if source != SYNTHETIC else SYNTHETIC,
+            "sha256": inputs["source"] if source != SYNTHETIC else None,
+        },
+        "twins": asdict(twin_figures(twin_groups, faces.labels, faces.splits)),
+        "leaks_dropped": dropped,
+        "ferplus": None
+        if crowd is None
+        else {"name": crowd.path.name, "sha256": inputs["ferplus"], "left_out": crowd_left_out},
+        "settings": settings,
+        "notes": list(faces.notes),
+        "made_from": made_from,
+    }
+    _write(workspace, faces, twin_groups, dataset)
+    return _summary(dataset, [])
+
+
+def _check_settings(
+    source: str | Path, size: int, group_by: str | None, ferplus: Path | None, labels: str, count: int
+) -> None:
+    if size not in _SIZES:
+        raise UserError(f"--size {size}: give {_SIZES[0]} to {_SIZES[-1]} pixels")
+    if labels not in LABELS:
+        raise UserError(f"--labels {labels}: give one of {', '.join(LABELS)}")
+    if labels == "ferplus" and ferplus is None:
+        raise UserError("--labels ferplus: needs the votes; give --ferplus fer2013new.csv")
+    if group_by is not None:
+        try:
+            re.compile(group_by)
+        except re.error as error:
+            raise UserError(f"--group-by '{group_by}': no regular expression ({error})") from error
+    if source == SYNTHETIC:
+        if count < 1:
+            raise UserError(f"--count {count}: draw at least one face")
+        if ferplus is not None:
+            raise UserError("--ferplus: the votes are on FER2013, not on drawn faces; leave it out")
+        if group_by is not None:
+            raise UserError("--group-by: drawn faces have no file names; leave it out")
+
+
+def _refuse_under_runs(workspace: Workspace, made_from: dict[str, Any]) -> None:
+    """Raise UserError where runs were trained on other faces than those about to be made."""
+    if not workspace.runs() or not workspace.dataset_json.exists():
+        return
+    dataset = workspace.dataset()
+    if dataset.get("made_from") != made_from:
+        raise UserError(
+            f"{workspace.root}: holds runs trained on {dataset['name']} as prepared before; prepare another "
+            "source or with other settings in a workspace of its own (--workspace DIR), or remove runs/ first"
+        )
+
+
+def _read(files: SourceFiles, size: int, classes: Sequence[str] | None) -> LabelledFaces:
+    """Recognise the form of a source and read it."""
+    where = str(files.path)
+    if len(files.sizes) == 1 and not files.packed and files.path.is_file():
+        tables = list(files.sizes)
+    else:
+        tables = [name for name in files.sizes if name.lower().endswith(".csv")]
+    for name in tables:
+        if has_challenge_columns(files, name):
+            return read_challenge_csv(files, name, size).with_classes(classes, where)
+    if any(is_picture(name) for name in files.sizes) and files.folders:
+        return read_picture_folders(files, size, classes)
+    if tables:
+        raise UserError(
+            f"{files.where(tables[0])}: no csv with the columns emotion, pixels and Usage; give the "
+            "challenge's fer2013.csv or icml_face_data.csv, or folders of pictures"
+        )
+    raise UserError(
+        f"{where}: holds neither the challenge's csv nor <emotion>/<picture> folders; check the path"
+    )
+
+
+def _draw(count: int, seed: int, size: int) -> LabelledFaces:
+    from fertool.prepare.drawn import draw_faces
+
+    drawn = draw_faces(count, seed, size)
+    return LabelledFaces(
+        name="drawn faces",
+        kind="drawn faces",
+        images=drawn.images,
+        classes=list(EMOTIONS),
+        labels=drawn.labels,
+        splits=np.full(count, UNTOLD),
+        ids=np.array([f"drawn{number:07d}" for number in range(count)]),
+        sources=np.full(count, SYNTHETIC),
+        truth={"landmarks": drawn.landmarks, "region_maps": drawn.region_maps},
+    )
+
+
+def _with_votes(faces: LabelledFaces, crowd: CrowdVotes, where: str) -> LabelledFaces:
+    if faces.challenge_rows is None:
+        raise UserError(
+            f"{where}: nothing tells which rows of FER2013 these faces are, so --ferplus cannot match them; "
+            "give the challenge's csv, or pictures named <Usage>_<row>"
+        )
+    return replace(faces, votes=crowd.of(faces.challenge_rows, faces.ids))
+
+
+def _relabelled(faces: LabelledFaces) -> tuple[LabelledFaces, dict[str, int]]:
+    """The faces with the crowd's labels, and how many have none for which reason and are left out."""
+    assert faces.votes is not None
+    codes, left_out = crowd_labels(faces.votes)
+    return replace(faces, classes=list(EMOTIONS), labels=codes).take(codes >= 0), left_out
+
+
+def _with_splits(
+    faces: LabelledFaces, group_by: str | None, seed: int, where: str
+) -> tuple[LabelledFaces, str]:
+    """The faces with the splits that their source does not tell, and where these come from."""
+    keys = [same_pixels(faces.images)]
+    kept_together = "twins"
+    if group_by is not None:
+        keys.append(_name_groups(faces.sources, group_by))
+        kept_together = "twins and groups of --group-by"
+    together = clusters(*keys)
+    if (faces.splits == UNTOLD).all():
+        splits = stratified_splits(faces.labels, together, WHOLE, seed)
+        return replace(
+            faces, splits=splits
+        ), f"80/10/10, stratified, seed {seed}, {kept_together} kept together"
+    train = faces.splits == "train"
+    if not train.any():
+        raise UserError(f"{where}: split 'train' is empty; name its folder train")
+    splits = faces.splits.copy()
+    splits[train] = stratified_splits(faces.labels[train], together[train], TRAIN_AND_VAL, seed)
+    origin = f"the source; val is a stratified tenth of train, seed {seed}, {kept_together} kept together"
+    return replace(faces, splits=splits), origin
+
+
+def _name_groups(sources: np.ndarray, group_by: str) -> np.ndarray:
+    pattern = re.compile(group_by)
+    groups = []
+    for source in sources.tolist():
+        match = pattern.search(Path(source).name)
+        if match is None:
+            raise UserError(
+                f"{source}: --group-by '{group_by}' finds nothing in its name; correct the expression"
+            )
+        groups.append(match[1] if pattern.groups else match[0])
+    return np.array([group or "" for group in groups])
+
+
+def _in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    back = np.empty_like(values)
+    back[order] = values
+    return back
+
+
+def _refuse_empty(faces: LabelledFaces, where: str) -> None:
+    for split in SPLITS:
+        codes = faces.labels[faces.splits == split]
+        if len(codes) == 0:
+            raise UserError(
+                f"{where}: split '{split}' is empty; train, val and test are needed "
+                "(val is made from train where only train and test are there)"
+            )
+        for code, name in enumerate(faces.classes):
+            if code not in codes:
+                raise UserError(
+                    f"{where}: class '{name}' has no faces in '{split}'; "
+                    "add some, or leave the class out with --classes"
+                )
+
+
+def _write(
+    workspace: Workspace,
+    faces: LabelledFaces,
+    twin_groups: np.ndarray,
+    dataset: dict[str, Any],
+) -> None:
+    """Write everything into a folder beside, then move it into place.
+
+    dataset.json goes first and comes last, so that it never describes faces that are not its own.
+    """
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in workspace.root.glob(f"{_BESIDE}*"):
+        shutil.rmtree(left_by_a_kill)
+    vote_columns = [] if faces.votes is None else [f"votes_{answer}" for answer in ANSWERS]
+    with tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE) as folder:
+        beside = Workspace(folder)
+        for split in SPLITS:
+            rows = np.flatnonzero(faces.splits == split)
+            write_npy(beside.faces(split), faces.images[rows])
+            columns = ["row", "id", "label", "source", "twin_group", *vote_columns]
+            write_csv(beside.faces_csv(split), columns, _table(faces, twin_groups, rows))
+            if faces.truth:
+                write_npz(beside.truth(split), **{name: values[rows] for name, values in faces.truth.items()})
+        workspace.dataset_json.unlink(missing_ok=True)
+        (workspace.root / "faces").mkdir(exist_ok=True)
+        for split in SPLITS:
+            workspace.truth(split).unlink(missing_ok=True)
+            for place in (Workspace.faces, Workspace.faces_csv, Workspace.truth):
+                if place(beside, split).exists():
+                    place(beside, split).replace(place(workspace, split))
+        write_json(workspace.dataset_json, dataset)
+    log.info("faces written to %s", workspace.root)
+
+
+def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> Iterator[list[Any]]:
+    for number, row in enumerate(rows.tolist()):
+        group = int(twin_groups[row])
+        yield [
+            number,
+            faces.ids[row],
+            int(faces.labels[row]),
+            faces.sources[row],
+            "" if group < 0 else group,
+            *([] if faces.votes is None else faces.votes[row].tolist()),
+        ]
+
+
+def _summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
+    """What was recognised and made, for people and scripts."""
+    names = dataset["classes"]
+    splits = dataset["splits"]
+    rows = [
+        [split, *(f"{figures['classes'][name]:,}" for name in names), f"{figures['count']:,}"]
+        for split, figures in splits.items()
+    ]
+    totals = [sum(figures["classes"][name] for figures in splits.values()) for name in names]
+    rows.append(["all", *(f"{total:,}" for total in totals), f"{sum(totals):,}"])
+    shape = dataset["image_shape"]
+    twins = dataset["twins"]
+    notes = [
+        *first_notes,
+        f"recognised: {dataset['kind']} ({dataset['source']['name']}), {shape[1]} x {shape[0]} pixels, "
+        + ("colour" if len(shape) == 3 else "grey"),
+        f"splits: {dataset['split_origin']}",
+        f"identical twins: {twins['groups']:,} groups, {twins['images']:,} images; "
+        f"{twins['straddling']:,} groups straddle splits, {twins['disagreeing']:,} disagree on the label; "
+        f"{twins['test_in_train']:,} test images have a twin in train",
+    ]
+    if dataset["settings"]["drop_leaks"]:
+        notes.append(
+            f"leaks: {dataset['leaks_dropped']:,} faces with a twin in val or test left out of train"
+        )
+    if dataset["left_out"]:
+        left_out = ", ".join(f"{name} ({count:,})" for name, count in dataset["left_out"].items())
+        notes.append(f"classes left out: {left_out}; keep them with --classes")
+    if dataset["ferplus"] is not None:
+        left_out = dataset["ferplus"]["left_out"]
+        if left_out is None:
+            notes.append("FER+ votes added; the labels are the challenge's")
+        else:
+            counts = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in left_out.items())
+            notes.append(f"labels are FER+'s most frequent answer; faces left out for want of one: {counts}")
+    notes += dataset["notes"]
+    data = {key: value for key, value in dataset.items() if key != "made_from"}
+    table = Table(f"Faces of {dataset['name']}", ["split", *names, "all"], rows)
+    return Summary(data=data, tables=[table], notes=notes)

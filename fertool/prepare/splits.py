@@ -1,0 +1,77 @@
+"""Splits by seed: every class in the same shares everywhere, and faces that belong together in one split."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+WHOLE = {"train": 0.8, "val": 0.1, "test": 0.1}
+"""Shares where the source has no splits."""
+
+TRAIN_AND_VAL = {"train": 0.9, "val": 0.1}
+"""Shares of the training faces where the source has no val."""
+
+
+def clusters(*keys: np.ndarray) -> np.ndarray:
+    """int64 (N,): equal for faces that any of `keys` (each (N,)) connects, be it through other faces."""
+    faces = np.arange(len(keys[0]))
+    firsts = []
+    for key in keys:
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        firsts.append(first[inverse.reshape(-1)])
+    ends = (np.tile(faces, len(keys)), np.concatenate(firsts))
+    links = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(len(faces), len(faces)))
+    return connected_components(links, directed=False)[1].astype(np.int64)
+
+
+def stratified_splits(
+    labels: np.ndarray, together: np.ndarray, shares: Mapping[str, float], seed: int
+) -> np.ndarray:
+    """The split of each face, str (N,), drawn by `seed`.
+
+    Each class gets its share of each split but the first, which takes the rest, to within one face, and at
+    least one face in each where it has as many faces as there are splits; as far as faces with equal numbers
+    in `together` (N,), which stay in one split, allow it. Clusters of several faces are placed first, large
+    ones before small ones, each where its classes are furthest from their quota; single faces then fill the
+    quotas.
+    """
+    rng = np.random.default_rng(seed)
+    names = list(shares)
+    cluster = np.unique(together, return_inverse=True)[1].reshape(-1)
+    class_count = int(labels.max()) + 1
+    quota = _quotas(np.bincount(labels, minlength=class_count), list(shares.values()))
+    remaining = quota.astype(np.float64)
+    split = np.zeros(len(labels), np.int64)
+
+    members = np.zeros((int(cluster.max()) + 1, class_count), np.int64)
+    np.add.at(members, (cluster, labels), 1)
+    sizes = members.sum(axis=1)
+    several = np.flatnonzero(sizes > 1)
+    several = rng.permutation(several)
+    several = several[np.argsort(-sizes[several], kind="stable")]
+    split_of_cluster = np.full(len(members), -1)
+    for one in several:
+        need = (members[one] * remaining / np.maximum(quota, 1)).sum(axis=1)
+        chosen = int(np.argmax(need))
+        split_of_cluster[one] = chosen
+        remaining[chosen] -= members[one]
+    placed = split_of_cluster[cluster] >= 0
+    split[placed] = split_of_cluster[cluster][placed]
+
+    for code in range(class_count):
+        singles = rng.permutation(np.flatnonzero(~placed & (labels == code)))
+        start = 0
+        for other in range(1, len(names)):
+            stop = start + max(0, int(remaining[other, code]))
+            split[singles[start:stop]] = other
+            start = stop
+    return np.array(names)[split]
+
+
+def _quotas(per_class: np.ndarray, shares: list[float]) -> np.ndarray:
+    """Faces of each class in each split, int64 (splits, classes); columns add up to `per_class`."""
+    quota = np.rint(np.outer(shares, per_class)).astype(np.int64)
+    quota[1:] = np.where(per_class >= len(shares), np.maximum(quota[1:], 1), quota[1:])
+    quota[0] = per_class - quota[1:].sum(axis=0)
+    return quota

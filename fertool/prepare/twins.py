@@ -1,0 +1,59 @@
+"""Identical twins: faces whose pixels are all the same."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TwinFigures:
+    """How many groups of twins there are and images in them, how many groups stand in more than one split and
+    carry more than one label, and how many test images have a twin in train."""
+
+    groups: int
+    images: int
+    straddling: int
+    disagreeing: int
+    test_in_train: int
+
+
+def same_pixels(images: np.ndarray) -> np.ndarray:
+    """int64 (N,): equal numbers for faces with equal pixels."""
+    flat = np.ascontiguousarray(images).reshape(len(images), -1)
+    if len(flat) == 0:
+        return np.empty(0, np.int64)
+    whole_faces = flat.view(np.dtype((np.void, flat.shape[1]))).ravel()
+    return np.unique(whole_faces, return_inverse=True)[1].reshape(-1)
+
+
+def number_twins(images: np.ndarray) -> np.ndarray:
+    """The twin group of each face, int64 (N,): 0, 1, ... in order of first appearance; -1 without a twin."""
+    keys = same_pixels(images)
+    _, first, key_index, count = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    shared = np.flatnonzero(count > 1)
+    number = np.full(len(count), -1, dtype=np.int64)
+    number[shared[np.argsort(first[shared])]] = np.arange(len(shared))
+    return number[key_index.reshape(-1)]
+
+
+def twin_figures(groups: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> TwinFigures:
+    """The figures of twin groups (N,), as `number_twins` gives them, with the faces' labels and splits."""
+    twins = groups >= 0
+    return TwinFigures(
+        groups=len(np.unique(groups[twins])),
+        images=int(twins.sum()),
+        straddling=_groups_with_several(groups[twins], splits[twins]),
+        disagreeing=_groups_with_several(groups[twins], labels[twins]),
+        test_in_train=int((twins & (splits == "test") & np.isin(groups, groups[splits == "train"])).sum()),
+    )
+
+
+def leaks(groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """bool (N,): the training faces that have a twin in val or test."""
+    return (groups >= 0) & (splits == "train") & np.isin(groups, groups[splits != "train"])
+
+
+def _groups_with_several(groups: np.ndarray, values: np.ndarray) -> int:
+    values = np.unique(values, return_inverse=True)[1].reshape(-1)
+    pairs = np.unique(np.stack([groups, values], axis=1), axis=0)
+    return int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())

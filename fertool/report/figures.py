@@ -1,0 +1,105 @@
+"""The report's figures: matplotlib, as inline SVG (lines) or PNG (pictures)."""
+
+import base64
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fertool.masks.regions import REGIONS
+
+# Okabe and Ito's palette, told apart by colour-blind readers and in print; a colour a region
+REGION_COLOURS = dict(
+    zip(REGIONS, ("#999999", "#009E73", "#56B4E9", "#E69F00", "#F0E442", "#D55E00"), strict=True)
+)
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as an SVG element, the same bytes for the same figure."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "fertool", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def as_png(figure: Figure, dots_per_inch: int = 110) -> str:
+    """The figure as an HTML image with its data inside."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="" src="data:image/png;base64,{data}">'
+
+
+def shares_figure(attention: list[dict[str, Any]]) -> Figure:
+    """Bars of each region's share, a colour a run, with its area and ceiling as marks."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.8 / len(attention)
+    for number, run in enumerate(attention):
+        at = np.arange(len(REGIONS)) + (number - (len(attention) - 1) / 2) * width
+        figures = run["overall"]
+        colour = LINE_COLOURS[number % len(LINE_COLOURS)]
+        axes.bar(at, _in_percent(figures["share"]), width * 0.92, color=colour, label=run["run"])
+        axes.scatter(at, _in_percent(figures["area"]), marker="_", s=900 * width, color="black",
+                     linewidths=2, label="area" if number == 0 else None)  # fmt: skip
+        axes.scatter(at, _in_percent(figures["ceiling"]), marker="v", s=30, facecolor="white",
+                     edgecolor="black", label="ceiling" if number == 0 else None)  # fmt: skip
+    axes.set_xticks(range(len(REGIONS)), REGIONS)
+    axes.set_ylabel("share of the heatmap, %")
+    axes.set_ylim(0, 105)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    _plain(axes)
+    return figure
+
+
+def _in_percent(of_region: dict[str, float]) -> list[float]:
+    return [100 * of_region[region] for region in REGIONS]
+
+
+def curves_figure(histories: dict[str, list[dict[str, str]]]) -> Figure:
+    """Loss and accuracy over epochs, a colour a run; train dashed, val solid, the chosen epoch marked."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, measure, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
+        for number, (name, rows) in enumerate(histories.items()):
+            colour = LINE_COLOURS[number % len(LINE_COLOURS)]
+            epochs = [int(row["epoch"]) for row in rows]
+            val = [scale * float(row[f"val_{measure}"]) for row in rows]
+            train = [scale * float(row[f"train_{measure}"]) for row in rows]
+            axes.plot(epochs, train, "--", color=colour, linewidth=1)
+            axes.plot(epochs, val, color=colour, label=name)
+            chosen = max(index for index, row in enumerate(rows) if row["best"] == "1")
+            axes.plot(epochs[chosen], val[chosen], "o", color=colour)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(measure if scale == 1 else f"{measure}, %")
+        axes.legend(frameon=False, fontsize=8)
+        _plain(axes)
+    return figure
+
+
+def confusion_figure(matrix: list[list[int]], classes: list[str]) -> Figure:
+    """The confusion matrix, coloured and labelled by the share of each true class, with counts below."""
+    counts = np.array(matrix)
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for true, predicted in np.ndindex(counts.shape):
+        axes.text(
+            predicted, true, f"{shares[true, predicted]:.0%}\n{counts[true, predicted]}",
+            ha="center", va="center", fontsize=7,
+            color="white" if shares[true, predicted] > 0.55 else "black",
+        )  # fmt: skip
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

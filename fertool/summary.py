@@ -1,0 +1,29 @@
+"""What a stage tells its user at the end: figures for a script, tables for a reader."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Greyed(str):
+    """A table cell that is shown greyed: a figure that is there for completeness and not to be read."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells, shown alike on the terminal and in the report."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of a stage: `data` is what `--json` prints, `tables` and `notes` are for people."""
+
+    data: dict[str, Any]
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

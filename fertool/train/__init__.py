@@ -1,0 +1,5 @@
+"""Training: a handwritten loop, augmentation on whole batches, checkpoints."""
+
+from fertool.train.train import train
+
+__all__ = ["train"]

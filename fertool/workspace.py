@@ -1,0 +1,346 @@
+"""The workspace: one folder on disk, plain formats. This module alone knows where things lie in it.
+
+Everything written goes to a temporary name beside its target and is renamed, so a file that exists is whole.
+Every product carries a `made_from` record (content hashes of its inputs, its settings, the revision of the
+algorithm that made it): a stage compares it with what it would use now, skips what is up to date and redoes
+what is not.
+"""
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from fertool.errors import UserError
+
+SPLITS = ("train", "val", "test")
+WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"
+DEFAULT_WORKSPACE = Path("data")
+
+
+# --- writing whole files ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary binary file beside `target`; on success rename it to `target`, else remove it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 (closed below, before the rename)
+        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False
+    )
+    try:
+        with handle:
+            yield handle
+        Path(handle.name).chmod(0o644)
+        Path(handle.name).replace(target)
+    except BaseException:
+        Path(handle.name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(target: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    with replacing(target) as handle:
+        handle.write(text.encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises UserError where it cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); remove it and run the stage again") from None
+
+
+def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a header and rows as CSV."""
+    with replacing(target) as handle:
+        text = io.TextIOWrapper(handle, newline="", encoding="utf-8", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        text.detach()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as dictionaries."""
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def write_npy(target: Path, array: np.ndarray) -> None:
+    """Write one array."""
+    with replacing(target) as handle:
+        np.save(handle, array)
+
+
+def write_npz(target: Path, **arrays: np.ndarray) -> None:
+    """Write several arrays, uncompressed."""
+    with replacing(target) as handle:
+        np.savez(handle, **arrays)
+
+
+class PartialRows:
+    """Arrays that a long stage fills row by row, and that outlive a kill.
+
+    They lie in the folder `<target>.partial`, memory-mapped, beside a count of the finished rows and the
+    `made_from` record of the work; one left behind by other settings is thrown away.
+    """
+
+    def __init__(
+        self, target: Path, layout: Mapping[str, tuple[tuple[int, ...], str]], made_from: Mapping[str, Any]
+    ) -> None:
+        """`layout` maps array names to (shape, dtype), all with the same number of rows."""
+        self.folder = target.with_name(f"{target.name}.partial")
+        self._progress = self.folder / "progress.json"
+        self._identity = json.loads(json.dumps({"made_from": made_from, "layout": layout}))
+        self.done = self._rows_kept()
+        if self.done == 0:
+            self.discard()
+            self.folder.mkdir(parents=True)
+        mode = "r+" if self.done else "w+"
+        self.arrays = {
+            name: np.lib.format.open_memmap(self.folder / f"{name}.npy", mode=mode, dtype=dtype, shape=shape)
+            if mode == "w+"
+            else np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+            for name, (shape, dtype) in layout.items()
+        }
+
+    def _rows_kept(self) -> int:
+        try:
+            progress = json.loads(self._progress.read_text())
+        except (OSError, ValueError):
+            return 0
+        return progress["done"] if progress["identity"] == self._identity else 0
+
+    def append(self, **rows: np.ndarray) -> None:
+        """Write the next rows of every array, then count them as finished."""
+        count = len(next(iter(rows.values())))
+        for name, values in rows.items():
+            self.arrays[name][self.done : self.done + count] = values
+            self.arrays[name].flush()
+        self.done += count
+        write_json(self._progress, {"done": self.done, "identity": self._identity})
+
+    def keep(self, name: str, target: Path) -> None:
+        """Make a filled array a file of its own."""
+        self.arrays.pop(name).flush()
+        (self.folder / f"{name}.npy").replace(target)
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+# --- the places ---------------------------------------------------------------------------------------------
+
+
+class Run:
+    """The folder of one training with one seed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name
+
+    @property
+    def run_json(self) -> Path:
+        """The configuration, its condition, versions, hardware and state."""
+        return self.folder / "run.json"
+
+    @property
+    def history_csv(self) -> Path:
+        """A row an epoch."""
+        return self.folder / "history.csv"
+
+    @property
+    def timing_csv(self) -> Path:
+        """Seconds and rates, kept apart from everything that a rerun reproduces."""
+        return self.folder / "timing.csv"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best epoch."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Everything that a resumed training needs."""
+        return self.folder / "last.pt"
+
+    def predictions(self, split: str) -> Path:
+        """Logits and labels of a split."""
+        return self.folder / "predictions" / f"{split}.npz"
+
+    def heatmaps(self, explainer: str, target: str, split: str) -> Path:
+        """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`."""
+        return self.folder / "heatmaps" / explainer / target / f"{split}.npy"
+
+    def scores(self, suite: str, split: str, explainer: str | None = None, target: str | None = None) -> Path:
+        """The JSON of a suite's figures; the CSV with a row an image lies beside it."""
+        folder = self.folder / "scores" / suite
+        if explainer is not None and target is not None:
+            folder = folder / explainer / target
+        return folder / f"{split}.json"
+
+    def attention_scores(self, split: str) -> list[Path]:
+        """The JSON files of the attention suite that are there, over explainers and targets."""
+        return sorted((self.folder / "scores" / "attention").glob(f"*/*/{split}.json"))
+
+    def config(self) -> dict[str, Any]:
+        """The content of run.json. Raises UserError where there is none."""
+        if not self.run_json.exists():
+            raise UserError(f"{self.folder}: no such run; 'fertool train' makes one")
+        return read_json(self.run_json)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process. Raises UserError where another process holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"{self.folder}: another process is training this run; wait for it or give --name"
+                ) from None
+            yield
+
+
+class Workspace:
+    """Where everything lies. Nothing is created before it is written to."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    @classmethod
+    def locate(cls, option: Path | None = None) -> "Workspace":
+        """The workspace of `--workspace`, else of the variable FERTOOL_WORKSPACE, else `./data`."""
+        return cls(option or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE)
+
+    @property
+    def dataset_json(self) -> Path:
+        """The manifest of the prepared faces."""
+        return self.root / "dataset.json"
+
+    def faces(self, split: str) -> Path:
+        """Pixels, uint8 (N, H, W) or (N, H, W, 3)."""
+        return self.root / "faces" / f"{split}.npy"
+
+    def faces_csv(self, split: str) -> Path:
+        """A row a face: row, id, label, source, twin_group, and the crowd's votes where there are any."""
+        return self.root / "faces" / f"{split}.csv"
+
+    def truth(self, split: str) -> Path:
+        """What is known of drawn faces: landmarks, region maps."""
+        return self.root / "faces" / f"{split}.truth.npz"
+
+    def region_maps(self, split: str) -> Path:
+        """Region codes, uint8 (N, H, W)."""
+        return self.root / "masks" / f"{split}.npy"
+
+    def landmarks(self, split: str) -> Path:
+        """Landmarks, outline, detector, confidence and face box of each face."""
+        return self.root / "masks" / f"{split}.npz"
+
+    @property
+    def masks_json(self) -> Path:
+        """Detectors and settings used, and how many faces each found."""
+        return self.root / "masks" / "masks.json"
+
+    def run(self, name: str) -> Run:
+        """The run of that name, there or not."""
+        return Run(self.root / "runs" / name)
+
+    def runs(self) -> list[Run]:
+        """All runs that have a run.json, by name."""
+        return [Run(path.parent) for path in sorted((self.root / "runs").glob("*/run.json"))]
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.root / "report" / "index.html"
+
+    # --- what is there ----------------------------------------------------------------------------------
+
+    def dataset(self) -> dict[str, Any]:
+        """The content of dataset.json. Raises UserError where nothing is prepared."""
+        if not self.dataset_json.exists():
+            raise UserError(f"{self.root}: no faces here; run 'fertool prepare SOURCE' first")
+        return read_json(self.dataset_json)
+
+    def check_split(self, split: str) -> None:
+        """Raise UserError where there is no such split."""
+        splits = self.dataset()["splits"]
+        if split not in splits:
+            raise UserError(f"{self.root}: no split '{split}' here; there are {', '.join(splits)}")
+
+    def load_faces(self, split: str) -> np.ndarray:
+        """The faces of a split, memory-mapped. Raises UserError where the split is unknown."""
+        self.check_split(split)
+        return np.load(self.faces(split), mmap_mode="r")
+
+    def load_labels(self, split: str) -> np.ndarray:
+        """The labels of a split, int64 (N,)."""
+        return np.array([int(row["label"]) for row in read_csv(self.faces_csv(split))], dtype=np.int64)
+
+    def load_twin_groups(self, split: str) -> np.ndarray:
+        """The twin group of each face of a split, int64 (N,); -1 for a face without a twin."""
+        rows = read_csv(self.faces_csv(split))
+        return np.array([int(row["twin_group"]) if row["twin_group"] else -1 for row in rows], dtype=np.int64)
+
+    def load_region_maps(self, split: str) -> np.ndarray:
+        """The region maps of a split, memory-mapped. Raises UserError where masks are not made yet."""
+        if not self.region_maps(split).exists():
+            raise UserError(f"{self.root}: no region maps for '{split}'; run 'fertool masks' first")
+        made_for = read_json(self.masks_json)["made_from"]["inputs"]
+        faces = self.faces(split)
+        if made_for.get(os.path.relpath(faces, self.root)) != self.fingerprint(faces):
+            raise UserError(f"{self.root}: the region maps are of other faces; run 'fertool masks' again")
+        return np.load(self.region_maps(split), mmap_mode="r")
+
+    # --- what a product was made from -------------------------------------------------------------------
+
+    def fingerprint(self, path: Path) -> str:
+        """SHA-256 of a file's content, cached by its size and time of change."""
+        key = str(path.resolve())
+        status = path.stat()
+        stamp = [status.st_size, status.st_mtime_ns]
+        cache_file = self.root / ".fingerprints.json"
+        try:
+            cache = json.loads(cache_file.read_text())
+        except (OSError, ValueError):
+            cache = {}
+        if key in cache and cache[key][:2] == stamp:
+            return cache[key][2]
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        if self.root.exists():
+            write_json(cache_file, {**cache, key: [*stamp, digest]})
+        return digest
+
+    def made_from(self, revision: int, settings: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:
+        """The record that a product carries: algorithm revision, settings, inputs with their hashes."""
+        hashes = {os.path.relpath(path, self.root): self.fingerprint(path) for path in inputs}
+        return json.loads(json.dumps({"revision": revision, "settings": settings, "inputs": hashes}))
+
+    @staticmethod
+    def is_current(record: Path, made_from: Mapping[str, Any], products: Iterable[Path] = ()) -> bool:
+        """Whether `record`, a JSON file, says that it was made from just this, and its products are there."""
+        try:
+            recorded = json.loads(record.read_text()).get("made_from")
+        except (OSError, ValueError):
+            return False
+        return recorded == made_from and all(product.exists() for product in products)

@@ -1,0 +1,43 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fertool.masks import make_masks
+from fertool.prepare import prepare
+from fertool.train import train
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """A file of the folder beside the repository that holds data which is not ours to pass on."""
+
+    def find(name: str) -> Path:
+        if not (SHARED / name).exists():
+            pytest.skip(f"needs {name} in a folder 'shared' beside the repository, which is not passed on")
+        return SHARED / name
+
+    return find
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Workspace:
+    """A fresh workspace with a few drawn faces and their masks."""
+    workspace = Workspace(tmp_path / "ws")
+    prepare(workspace, "synthetic", count=140)
+    make_masks(workspace)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with a run `cnn`, shared by tests that only read it or add to it."""
+    workspace = Workspace(tmp_path_factory.mktemp("trained"))
+    prepare(workspace, "synthetic", count=420)
+    make_masks(workspace)
+    train(workspace, TrainConfig(epochs=2, lr=1e-3), name="cnn", device="cpu")
+    return workspace

@@ -1,0 +1,124 @@
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fertool.errors import UserError
+from fertool.explain import explain, heatmaps
+from fertool.explain.cams import gradcam
+from fertool.explain.registry import EXPLAINERS
+from fertool.models import load_model
+from fertool.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(trained: Workspace, tmp_path) -> Workspace:
+    """A copy of the trained workspace, to spoil."""
+    return Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+
+
+def test_heatmaps_and_predictions_are_stored_as_they_are(workspace: Workspace) -> None:
+    explain(workspace, ["gradcam"], target="label", device="cpu")
+    run = workspace.run("cnn")
+    place = run.heatmaps("gradcam", "label", "test")
+    stored, record = np.load(place), json.loads(place.with_suffix(".json").read_text())
+    faces, labels = workspace.load_faces("test"), workspace.load_labels("test")
+    expected = gradcam(
+        load_model(run.best),
+        torch.from_numpy(np.array(faces)),
+        lambda logits: torch.from_numpy(labels)[:, None],
+    )
+    assert stored.dtype == np.float32 and stored.shape == (len(faces), 12, 12)
+    assert (stored < 0).any(), "raw maps are signed"
+    assert np.allclose(stored, expected.heatmaps[:, 0], atol=1e-6)
+    assert record["grid"] == [12, 12] and record["negatives"] == "drop" and record["target"] == "label"
+    with np.load(run.predictions("test")) as predictions:
+        assert predictions["logits"].dtype == np.float32
+        assert np.allclose(predictions["logits"], expected.logits, atol=1e-5)
+        assert np.array_equal(predictions["labels"], labels)
+
+
+def test_targets_lie_apart_and_agree_where_the_prediction_is_right(workspace: Workspace) -> None:
+    for target in ("predicted", "label"):
+        explain(workspace, target=target, device="cpu")
+    run = workspace.run("cnn")
+    predicted, label = (np.load(run.heatmaps("gradcam", target, "test")) for target in ("predicted", "label"))
+    with np.load(run.predictions("test")) as stored:
+        right = stored["logits"].argmax(axis=1) == stored["labels"]
+    assert right.any() and not right.all()
+    assert np.allclose(predicted[right], label[right], atol=1e-6)
+    assert not np.allclose(predicted[~right], label[~right], atol=1e-6)
+
+
+def test_what_is_up_to_date_is_left_alone_and_what_is_not_is_made_again(workspace: Workspace) -> None:
+    explain(workspace, device="cpu")
+    place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
+    written = place.stat().st_mtime_ns
+    assert "up to date" in explain(workspace, device="cpu").notes[0]
+    assert place.stat().st_mtime_ns == written
+    explain(workspace, device="cpu", force=True)
+    assert place.stat().st_mtime_ns != written
+    written = place.stat().st_mtime_ns
+    faces = np.load(workspace.faces("test"))
+    np.save(workspace.faces("test"), faces[:, ::-1])
+    explain(workspace, device="cpu")
+    assert place.stat().st_mtime_ns != written
+
+
+def test_interrupted_it_goes_on_where_it_stopped(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradcam8 = replace(EXPLAINERS["gradcam"], batch_size=8)
+    monkeypatch.setitem(EXPLAINERS, "gradcam", gradcam8)
+    explain(workspace, device="cpu")
+    run = workspace.run("cnn")
+    place = run.heatmaps("gradcam", "predicted", "test")
+    undisturbed = place.read_bytes(), run.predictions("test").read_bytes()
+    place.unlink()
+    run.predictions("test").unlink()
+
+    batches, interruptions = [], []
+    whole = heatmaps._explain_batch
+
+    def interrupted(model, request, faces, *rest):
+        batches.append(len(faces))
+        if len(batches) == 3 and not interruptions:
+            interruptions.append(1)
+            raise KeyboardInterrupt
+        return whole(model, request, faces, *rest)
+
+    monkeypatch.setattr(heatmaps, "_explain_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        explain(workspace, device="cpu")
+    assert not place.exists()
+    batches.clear()
+    explain(workspace, device="cpu")
+    assert sum(batches) - 1 == len(workspace.load_faces("test")) - 8, "the finished batch is not made again"
+    assert (place.read_bytes(), run.predictions("test").read_bytes()) == undisturbed
+    assert not list(place.parent.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"explainers": ["gradcamm"]}, "no explainer 'gradcamm'; there are gradcam"),
+        ({"runs": ["absent"]}, "absent: no such run"),
+        ({"split": "testing"}, "no split 'testing'"),
+        ({"target": "truth"}, "no target 'truth'; there are predicted, label, angry"),
+    ],
+)
+def test_names_that_are_none(trained: Workspace, arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        explain(trained, **{"device": "cpu", **arguments})
+
+
+def test_a_run_that_is_not_finished_is_not_explained(workspace: Workspace) -> None:
+    run = workspace.run("cnn")
+    run.run_json.write_text(run.run_json.read_text().replace('"done"', '"running"'))
+    with pytest.raises(UserError, match="this run is running"):
+        explain(workspace, runs=["cnn"])
+    with pytest.raises(UserError, match="no finished run"):
+        explain(workspace)

@@ -1,0 +1,66 @@
+import functools
+import operator
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from fertool.errors import UserError
+from fertool.masks.workers import WorkerPool
+
+
+def test_answers_come_in_order_and_errors_come_through() -> None:
+    with WorkerPool(2) as pool:
+        batches = (np.full(3, number) for number in range(12))
+        assert list(pool.in_order(np.sum, batches)) == [3 * number for number in range(12)]
+        with pytest.raises(ZeroDivisionError):
+            list(pool.in_order(functools.partial(operator.floordiv, 1), [1, 0]))
+        assert list(pool.in_order(np.sum, [])) == []
+
+
+def test_a_worker_that_dies_is_told_of_and_does_not_hang() -> None:
+    with WorkerPool(1) as pool, pytest.raises(UserError, match="died"):
+        list(pool.in_order(os._exit, [3, 3]))
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_no_worker_outlives_its_parent(ending: signal.Signals) -> None:
+    script = textwrap.dedent(
+        """
+        import os, time
+        from fertool.masks.workers import WorkerPool
+
+        if __name__ == "__main__":
+            with WorkerPool(2) as pool:
+                print(*pool.in_order(eval, ["__import__('os').getpid()"]), flush=True)
+                list(pool.in_order(time.sleep, [0.2] * 500))
+        """
+    )
+    code = [sys.executable, "-c", script]
+    with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        time.sleep(0.5)
+        assert is_running(worker)
+        parent.send_signal(ending)
+        parent.wait(10)
+    deadline_s = time.monotonic() + 5
+    while is_running(worker) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not is_running(worker)
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
+    ).stdout
+    return bool(state.strip()) and not state.startswith("Z")

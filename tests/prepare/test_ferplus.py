@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+
+from fertool.errors import UserError
+from fertool.prepare import prepare
+from fertool.prepare.ferplus import ANSWERS, crowd_labels
+from fertool.workspace import SPLITS, Workspace, read_csv
+
+HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+IN_FILE = (
+    "neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt", "unknown", "not_face",
+)  # fmt: skip
+USAGES = {"Training": 3, "PublicTest": 1, "PrivateTest": 1}
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "data")
+
+
+@pytest.fixture
+def challenge(forms):
+    rows = forms.challenge_rows(USAGES)
+    source = forms.folder / "fer2013.csv"
+    source.write_text(forms.csv_text(forms.faces(len(rows)), rows))
+    return source, rows
+
+
+def line(usage, **votes):
+    return ",".join([usage, "", *(str(votes.get(answer, 0)) for answer in IN_FILE)])
+
+
+def agreeing(rows):
+    """Votes of ten taggers who all say what the challenge says."""
+    return [line(usage, **{ANSWERS[code]: 10}) for code, usage in rows]
+
+
+def write(forms, lines, header=HEADER):
+    path = forms.folder / "fer2013new.csv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def votes(**answers):
+    return [answers.get(answer, 0) for answer in ANSWERS]
+
+
+def test_labels_known():
+    labels, left_out = crowd_labels(
+        np.array([
+            votes(sad=5, happy=4, unknown=1),
+            votes(neutral=1),
+            votes(happy=5, sad=5),
+            votes(happy=4, contempt=4, sad=2),
+            votes(contempt=6, happy=4),
+            votes(unknown=5, happy=4, not_face=1),
+            votes(not_face=10),
+            votes(),
+        ])
+    )  # fmt: skip
+    assert labels.tolist() == [4, 6, -1, -1, -1, -1, -1, -1]
+    assert left_out == {"no votes": 1, "tie": 2, "contempt": 1, "unknown": 1, "not_face": 1}
+
+
+def test_votes_are_added_by_row(forms, workspace, challenge):
+    source, rows = challenge
+    lines = [line(usage, angry=row % 7, not_face=3) for row, (_, usage) in enumerate(rows)]
+    summary = prepare(workspace, source, ferplus=write(forms, lines))
+    table = [row for split in SPLITS for row in read_csv(workspace.faces_csv(split))]
+    assert [int(row["votes_angry"]) for row in table] == [row % 7 for row in range(len(rows))]
+    assert {row["votes_not_face"] for row in table} == {"3"}
+    assert [int(row["label"]) for row in table] == [code for code, _ in rows]
+    assert summary.data["ferplus"]["left_out"] is None
+
+
+def test_votes_reach_pictures_by_the_row_in_their_name(forms, workspace, challenge):
+    source, rows = challenge
+    pictures = forms.fer2013_folders(forms.faces(len(rows)), rows)
+    crowd = write(forms, [line(usage, sad=row) for row, (_, usage) in enumerate(rows)])
+    prepare(workspace, forms.zip(pictures), ferplus=crowd)
+    again = Workspace(workspace.root.parent / "again")
+    prepare(again, source, ferplus=crowd)
+    for split in SPLITS:
+        mine, theirs = (read_csv(place.faces_csv(split)) for place in (workspace, again))
+        assert [row["votes_sad"] for row in mine] == [row["votes_sad"] for row in theirs]
+
+
+def test_labels_of_the_crowd(forms, workspace, challenge):
+    source, rows = challenge
+    lines = agreeing(rows)
+    lines[0] = line("Training", contempt=9, angry=1)
+    lines[1] = line("Training", happy=6, disgust=4)
+    summary = prepare(workspace, source, ferplus=write(forms, lines), labels="ferplus")
+    train = read_csv(workspace.faces_csv("train"))
+    assert train[0]["id"] == "Training_1"
+    assert train[0]["label"] == "3"
+    assert summary.data["ferplus"]["left_out"]["contempt"] == 1
+    assert summary.data["splits"]["train"]["count"] == 20
+    assert any("contempt 1" in note for note in summary.notes)
+
+
+def test_classes_are_chosen_after_the_crowd_has_relabelled(forms, workspace, challenge):
+    source, rows = challenge
+    lines = agreeing(rows)
+    lines[0] = line("Training", happy=10)  # the challenge calls it angry
+    summary = prepare(
+        workspace, source, ferplus=write(forms, lines), labels="ferplus", classes=["happy", "sad"]
+    )
+    assert summary.data["splits"]["train"]["classes"] == {"happy": 4, "sad": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[:-1], ["34 rows", "PrivateTest_34"]),
+        (lambda lines: lines[1:] + lines[:1], ["row 21", "PublicTest", "Training_20"]),
+        (lambda lines: [*lines[:4], lines[4].replace("10", "x"), *lines[5:]], ["row 5 (line 6)", "x"]),
+        (lambda lines: [*lines[:4], "Training,", *lines[5:]], ["row 5 (line 6)"]),
+        (lambda lines: [*lines[:4], lines[4].replace("Training", "Test"), *lines[5:]], ["row 5", "'Test'"]),
+    ],
+)
+def test_votes_that_do_not_fit_are_refused(forms, workspace, challenge, change, words):
+    source, rows = challenge
+    crowd = write(forms, change(agreeing(rows)))
+    with pytest.raises(UserError) as caught:
+        prepare(workspace, source, ferplus=crowd)
+    for word in ["fer2013new.csv", *words]:
+        assert word in str(caught.value)
+    assert not workspace.root.exists()
+
+
+def test_no_votes_at_all(forms, workspace, challenge):
+    source, rows = challenge
+    with pytest.raises(UserError, match=r"absent\.csv"):
+        prepare(workspace, source, ferplus=forms.folder / "absent.csv")
+    with pytest.raises(UserError, match="no column NF"):
+        prepare(workspace, source, ferplus=write(forms, agreeing(rows), HEADER.replace(",NF", ",none")))
+
+
+def test_votes_on_other_faces(forms, workspace, challenge):
+    _, rows = challenge
+    crowd = write(forms, agreeing(rows))
+    with pytest.raises(UserError, match="rows of FER2013"):
+        prepare(workspace, forms.tree(forms.emotion_folders(4)), ferplus=crowd)
+    with pytest.raises(UserError, match="drawn faces"):
+        prepare(workspace, "synthetic", ferplus=crowd)
