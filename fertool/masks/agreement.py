@@ -6,7 +6,7 @@ import numpy as np
 
 from fertool.masks.landmarks import PARTS, interocular_distance
 
-SAMPLED_FACES = 1000
+SAMPLED_FACES = 500
 
 
 def measure_agreement(mediapipe: np.ndarray, dlib: np.ndarray) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How a detector made for large photographs is put to work on a small, tightly cropped face."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,8 +12,6 @@ from fertool.masks.landmarks import face_boxes, interocular_distance
 DETECTORS = ("template", "mediapipe", "dlib", "drawn")
 TEMPLATE, MEDIAPIPE, DLIB, DRAWN = range(len(DETECTORS))
 
-# Borders around the face, as shares of its longer side, in the order in which they are tried.
-PADDINGS = (1 / 4, 1 / 2, 1 / 8, 0.0)
 LEAST_SIDE = 192  # smaller faces are enlarged to this many pixels, border not counted
 
 # Detectors find faces in ears, open mouths and the lenses of glasses. A set of expressions holds crops around
@@ -32,25 +30,22 @@ class Detection:
     confidence: float
 
 
-# From a picture, uint8 RGB (h, w, 3), to all faces that the detector sees in it.
-Detector = Callable[[np.ndarray], list[Detection]]
+# From a picture, uint8 RGB (h, w, 3), to the faces that the detector sees in it, the one to prefer first.
+Detector = Callable[[np.ndarray], Iterable[Detection]]
 
 
-def detect(face: np.ndarray, detector: Detector) -> Detection | None:
+def detect(face: np.ndarray, detector: Detector, paddings: Sequence[float]) -> Detection | None:
     """The face in `face`, uint8 (H, W) or (H, W, 3), in its pixels; None where the detector finds none.
 
-    The face is enlarged, framed by repeating its border, and tried again with other frames until the detector
-    finds something that can be the face (`is_plausible`). Of several in a picture, the largest is taken.
+    The face is enlarged and framed by repeating its border, `paddings` being the frames to try, in shares of
+    the face's longer side. The first thing that can be the face (`is_plausible`) is taken.
     """
-    for padding in PADDINGS:
+    for padding in paddings:
         picture, scale, border_px = enlarge(face, padding)
-        found = [
-            Detection((faces.landmarks / scale - border_px).astype(np.float32), faces.confidence)
-            for faces in detector(picture)
-        ]
-        found = [faces for faces in found if is_plausible(faces.landmarks, face.shape[:2])]
-        if found:
-            return max(found, key=lambda faces: _size(faces.landmarks))
+        for seen in detector(picture):
+            landmarks = (seen.landmarks / scale - border_px).astype(np.float32)
+            if is_plausible(landmarks, face.shape[:2]):
+                return Detection(landmarks, seen.confidence)
     return None
 
 
@@ -75,12 +70,13 @@ def is_plausible(landmarks: np.ndarray, shape: tuple[int, int]) -> bool:
     inside = ((landmarks >= 0) & (landmarks <= [shape[1], shape[0]])).all(axis=1).mean()
     return bool(
         np.isfinite(landmarks).all()
-        and _size(landmarks) >= LEAST_FACE * side
+        and face_size(landmarks) >= LEAST_FACE * side
         and interocular_distance(landmarks) >= LEAST_INTEROCULAR * side
         and inside >= LEAST_INSIDE
     )
 
 
-def _size(landmarks: np.ndarray) -> float:
+def face_size(landmarks: np.ndarray) -> float:
+    """The longer side of the box around landmarks (68, 2)."""
     x0, y0, x1, y1 = face_boxes(landmarks)
     return float(max(x1 - x0, y1 - y0))

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.masks.detection import Detection, Detector
+from fertool.masks.detection import Detection, Detector, face_size
 
+# Borders to try, as shares of the face's longer side. Of the faces that MediaPipe misses they find all but a
+# few of those that wider ones find too, in half the time.
+DLIB_PADDINGS = (1 / 8, 0.0, 1 / 4)
 LEAST_SCORE = 0.0  # dlib's own; lower ones add as many wrong faces as right ones
 
 
@@ -34,7 +37,10 @@ def _predictor_file() -> Path | None:
 
 
 def dlib_detector() -> Detector:
-    """The detector; its confidence is the HOG detector's score. Raises UserError where dlib is missing."""
+    """The detector: the largest face first, its confidence the HOG detector's score.
+
+    Raises UserError where dlib is missing.
+    """
     predictor_file = _predictor_file()
     if dlib_version() is None or predictor_file is None:
         raise UserError("--detector dlib: dlib is not installed; run pip install 'fertool[dlib]'")
@@ -46,11 +52,12 @@ def dlib_detector() -> Detector:
     def find(picture: np.ndarray) -> list[Detection]:
         boxes, scores, _ = find_boxes.run(picture, 0, LEAST_SCORE)
         # dlib counts from the centre of the first pixel
-        return [
+        faces = [
             Detection(
                 np.array([(p.x, p.y) for p in predict(picture, box).parts()], np.float32) + 0.5, float(score)
             )
             for box, score in zip(boxes, scores, strict=True)
         ]
+        return sorted(faces, key=lambda face: face_size(face.landmarks), reverse=True)
 
     return find

@@ -66,7 +66,7 @@ NOSE_WING_IOD = 0.06
 # of FER2013 exceed.
 LEAST_IOD_OF_HEIGHT = 0.6
 
-FINE_SIDE = 384  # the side, in pixels, that a face is drawn at before it is brought down to its own
+FINE_SIDE = 288  # the side, in pixels, that a face is drawn at before it is brought down to its own
 SHIFT = 4  # cv2 draws at coordinates of 1/16 pixel
 
 

@@ -20,11 +20,12 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.masks.detection import DETECTORS, DLIB, MEDIAPIPE, TEMPLATE, Detector, detect
-from fertool.masks.dlib_detector import dlib_detector
-from fertool.masks.mediapipe_detector import mediapipe_detector
+from fertool.masks.dlib_detector import DLIB_PADDINGS, dlib_detector
+from fertool.masks.mediapipe_detector import MEDIAPIPE_PADDINGS, mediapipe_detector
 from fertool.masks.regions import region_maps
 from fertool.masks.template import mean_face
 
+PADDINGS = {MEDIAPIPE: MEDIAPIPE_PADDINGS, DLIB: DLIB_PADDINGS}
 BATCHES_AHEAD = 2  # handed out to each worker before their answers are taken
 
 
@@ -59,7 +60,7 @@ def find_landmarks(settings: Detectors, faces: np.ndarray) -> dict[str, np.ndarr
     confidence = np.full(len(faces), np.nan, np.float32)
     for index, face in enumerate(faces):
         for code in settings.order:
-            found = detect(face, running_detector(code, settings))
+            found = detect(face, running_detector(code, settings), PADDINGS[code])
             if found is not None:
                 landmarks[index], codes[index], confidence[index] = found.landmarks, code, found.confidence
                 break

@@ -62,13 +62,13 @@ def test_detected_points_come_back_in_the_faces_pixels() -> None:
         if len(seen) < 3:
             return []
         padding = (picture.shape[0] / 4 - 48) / 2
-        small = Detection((known / 2 + 12 + padding) * 4, 0.9)
-        return [small, Detection((known + padding) * 4, 0.5)]
+        an_ear = Detection((known / 4 + 12 + padding) * 4, 0.9)
+        return [an_ear, Detection((known + padding) * 4, 0.5)]
 
-    found = detect(np.zeros(SHAPE, np.uint8), detector)
+    found = detect(np.zeros(SHAPE, np.uint8), detector, (1 / 4, 1 / 2, 1 / 8, 0))
     assert found is not None
     assert seen == [(288, 288, 3), (384, 384, 3), (240, 240, 3)]
-    np.testing.assert_allclose(found.landmarks, known, atol=1e-3)  # the larger of the two
+    np.testing.assert_allclose(found.landmarks, known, atol=1e-3)
     assert found.confidence == 0.5
 
 
