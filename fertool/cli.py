@@ -107,6 +107,9 @@ def prepare(
 def masks(
     detector: Annotated[str, typer.Option(help="auto, mediapipe, dlib or template")] = "auto",
     confidence: Annotated[float, typer.Option(help="Least confidence of a MediaPipe face")] = 0.3,
+    margin: Annotated[
+        float, typer.Option(help="How far regions are grown, in inter-ocular distances")
+    ] = 0.04,
     mediapipe_model: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="face_landmarker.task [default: the cache, else downloaded]"),
@@ -132,6 +135,7 @@ def masks(
             Workspace.locate(workspace),
             detector=detector,
             confidence=confidence,
+            margin=margin,
             mediapipe_model=mediapipe_model,
             workers=workers,
             preview=preview,
@@ -154,7 +158,10 @@ def train(
         int | None, typer.Option(help="Pixels that the network sees [default: the model's own]")
     ] = None,
     flip: Annotated[bool, typer.Option(help="Mirror one face in two")] = True,
-    shift: Annotated[float, typer.Option(help="Shift faces by up to this share of their side")] = 0.1,
+    shift: Annotated[float, typer.Option(help="Shift faces by up to this share of their side")] = 0.05,
+    drop_leaks: Annotated[
+        bool, typer.Option("--drop-leaks", help="Leave out faces with an identical twin in val or test")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation")] = 0,
     name: Annotated[str | None, typer.Option(help="Of the run [default: model, settings, seed]")] = None,
     device: DeviceOption = "auto",
@@ -183,6 +190,7 @@ def train(
         image_size=image_size,
         flip=flip,
         shift=shift,
+        drop_leaks=drop_leaks,
         precision=precision,
         seed=seed,
     )
@@ -204,6 +212,21 @@ def explain(
     explainer: Annotated[
         list[str] | None, typer.Option(help="NAME or NAME@option=value,...; repeatable")
     ] = None,
+    list_them: Annotated[
+        bool, typer.Option("--list-explainers", help="Print the explainers there are, with their rules")
+    ] = False,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A photograph, repeatable: explain its faces, not a split's"),
+    ] = None,
+    overlay_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where overlays go [default: beside each photograph]"),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Also draw faces of the split, two a class, with their maps"),
+    ] = None,
     run: RunOption = None,
     split: SplitOption = "test",
     target: TargetOption = "predicted",
@@ -213,14 +236,17 @@ def explain(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make heatmaps, and predictions with them.
+    """Make heatmaps, and predictions with them: of a split, or of the faces in photographs.
 
-    Example: fertool explain --explainer gradcam --target label
+    Example: fertool explain --explainer gradcam --explainer occlusion --image photo.jpg
     """
     from fertool import console
-    from fertool.explain import explain
+    from fertool.explain import explain, list_explainers
     from fertool.workspace import Workspace
 
+    if list_them:
+        console.show(list_explainers(), as_json)
+        return
     console.show(
         explain(
             Workspace.locate(workspace),
@@ -231,6 +257,9 @@ def explain(
             device=device,
             precision=precision,
             force=force,
+            images=image or (),
+            overlay_dir=overlay_dir,
+            gallery=gallery,
         ),
         as_json,
     )
@@ -241,11 +270,25 @@ def score(
     explainer: Annotated[
         str, typer.Option(help="Whose heatmaps to score: NAME or NAME@option=value,...")
     ] = "gradcam",
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(help="A family of figures, repeatable, or all [default: classification, attention]"),
+    ] = None,
     run: RunOption = None,
     split: SplitOption = "test",
     target: Annotated[
         str, typer.Option(help="Class to explain: predicted, label, or a class by name")
     ] = "predicted",
+    by: Annotated[
+        str, typer.Option(metavar="FIELD,...", help="Fields of run.json whose values make a row")
+    ] = "condition",
+    grid: Annotated[int | None, typer.Option(help="Compare on a common grid of so many cells a side")] = None,
+    jitter: Annotated[
+        float, typer.Option(help="Move landmarks by so many inter-ocular distances, and say what changes")
+    ] = 0.0,
+    contrasts: Annotated[
+        str, typer.Option(metavar="REGION,...", help="Regions whose differences between models are tested")
+    ] = "mouth,eyes,background",
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="Of heatmaps still to be made: auto, fp32, bf16")] = "fp32",
     force: ForceOption = False,
@@ -254,19 +297,25 @@ def score(
 ) -> None:
     """Score classification and attention; missing heatmaps are made first.
 
-    Example: fertool score --explainer gradcam --split val --json
+    Example: fertool score --explainer gradcam --target label --by model --json
     """
     from fertool import console
     from fertool.score import score
+    from fertool.score.score import DEFAULT_SUITES
     from fertool.workspace import Workspace
 
     console.show(
         score(
             Workspace.locate(workspace),
             explainer,
+            suites=suite or DEFAULT_SUITES,
             runs=run or (),
             split=split,
             target=target,
+            by=by.split(","),
+            grid=grid,
+            jitter=jitter,
+            contrasts=contrasts.split(","),
             device=device,
             precision=precision,
             force=force,

@@ -20,7 +20,8 @@ def show(summary: Summary, as_json: bool) -> None:
         # a script's table is not folded to a terminal that is not there
         console.width = max(console.width, 160)
     for table in summary.tables:
-        _print_table(console, table)
+        if not table.detail:
+            _print_table(console, table)
     for note in summary.notes:
         console.print(note, markup=False)
 

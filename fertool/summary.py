@@ -18,6 +18,7 @@ class Table:
     columns: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
+    detail: bool = False  # for the record: not shown on the terminal, folded away in the report
 
 
 @dataclass(frozen=True)

@@ -195,9 +195,9 @@ class Run:
             folder = folder / explainer / target
         return folder / f"{split}.json"
 
-    def attention_scores(self, split: str) -> list[Path]:
-        """The JSON files of the attention suite that are there, over explainers and targets."""
-        return sorted((self.folder / "scores" / "attention").glob(f"*/*/{split}.json"))
+    def scored(self, suite: str, pattern: str) -> list[Path]:
+        """The JSON files of a suite that are there and fit a pattern below its folder."""
+        return sorted((self.folder / "scores" / suite).glob(pattern))
 
     def config(self) -> dict[str, Any]:
         """The content of run.json. Raises UserError where there is none."""

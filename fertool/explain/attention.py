@@ -1,16 +1,17 @@
 """Maps from a vision transformer's attention: rollout, self-attention, gradient-weighted attention.
 
 A_l (B, heads, T, T) is the attention of block l, a row a query, rows adding up to 1. Tokens are the prefix
-(class token, registers) and the patches; the map is read from the class token's row, or, where there is no
-class token, from the mean over the patches' rows, as the head reads the patches' mean. Columns of the prefix
-are left out of the map: what flows through class token and registers has no place in the picture. Maps lie
-on the patch grid, float32.
+(class token, registers) and the patches; the map is read from the class token's row, or, where the head does
+not read a class token but pools the patches, from the mean over the patches' rows. Columns of the prefix are
+left out of the map: what flows through class token and registers has no place in the picture. Maps lie on the
+patch grid, float32.
 """
 
 import torch
 from torch import Tensor
 
 from fertool.errors import UserError
+from fertool.explain.cams import each_class_gradients
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.hooks import attention_seen, undisturbed
 from fertool.models.classifier import FaceClassifier, TokenGrid
@@ -28,7 +29,7 @@ def rollout(
 
         R = A'_L ... A'_2 A'_1        A'_l = (1 - residual) fuse_heads(A_l) + residual I, rows scaled to 1
 
-    Abnar and Zuidema 2020, 'Quantifying Attention Flow in Transformers', section 3.2 (mean over heads,
+    Abnar and Zuidema 2020, 'Quantifying Attention Flow in Transformers', section 3 (mean over heads,
     residual 0.5, nothing discarded). `fusion` mean, max or min over heads; `discard` sets that share of the
     smallest entries of each fused matrix to 0 first (Gildenblat 2020). The class is not looked at: every
     target has the same map, under a frozen backbone the pretrained network's. Maps are not negative.
@@ -45,14 +46,15 @@ def rollout(
 
     with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
         logits = model(pixels)
-    # only the rows that the map is read from are carried through the product, last block first
-    rows = _reading_rows(model.tokens, fused[0])
-    for attention in reversed(fused):
-        if discard > 0:
-            attention = _without_smallest(attention, discard)
-        scale = (1 - residual) * attention.sum(dim=-1) + residual
-        rows = rows / scale[:, None]
-        rows = (1 - residual) * rows @ attention + residual * rows
+    with torch.autocast(model.device.type, enabled=False):
+        # only the rows that the map is read from are carried through the product, last block first
+        rows = _reading_rows(model.tokens, fused[0])
+        for attention in reversed(fused):
+            if discard > 0:
+                attention = _without_smallest(attention, discard)
+            scale = (1 - residual) * attention.sum(dim=-1) + residual
+            rows = rows / scale[:, None]
+            rows = (1 - residual) * rows @ attention + residual * rows
     return _target_ignored(model.tokens, rows[:, 0], logits, choose)
 
 
@@ -63,13 +65,14 @@ def self_attention(
     block: int = -1,
     head: int | None = None,
 ) -> Explanation:
-    """Self-attention of the class token (of the mean patch where there is none) in one block.
+    """Self-attention of the class token (the mean over the patches' where the head reads none) in one block.
 
         H_j = A_block[head, class token, j], or the mean over heads
 
-    Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', section 4.5, shows such maps; Caron et al. 2021
-    read the last block's, the default. `block` counts from 0, or from the end with -1; `head` None is the
-    mean. The class is not looked at, and the map under a frozen backbone is the pretrained network's.
+    Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', for the attention; Caron et al. 2021, 'Emerging
+    Properties in Self-Supervised Vision Transformers', figure 1, for such maps of the last block, the default.
+    `block` counts from 0, or from the end with -1; `head` None is the mean. The class is not looked at, and
+    the map under a frozen backbone is the pretrained network's.
     """
     blocks = model.attention_blocks
     if not -len(blocks) <= block < len(blocks):
@@ -86,7 +89,8 @@ def self_attention(
     if head is not None and not 0 <= head < attention.shape[1]:
         raise UserError(f"attention@head={head}: the block has heads 0 to {attention.shape[1] - 1}")
     chosen = attention.mean(dim=1) if head is None else attention[:, head]
-    row = (_reading_rows(model.tokens, chosen) @ chosen)[:, 0]
+    with torch.autocast(model.device.type, enabled=False):
+        row = (_reading_rows(model.tokens, chosen) @ chosen)[:, 0]
     return _target_ignored(model.tokens, row, logits, choose)
 
 
@@ -112,12 +116,12 @@ def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
             inputs = model.preprocess(pixels)
         with torch.enable_grad():
             logits = model.logits(inputs)
-            chosen = logits.gather(1, choose(logits.detach())).sum(dim=0)
-            heatmaps = []
-            for number in range(len(chosen)):
-                last = number == len(chosen) - 1
-                gradients = torch.autograd.grad(chosen[number], seen, retain_graph=not last)
-                heatmaps.append(_relevance(model.tokens, seen, gradients))
+            classes = choose(logits.detach())
+            with torch.autocast(model.device.type, enabled=False):
+                heatmaps = [
+                    _relevance(model.tokens, seen, gradients)
+                    for gradients in each_class_gradients(logits, classes, seen)
+                ]
     return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
 
 
@@ -144,7 +148,7 @@ def _without_smallest(attention: Tensor, share: float) -> Tensor:
 def _reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
     """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
     row = torch.zeros(attention.shape[-1], device=attention.device)
-    if tokens.has_class_token:
+    if tokens.reads_class_token:
         row[0] = 1
     else:
         row[tokens.prefix :] = 1 / (tokens.rows * tokens.columns)

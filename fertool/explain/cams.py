@@ -9,7 +9,7 @@ transformer the patch tokens at the input of the last block are the maps; class 
 out of the map, and the gradient comes through their attention to the patches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -32,8 +32,9 @@ def explain_at_cam_layer(
             logits = model.logits(inputs)
             features = activation.value
             gradients = class_gradients(logits, choose(logits.detach()), features)
-    maps = model.feature_maps(features.detach()).float()
-    heatmaps = [combine(maps, model.feature_maps(gradient).float()) for gradient in gradients]
+    with torch.autocast(model.device.type, enabled=False):
+        maps = model.feature_maps(features.detach()).float()
+        heatmaps = [combine(maps, model.feature_maps(gradient).float()) for gradient in gradients]
     return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
 
 
@@ -42,12 +43,18 @@ def class_gradients(logits: Tensor, classes: Tensor, of: Tensor, *, keep_graph: 
 
     Faces do not meet in the network, so the gradient of the logits' sum over the batch is each face's own.
     """
-    chosen = logits.gather(1, classes).sum(dim=0)
+    return [gradient for (gradient,) in each_class_gradients(logits, classes, [of], keep_graph=keep_graph)]
+
+
+def each_class_gradients(
+    logits: Tensor, classes: Tensor, of: list[Tensor], *, keep_graph: bool = False
+) -> Iterator[tuple[Tensor, ...]]:
+    """As `class_gradients`, by several tensors, one class after the other."""
+    # a copy: classes made in inference mode could not be kept for the backward pass
+    chosen = logits.gather(1, classes.clone()).sum(dim=0)
     last = len(chosen) - 1
-    return [
-        torch.autograd.grad(chosen[number], of, retain_graph=keep_graph or number < last)[0]
-        for number in range(len(chosen))
-    ]
+    for number in range(len(chosen)):
+        yield torch.autograd.grad(chosen[number], of, retain_graph=keep_graph or number < last)
 
 
 def gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
@@ -58,10 +65,11 @@ def gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Exp
     Selvaraju et al. 2017, 'Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization', equations 1 and 2, before the ReLU of equation 2.
     """
-    return explain_at_cam_layer(model, pixels, choose, _mean_gradient)
+    return explain_at_cam_layer(model, pixels, choose, mean_gradient)
 
 
-def _mean_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
+def mean_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
+    """How Grad-CAM combines feature maps and gradients, both (B, K, h, w), into maps (B, h, w)."""
     return torch.einsum("bk,bkhw->bhw", gradient.mean(dim=(2, 3)), maps)
 
 
@@ -71,7 +79,7 @@ def hirescam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Ex
         L_ij = sum_k G_kij A_kij
 
     Draelos and Carin 2020, 'Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
-    neural networks', equation 4.
+    neural networks'.
     """
     return explain_at_cam_layer(model, pixels, choose, lambda maps, gradient: (maps * gradient).sum(dim=1))
 
@@ -83,7 +91,10 @@ def gradcam_plus_plus(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
         alpha_kij = G_kij^2 / (2 G_kij^2 + G_kij^3 sum_ab A_kab), 0 where G_kij is 0
 
     Chattopadhay et al. 2018, 'Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
-    Convolutional Networks', equations 19 and 12, for exp(y_c), whose derivatives are powers of G.
+    Convolutional Networks', alpha by equation 19: the paper's score is exp(y_c), whose derivatives are powers
+    of G. Where the denominator vanishes it is kept finite by adding 1e-6, as pytorch-grad-cam does, whose maps
+    these are; channels whose gradients are below 1e-3 are damped by it. The paper reads layers after a ReLU:
+    where maps are signed, alpha may be negative or large.
     """
     return explain_at_cam_layer(model, pixels, choose, _shared_gradient)
 
@@ -91,8 +102,7 @@ def gradcam_plus_plus(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
 def _shared_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
     squared = gradient.square()
     shared = 2 * squared + squared * gradient * maps.sum(dim=(2, 3), keepdim=True)
-    # the small number keeps a vanishing denominator finite, as the authors' own code does
-    alpha = torch.where(gradient != 0, squared / (shared + 1e-6), torch.zeros_like(squared))
+    alpha = squared / (shared + 1e-6)
     weights = (alpha * gradient.clamp(min=0)).sum(dim=(2, 3))
     return torch.einsum("bk,bkhw->bhw", weights, maps)
 

@@ -87,7 +87,7 @@ def _logits_and_classes(
 ) -> tuple[Tensor, Tensor]:
     with undisturbed(model), torch.no_grad():
         logits = model(pixels).float()
-    return logits, choose(logits)
+        return logits, choose(logits)
 
 
 def _gradients_at(

@@ -1,20 +1,21 @@
 """Guided backpropagation and Guided Grad-CAM.
 
-The guided rule (Springenberg et al. 2015, 'Striving for Simplicity: The All Convolutional Net', section 3.4):
+The guided rule (Springenberg et al. 2015, 'Striving for Simplicity: The All Convolutional Net', figure 1):
 going back through an activation f, the gradient g of its output passes where it is positive and the
 activation's input x is positive,
 
     g_x = f'(x) g 1[g > 0] 1[x > 0]
 
 which is the paper's rule for ReLU, where f' is 1, and for SiLU, GELU and their like the same rule with their
-own derivative: negative evidence, and what comes from the saturated side, stops at every activation.
+own derivative: negative evidence, and what comes from the saturated side, stops at every activation that is
+a module of the network (one called as a function cannot be met on the way back).
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fertool.explain.cams import class_gradients
+from fertool.explain.cams import class_gradients, mean_gradient
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.hooks import captured, guided, undisturbed
 from fertool.explain.pixels import add_colours, as_leaf
@@ -26,7 +27,8 @@ def guided_backprop(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses
 
     Maps are float32 (B, classes, H, W) at the faces' own resolution, signed, added up over colours. A pixel
     that the logit would fall with counts like one that it would rise with: when scored, cells count by
-    their size. Springenberg et al. 2015; it is known to depend little on the class (Adebayo et al. 2018).
+    their size. Springenberg et al. 2015; it is known to depend little on the weights of the upper layers
+    (Adebayo et al. 2018, 'Sanity Checks for Saliency Maps').
     """
     with undisturbed(model), guided(model) as guidance, torch.enable_grad():
         leaf = as_leaf(pixels, model.device)
@@ -42,7 +44,7 @@ def guided_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses)
 
         L_p = up(relu(gradcam))_p * guided_p
 
-    Selvaraju et al. 2017, section 3.2. Grad-CAM, rectified, is brought bilinearly to the faces' own
+    Selvaraju et al. 2017, section 'Guided Grad-CAM'. Grad-CAM, rectified, is brought bilinearly to the faces' own
     resolution, where both are multiplied; its gradients are the plain ones. Maps are float32
     (B, classes, H, W), signed; when scored, cells count by their size. One forward pass serves both.
     """
@@ -58,13 +60,13 @@ def guided_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses)
         plain = class_gradients(logits, classes, activation.value, keep_graph=True)
         guidance.on = True
         gradients = class_gradients(logits, classes, leaf)
-    maps = model.feature_maps(activation.value.detach()).float()
     heatmaps = []
-    for at_layer, at_pixels in zip(plain, gradients, strict=True):
-        weights = model.feature_maps(at_layer).float().mean(dim=(2, 3))
-        cam = torch.einsum("bk,bkhw->bhw", weights, maps).clamp(min=0)
-        fine = F.interpolate(cam[:, None], size=pixels.shape[1:3], mode="bilinear", align_corners=False)
-        heatmaps.append(fine[:, 0] * add_colours(at_pixels))
+    with torch.autocast(model.device.type, enabled=False):
+        maps = model.feature_maps(activation.value.detach()).float()
+        for at_layer, at_pixels in zip(plain, gradients, strict=True):
+            cam = mean_gradient(maps, model.feature_maps(at_layer).float()).clamp(min=0)
+            fine = F.interpolate(cam[:, None], size=pixels.shape[1:3], mode="bilinear", align_corners=False)
+            heatmaps.append(fine[:, 0] * add_colours(at_pixels))
     return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
 
 

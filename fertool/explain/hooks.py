@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from fertool.models.classifier import FaceClassifier
@@ -14,6 +15,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and parameters without gradients inside; modes and flags as before outside.
 
     Without gradients on the parameters no graph is built before the layer that an explainer asks for.
+    Surroundings of `torch.inference_mode` end here, where no gradient could be had; whether gradients are
+    recorded is for the explainer to say.
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
@@ -21,7 +24,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(False)
-        yield
+        with torch.inference_mode(False):
+            yield
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
@@ -72,6 +76,7 @@ RECTIFIERS = {
     "SiLU",
     "Swish",
 }
+BLOCKING = {"ReLU", "ReLU6"}
 
 
 @dataclass
@@ -92,10 +97,14 @@ def guided(model: FaceClassifier) -> Iterator[Guidance]:
     guidance = Guidance()
 
     def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.requires_grad:
+        if not output.requires_grad:
+            return
+        if type(module).__name__ in BLOCKING:  # its own derivative is 0 where its input is not positive
+            output.register_hook(lambda grad: grad.clamp(min=0) if guidance.on else grad)
+        else:
             # the output's sign is the input's, which an in-place activation has overwritten
-            positive = output > 0
-            output.register_hook(lambda grad: grad * (positive & (grad > 0)) if guidance.on else grad)
+            positive = output.detach() > 0
+            output.register_hook(lambda grad: grad.clamp(min=0) * positive if guidance.on else grad)
 
     handles = [
         module.register_forward_hook(follow)
@@ -120,11 +129,12 @@ def attention_seen(
     """
     modules = [model.layer(block) for block in blocks]
     fused = [module.fused_attn for module in modules]
-    handles = [
-        module.attn_drop.register_forward_pre_hook(lambda _, inputs: (see(inputs[0]),)) for module in modules
-    ]
+    handles: list[torch.utils.hooks.RemovableHandle] = []
     try:
         for module in modules:
+            handles.append(
+                module.attn_drop.register_forward_pre_hook(lambda _, inputs: (see(inputs[0]),))
+            )
             module.fused_attn = False
         yield
     finally:

@@ -66,11 +66,11 @@ def rise(
 
         H_p = cov_n(y_c(x * m_n), m_n(p)) / (keep (1 - keep))
 
-    Petsiuk, Das and Saenko 2018, 'RISE: Randomized Input Sampling for Explanation', equation 6, centred: the
-    paper's mean of y m holds the mean of y, an offset that differs between models and would blur every share.
-    Masks are `cells` x `cells` grids of 0 and 1 (1 with probability `keep`), brought bilinearly to the face
-    with a random shift, as there; every face meets the same ones, drawn from a fixed seed. Maps are float32
-    (B, classes, H, W).
+    Petsiuk, Das and Saenko 2018, 'RISE: Randomized Input Sampling for Explanation of Black-box Models',
+    section 3, centred: the paper's mean of y m holds the mean of y, an offset that differs between models and
+    would blur every share. Masks are grids of 0 and 1 (1 with probability `keep`), enlarged bilinearly and
+    shifted at random, as there, so that `cells` x `cells` of them cover the face; every face meets the same
+    masks, drawn from a fixed seed. Maps are float32 (B, classes, H, W).
     """
     if masks < 2 or cells < 1 or not 0 < keep < 1:
         raise UserError(f"rise@masks={masks},cells={cells},keep={keep}: 2 or more, 1 or more, within 0 to 1")
@@ -86,7 +86,8 @@ def rise(
             values.append(model(shown * faces + (1 - shown) * mean).float().gather(1, classes))
     worth = torch.stack(values, dim=2)
     worth = worth - worth.mean(dim=2, keepdim=True)
-    heatmaps = torch.einsum("bkn,nhw->bkhw", worth, patterns - patterns.mean(dim=0))
+    with torch.autocast(model.device.type, enabled=False):
+        heatmaps = torch.einsum("bkn,nhw->bkhw", worth, patterns - patterns.mean(dim=0))
     return Explanation(heatmaps=heatmaps / (masks * keep * (1 - keep)), logits=logits)
 
 

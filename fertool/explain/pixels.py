@@ -5,8 +5,8 @@ from torch import Tensor
 
 
 def as_leaf(pixels: Tensor, device: torch.device) -> Tensor:
-    """The faces as float32 on the device, asking for gradients."""
-    return pixels.to(device=device, dtype=torch.float32).requires_grad_()
+    """A copy of the faces as float32 on the device, asking for gradients."""
+    return pixels.detach().to(device=device, dtype=torch.float32, copy=True).requires_grad_()
 
 
 def add_colours(values: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The explainers there are, by name, and how their options are written: `rollout@discard=0.9,fusion=max`."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,9 @@ def parse_request(text: str) -> Request:
         of = values.pop("of", DEFAULT_EXPLAINER)
         if values:
             raise UserError(f"--explainer {text}: '{name}' takes only 'of'")
-        return Request(parse_request(of).explainer, null=NULLS[name])
+        if of not in EXPLAINERS:
+            raise UserError(f"--explainer {text}: 'of' takes one of {', '.join(EXPLAINERS)}")
+        return Request(EXPLAINERS[of], null=NULLS[name])
     if name not in EXPLAINERS:
         raise UserError(f"no explainer '{name}'; there are {', '.join([*EXPLAINERS, *NULLS])}")
     explainer = EXPLAINERS[name]
@@ -69,9 +72,12 @@ def _read(text: str, explainer: Explainer, option: str, value: str) -> Option:
     default = explainer.options[option]
     kind: Any = int if default is None else type(default)
     try:
-        return kind(value)
+        read = kind(value)
+        if isinstance(read, float) and not math.isfinite(read):
+            raise ValueError
     except ValueError:
         raise UserError(f"--explainer {text}: '{value}' is no {kind.__name__} for '{option}'") from None
+    return read
 
 
 def explainers_of(family: str, attention_blocks: int) -> list[str]:

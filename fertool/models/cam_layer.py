@@ -17,7 +17,7 @@ def find_cam_layer(network: nn.Module, inputs: Tensor, *, channels_last: bool = 
     a block comes after the activation that ends it. A layer inside a residual branch does not count: what
     goes past it, a map of it would not see. Raises UserError where no layer qualifies.
     """
-    was_training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:
         network.eval().requires_grad_(False)
@@ -25,7 +25,8 @@ def find_cam_layer(network: nn.Module, inputs: Tensor, *, channels_last: bool = 
             if _everything_passes(network, name, inputs):
                 return name
     finally:
-        network.train(was_training)
+        for module, mode in modes:
+            module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
     raise UserError(
@@ -42,7 +43,8 @@ def _by_depth(network: nn.Module, inputs: Tensor, channels_last: bool) -> Iterat
         def hook(module: nn.Module, arguments: object, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4:
                 cells = output.shape[1:3] if channels_last else output.shape[2:]
-                if min(cells) >= LEAST_CELLS:
+                # a map of a square picture is square: other tensors of four dimensions are none
+                if cells[0] == cells[1] >= LEAST_CELLS:
                     finished.append(name)
 
         handles.append(network.get_submodule(name).register_forward_hook(hook))

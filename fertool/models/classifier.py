@@ -28,7 +28,7 @@ class TokenGrid:
     """How a transformer's tokens stand for the picture: first the prefix, then the patches row by row."""
 
     prefix: int  # class token and registers
-    has_class_token: bool  # the first of the prefix; without it the patches are averaged
+    reads_class_token: bool  # the head reads the first of the prefix; otherwise it pools the patches
     rows: int
     columns: int
 

@@ -11,7 +11,7 @@ WIDTHS = (32, 64, 128)
 HIDDEN_UNITS = 256
 
 
-def build_cnn(classes: int, dropout: float = 0.5) -> FaceClassifier:
+def build_cnn(classes: int, dropout: float = 0.25) -> FaceClassifier:
     """Three times convolution, ReLU, max-pooling; a fully connected layer; the classifier.
 
     The CAM layer is the third ReLU, at 12x12 cells: after the pooling behind it there are 6x6, too few to
@@ -34,4 +34,10 @@ def build_cnn(classes: int, dropout: float = 0.5) -> FaceClassifier:
         ("dropout", nn.Dropout(dropout)),
         ("classifier", nn.Linear(HIDDEN_UNITS, classes)),
     ]
-    return FaceClassifier(nn.Sequential(OrderedDict(stages + head)), "cnn", INPUT, cam_layer="relu3")
+    network = nn.Sequential(OrderedDict(stages + head))
+    for layer in network:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # He et al. 2015: signals keep their size through ReLUs, where PyTorch's default shrinks them
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return FaceClassifier(network, "cnn", INPUT, cam_layer="relu3")

@@ -35,7 +35,7 @@ def build_timm(
     except (AssertionError, ValueError) as error:
         raise UserError(f"{name} cannot be built at {size} pixels ({error})") from None
     spec = InputSpec(size=size, channels=config.input_size[0], mean=config.mean, std=config.std)
-    if hasattr(network, "num_prefix_tokens"):
+    if _is_plain_transformer(network, spec):
         return _plain_transformer(network, spec)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     try:
@@ -44,7 +44,8 @@ def build_timm(
         )
     except (AssertionError, RuntimeError) as error:
         raise UserError(f"{name} takes no pictures of {size} pixels ({error})") from None
-    family = "transformer" if _attention_blocks(network) else "cnn"
+    attends = any(hasattr(module, "attn_drop") for module in network.modules())
+    family = "transformer" if attends else "cnn"
     return FaceClassifier(network, family, spec, cam_layer, maps_channels_last=channels_last)
 
 
@@ -53,11 +54,27 @@ def _takes_size(name: str) -> bool:
     return timm.get_pretrained_cfg(name).fixed_input_size
 
 
+def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
+    """Whether the same tokens, prefix and patches, go through all blocks, each with a norm at its entrance."""
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    blocks = getattr(network, "blocks", None)
+    if not hasattr(network, "num_prefix_tokens") or grid is None or not hasattr(blocks[-1], "norm1"):
+        return False
+    shapes: list[torch.Size] = []
+    handle = blocks[-1].norm1.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, spec.channels, spec.size, spec.size))
+    finally:
+        handle.remove()
+    return shapes[0][1] == network.num_prefix_tokens + grid[0] * grid[1]
+
+
 def _plain_transformer(network: nn.Module, spec: InputSpec) -> FaceClassifier:
     rows, columns = network.patch_embed.grid_size
     tokens = TokenGrid(
         prefix=network.num_prefix_tokens,
-        has_class_token=getattr(network, "cls_token", None) is not None,
+        reads_class_token=getattr(network, "cls_token", None) is not None and network.global_pool == "token",
         rows=rows,
         columns=columns,
     )
@@ -74,4 +91,7 @@ def _plain_transformer(network: nn.Module, spec: InputSpec) -> FaceClassifier:
 
 
 def _attention_blocks(network: nn.Module) -> tuple[str, ...]:
-    return tuple(name for name, module in network.named_modules() if hasattr(module, "fused_attn"))
+    """The self-attention of each block: a head may pool by attention too, but not from tokens to tokens."""
+    return tuple(
+        f"blocks.{name}" for name, module in network.blocks.named_modules() if hasattr(module, "fused_attn")
+    )

@@ -9,12 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fertool.explain.overlay import png_bytes
 from fertool.masks.regions import REGIONS
 
-# Okabe and Ito's palette, told apart by colour-blind readers and in print; a colour a region
-REGION_COLOURS = dict(
-    zip(REGIONS, ("#999999", "#009E73", "#56B4E9", "#E69F00", "#F0E442", "#D55E00"), strict=True)
-)
+# Okabe and Ito's palette, told apart by colour-blind readers and in print
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -29,9 +27,7 @@ def as_svg(figure: Figure) -> str:
 
 def as_png(figure: Figure, dots_per_inch: int = 110) -> str:
     """The figure as an HTML image with its data inside."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(png_bytes(figure, dots_per_inch)).decode()
     return f'<img alt="" src="data:image/png;base64,{data}">'
 
 
@@ -47,7 +43,7 @@ def shares_figure(attention: list[dict[str, Any]]) -> Figure:
         axes.bar(at, _in_percent(figures["share"]), width * 0.92, color=colour, label=run["run"])
         axes.scatter(at, _in_percent(figures["area"]), marker="_", s=900 * width, color="black",
                      linewidths=2, label="area" if number == 0 else None)  # fmt: skip
-        axes.scatter(at, _in_percent(figures["ceiling"]), marker="v", s=30, facecolor="white",
+        axes.scatter(at, _in_percent(run["ceiling"]), marker="v", s=30, facecolor="white",
                      edgecolor="black", label="ceiling" if number == 0 else None)  # fmt: skip
     axes.set_xticks(range(len(REGIONS)), REGIONS)
     axes.set_ylabel("share of the heatmap, %")

@@ -1,6 +1,5 @@
 """`fertool report`: what was scored, as one self-contained page."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,11 @@ import numpy as np
 import fertool
 from fertool.errors import UserError
 from fertool.explain.explainer import rectify
+from fertool.explain.gallery import GalleryColumn, draw_lots, gallery_figure
 from fertool.report.figures import as_png, as_svg, confusion_figure, curves_figure, shares_figure
-from fertool.report.gallery import GalleryRow, draw_lots, gallery_figure
-from fertool.score.tables import attention_tables, classification_tables
+from fertool.score.stored import Gathered, gather_scores
 from fertool.summary import Greyed, Summary
-from fertool.workspace import Run, Workspace, read_csv, read_json, replacing
-
-FACES_PER_CLASS = 2
+from fertool.workspace import Workspace, read_csv, replacing
 
 
 def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str = "test") -> Summary:
@@ -33,28 +30,15 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
         which = f"run {missing[0]} is" if runs and missing else "no run is"
         raise UserError(f"{workspace.root}: {which} scored on '{split}'; run 'fertool score' first")
 
-    classification = [read_json(run.scores("classification", split)) for run in scored]
-    attention = _attention_by_explainer(scored, split)
+    gathered = gather_scores(workspace, scored, split)
     histories = {run.name: read_csv(run.history_csv) for run in scored if run.history_csv.exists()}
     page = _template().render(
         version=fertool.__version__,
         dataset=dataset,
         split=split,
         runs=[run.config() for run in scored],
-        classification=classification_tables(classification),
-        confusions=[
-            (scores["run"], as_svg(confusion_figure(scores["confusion"], dataset["classes"])))
-            for scores in classification
-        ],
+        sections=[_section(workspace, of, split, dataset["classes"]) for of in gathered],
         curves=as_svg(curves_figure(histories)) if histories else "",
-        attention=[
-            {
-                "tables": attention_tables(scores),
-                "shares": as_svg(shares_figure([run for run in scores if run["overall"]])),
-                "gallery": _gallery(workspace, scores, target, split, dataset["classes"]),
-            }
-            for (_, target), scores in attention.items()
-        ],
     )
     with replacing(workspace.report) as handle:
         handle.write(page.encode())
@@ -64,29 +48,34 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
     )
 
 
-def _attention_by_explainer(runs: list[Run], split: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """(explainer, target as asked for) -> the scores of the runs: one explainer a table."""
-    scores: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for run in runs:
-        for path in run.attention_scores(split):
-            scores[path.parent.parent.name, path.parent.name].append(read_json(path))
-    return dict(sorted(scores.items()))
+def _section(workspace: Workspace, of: Gathered, split: str, classes: list[str]) -> dict[str, Any]:
+    """A suite's part of the page: its first table, figures, and the tables that are folded away."""
+    section: dict[str, Any] = {"suite": of.suite.name, "tables": of.tables, "figures": [], "gallery": ""}
+    if of.suite.name == "classification":
+        section["figures"] = [
+            (f"{run['run']}: confusion matrix", as_svg(confusion_figure(run["confusion"], classes)))
+            for run in of.scores
+        ]
+    if of.suite.name == "attention":
+        shown = [run for run in of.scores if run["overall"]]
+        section["figures"] = [("", as_svg(shares_figure(shown)))] if shown else []
+        section["gallery"] = _gallery(workspace, of, split, classes)
+    return section
 
 
-def _gallery(
-    workspace: Workspace, scores: list[dict[str, Any]], target: str, split: str, classes: list[str]
-) -> str:
+def _gallery(workspace: Workspace, of: Gathered, split: str, classes: list[str]) -> str:
     labels = workspace.load_labels(split)
-    rows = draw_lots(labels, len(classes), FACES_PER_CLASS)
-    of_runs = []
-    for of in scores:
-        run = workspace.run(of["run"])
-        heatmaps = np.load(run.heatmaps(of["explainer"], target, split), mmap_mode="r")[rows]
+    rows = draw_lots(labels, len(classes))
+    columns = []
+    for run in (workspace.run(scores["run"]) for scores in of.scores):
+        heatmaps = np.load(run.heatmaps(of.asked.request.key, of.asked.target, split), mmap_mode="r")[rows]
         with np.load(run.predictions(split)) as stored:
             predicted = stored["logits"][rows].argmax(axis=1)
-        of_runs.append(GalleryRow(run.name, rectify(heatmaps, of["negatives"]), predicted))
+        columns.append(
+            GalleryColumn(run.name, rectify(heatmaps, of.asked.request.explainer.negatives), predicted)
+        )
     faces, region_maps = workspace.load_faces(split)[rows], workspace.load_region_maps(split)[rows]
-    return as_png(gallery_figure(faces, region_maps, labels[rows], classes, of_runs))
+    return as_png(gallery_figure(faces, region_maps, labels[rows], classes, columns, faces_across=True))
 
 
 def _template() -> jinja2.Template:

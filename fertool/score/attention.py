@@ -1,69 +1,210 @@
-"""The metric: which share of a heatmap lies on which region of the face.
+"""The suite `attention`: which share of a run's heatmaps lies on which region, and how far to believe it."""
 
-    share of region r = sum_p up(H)_p mask_r(p) / sum_p up(H)_p
-
-H is the rectified map on its own grid, `up` its bilinear interpolation to the faces' resolution. That is
-linear, up(H) = U H, so
-
-    sum_p (U H)_p mask_r(p) = sum_c H_c (U' mask_r)_c
-
-and the share is an exact weighted sum over the cells c of the raw map: nothing is upsampled or stored.
-"""
+from typing import Any
 
 import numpy as np
 
-from fertool.masks.regions import REGIONS
+from fertool.explain.nulls import NULLS
+from fertool.explain.registry import Request
+from fertool.masks.landmarks import interocular_distance
+from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
+from fertool.score.action_units import action_unit_maps
+from fertool.score.intervals import Resampled, resample_means
+from fertool.score.shares import area_shares, pooled, shares_and_ceilings
+from fertool.score.spread import agreement_with, spread_of_maps
+from fertool.score.subject import Columns, Figures, Subject
+
+MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
 
 
-def interpolation_matrix(pixels: int, cells: int) -> np.ndarray:
-    """Bilinear interpolation along one axis, float64 (pixels, cells); every row adds up to 1.
+def score_attention(
+    subject: Subject, request: Request, target: str, *, grid: int | None = None, jitter: float = 0.0
+) -> tuple[Figures, Columns]:
+    """Shares, areas, lifts and ceilings of the regions, the spread of the maps, and the nulls beside them.
 
-    Cells and pixels are areas: the centre of pixel p lies at (p + 1/2) / pixels * cells - 1/2 in units of
-    cells, and beyond the outermost centres the outermost cell counts alone (`align_corners=False` in
-    PyTorch and OpenCV).
+    With `grid` maps are brought to that many cells a side first, mass kept. `jitter` moves each landmark by
+    Normal(0, (jitter * inter-ocular distance)^2) and says how far shares move. Faces with a template's
+    landmarks and maps of zeros have no shares: they are counted, described and left out.
     """
-    position = ((np.arange(pixels) + 0.5) * cells / pixels - 0.5).clip(0, cells - 1)
-    low = np.minimum(np.floor(position).astype(int), max(cells - 2, 0))
-    high = np.minimum(low + 1, cells - 1)
-    matrix = np.zeros((pixels, cells))
-    np.add.at(matrix, (np.arange(pixels), low), 1 - (position - low))
-    np.add.at(matrix, (np.arange(pixels), high), position - low)
-    return matrix
+    stored = subject.heatmaps(request, target)
+    heatmaps = stored.rectified()
+    heatmaps = heatmaps if grid is None else pooled(heatmaps, grid)
+    regions = np.asarray(subject.region_maps)
+    shares, ceilings = shares_and_ceilings(heatmaps, regions)
+    areas = area_shares(regions)
+    empty = np.isnan(shares[:, 0])
+    counted = subject.located & ~empty
+    emotions = [subject.classes[label] for label in subject.labels]
+    interocular_px = interocular_distance(subject.landmarks)
+    entropy, extent = spread_of_maps(heatmaps, regions.shape[1:], interocular_px)
+    wanted = action_unit_maps(emotions, subject.landmarks, regions.shape[1:])
+    au_energy, au_cosine = agreement_with(heatmaps, wanted)
+    columns: Columns = {
+        "label": subject.labels,
+        "predicted": subject.predicted,
+        "located": subject.located.astype(int),
+        "empty": empty.astype(int),
+        **{share_column(name): shares[:, code] for code, name in enumerate(REGIONS)},
+        **{f"area_{_column(name)}": areas[:, code] for code, name in enumerate(REGIONS)},
+        "entropy": entropy,
+        "extent": extent,
+        "au_energy": au_energy,
+        "au_cosine": au_cosine,
+    }
+    figures: Figures = {
+        "grid": list(heatmaps.shape[1:]),
+        "faces": len(shares),
+        "left_out": {
+            "landmarks of the template": int((~subject.located).sum()),
+            "an empty map": int((subject.located & empty).sum()),
+        },
+        "ceiling": _by_region(ceilings[subject.located].mean(axis=0)) if subject.located.any() else None,
+        **_figures_of_subsets(subject, columns, counted),
+        "nulls": _null_shares(subject, request, target, grid, regions, counted),
+        "template_faces": _describe_template_faces(subject),
+        "jitter": _jitter(subject, heatmaps, shares, counted, jitter) if jitter > 0 else None,
+    }
+    return figures, columns
 
 
-def region_weights(region_maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """What a unit of heat in each cell puts on each region: float64 (N, regions, h, w).
+def _figures_of_subsets(subject: Subject, columns: Columns, counted: np.ndarray) -> dict[str, Any]:
+    """Figures overall, by true and by predicted class, and where the prediction is right and wrong."""
+    right = subject.predicted == subject.labels
+    subsets = {
+        ("overall", None): counted,
+        ("right", None): counted & right,
+        ("wrong", None): counted & ~right,
+        **{
+            ("per_class", name): counted & (subject.labels == code)
+            for code, name in enumerate(subject.classes)
+        },
+        **{
+            ("per_predicted", name): counted & (subject.predicted == code)
+            for code, name in enumerate(subject.classes)
+        },
+    }
+    values = face_values(columns)
+    masked = [np.where(subset[:, None], values, np.nan) for subset in subsets.values()]
+    resampled = resample_means(np.concatenate(masked, axis=1), subject.clusters)
+    figures: dict[str, Any] = {"per_class": {}, "per_predicted": {}}
+    width = values.shape[1]
+    for number, ((kind, name), subset) in enumerate(subsets.items()):
+        block = slice(number * width, (number + 1) * width)
+        of_subset = region_figures(
+            resampled.apply(lambda means, block=block: means[..., block]), int(subset.sum())
+        )
+        if name is None:
+            figures[kind] = of_subset
+        else:
+            figures[kind][name] = of_subset
+    return figures
 
-    `region_maps` are region codes, uint8 (N, H, W). Summed over regions the weights do not depend on the
-    face: a pixel has one region.
+
+def face_values(columns: Columns) -> np.ndarray:
+    """Shares, areas and measures of the faces side by side, (N, 2 regions + measures)."""
+    names = [f"{kind}_{_column(region)}" for kind in ("share", "area") for region in REGIONS]
+    return np.stack([np.asarray(columns[name], dtype=float) for name in [*names, *MEASURES]], axis=1)
+
+
+def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
+    """Means of `face_values` as figures with 95% intervals; None where no face counts.
+
+    Lift is the mean share over the mean area: 1 for a uniform map. Background ratio is what lies on the
+    background over what lies on the face.
     """
-    down = interpolation_matrix(region_maps.shape[1], grid[0])
-    across = interpolation_matrix(region_maps.shape[2], grid[1])
-    masks = np.asarray(region_maps)[:, None] == np.arange(len(REGIONS))[None, :, None, None]
-    return np.einsum("nrij,ih,jw->nrhw", masks.astype(np.float64), down, across, optimize=True)
+    if faces == 0:
+        return None
+    count = len(REGIONS)
+    share = means.apply(lambda values: values[..., :count])
+    area = means.apply(lambda values: values[..., count : 2 * count])
+    lift = means.apply(lambda values: values[..., :count] / values[..., count : 2 * count])
+    ratio = means.apply(lambda values: values[..., [BACKGROUND]] / (1 - values[..., [BACKGROUND]]))
+    measures = means.apply(lambda values: values[..., 2 * count :])
+    return {
+        "faces": faces,
+        "share": _by_region(share.figures),
+        "share_interval": _by_region(np.stack(share.interval(), axis=1)),
+        "area": _by_region(area.figures),
+        "lift": _by_region(lift.figures),
+        "lift_interval": _by_region(np.stack(lift.interval(), axis=1)),
+        "background_ratio": _number(ratio.figures[0]),
+        "background_ratio_interval": [_number(limit[0]) for limit in ratio.interval()],
+        **dict(zip(MEASURES, map(_number, measures.figures), strict=True)),
+        **{
+            f"{name}_interval": list(map(_number, limits))
+            for name, *limits in zip(MEASURES, *measures.interval(), strict=True)
+        },
+    }
 
 
-def region_shares(heatmaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Shares float64 (N, regions) of rectified heatmaps (N, h, w), given their `region_weights`.
+def _null_shares(
+    subject: Subject,
+    request: Request,
+    target: str,
+    grid: int | None,
+    regions: np.ndarray,
+    counted: np.ndarray,
+) -> dict[str, Any]:
+    """The mean shares that each null explanation gets on the same faces."""
+    if not counted.any():
+        return {}
+    figures = {}
+    for name, null in NULLS.items():
+        maps = subject.heatmaps(Request(request.explainer, null, request.options), target).rectified()
+        shares, _ = shares_and_ceilings(maps if grid is None else pooled(maps, grid), regions)
+        figures[name] = _by_region(np.nanmean(shares[counted], axis=0))
+    return figures
 
-    The shares of a face add up to 1; those of a map of zeros are nan: it has none.
-    """
-    mass = np.einsum("nhw,nrhw->nr", np.asarray(heatmaps, dtype=np.float64), weights, optimize=True)
-    total = mass.sum(axis=1, keepdims=True)
-    return np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
+
+def _describe_template_faces(subject: Subject) -> dict[str, Any] | None:
+    """Who is left out with the template's landmarks: accuracy and class mix beside the rest's."""
+    if subject.located.all():
+        return None
+    right = subject.predicted == subject.labels
+
+    def describe(faces: np.ndarray) -> dict[str, Any]:
+        mix = np.bincount(subject.labels[faces], minlength=len(subject.classes)) / max(faces.sum(), 1)
+        return {
+            "faces": int(faces.sum()),
+            "accuracy": float(right[faces].mean()) if faces.any() else None,
+            "class_mix": dict(zip(subject.classes, mix.tolist(), strict=True)),
+        }
+
+    return {"left_out": describe(~subject.located), "rest": describe(subject.located)}
 
 
-def region_ceilings(weights: np.ndarray) -> np.ndarray:
-    """The largest share that any map on this grid could give each region, float64 (N, regions).
+def _jitter(
+    subject: Subject, heatmaps: np.ndarray, shares: np.ndarray, counted: np.ndarray, jitter: float
+) -> dict[str, Any]:
+    """How far shares move when landmarks move: of the mean over faces, and of a face in the mean."""
+    generator = np.random.default_rng(0)
+    steps = generator.standard_normal(subject.landmarks.shape) * jitter
+    moved = subject.landmarks + steps * interocular_distance(subject.landmarks)[:, None, None]
+    moved_maps = region_maps(moved, subject.region_maps.shape[1:])
+    others, _ = shares_and_ceilings(heatmaps, moved_maps)
+    change = others[counted] - shares[counted]
+    return {
+        "iod": jitter,
+        "mean_moves": _by_region(change.mean(axis=0)),
+        "face_moves": _by_region(np.abs(change).mean(axis=0)),
+    }
 
-    A share is a mean of the cells' own shares, weighted by their mass, so no map does better than all of its
-    heat in the one cell that lies deepest in the region.
-    """
-    of_cell = weights / weights.sum(axis=1, keepdims=True)
-    return of_cell.max(axis=(2, 3))
+
+def _by_region(values: np.ndarray) -> dict[str, Any]:
+    """Region name -> figure, or list of figures; what is no number becomes None."""
+    if values.ndim == 1:
+        return dict(zip(REGIONS, map(_number, values), strict=True))
+    return {name: list(map(_number, row)) for name, row in zip(REGIONS, values, strict=True)}
 
 
-def area_shares(region_maps: np.ndarray) -> np.ndarray:
-    """The share of the picture that each region takes, float64 (N, regions)."""
-    codes = np.asarray(region_maps).reshape(len(region_maps), -1)
-    return np.stack([(codes == code).mean(axis=1) for code in range(len(REGIONS))], axis=1)
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def share_column(region: str) -> str:
+    """The column that holds the shares of a region."""
+    return f"share_{_column(region)}"
+
+
+def _column(region: str) -> str:
+    return region.replace(" ", "_")

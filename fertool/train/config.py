@@ -23,7 +23,8 @@ class TrainConfig:
     dropout: float | None = None  # None: the model's own default
     image_size: int | None = None  # pixels that the network sees; None: the model's own default
     flip: bool = True  # left-right, one face in two
-    shift: float = 0.1  # at most this share of the side, each way; edges are repeated
+    shift: float = 0.05  # at most this share of the side, each way; edges are repeated
+    drop_leaks: bool = False  # leave out of train what has an identical twin in val or test
     precision: str = "auto"
     seed: int = 0
 

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 
 import fertool
@@ -12,10 +13,11 @@ from fertool.errors import UserError
 from fertool.hardware import Compute, choose_compute, describe_hardware, seed_everything
 from fertool.models import build_model
 from fertool.models.registry import parameter_count
+from fertool.progress import log
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
 from fertool.train.loop import EpochReport, LabelledFaces, train_run
-from fertool.workspace import Run, Workspace, read_csv, write_json
+from fertool.workspace import SPLITS, Run, Workspace, read_csv, write_json
 
 REVISION = 1  # of the algorithm: raise it when the same settings would train to other weights
 
@@ -43,7 +45,11 @@ def train(
     made_from = workspace.made_from(
         REVISION,
         asdict(config),
-        [path for split in ("train", "val") for path in (workspace.faces(split), workspace.faces_csv(split))],
+        [
+            path
+            for split in (SPLITS if config.drop_leaks else ("train", "val"))
+            for path in (workspace.faces(split), workspace.faces_csv(split))
+        ],
     )
     record = _record(run, config, compute, dataset, made_from)
     seed_everything(config.seed)
@@ -73,7 +79,7 @@ def train(
             best = train_run(
                 model,
                 config,
-                LabelledFaces(workspace.load_faces("train"), workspace.load_labels("train")),
+                _train_split(workspace, config.drop_leaks),
                 LabelledFaces(workspace.load_faces("val"), workspace.load_labels("val")),
                 run,
                 compute,
@@ -84,6 +90,16 @@ def train(
             raise
         write_json(run.run_json, {**record, "state": "done", "best": best})
     return _summary(run)
+
+
+def _train_split(workspace: Workspace, drop_leaks: bool) -> LabelledFaces:
+    faces, labels = workspace.load_faces("train"), workspace.load_labels("train")
+    if drop_leaks:
+        elsewhere = np.concatenate([workspace.load_twin_groups(split) for split in ("val", "test")])
+        kept = ~np.isin(workspace.load_twin_groups("train"), elsewhere[elsewhere >= 0])
+        log.info("%d of %d faces have a twin in val or test and are left out", (~kept).sum(), len(kept))
+        faces, labels = faces[kept], labels[kept]
+    return LabelledFaces(faces, labels)
 
 
 def _record(

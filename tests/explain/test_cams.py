@@ -1,111 +1,123 @@
-import numpy as np
+from collections.abc import Callable
+
 import pytest
 import torch
 from captum.attr import LayerGradCam
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
 
-from fertool.explain.cams import gradcam
+from fertool.explain.cams import gradcam, gradcam_plus_plus, hirescam
 from fertool.explain.hooks import captured, undisturbed
 from fertool.models import FaceClassifier, build_model
 
-FACES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8))
+NETWORKS = [
+    ("cnn", None),
+    ("resnet50", 224),
+    ("resnet50", 112),
+    ("efficientnet_b0", 224),
+    ("vgg16", 112),
+]
+TRANSFORMERS = [
+    ("vit_tiny_patch16_224", 112),
+    ("test_vit4", 80),  # registers, and the patches' mean
+    ("vit_medium_patch16_gap_240", 80),  # neither class token nor registers
+    ("vit_small_patch14_reg4_dinov2", 70),
+]
+OTHERS = [
+    ("convnext_atto", 224),
+    ("mobilenetv3_small_100", 224),
+    ("swin_tiny_patch4_window7_224", 224),
+    ("deit_tiny_patch16_224", 112),
+]
 
 
-def predicted(logits: torch.Tensor) -> torch.Tensor:
-    return logits.argmax(dim=1, keepdim=True)
-
-
-@pytest.fixture
-def model() -> FaceClassifier:
-    torch.manual_seed(0)
-    return build_model("cnn", 7)
-
-
-def test_equals_captum(model: FaceClassifier) -> None:
-    ours = gradcam(model, FACES, predicted)
-    model.eval()
-    theirs = LayerGradCam(model.network, model.layer(model.cam_layer)).attribute(
-        model.preprocess(FACES), target=ours.logits.argmax(dim=1), relu_attributions=False
-    )[:, 0]
-    assert (ours.heatmaps[:, 0] - theirs).abs().max() <= 1e-4 * theirs.abs().max()
-
-
-def test_equals_pytorch_grad_cam(model: FaceClassifier) -> None:
-    classes = torch.tensor([0, 1, 2, 3, 6])
-    ours = gradcam(model, FACES, lambda logits: classes[:, None]).heatmaps[:, 0].clamp(min=0)
-    model.eval()
-    with GradCAM(model.network, [model.layer(model.cam_layer)]) as cam:
-        inputs = model.preprocess(FACES)
+def theirs(method: type, model: FaceClassifier, faces: Tensor, classes: Tensor) -> Tensor:
+    """pytorch-grad-cam's raw map of its last step, (B, h, w)."""
+    layer, inputs = model.layer(model.cam_layer), model.preprocess(faces)
+    with method(model.network, [layer], reshape_transform=model.feature_maps) as cam:
         cam(inputs, [ClassifierOutputTarget(int(code)) for code in classes])
-        activations, gradients = (
-            cam.activations_and_grads.activations[0],
-            cam.activations_and_grads.gradients[0],
+        (activation,), (gradient,) = (
+            cam.activations_and_grads.activations,
+            cam.activations_and_grads.gradients,
         )
-        theirs = cam.get_cam_image(
-            inputs, model.layer(model.cam_layer), [], activations.numpy(), gradients.numpy(), False
-        )
-    theirs = torch.from_numpy(theirs).clamp(min=0)
-    assert theirs.amax() > 0
-    assert (ours - theirs).abs().max() <= 1e-4 * theirs.max()
+        image = cam.get_cam_image(inputs, layer, [], activation.detach().numpy(), gradient.numpy(), False)
+    return torch.from_numpy(image)
 
 
-def test_known_answer(model: FaceClassifier) -> None:
-    """A head that sums feature map 3: the Grad-CAM of its logit is that feature map itself."""
+@pytest.mark.parametrize(
+    ("ours", "method"), [(gradcam, GradCAM), (hirescam, HiResCAM), (gradcam_plus_plus, GradCAMPlusPlus)]
+)
+@pytest.mark.parametrize(("name", "size"), [*NETWORKS, *TRANSFORMERS, *OTHERS])
+def test_equals_pytorch_grad_cam(
+    ours: Callable, method: type, name: str, size: int | None, built, faces, fixed, close
+) -> None:
+    if method is GradCAMPlusPlus and (name, size) in [*TRANSFORMERS, *OTHERS]:
+        pytest.skip("defined for feature maps behind a ReLU")
+    model, classes = built(name, size), torch.tensor([2, 5])
+    explanation = ours(model, faces[:2], lambda logits: classes[:, None])
+    close(explanation.heatmaps[:, 0], theirs(method, model, faces[:2], classes))
+
+
+@pytest.mark.parametrize(("name", "size"), [*NETWORKS, ("mobilenetv3_small_100", 224)])
+def test_gradcam_equals_captum(name: str, size: int | None, built, faces, predicted, close) -> None:
+    model = built(name, size)
+    ours = gradcam(model, faces[:2], predicted)
+    reference = LayerGradCam(model.network, model.layer(model.cam_layer)).attribute(
+        model.preprocess(faces[:2]), target=ours.logits.argmax(dim=1), relu_attributions=False
+    )
+    close(ours.heatmaps[:, 0], reference[:, 0].detach())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "grid"),
+    [("convnext_atto", 224, 7), ("swin_tiny_patch4_window7_224", 224, 7), ("deit_tiny_patch16_224", 112, 7)],
+)
+def test_grids(name: str, size: int, grid: int, built, faces, predicted) -> None:
+    assert gradcam(built(name, size), faces[:2], predicted).heatmaps.shape == (2, 1, grid, grid)
+
+
+def test_known_answer(faces) -> None:
+    """A head that takes the mean of feature map 3: the Grad-CAM of its logit is that map over its cells."""
+    model = build_model("cnn", 7)
     network = model.network
-    for parameter in [*network.hidden.parameters(), *network.classifier.parameters()]:
-        parameter.data.zero_()
-    network.pool3 = torch.nn.Identity()
-    network.flatten = torch.nn.Sequential(torch.nn.Flatten(2), PickMean(channel=3))
-    network.hidden = network.hidden_relu = network.classifier = torch.nn.Identity()
-    explanation = gradcam(model, FACES, lambda logits: torch.zeros(len(logits), 1, dtype=torch.int64))
+    network.pool3 = nn.Identity()
+    network.flatten = nn.Sequential(nn.Flatten(2), PickMean(channel=3))
+    network.hidden = network.hidden_relu = network.classifier = nn.Identity()
+    explanations = [
+        explain(model, faces, lambda logits: torch.zeros(len(logits), 1, dtype=torch.int64))
+        for explain in (gradcam, hirescam)
+    ]
     with undisturbed(model), captured(model, "relu3") as activation:
-        model(FACES)
+        model(faces)
     expected = activation.value[:, 3].detach() / 144
-    assert torch.allclose(explanation.heatmaps[:, 0], expected, atol=1e-6)
+    for explanation in explanations:
+        assert torch.allclose(explanation.heatmaps[:, 0], expected, atol=1e-6)
 
 
-class PickMean(torch.nn.Module):
+class PickMean(nn.Module):
     def __init__(self, channel: int) -> None:
         super().__init__()
         self.channel = channel
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         return features[:, self.channel].mean(dim=1, keepdim=True)
 
 
-def test_maps_do_not_depend_on_the_batch(model: FaceClassifier) -> None:
-    together = gradcam(model, FACES, predicted).heatmaps
-    alone = torch.cat([gradcam(model, face[None], predicted).heatmaps for face in FACES])
-    assert torch.allclose(together, alone, atol=1e-6)
+def test_an_in_place_layer_behind_the_cam_layer_does_not_spoil_the_maps(faces, predicted) -> None:
+    torch.manual_seed(0)
+    model = build_model("cnn", 7)
+    expected = gradcam(model, faces, predicted)
+    model.network.pool3 = nn.Sequential(TimesInPlace(2), model.network.pool3, TimesInPlace(0.5))
+    spoiled = gradcam(model, faces, predicted)
+    assert torch.allclose(spoiled.logits, expected.logits)
+    assert torch.allclose(spoiled.heatmaps, expected.heatmaps, atol=1e-7)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_the_model_comes_out_as_it_went_in(model: FaceClassifier, training: bool) -> None:
-    model.train(training)
-    model.network.conv1.weight.requires_grad_(False)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    flags = [parameter.requires_grad for parameter in model.parameters()]
-    gradcam(model, FACES, predicted)
-    assert all(module.training == training for module in model.modules())
-    assert [parameter.requires_grad for parameter in model.parameters()] == flags
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert not any(module._forward_hooks for module in model.modules())
+class TimesInPlace(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
 
-
-def test_hooks_go_whatever_happens(model: FaceClassifier) -> None:
-    def refuse(logits: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        gradcam(model.train(), FACES, refuse)
-    assert model.training
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_works_inside_inference_code(model: FaceClassifier) -> None:
-    with torch.no_grad():
-        inside = gradcam(model, FACES, predicted).heatmaps
-    assert torch.equal(inside, gradcam(model, FACES, predicted).heatmaps)
+    def forward(self, features: Tensor) -> Tensor:
+        return features.mul_(self.factor)

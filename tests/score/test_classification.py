@@ -3,16 +3,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from sklearn.metrics import matthews_corrcoef
 
-from fertool.score.classification import classification_scores
+from fertool.score.classification import classification_figures
 
 codes = arrays.arrays(np.int64, 30, elements=st.integers(0, 2))
+
+
+def figures(predicted: np.ndarray, labels: np.ndarray, confidence: float = 0.5) -> dict:
+    faces = len(labels)
+    return classification_figures(
+        predicted, labels, np.full(faces, confidence), np.arange(faces), ["a", "b", "c"]
+    )
 
 
 def test_known_answer() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     predicted = np.array([0, 0, 1, 1, 2, 0])
-    scores = classification_scores(predicted, labels, ["a", "b", "c"])
+    scores = figures(predicted, labels)
     assert scores["accuracy"] == pytest.approx(3 / 6)
     assert scores["confusion"] == [[2, 1, 0], [0, 1, 1], [1, 0, 0]]
     assert scores["per_class"]["a"] == pytest.approx(
@@ -28,12 +36,55 @@ def test_known_answer() -> None:
 
 @given(codes, codes)
 def test_measures_agree_with_the_confusion_matrix(predicted: np.ndarray, labels: np.ndarray) -> None:
-    scores = classification_scores(predicted, labels, ["a", "b", "c"])
+    scores = figures(predicted, labels)
     matrix = np.array(scores["confusion"])
     assert matrix.sum() == 30
     assert scores["accuracy"] == pytest.approx(np.trace(matrix) / 30)
     assert scores["weighted"]["recall"] == pytest.approx(scores["accuracy"])
+    if len(set(labels)) > 1:
+        assert scores["mcc"] == pytest.approx(matthews_corrcoef(labels, predicted))
+        assert scores["balanced_accuracy"] == pytest.approx(
+            np.mean([scores["per_class"]["abc"[code]]["recall"] for code in set(labels)])
+        )
     for code, name in enumerate("abc"):
         assert scores["per_class"][name]["recall"] * max(matrix[code].sum(), 1) == pytest.approx(
             matrix[code, code]
         )
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_hits() -> None:
+    labels = np.zeros(100, dtype=np.int64)
+    predicted = np.where(np.arange(100) < 70, 0, 1)
+    assert figures(predicted, labels, confidence=0.9)["ece"] == pytest.approx(0.2)
+    assert figures(predicted, labels, confidence=0.7)["ece"] == pytest.approx(0, abs=1e-9)
+
+
+def test_intervals_hold_their_measures_and_narrow_with_more_faces() -> None:
+    generator = np.random.default_rng(0)
+    widths = []
+    for faces in (100, 2500):
+        labels = generator.integers(0, 3, faces)
+        predicted = np.where(generator.random(faces) < 0.7, labels, generator.integers(0, 3, faces))
+        scores = figures(predicted, labels, confidence=0.8)
+        of = {"macro_f1": scores["macro"]["f1"], "weighted_f1": scores["weighted"]["f1"]}
+        for name, (low, high) in scores["intervals"].items():
+            assert low < of.get(name, scores.get(name)) < high, name
+        low, high = scores["intervals"]["accuracy"]
+        binomial = 2 * 1.96 * np.sqrt(scores["accuracy"] * (1 - scores["accuracy"]) / faces)
+        assert high - low == pytest.approx(binomial, rel=0.15)
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 3
+
+
+def test_twins_count_as_one_face() -> None:
+    labels = np.tile(np.arange(3), 40)
+    predicted = np.where(np.arange(120) % 5 < 3, labels, (labels + 1) % 3)
+    alone = figures(predicted, labels)["intervals"]["accuracy"]
+    doubled = classification_figures(
+        np.tile(predicted, 2),
+        np.tile(labels, 2),
+        np.full(240, 0.5),
+        np.tile(np.arange(120), 2),
+        ["a", "b", "c"],
+    )["intervals"]["accuracy"]
+    assert doubled == pytest.approx(alone, abs=1e-6)

@@ -7,6 +7,8 @@ import pytest
 from fertool.errors import UserError
 from fertool.masks.regions import REGIONS
 from fertool.score import score
+from fertool.train import train
+from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace, read_csv
 
 
@@ -21,7 +23,7 @@ def foreign_maps(workspace: Workspace, heatmaps: np.ndarray) -> None:
     run = workspace.run("cnn")
     score(workspace, device="cpu")
     place = run.heatmaps("gradcam", "predicted", "test")
-    place.with_suffix(".json").unlink()
+    place.with_suffix(".json").unlink(missing_ok=True)
     np.save(place, heatmaps.astype(np.float32))
 
 
@@ -30,11 +32,13 @@ def test_missing_heatmaps_are_made_first_and_figures_stored(workspace: Workspace
     run = workspace.run("cnn")
     assert run.heatmaps("gradcam", "predicted", "test").exists()
     stored = json.loads(run.scores("attention", "test", "gradcam", "predicted").read_text())
-    assert stored == summary.data["attention"][0]
+    assert summary.data["attention"][0] == stored | {
+        key: summary.data["attention"][0][key] for key in ("group", "config")
+    }
     assert sum(stored["overall"]["share"].values()) == pytest.approx(1)
     assert sum(stored["overall"]["area"].values()) == pytest.approx(1)
     rows = read_csv(run.scores("attention", "test", "gradcam", "predicted").with_suffix(".csv"))
-    mouth = [float(row["share_mouth"]) for row in rows if row["counted"] == "1"]
+    mouth = [float(row["share_mouth"]) for row in rows if row["located"] == "1" and row["empty"] == "0"]
     assert np.mean(mouth) == pytest.approx(stored["overall"]["share"]["mouth"], abs=1e-5)
 
     classification = json.loads(run.scores("classification", "test").read_text())
@@ -106,3 +110,77 @@ def test_seeds_of_a_condition_share_a_row(workspace: Workspace) -> None:
     tables = score(workspace, device="cpu").tables
     assert tables[0].rows[0][1] == "2"
     assert "± 0.0" in tables[0].rows[0][2]
+
+
+def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> None:
+    train(workspace, TrainConfig(epochs=1, lr=1e-3, seed=1), name="other", device="cpu")
+    summary = score(workspace, target="label", device="cpu")
+    comparisons = summary.data["attention_comparisons"]
+    assert set(comparisons) == {"all faces", "faces that all get right"}
+    (of,) = comparisons["all faces"]
+    difference = {contrast["region"]: contrast for contrast in of["contrasts"]}[REGIONS.index("mouth")]
+    first, second = (
+        summary.data["attention_joint"][name]["figures"]["share"]["mouth"] for name in of["names"]
+    )
+    assert difference["difference"] == pytest.approx(first - second, abs=1e-6)
+    assert difference["low"] < difference["difference"] < difference["high"]
+    notes = [note for table in summary.tables for note in table.notes]
+    assert "One seed each: this table compares two networks and not two methods." in notes
+
+
+def test_a_face_empty_in_one_run_is_dropped_from_all(workspace: Workspace) -> None:
+    train(workspace, TrainConfig(epochs=1, lr=1e-3, seed=1), name="other", device="cpu")
+    everything = score(workspace, device="cpu").data["attention_comparisons"]["all faces"][0]["images"]
+    place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
+    maps = np.load(place)
+    counted = (maps.max(axis=(1, 2)) > 0).nonzero()[0]
+    maps[counted[:3]] = 0
+    np.save(place, maps)
+    place.with_suffix(".json").unlink()
+    data = score(workspace, device="cpu").data
+    assert data["attention_comparisons"]["all faces"][0]["images"] == everything - 3
+    joint = data["attention_joint"]
+    (condition,) = [run["group"] for run in data["attention"] if run["run"] == "cnn"]
+    assert joint[condition]["empty_rate"] > 0
+    low, high = joint[condition]["bounds"]["mouth"]
+    assert low < joint[condition]["figures"]["share"]["mouth"] < high
+
+
+def test_a_common_grid_keeps_the_mass(workspace: Workspace) -> None:
+    fine = score(workspace, device="cpu").data["attention"][0]
+    pooled = score(workspace, device="cpu", grid=6).data["attention"][0]
+    assert pooled["grid"] == [6, 6]
+    assert pooled["ceiling"]["eyes"] < fine["ceiling"]["eyes"]
+    assert sum(pooled["overall"]["share"].values()) == pytest.approx(1)
+
+
+def test_nulls_stand_beside_each_model(workspace: Workspace) -> None:
+    of = score(workspace, device="cpu").data["attention"][0]
+    assert set(of["nulls"]) == {"uniform", "random", "edges", "centre", "swapped"}
+    for region, area in of["overall"]["area"].items():
+        assert of["nulls"]["uniform"][region] == pytest.approx(area, abs=1e-6)
+    assert of["nulls"]["centre"]["nose"] > of["nulls"]["uniform"]["nose"]
+
+
+def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:
+    small, large = (
+        score(workspace, device="cpu", jitter=jitter).data["attention"][0]["jitter"]["face_moves"]["mouth"]
+        for jitter in (0.02, 0.1)
+    )
+    assert 0 < small < large
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"suites": ["attenton"]}, "no such suite; there are classification, attention"),
+        ({"by": ["modell"]}, "no such field in run.json"),
+        ({"contrasts": ["chin"]}, "no such region"),
+        ({"grid": 0}, "1 or more cells"),
+        ({"jitter": -1.0}, "0 or more"),
+        ({"target": "all"}, "scores are of one target"),
+    ],
+)
+def test_wrong_questions_are_one_line(trained: Workspace, arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        score(trained, **{"device": "cpu", **arguments})

@@ -8,9 +8,8 @@ from torch.nn import functional as F
 
 from fertool.explain.explainer import rectify
 from fertool.masks.regions import REGIONS
-from fertool.score.attention import (
+from fertool.score.shares import (
     area_shares,
-    interpolation_matrix,
     region_ceilings,
     region_shares,
     region_weights,
@@ -26,13 +25,6 @@ def left_right(side: int = SIDE) -> np.ndarray:
     regions = np.zeros((1, side, side), dtype=np.uint8)
     regions[:, :, : side // 2] = REGIONS.index("mouth")
     return regions
-
-
-@given(st.integers(1, 60), st.integers(1, 60))
-def test_interpolation_is_pytorchs(pixels: int, cells: int) -> None:
-    heat = torch.rand(1, 1, 1, cells, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    theirs = F.interpolate(heat, size=(1, pixels), mode="bilinear", align_corners=False)[0, 0, 0]
-    assert np.allclose(interpolation_matrix(pixels, cells) @ heat[0, 0, 0].numpy(), theirs)
 
 
 @given(region_maps, grids, st.integers(0, 2**31))

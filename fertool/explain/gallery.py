@@ -1,0 +1,76 @@
+"""A gallery of faces with heatmaps and region outlines, drawn by lot and not by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fertool.explain.overlay import add_legend, outline_regions, show_face, show_heat
+
+# a mark beside the colour: red is lost on some readers and in grey print
+RIGHT, WRONG = ("✓", "black"), ("✗", "#B00020")
+FACES_PER_CLASS = 2
+CELL_INCHES = 1.1
+
+
+@dataclass(frozen=True)
+class GalleryColumn:
+    """One run's maps of the gallery's faces by one explainer."""
+
+    name: str
+    heatmaps: np.ndarray  # (n, h, w), rectified
+    predicted: np.ndarray | None  # class codes (n,); None where they are not known
+
+
+def draw_lots(
+    labels: np.ndarray, classes: int, faces_per_class: int = FACES_PER_CLASS, seed: int = 0
+) -> np.ndarray:
+    """Rows of `faces_per_class` faces of each class (fewer where there are fewer), by seed."""
+    generator = np.random.default_rng(seed)
+    chosen = [
+        generator.permutation(np.flatnonzero(labels == code))[:faces_per_class] for code in range(classes)
+    ]
+    return np.concatenate(chosen)
+
+
+def gallery_figure(
+    faces: np.ndarray,
+    region_maps: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    columns: Sequence[GalleryColumn],
+    *,
+    faces_across: bool = False,
+) -> Figure:
+    """A row a face: first with the outlines of its regions, then under each column's heat.
+
+    `faces` (n, H, W[, 3]), `region_maps` (n, H, W), `labels` (n,). Each map is scaled to its own maximum:
+    colours compare within a face and not between faces. Below a map stands what its run predicted, with
+    a tick or, in red, a cross. With `faces_across` rows and columns are swapped, for a page that is wide.
+    """
+    shape = (len(faces), len(columns) + 1)
+    height, width = shape[::-1] if faces_across else shape
+    figure = Figure(
+        figsize=(CELL_INCHES * width + 0.6, 1.18 * CELL_INCHES * height + 1.2), layout="constrained"
+    )
+    grid = figure.subplots(height, width, squeeze=False)
+    if faces_across:
+        grid = grid.T
+    for face, region_map, label, row in zip(faces, region_maps, labels, grid, strict=True):
+        show_face(row[0], face)
+        outline_regions(row[0], region_map)
+        name_face = row[0].set_title if faces_across else row[0].set_ylabel
+        name_face(classes[label], fontsize=8)
+    for column, cells in zip(columns, grid.T[1:], strict=True):
+        for number, axes in enumerate(cells):
+            show_heat(axes, faces[number], column.heatmaps[number])
+            outline_regions(axes, region_maps[number], over_heat=True)
+            if column.predicted is not None:
+                predicted, label = column.predicted[number], labels[number]
+                mark, colour = RIGHT if predicted == label else WRONG
+                axes.set_xlabel(f"{mark} {classes[predicted]}", fontsize=7, color=colour, labelpad=2)
+        name_column = cells[0].set_ylabel if faces_across else cells[0].set_title
+        name_column(column.name, fontsize=8)
+    add_legend(figure, grid.ravel().tolist())
+    return figure

@@ -1,0 +1,57 @@
+"""Where an emotion shows: maps of its action units, drawn from the landmarks.
+
+The emotions' units are EMFACS' (`fertool.prepare.emfacs`). Each unit is seen where its muscle moves the skin
+(Ekman, Friesen and Hager 2002, 'Facial Action Coding System'); LANDMARKS names the points of the 68 that lie
+there, as Belharbi et al. 2024, 'Guided Interpretable Facial Expression Recognition via Spatial Action Unit
+Cues', build their maps. Each point is a Gaussian of SPREAD_IOD inter-ocular distances; a map is the largest
+of its points' values.
+"""
+
+import numpy as np
+
+from fertool.masks.landmarks import interocular_distance
+from fertool.prepare.emfacs import EMFACS
+
+SPREAD_IOD = 0.08
+
+LANDMARKS: dict[int, tuple[int, ...]] = {
+    1: (20, 21, 22, 23),  # inner brow raiser: the brows' inner ends
+    2: (17, 18, 25, 26),  # outer brow raiser: their outer ends
+    4: (19, 20, 21, 22, 23, 24, 27),  # brow lowerer: the brows, and the root of the nose between them
+    5: (37, 38, 43, 44),  # upper lid raiser
+    6: (40, 41, 46, 47, 36, 45),  # cheek raiser: lower lids and the eyes' outer corners
+    7: (37, 38, 40, 41, 43, 44, 46, 47),  # lid tightener
+    9: (27, 28, 29, 31, 35),  # nose wrinkler: bridge and wings
+    10: (31, 35, 50, 51, 52),  # upper lip raiser: upper lip and the wings above it
+    12: (48, 54),  # lip corner puller
+    15: (48, 54),  # lip corner depressor
+    16: (56, 57, 58),  # lower lip depressor
+    20: (48, 54, 59, 55),  # lip stretcher: corners, and the lower lip beside them
+    23: (49, 51, 53, 55, 57, 59),  # lip tightener: the lips
+    25: (61, 62, 63, 65, 66, 67),  # lips part
+    26: (56, 57, 58, 8),  # jaw drop: lower lip and chin
+}
+
+
+def action_unit_maps(emotions: list[str], landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The action-unit map of each face's emotion, float32 (N, H, W), 0..1.
+
+    `emotions` are N names; `landmarks` float (N, 68, 2) in pixels. An emotion without units (neutral, or a
+    class that EMFACS does not know) has a map of zeros.
+    """
+    down, across = (np.arange(side, dtype=np.float32) + 0.5 for side in shape)
+    spread = SPREAD_IOD * interocular_distance(landmarks).astype(np.float32)
+    maps = np.zeros((len(emotions), *shape), dtype=np.float32)
+    for emotion in dict.fromkeys(emotions):
+        rows = np.flatnonzero([name == emotion for name in emotions])
+        for point in _points(emotion):
+            at = landmarks[rows, point].astype(np.float32)
+            width = 2 * spread[rows, None] ** 2
+            vertical = np.exp(-((down - at[:, 1:]) ** 2) / width)
+            horizontal = np.exp(-((across - at[:, :1]) ** 2) / width)
+            maps[rows] = np.maximum(maps[rows], vertical[:, :, None] * horizontal[:, None, :])
+    return maps
+
+
+def _points(emotion: str) -> list[int]:
+    return sorted({point for unit in EMFACS.get(emotion, {}) for point in LANDMARKS[unit]})

@@ -1,0 +1,284 @@
+"""Several runs' attention in one table: joint faces, intervals, differences."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fertool.masks.regions import REGIONS
+from fertool.score.attention import MEASURES, face_values, region_figures, share_column
+from fertool.score.contrasts import Comparison, compare_all
+from fertool.score.intervals import resample_means
+from fertool.score.subject import Columns
+from fertool.score.tables import Group, Scores, groups, percent, with_interval
+from fertool.summary import Greyed, Table
+
+LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed
+CONTRASTS = ("mouth", "eyes", "background")
+
+
+def joint_figures(
+    table_groups: Sequence[Group], columns: dict[str, Columns], clusters: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Each group's figures over the faces that all runs compared can be scored on, by the group's name.
+
+    `columns` are each run's, by its name. A face that is empty in one run is dropped from all; the rate of
+    such maps stands beside the shares, with the bounds that the shares would have if empty maps counted as
+    all background or as none. Intervals speak of images and, with several seeds, of seeds.
+    """
+    everything = [columns[run["run"]] for group in table_groups for run in group.runs]
+    located = everything[0]["located"] == 1
+    counted = located & ~np.any([of["empty"] == 1 for of in everything], axis=0)
+    figures = {}
+    for group in table_groups:
+        of_group = [columns[run["run"]] for run in group.runs]
+        values = np.stack([np.where(counted[:, None], face_values(of), np.nan) for of in of_group])
+        of = region_figures(resample_means(values, clusters), int(counted.sum())) if counted.any() else None
+        rate = float(np.mean([(of_run["empty"] == 1)[located].mean() for of_run in of_group]))
+        figures[group.name] = {"figures": of, "empty_rate": rate, "bounds": _bounds(of, rate)}
+    return figures
+
+
+def _bounds(figures: dict[str, Any] | None, empty_rate: float) -> dict[str, list[float]] | None:
+    """Shares if maps of zeros counted as none of a region, and as all of it."""
+    if figures is None:
+        return None
+    return {
+        region: [(1 - empty_rate) * share, (1 - empty_rate) * share + empty_rate]
+        for region, share in figures["share"].items()
+    }
+
+
+def compare_groups(
+    table_groups: Sequence[Group],
+    columns: dict[str, Columns],
+    clusters: np.ndarray,
+    contrasts: Sequence[str] = CONTRASTS,
+) -> dict[str, list[Comparison]]:
+    """Every pair of groups on the same faces: all that can be scored, and those that all get right."""
+    codes = [REGIONS.index(name) for name in contrasts]
+    everything = [columns[run["run"]] for group in table_groups for run in group.runs]
+    counted = np.all([(of["located"] == 1) & (of["empty"] == 0) for of in everything], axis=0)
+    right = np.all([of["predicted"] == of["label"] for of in everything], axis=0)
+    comparisons = {}
+    for what, faces in (("all faces", counted), ("faces that all get right", counted & right)):
+        shares = {
+            group.name: np.stack(
+                [np.where(faces[:, None], _shares(columns[run["run"]]), np.nan) for run in group.runs]
+            )
+            for group in table_groups
+        }
+        if faces.sum() > 1:
+            comparisons[what] = compare_all(shares, clusters, codes)
+    return comparisons
+
+
+def _shares(columns: Columns) -> np.ndarray:
+    return np.stack([columns[share_column(name)] for name in REGIONS], axis=1)
+
+
+def attention_tables(
+    scores: Scores, columns: dict[str, Columns], clusters: np.ndarray, contrasts: Sequence[str] = CONTRASTS
+) -> tuple[dict[str, Any], list[Table]]:
+    """Models by regions: shares with nulls, lifts, the maps' spread, differences; then each run by class.
+
+    `scores` are the runs' figures, `columns` their values a face, by run; `clusters` the faces' (N,). Returns
+    the figures that the runs have together, and the tables.
+    """
+    rows = groups(scores)
+    joint = joint_figures(rows, columns, clusters)
+    comparisons = compare_groups(rows, columns, clusters, contrasts) if len(rows) > 1 else {}
+    first = scores[0]
+    title = f"{first['explainer']} on {first['split']}, target {first['target']}"
+    tables = [
+        _share_table(f"{title}: share of each region, %", rows, joint),
+        _lift_table(f"{title}: lift, share over area", rows, joint),
+        _spread_table(f"{title}: how the heat lies", rows, joint),
+        *(_comparison_table(f"{title}: differences on {what}", of) for what, of in comparisons.items()),
+        *(_class_table(run) for run in scores),
+        *(_jitter_table(run) for run in scores if run["jitter"]),
+        *(_template_table(run) for run in scores if run["template_faces"]),
+    ]
+    data = {
+        "joint": joint,
+        "comparisons": {
+            what: [dataclasses.asdict(comparison) for comparison in of] for what, of in comparisons.items()
+        },
+    }
+    return data, tables
+
+
+def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
+    cells = []
+    for group in rows:
+        of = joint[group.name]["figures"]
+        ceiling = group.runs[0]["ceiling"]
+        if of is None:
+            cells.append([group.name, group.seeds, *("-" for _ in REGIONS)])
+            continue
+        cells.append(
+            [
+                group.name,
+                group.seeds,
+                *(
+                    _greyed_if_low(
+                        with_interval(of["share"][name], of["share_interval"][name]), ceiling[name]
+                    )
+                    for name in REGIONS
+                ),
+            ]
+        )
+        for null in group.runs[0]["nulls"]:
+            means = [np.mean([run["nulls"][null][name] for run in group.runs]) for name in REGIONS]
+            cells.append([f"  null: {null}", "", *(Greyed(f"{100 * mean:.1f}") for mean in means)])
+    known = [group for group in rows if joint[group.name]["figures"]]
+    if known:
+        areas = joint[known[0].name]["figures"]["area"]
+        cells.append(["area", "", *(f"{100 * areas[name]:.1f}" for name in REGIONS)])
+    grids = {"x".join(map(str, run["grid"])): run["ceiling"] for group in known for run in group.runs}
+    for grid, ceiling in grids.items():
+        cells.append([f"ceiling {grid}", "", *(f"{100 * ceiling[name]:.1f}" for name in REGIONS)])
+    notes = [
+        "Mean share of the heatmap on each region [95% interval over images"
+        + (" and seeds" if any(len(group.runs) > 1 for group in rows) else "")
+        + "]. Ceiling: the largest share that any map on the grid could reach, greyed where below "
+        f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face.",
+        *(_left_out(run) for group in rows for run in group.runs),
+    ]
+    notes += [
+        f"{group.name}: {joint[group.name]['empty_rate']:.1%} of maps are empty; counted as none or all of a "
+        "region, its share would lie within "
+        + ", ".join(
+            f"{name} {100 * low:.1f} to {100 * high:.1f}"
+            for name, (low, high) in (joint[group.name]["bounds"] or {}).items()
+        )
+        for group in rows
+        if joint[group.name]["empty_rate"] > 0
+    ]
+    if len(rows) > 1 and all(len(group.runs) == 1 for group in rows):
+        notes.append("One seed each: this table compares two networks and not two methods.")
+    return Table(title, ["model", "seeds", *REGIONS], cells, notes)
+
+
+def _greyed_if_low(text: str, ceiling: float) -> str:
+    return Greyed(text) if ceiling < LOW_CEILING else text
+
+
+def _left_out(run: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count:,} with {why}" for why, count in run["left_out"].items())
+    return f"{run['run']}: of {run['faces']:,} faces left out: {counts}."
+
+
+def _lift_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
+    cells = []
+    for group in rows:
+        of = joint[group.name]["figures"]
+        if of is not None:
+            ceiling = group.runs[0]["ceiling"]
+            texts = [
+                _greyed_if_low(
+                    with_interval(of["lift"][name], of["lift_interval"][name], scale=1, digits=2),
+                    ceiling[name],
+                )
+                for name in REGIONS
+            ]
+            cells.append([group.name, group.seeds, *texts])
+    notes = ["1 is a map that ignores the face: share over the region's share of the picture [95% interval]."]
+    return Table(title, ["model", "seeds", *REGIONS], cells, notes)
+
+
+def _spread_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
+    cells = []
+    for group in rows:
+        of = joint[group.name]["figures"]
+        if of is not None:
+            measures = ("background_ratio", *MEASURES)
+            texts = [with_interval(of[name], of[f"{name}_interval"], scale=1, digits=3) for name in measures]
+            cells.append([group.name, group.seeds, *texts, percent(joint[group.name]["empty_rate"])])
+    notes = [
+        "Background ratio: heat on the background over heat on the face. Entropy: 1 is uniform. Extent: "
+        "mean distance of the heat from its centre, in inter-ocular distances. AU energy and cosine: with the map of "
+        "the action units of the face's emotion; neutral has none and is not scored."
+    ]
+    columns = ["background ratio", "entropy", "extent", "AU energy", "AU cosine", "empty maps"]
+    return Table(title, ["model", "seeds", *columns], cells, notes)
+
+
+def _comparison_table(title: str, comparisons: list[Comparison]) -> Table:
+    cells = [
+        [
+            f"{of.names[0]} - {of.names[1]}",
+            f"{of.images:,}",
+            REGIONS[contrast.region],
+            f"{100 * contrast.difference:+.2f} [{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}]",
+            f"{of.omnibus_p_holm:.2g}",
+            f"{contrast.p:.2g}",
+            f"{contrast.p_holm:.2g}",
+        ]
+        for of in comparisons
+        for contrast in of.contrasts
+    ]
+    notes = [
+        "Difference of mean shares in points [95% interval], paired by image. Omnibus: permutation p that any "
+        "log-ratio of the shares differs; p of each contrast, and Holm-corrected over all of them."
+    ]
+    return Table(
+        title, ["models", "faces", "region", "difference", "omnibus p", "p", "p (Holm)"], cells, notes
+    )
+
+
+def _class_table(run: dict[str, Any]) -> Table:
+    subsets = {
+        **{f"true {name}": of for name, of in run["per_class"].items()},
+        **{f"predicted {name}": of for name, of in run["per_predicted"].items()},
+        "right": run["right"],
+        "wrong": run["wrong"],
+    }
+    return Table(
+        f"{run['run']}: {run['explainer']} by class, share of each region, %",
+        ["faces that are", "faces", *REGIONS],
+        [
+            [
+                name,
+                f"{of['faces']:,}",
+                *(with_interval(of["share"][region], of["share_interval"][region]) for region in REGIONS),
+            ]
+            for name, of in subsets.items()
+            if of is not None
+        ],
+        detail=True,
+    )
+
+
+def _jitter_table(run: dict[str, Any]) -> Table:
+    of = run["jitter"]
+    return Table(
+        f"{run['run']}: landmarks moved by {of['iod']:g} inter-ocular distances, points",
+        ["shares move by", *REGIONS],
+        [
+            [what, *(f"{100 * of[key][name]:{sign}.2f}" for name in REGIONS)]
+            for what, key, sign in (
+                ("mean over faces", "mean_moves", "+"),
+                ("a face, on average", "face_moves", ""),
+            )
+        ],
+    )
+
+
+def _template_table(run: dict[str, Any]) -> Table:
+    of = run["template_faces"]
+    classes = list(of["rest"]["class_mix"])
+    return Table(
+        f"{run['run']}: the faces left out for want of landmarks, beside the rest",
+        ["", "faces", "accuracy", *classes],
+        [
+            [
+                what,
+                f"{side['faces']:,}",
+                percent(side["accuracy"]),
+                *(percent(side["class_mix"][name]) for name in classes),
+            ]
+            for what, side in (("left out", of["left_out"]), ("rest", of["rest"]))
+        ],
+    )

@@ -1,0 +1,334 @@
+"""The suite `causal`: what each region of the face is worth to a run's answer, by covering it.
+
+For each face the six regions play a cooperative game: the value of a coalition is what the network makes of
+the face with all other regions covered. All 64 coalitions are computed, so the regions' Shapley values are
+exact, and so are the interactions between pairs of them. Two values are taken: the logit of a class, and
+whether the face is recognised, which averages to accuracy. Every way of covering (see `fills`) gives its own
+answer, and how far the answers agree stands beside them.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fertool.errors import UserError
+from fertool.masks.regions import BACKGROUND, REGIONS
+from fertool.progress import progress_bar
+from fertool.score.fills import FILLS, Donors, fill_pictures, load
+from fertool.score.intervals import Resampled, resample_means
+from fertool.score.network import Network, network_of
+from fertool.score.shapley import (
+    ALL_SEEN,
+    COALITIONS,
+    NOTHING_SEEN,
+    PAIRS,
+    SEEN,
+    interaction_matrix,
+    shapley_matrix,
+    variance_of_coalitions,
+)
+from fertool.score.subject import Columns, Figures, Subject
+from fertool.score.tables import Scores, groups, percent, with_interval
+from fertool.summary import Table
+
+BLOCK_FACES = 64  # covered, or laid over, together
+FACES_AT_ONCE = 8  # in all coalitions
+CAUSAL_TARGETS = ("label", "predicted")  # whose logit is played for, a face's row in the CSV holding both
+
+
+def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 0) -> tuple[Figures, Columns]:
+    """Shapley values of the regions, their interactions, and what a run loses with its background.
+
+    Figures are of the label's logit and of accuracy. Columns hold each face's Shapley values, by fill and
+    region, for the label's logit, the predicted class's and for being recognised (`cause_column` names them);
+    nan for faces whose landmarks are the template's, which are left out. Other faces that are pasted in are
+    drawn by `seed`. Raises UserError for a fill that is none, and where no face has landmarks.
+    """
+    unknown = [fill for fill in fills if fill not in FILLS]
+    if unknown or not fills:
+        raise UserError(f"no fill '{', '.join(unknown)}'; there are {', '.join(FILLS)}")
+    rows = np.flatnonzero(subject.located)
+    if len(rows) == 0:
+        raise UserError(f"{subject.workspace.root}: no face of '{subject.split}' has landmarks of its own")
+    donors = Donors.of(subject, seed)
+    labels, clusters = subject.labels[rows], subject.clusters[rows]
+    figures: Figures = {
+        "faces": len(subject.labels),
+        "counted": len(rows),
+        "left_out": {"landmarks of the template": int((~subject.located).sum())},
+        "seed": seed,
+        "background": _background_figures(subject, rows, donors, seed),
+        "fills": {},
+    }
+    columns: Columns = {}
+    weights: dict[str, np.ndarray] = {}
+    for fill in fills:
+        logits = _coalition_logits(subject, rows, fill, donors, seed)
+        games = {
+            "label": _of_classes(logits, labels),
+            "predicted": _of_classes(logits, subject.predicted[rows]),
+            "correct": (logits.argmax(axis=2) == labels).astype(np.float64),
+        }
+        values = {name: (shapley_matrix() @ game).T for name, game in games.items()}
+        weights[fill] = values["label"]
+        for name, of_faces in values.items():
+            for code, region in enumerate(REGIONS):
+                column = np.full(len(subject.labels), np.nan)
+                column[rows] = of_faces[:, code]
+                columns[cause_column(name, fill, region)] = column
+        figures["fills"][fill] = {
+            "logit": _game_figures(games["label"], clusters),
+            "accuracy": _game_figures(games["correct"], clusters),
+        }
+    figures["agreement_of_fills"] = {
+        f"{one} and {other}": _correlation_by_face(weights[one], weights[other])
+        for one, other in combinations(fills, 2)
+    }
+    return figures, columns
+
+
+def cause_column(target: str, fill: str, region: str) -> str:
+    """The column with a region's Shapley values: `target` is label, predicted (their logits) or correct."""
+    return f"shapley_{target}_{fill}_{region.replace(' ', '_')}"
+
+
+def causes_of(columns: Columns, target: str, fill: str) -> np.ndarray:
+    """The Shapley values of the faces, float64 (N, 6), out of `score_causal`'s columns."""
+    return np.stack(
+        [np.asarray(columns[cause_column(target, fill, region)], np.float64) for region in REGIONS], axis=1
+    )
+
+
+# --- coalitions ---------------------------------------------------------------------------------------------
+
+
+def coalition_logits(network: Network, faces: Tensor, covers: Tensor, region_maps: Tensor) -> Tensor:
+    """Logits (64, B, C) of faces with the regions outside each coalition taken from their `covers`.
+
+    Faces and covers are (B, H, W) or (B, H, W, 3), region maps uint8 (B, H, W).
+    """
+    seen = torch.from_numpy(SEEN).to(faces.device)[:, region_maps.long()]
+    seen = seen[..., None] if faces.ndim == 4 else seen
+    pictures = torch.where(seen, faces, covers)
+    return network(pictures.flatten(0, 1)).unflatten(0, (COALITIONS, len(faces)))
+
+
+def _coalition_logits(subject: Subject, rows: np.ndarray, fill: str, donors: Donors, seed: int) -> np.ndarray:
+    network = network_of(subject)
+    logits = np.empty((COALITIONS, len(rows), len(subject.classes)), np.float32)
+    with progress_bar(f"{subject.run.name}: causal, {fill}", len(rows), "faces") as bar:
+        for start in range(0, len(rows), BLOCK_FACES):
+            block = rows[start : start + BLOCK_FACES]
+            faces, regions = load(subject, block), _regions(subject, block)
+            covers = fill_pictures(fill, subject, block, donors, seed)
+            for first in range(0, len(block), FACES_AT_ONCE):
+                few = slice(first, first + FACES_AT_ONCE)
+                of_few = coalition_logits(network, faces[few], covers[few], regions[few])
+                place = start + first
+                logits[:, place : place + of_few.shape[1]] = of_few.cpu().numpy()
+            bar.update(len(block))
+    return logits
+
+
+def _regions(subject: Subject, rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(subject.region_maps[rows])).to(subject.compute.device)
+
+
+def _of_classes(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The games (64, N) for the logit of each face's class."""
+    return logits[:, np.arange(logits.shape[1]), classes].astype(np.float64)
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
+    """Means over faces of games (64, N), with 95% intervals; holism is a ratio of means."""
+    values = (shapley_matrix() @ games).T
+    interactions = (interaction_matrix() @ games).T
+    total, beyond_additive = variance_of_coalitions(games)
+    ends = games[[ALL_SEEN, NOTHING_SEEN]].T
+    players, pairs = len(REGIONS), len(PAIRS)
+    means = resample_means(np.column_stack([values, interactions, ends, beyond_additive, total]), clusters)
+
+    def part(start: int, count: int) -> Resampled:
+        return means.apply(lambda values: values[..., start : start + count])
+
+    shapley, interaction = part(0, players), part(players, pairs)
+    holism = means.apply(lambda values: values[..., -2:-1] / values[..., -1:])
+    all_seen, nothing_seen = part(players + pairs, 2).figures
+    pair_names = [f"{REGIONS[one]} and {REGIONS[other]}" for one, other in PAIRS]
+    return {
+        "all_seen": _number(all_seen),
+        "nothing_seen": _number(nothing_seen),
+        "shapley": _named(REGIONS, shapley),
+        "shapley_interval": _named_intervals(REGIONS, shapley),
+        "interaction": _named(pair_names, interaction),
+        "interaction_interval": _named_intervals(pair_names, interaction),
+        "holism": _number(holism.figures[0]),
+        "holism_interval": [_number(limit[0]) for limit in holism.interval()],
+    }
+
+
+def _background_figures(subject: Subject, rows: np.ndarray, donors: Donors, seed: int) -> dict[str, Any]:
+    """Accuracy and the label's logit before and after another face's background stands behind the face."""
+    before, after = [], []
+    network = network_of(subject)
+    for start in range(0, len(rows), BLOCK_FACES):
+        block = rows[start : start + BLOCK_FACES]
+        faces = load(subject, block)
+        behind = _regions(subject, block) == BACKGROUND
+        behind = behind[..., None] if faces.ndim == 4 else behind
+        swapped = torch.where(behind, fill_pictures("paste", subject, block, donors, seed), faces)
+        before.append(network(faces).cpu().numpy())
+        after.append(network(swapped).cpu().numpy())
+    labels = subject.labels[rows]
+    figures: dict[str, Any] = {}
+    for name, measure in (
+        ("accuracy", lambda logits: (logits.argmax(axis=1) == labels).astype(np.float64)),
+        ("logit", lambda logits: logits[np.arange(len(labels)), labels].astype(np.float64)),
+    ):
+        own, other = measure(np.concatenate(before)), measure(np.concatenate(after))
+        means = resample_means(np.column_stack([own, other, own - other]), subject.clusters[rows])
+        low, high = means.interval()
+        figures[name] = {
+            "own": _number(means.figures[0]),
+            "swapped": _number(means.figures[1]),
+            "loss": _number(means.figures[2]),
+            "loss_interval": [_number(low[2]), _number(high[2])],
+        }
+    return figures
+
+
+def _correlation_by_face(one: np.ndarray, other: np.ndarray) -> float | None:
+    """The mean over faces of the correlation over regions between two (N, 6)."""
+    one, other = (values - values.mean(axis=1, keepdims=True) for values in (one, other))
+    size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    known = size > 0
+    return _number(((one * other).sum(axis=1)[known] / size[known]).mean()) if known.any() else None
+
+
+def _named(names: Sequence[str], of: Resampled) -> dict[str, float | None]:
+    return dict(zip(names, map(_number, of.figures), strict=True))
+
+
+def _named_intervals(names: Sequence[str], of: Resampled) -> dict[str, list[float | None]]:
+    return {
+        name: [_number(low), _number(high)] for name, low, high in zip(names, *of.interval(), strict=True)
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def causal_tables(scores: Scores) -> list[Table]:
+    """What each region is worth to the label's logit and to accuracy, a row a run and fill; then pairs."""
+    runs = [run for group in groups(scores) for run in group.runs]
+    first = runs[0]
+    notes = [
+        "Shapley values over all 64 coalitions of covered and uncovered regions, mean over faces with 95% "
+        "interval; a row adds up to what is lost when all is covered. Holism: the part of the variance over "
+        "coalitions that no sum over regions gives (0: each region counts by itself).",
+        *(
+            f"{run['run']}: left out "
+            + ", ".join(
+                f"{count:,} of {run['faces']:,} faces ({why})" for why, count in run["left_out"].items()
+            )
+            + _fills_in_words(run)
+            for run in runs
+        ),
+    ]
+    return [
+        _weights_table(
+            runs, "logit", f"causes on {first['split']}: worth of each region to the label's logit", notes
+        ),
+        _weights_table(
+            runs, "accuracy", f"causes on {first['split']}: worth of each region to accuracy, in points"
+        ),
+        _interaction_table(runs),
+        _background_table(runs),
+    ]
+
+
+def _fills_in_words(run: dict[str, Any]) -> str:
+    agreements = [
+        f"{pair} {value:.2f}" for pair, value in run["agreement_of_fills"].items() if value is not None
+    ]
+    return (
+        f". Fills agree by face (correlation over regions): {', '.join(agreements)}." if agreements else "."
+    )
+
+
+def _scaled(game: str) -> dict[str, Any]:
+    return {"scale": 1, "digits": 2} if game == "logit" else {}
+
+
+def _cell(value: float | None, interval: Sequence[float | None], **form: Any) -> str:
+    if value is None or None in interval:
+        return "-"
+    return with_interval(value, interval, **form)
+
+
+def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = ()) -> Table:
+    rows = []
+    for run in runs:
+        for fill, of_fill in run["fills"].items():
+            of = of_fill[game]
+            scale, digits = (1, 2) if game == "logit" else (100, 1)
+            ends = (f"{scale * of[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
+            weights = (
+                _cell(of["shapley"][name], of["shapley_interval"][name], **_scaled(game)) for name in REGIONS
+            )
+            rows.append([run["run"], fill, *weights, *ends, _cell(of["holism"], of["holism_interval"])])
+    return Table(title, ["run", "fill", *REGIONS, "all seen", "all covered", "holism, %"], rows, list(notes))
+
+
+def _interaction_table(runs: Scores, most: int = 5) -> Table:
+    """The pairs that interact most, under each fill, for the label's logit."""
+    rows = []
+    for run in runs:
+        for fill, of_fill in run["fills"].items():
+            of = of_fill["logit"]
+            largest = sorted(of["interaction"], key=lambda pair: -abs(of["interaction"][pair] or 0))[:most]
+            cells = (
+                f"{pair}: {_cell(of['interaction'][pair], of['interaction_interval'][pair], **_scaled('logit'))}"
+                for pair in largest
+            )
+            rows.append([run["run"], fill, *cells])
+    return Table(
+        "largest interactions of two regions, label's logit",
+        ["run", "fill", *(f"{place}." for place in range(1, most + 1))],
+        rows,
+        [
+            "Shapley interaction index: above 0 worth more together than apart, below 0 one stands in for the other."
+        ],
+    )
+
+
+def _background_table(runs: Scores) -> Table:
+    rows = []
+    for run in runs:
+        accuracy, logit = run["background"]["accuracy"], run["background"]["logit"]
+        rows.append(
+            [
+                run["run"],
+                percent(accuracy["own"]),
+                percent(accuracy["swapped"]),
+                _cell(accuracy["loss"], accuracy["loss_interval"]),
+                _cell(logit["loss"], logit["loss_interval"], **_scaled("logit")),
+            ]
+        )
+    return Table(
+        f"dependence on the background on {runs[0]['split']}",
+        ["run", "accuracy", "another background", "points lost", "label's logit lost"],
+        rows,
+        ["The background of another face, drawn by seed, put behind each face in the face's own light."],
+    )

@@ -1,0 +1,74 @@
+"""The layers of a network in the order in which they compute, and what passes through them."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fertool.models import FaceClassifier
+
+See = Callable[[str, Tensor, Tensor], None]
+"""The name of a layer, its first input and its output."""
+
+
+@contextlib.contextmanager
+def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Iterator[None]:
+    """Show `see` what goes into and comes out of each named layer, as forward passes come by."""
+
+    def show(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+                see(name, inputs[0], output)
+
+        return hook
+
+    handles = []
+    try:
+        for name in names:
+            handles.append(model.layer(name).register_forward_hook(show(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def try_out(model: FaceClassifier) -> None:
+    """Send one empty picture through the network."""
+    size = model.input_spec.size
+    model.network(torch.zeros(1, model.input_spec.channels, size, size, device=model.device))
+
+
+def parameterised_layers(model: FaceClassifier) -> list[str]:
+    """Names of the modules with weights or statistics of their own, in the order in which they start.
+
+    The name of the network itself, where it has weights of its own (a transformer's class token and position
+    embeddings), is ''; it starts first. Modules that no picture passes through come before all others.
+    """
+    own = [
+        name
+        for name, module in model.network.named_modules()
+        if [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    ]
+    started: list[str] = []
+
+    def note(name: str) -> Callable[[nn.Module, object], None]:
+        return lambda module, inputs: started.append(name)
+
+    was_training = model.training
+    handles = [model.layer(name).register_forward_pre_hook(note(name)) for name in own]
+    try:
+        model.eval()
+        try_out(model)
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(was_training)
+    first = list(dict.fromkeys(started))
+    return [name for name in own if name not in first] + first
+
+
+def classifier_layer(model: FaceClassifier) -> str:
+    """The name of the layer that gives the logits: the last with weights to start."""
+    return parameterised_layers(model)[-1]

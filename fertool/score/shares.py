@@ -1,0 +1,90 @@
+"""The metric: which share of a heatmap lies on which region of the face.
+
+    share of region r = sum_p up(H)_p mask_r(p) / sum_p up(H)_p
+
+H is the rectified map on its own grid, `up` its bilinear interpolation to the faces' resolution. That is
+linear, up(H) = U H, so
+
+    sum_p (U H)_p mask_r(p) = sum_c H_c (U' mask_r)_c
+
+and the share is an exact weighted sum over the cells c of the raw map: nothing is upsampled or stored.
+"""
+
+import numpy as np
+
+from fertool.explain.interpolation import interpolation_matrix
+from fertool.masks.regions import REGIONS
+
+ROWS_AT_ONCE = 512
+
+
+def region_weights(region_maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """What a unit of heat in each cell puts on each region: float64 (N, regions, h, w).
+
+    `region_maps` are region codes, uint8 (N, H, W). Summed over regions the weights do not depend on the
+    face: a pixel has one region.
+    """
+    masks = np.asarray(region_maps)[:, None] == np.arange(len(REGIONS))[None, :, None, None]
+    if masks.shape[2:] == tuple(grid):  # a map at the faces' own resolution needs no interpolation
+        return masks.astype(np.float64)
+    down = interpolation_matrix(region_maps.shape[1], grid[0])
+    across = interpolation_matrix(region_maps.shape[2], grid[1])
+    return np.einsum("nrij,ih,jw->nrhw", masks.astype(np.float64), down, across, optimize=True)
+
+
+def shares_and_ceilings(heatmaps: np.ndarray, region_maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`region_shares` and `region_ceilings` of many faces, each float64 (N, regions), in bounded memory.
+
+    `heatmaps` are rectified, (N, h, w); `region_maps` codes, uint8 (N, H, W).
+    """
+    shares, ceilings = np.empty((2, len(heatmaps), len(REGIONS)))
+    for start in range(0, len(heatmaps), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        weights = region_weights(region_maps[rows], heatmaps.shape[1:])
+        shares[rows] = region_shares(heatmaps[rows], weights)
+        ceilings[rows] = region_ceilings(weights)
+    return shares, ceilings
+
+
+def region_shares(heatmaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Shares float64 (N, regions) of rectified heatmaps (N, h, w), given their `region_weights`.
+
+    The shares of a face add up to 1; those of a map of zeros are nan: it has none.
+    """
+    mass = np.einsum("nhw,nrhw->nr", np.asarray(heatmaps, dtype=np.float64), weights, optimize=True)
+    total = mass.sum(axis=1, keepdims=True)
+    return np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
+
+
+def region_ceilings(weights: np.ndarray) -> np.ndarray:
+    """The largest share that any map on this grid could give each region, float64 (N, regions).
+
+    A share is a mean of the cells' own shares, weighted by their mass, so no map does better than all of its
+    heat in the one cell that lies deepest in the region.
+    """
+    of_cell = weights / weights.sum(axis=1, keepdims=True)
+    return of_cell.max(axis=(2, 3))
+
+
+def area_shares(region_maps: np.ndarray) -> np.ndarray:
+    """The share of the picture that each region takes, float64 (N, regions)."""
+    codes = np.asarray(region_maps).reshape(len(region_maps), -1)
+    return np.stack([(codes == code).mean(axis=1) for code in range(len(REGIONS))], axis=1)
+
+
+def pooled(heatmaps: np.ndarray, grid: int) -> np.ndarray:
+    """Rectified heatmaps (N, h, w) on a common grid, float64 (N, grid, grid), each cell's mass kept.
+
+    A cell is an area; what of it falls into a cell of the new grid takes that part of its mass. Cells of the
+    result hold mass, which on a grid of equal cells is density up to a constant that shares do not see.
+    """
+    down, across = (_overlaps(cells, grid) for cells in heatmaps.shape[1:])
+    return np.einsum("ih,nhw,jw->nij", down, np.asarray(heatmaps, dtype=np.float64), across, optimize=True)
+
+
+def _overlaps(cells: int, grid: int) -> np.ndarray:
+    """Which part of each of `cells` equal intervals lies in each of `grid` ones, float64 (grid, cells)."""
+    starts, bounds = np.arange(cells) / cells, np.arange(grid + 1) / grid
+    low = np.maximum(starts[None], bounds[:-1, None])
+    high = np.minimum(starts[None] + 1 / cells, bounds[1:, None])
+    return (high - low).clip(min=0) * cells

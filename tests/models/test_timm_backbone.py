@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from fertool.errors import UserError
+from fertool.models import build_model, load_model, save_model
+from fertool.models.classifier import TokenGrid
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer"),
+    [
+        ("resnet50", 224, "layer4"),
+        ("resnet50", 112, "layer3"),
+        ("efficientnet_b0", 224, "bn2"),
+        ("mobilenetv3_large_100", 224, "blocks"),
+        ("convnext_atto", 224, "norm_pre"),
+        ("densenet121", 224, "features"),
+    ],
+)
+def test_convolutional_networks_are_read_at_their_last_map(name: str, size: int, layer: str) -> None:
+    model = build_model(name, 7, image_size=size)
+    assert (model.family, model.cam_layer, model.attention_blocks) == ("cnn", layer, ())
+    assert model.input_spec.size == size
+
+
+def test_swin_is_a_transformer_without_tokens_that_keep_their_places() -> None:
+    model = build_model("swin_tiny_patch4_window7_224", 7)
+    assert (model.family, model.cam_layer, model.attention_blocks) == ("transformer", "norm", ())
+    assert model.maps_channels_last and model.tokens is None
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "tokens"),
+    [
+        ("vit_tiny_patch16_224", None, TokenGrid(prefix=1, reads_class_token=True, rows=14, columns=14)),
+        ("deit_tiny_patch16_224", 64, TokenGrid(prefix=1, reads_class_token=True, rows=4, columns=4)),
+        ("vit_small_patch14_reg4_dinov2", 70, TokenGrid(prefix=5, reads_class_token=True, rows=5, columns=5)),
+        ("vit_medium_patch16_gap_240", 80, TokenGrid(prefix=0, reads_class_token=False, rows=5, columns=5)),
+        ("test_vit4", 80, TokenGrid(prefix=1, reads_class_token=False, rows=5, columns=5)),
+        # a class token that the head does not read: it takes the patches' mean
+        ("eva02_tiny_patch14_224", 70, TokenGrid(prefix=1, reads_class_token=False, rows=5, columns=5)),
+    ],
+)
+def test_tokens(name: str, size: int | None, tokens: TokenGrid) -> None:
+    model = build_model(name, 7, image_size=size)
+    last = len(model.network.blocks) - 1
+    assert (model.family, model.tokens) == ("transformer", tokens)
+    assert model.cam_layer == f"blocks.{last}.norm1"
+    assert model.attention_blocks == tuple(f"blocks.{number}.attn" for number in range(last + 1))
+
+
+def test_tokens_that_do_not_all_pass_all_blocks_are_no_plain_transformer() -> None:
+    """CaiT's class token comes in behind its blocks."""
+    model = build_model("cait_xxs24_224", 7, image_size=64 * 2)
+    assert model.tokens is None and model.attention_blocks == ()
+
+
+def test_faces_of_any_size_are_brought_to_the_networks_input() -> None:
+    model = build_model("test_resnet", 5, image_size=64).eval()
+    faces = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    inputs = model.preprocess(faces)
+    assert inputs.shape == (2, 3, 64, 64)
+    assert model(faces).shape == (2, 5)
+    white = model.preprocess(torch.full((1, 48, 48), 255))
+    mean, std = (np.array(values) for values in (model.input_spec.mean, model.input_spec.std))
+    assert np.allclose(white[0, :, 5, 5], (1 - mean) / std, atol=1e-5), "the statistics of its pretrained weights"
+
+
+def test_convolutional_weights_lie_channels_last_where_they_are_used(tmp_path) -> None:
+    save_model(build_model("test_resnet", 5, image_size=64), tmp_path / "best.safetensors")
+    model = load_model(tmp_path / "best.safetensors")
+    weights = [p for p in model.network.parameters() if p.ndim == 4]
+    assert weights and all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+    assert model.preprocess(torch.zeros(1, 48, 48)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_saved_and_loaded(tmp_path) -> None:
+    torch.manual_seed(0)
+    model = build_model("test_vit", 5, image_size=64).eval()
+    save_model(model, tmp_path / "best.safetensors")
+    loaded = load_model(tmp_path / "best.safetensors")
+    faces = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    assert loaded.recipe == model.recipe
+    assert torch.equal(loaded(faces), model(faces))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("vit_tiny_patch16_224", 100, "vit_tiny_patch16_224 cannot be built at 100 pixels|takes no pictures"),
+        ("resnet50", 6, "no layer of ResNet has 7x7 cells at 6 pixels: give a larger --image-size"),
+        ("resnet51", None, "no model 'resnet51'"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(name: str, size: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        build_model(name, 7, image_size=size)
+    assert "\n" not in str(error.value)
