@@ -73,6 +73,13 @@ def prepare(
         bool, typer.Option("--drop-leaks", help="Leave out of train what stands in val or test too")
     ] = False,
     count: Annotated[int, typer.Option(help="How many faces to draw, for 'synthetic'")] = 4000,
+    evidence: Annotated[
+        str | None,
+        typer.Option(metavar="REGION", help="The one region of drawn faces that tells the class"),
+    ] = None,
+    spurious: Annotated[
+        float, typer.Option(help="How often a background mark agrees with the label, in train only")
+    ] = 0.0,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -97,6 +104,8 @@ def prepare(
             labels=labels,
             drop_leaks=drop_leaks,
             count=count,
+            evidence=evidence,
+            spurious=spurious,
             force=force,
         ),
         as_json,
@@ -289,18 +298,29 @@ def score(
     contrasts: Annotated[
         str, typer.Option(metavar="REGION,...", help="Regions whose differences between models are tested")
     ] = "mouth,eyes,background",
+    fill: Annotated[
+        list[str] | None,
+        typer.Option(help="Way of covering a region in the suite causal, repeatable [default: all]"),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Whose corruption error is 100% [default: the first]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of samples, and of what is drawn for a face")] = 0,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="Of heatmaps still to be made: auto, fp32, bf16")] = "fp32",
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score classification and attention; missing heatmaps are made first.
+    """Score runs, suite by suite; missing heatmaps are made first.
 
-    Example: fertool score --explainer gradcam --target label --by model --json
+    Suites: classification, attention, faithfulness, causal, robustness, sanity, representation, truth, all.
+
+    Example: fertool score --suite attention --suite causal --target label --by model
     """
     from fertool import console
     from fertool.score import score
+    from fertool.score.fills import FILLS
     from fertool.score.score import DEFAULT_SUITES
     from fertool.workspace import Workspace
 
@@ -316,6 +336,9 @@ def score(
             grid=grid,
             jitter=jitter,
             contrasts=contrasts.split(","),
+            fills=fill or tuple(FILLS),
+            reference=reference,
+            seed=seed,
             device=device,
             precision=precision,
             force=force,

@@ -144,7 +144,7 @@ def _ensure_null(
     compute: Compute,
     force: bool,
 ) -> Heatmaps:
-    (beside,) = ensure_heatmaps(workspace, run, Request(request.explainer), split, target, compute)
+    (beside,) = ensure_heatmaps(workspace, run, request.beside, split, target, compute)
     made_from = workspace.made_from(
         request.null.revision, {"explainer": request.key}, [beside.place, workspace.faces(split)]
     )

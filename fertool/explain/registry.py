@@ -31,11 +31,16 @@ class Request:
     def key(self) -> str:
         """How the request is written, the same for the same maps: also the name of their folder."""
         if self.null is not None:
-            return f"{self.null.name}@of={self.explainer.name}"
+            return f"{self.null.name}@of={self.beside.key}"
         if not self.options:
             return self.explainer.name
         written = ",".join(f"{name}={value}" for name, value in sorted(self.options.items()))
         return f"{self.explainer.name}@{written}"
+
+    @property
+    def beside(self) -> "Request":
+        """The explainer itself, beside whose maps a null's stand."""
+        return Request(self.explainer, options=self.options)
 
     @property
     def looks_at_target(self) -> bool:
@@ -46,19 +51,21 @@ class Request:
 def parse_request(text: str) -> Request:
     """Read `name` or `name@option=value,...`. Raises UserError for names and values that are none.
 
-    A null explanation takes the explainer that it stands beside: `random@of=rollout` (gradcam if not said).
+    A null explanation takes the explainer that it stands beside, with its options: `random@of=rollout`,
+    `random@of=rollout@discard=0.9` (gradcam if not said).
     """
     name, _, written = text.partition("@")
-    values = dict(part.partition("=")[::2] for part in written.split(",") if part)
     if name in NULLS:
-        of = values.pop("of", DEFAULT_EXPLAINER)
-        if values:
+        option, _, of = written.partition("=")
+        if written and option != "of":
             raise UserError(f"--explainer {text}: '{name}' takes only 'of'")
-        if of not in EXPLAINERS:
+        beside = parse_request(of or DEFAULT_EXPLAINER)
+        if beside.null is not None:
             raise UserError(f"--explainer {text}: 'of' takes one of {', '.join(EXPLAINERS)}")
-        return Request(EXPLAINERS[of], null=NULLS[name])
+        return Request(beside.explainer, null=NULLS[name], options=beside.options)
     if name not in EXPLAINERS:
         raise UserError(f"no explainer '{name}'; there are {', '.join([*EXPLAINERS, *NULLS])}")
+    values = dict(part.partition("=")[::2] for part in written.split(",") if part)
     explainer = EXPLAINERS[name]
     options = {option: _read(text, explainer, option, value) for option, value in values.items()}
     changed = {option: value for option, value in options.items() if value != explainer.options[option]}

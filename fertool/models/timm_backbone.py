@@ -35,10 +35,10 @@ def build_timm(
     except (AssertionError, ValueError) as error:
         raise UserError(f"{name} cannot be built at {size} pixels ({error})") from None
     spec = InputSpec(size=size, channels=config.input_size[0], mean=config.mean, std=config.std)
-    if _is_plain_transformer(network, spec):
-        return _plain_transformer(network, spec)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     try:
+        if _is_plain_transformer(network, spec):
+            return _plain_transformer(network, spec)
         cam_layer = find_cam_layer(
             network, torch.zeros(1, spec.channels, size, size), channels_last=channels_last
         )
@@ -72,6 +72,11 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
 
 def _plain_transformer(network: nn.Module, spec: InputSpec) -> FaceClassifier:
     rows, columns = network.patch_embed.grid_size
+    if any(size % patch for size, patch in zip((spec.size,) * 2, network.patch_embed.patch_size, strict=True)):
+        raise UserError(
+            f"patches of {network.patch_embed.patch_size[0]} pixels do not tile {spec.size}: give a multiple "
+            "as --image-size"
+        )
     tokens = TokenGrid(
         prefix=network.num_prefix_tokens,
         reads_class_token=getattr(network, "cls_token", None) is not None and network.global_pool == "token",

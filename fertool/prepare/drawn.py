@@ -10,6 +10,8 @@ from fertool.prepare.drawn_render import Appearance, draw_picture, draw_region_m
 from fertool.prepare.emotions import EMOTIONS
 from fertool.progress import progress_bar
 
+NOWHERE = "nowhere"
+
 
 @dataclass(frozen=True)
 class DrawnFaces:
@@ -34,11 +36,11 @@ def draw_faces(count: int, seed: int, size: int = 48, evidence: str | None = Non
 
     Face i depends on `seed` and i only, so fewer faces are the first of more. Each next seven faces show the
     seven emotions, in random order. With `evidence`, one of `FEATURES`, only that feature shows the label's
-    emotion; each of the others shows one drawn independently of it.
+    emotion; each of the others shows one drawn independently of it. With `NOWHERE` none shows the label's.
 
     Raises ValueError for a count below 0 or an unknown feature.
     """
-    if count < 0 or (evidence is not None and evidence not in FEATURES):
+    if count < 0 or evidence not in (None, NOWHERE, *FEATURES):
         raise ValueError(f"cannot draw {count} faces with the evidence in {evidence!r}")
     images = np.empty((count, size, size), np.uint8)
     region_maps = np.empty_like(images)

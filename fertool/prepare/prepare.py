@@ -14,6 +14,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.prepare.archives import SourceFiles, content_hash, open_source
 from fertool.prepare.challenge_csv import has_challenge_columns, read_challenge_csv
+from fertool.prepare.drawn_marks import draw_marks, mark_codes
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.ferplus import ANSWERS, CrowdVotes, crowd_labels, read_ferplus
 from fertool.prepare.labelled_faces import UNTOLD, LabelledFaces
@@ -27,6 +28,8 @@ from fertool.workspace import SPLITS, Workspace, write_csv, write_json, write_np
 REVISION = 1  # raise it when the same source and settings would give other faces, drawn ones too
 SYNTHETIC = "synthetic"
 LABELS = ("original", "ferplus")
+BACKGROUND = "background"
+EVIDENCE = {BACKGROUND: 0, "face": 1, "eyes": 2, "eyebrows": 3, "nose": 4, "mouth": 5}  # with region codes
 _BESIDE = ".prepare-"
 _SIZES = range(16, 1025)
 
@@ -43,6 +46,8 @@ def prepare(
     labels: str = "original",
     drop_leaks: bool = False,
     count: int = 4000,
+    evidence: str | None = None,
+    spurious: float = 0.0,
     force: bool = False,
 ) -> Summary:
     """Make the faces of `workspace` from `source` and describe them in its dataset.json.
@@ -54,11 +59,14 @@ def prepare(
     pictures in whose file name it finds the same text (its first group, or all of it) stand in one split.
     `ferplus` adds the votes of FER+, and `labels` "ferplus" makes the taggers' most frequent answer the label
     (`crowd_labels` has the rule). `drop_leaks` leaves out of train what has an identical twin in val or test.
+    In drawn faces `evidence` names the one region that tells the class, everything else being independent of
+    it, and `spurious` puts a mark into the background that agrees with the label with that probability in
+    train, and in val and test says nothing.
 
     Raises UserError, and leaves the workspace as it was, for anything wrong with source or settings, and
     where runs in the workspace were trained on other faces.
     """
-    _check_settings(source, size, group_by, ferplus, labels, count)
+    _check_settings(source, size, group_by, ferplus, labels, count, evidence, spurious)
     settings: dict[str, Any] = {
         "size": size,
         "seed": seed,
@@ -68,7 +76,7 @@ def prepare(
         "drop_leaks": drop_leaks,
     }
     if source == SYNTHETIC:
-        settings["count"] = count
+        settings |= {"count": count, "evidence": evidence, "spurious": spurious}
         inputs = {"source": SYNTHETIC}
     else:
         if not Path(source).exists():
@@ -87,7 +95,7 @@ def prepare(
     where = str(source)
     wanted = None if labels == "ferplus" else classes  # FER+ moves faces between classes: choose after it
     if source == SYNTHETIC:
-        faces = _draw(count, seed, size).with_classes(wanted, where)
+        faces = _draw(count, seed, size, evidence).with_classes(wanted, where)
     else:
         with open_source(Path(source)) as files:
             faces = _read(files, size, wanted)
@@ -102,6 +110,8 @@ def prepare(
         faces, split_origin = _with_splits(faces, group_by, seed, where)
     elif group_by is not None:
         raise UserError(f"--group-by: {where} comes with splits of its own; leave it out")
+    if spurious or evidence == BACKGROUND:
+        faces = _marked(faces, seed, evidence, spurious)
     dropped = 0
     if drop_leaks:
         leaking = leaks(number_twins(faces.images), faces.splits)
@@ -146,7 +156,14 @@ def prepare(
 
 
 def _check_settings(
-    source: str | Path, size: int, group_by: str | None, ferplus: Path | None, labels: str, count: int
+    source: str | Path,
+    size: int,
+    group_by: str | None,
+    ferplus: Path | None,
+    labels: str,
+    count: int,
+    evidence: str | None,
+    spurious: float,
 ) -> None:
     if size not in _SIZES:
         raise UserError(f"--size {size}: give {_SIZES[0]} to {_SIZES[-1]} pixels")
@@ -166,6 +183,14 @@ def _check_settings(
             raise UserError("--ferplus: the votes are on FER2013, not on drawn faces; leave it out")
         if group_by is not None:
             raise UserError("--group-by: drawn faces have no file names; leave it out")
+        if evidence is not None and evidence not in EVIDENCE:
+            raise UserError(f"--evidence {evidence}: give one of {', '.join(EVIDENCE)}")
+        if not 0 <= spurious <= 1:
+            raise UserError(f"--spurious {spurious}: give a probability")
+        if spurious and evidence == BACKGROUND:
+            raise UserError("--spurious: the mark is the evidence already; leave one of the two out")
+    elif evidence is not None or spurious:
+        raise UserError("--evidence and --spurious: only faces that fertool draws can have them")
 
 
 def _refuse_under_runs(workspace: Workspace, made_from: dict[str, Any]) -> None:
@@ -202,10 +227,14 @@ def _read(files: SourceFiles, size: int, classes: Sequence[str] | None) -> Label
     )
 
 
-def _draw(count: int, seed: int, size: int) -> LabelledFaces:
-    from fertool.prepare.drawn import draw_faces
+def _draw(count: int, seed: int, size: int, evidence: str | None) -> LabelledFaces:
+    from fertool.prepare.drawn import NOWHERE, draw_faces
 
-    drawn = draw_faces(count, seed, size)
+    # evidence in the background: no feature shows the label's emotion, a mark will
+    drawn = draw_faces(count, seed, size, NOWHERE if evidence == BACKGROUND else evidence)
+    truth = {"landmarks": drawn.landmarks, "region_maps": drawn.region_maps}
+    if evidence is not None and evidence != BACKGROUND:
+        truth["evidence"] = drawn.region_maps == EVIDENCE[evidence]
     return LabelledFaces(
         name="drawn faces",
         kind="drawn faces",
@@ -215,8 +244,23 @@ def _draw(count: int, seed: int, size: int) -> LabelledFaces:
         splits=np.full(count, UNTOLD),
         ids=np.array([f"drawn{number:07d}" for number in range(count)]),
         sources=np.full(count, SYNTHETIC),
-        truth={"landmarks": drawn.landmarks, "region_maps": drawn.region_maps},
+        truth=truth,
     )
+
+
+def _marked(faces: LabelledFaces, seed: int, evidence: str | None, spurious: float) -> LabelledFaces:
+    """The faces with marks in their background: the evidence itself, or a shortcut that fails in val and test."""
+    numbers = np.array([int(face.removeprefix("drawn")) for face in faces.ids.tolist()])
+    codes = faces.labels
+    if evidence != BACKGROUND:
+        codes = mark_codes(faces.labels, faces.splits, numbers, spurious, len(faces.classes), seed)
+    images, region_maps, marks = draw_marks(faces.images, faces.truth["region_maps"], codes, numbers, seed)
+    truth = {**faces.truth, "region_maps": region_maps, "mark": marks}
+    if evidence == BACKGROUND:
+        truth["evidence"] = marks
+    elif evidence is not None:
+        truth["evidence"] = faces.truth["evidence"] & ~marks
+    return replace(faces, images=images, truth=truth)
 
 
 def _with_votes(faces: LabelledFaces, crowd: CrowdVotes, where: str) -> LabelledFaces:

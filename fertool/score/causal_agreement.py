@@ -10,9 +10,9 @@ two ways that ask two questions:
 - across faces: over the faces, for each region, then averaged over the six: is a region warmer in the faces
   where it counts for more? Here a map that is not about this face has nothing to say.
 
-Signed Shapley values are compared first: a share of a map of a class's evidence should be low where a region
-speaks against the class. Maps that tell only how much a region matters, either way, are fairer compared with
-their sizes, which stand beside.
+Shares of a map of a class's evidence should be low where a region speaks against the class: they are compared
+with signed Shapley values. A map that tells how much a region matters, either way (negative cells count by
+their size, or the class is not looked at), is compared with their sizes. The figures hold both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from fertool.masks.regions import REGIONS
 from fertool.score.causal import CAUSAL_TARGETS, cause_column, causes_of
 from fertool.score.explained import maps_beside_nulls
 from fertool.score.fills import FILLS
-from fertool.score.intervals import resample_means
+from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import Scores, groups, with_interval
@@ -58,6 +58,7 @@ def score_causal_agreement(
     known = np.all([np.isfinite(of).all(axis=1) for of in shares.values()], axis=0)
     counted = subject.located & known
     fills = [fill for fill in FILLS if cause_column(target, fill, REGIONS[0]) in causes]
+    signed = request.explainer.negatives == "drop" and request.explainer.looks_at_target
     figures: Figures = {
         "faces": len(areas),
         "counted": int(counted.sum()),
@@ -65,6 +66,7 @@ def score_causal_agreement(
             "landmarks of the template": int((~subject.located).sum()),
             "an empty map": int((subject.located & ~known).sum()),
         },
+        "compared_with": "signed" if signed else "size",
         "fills": {},
     }
     columns: Columns = {}
@@ -75,7 +77,9 @@ def score_causal_agreement(
             for name, of in shares.items()
         }
         columns[f"told_{fill}"] = np.where(
-            counted, correlation_within(shares[request.key], truth, areas), np.nan
+            counted,
+            correlation_within(shares[request.key], truth if signed else np.abs(truth), areas),
+            np.nan,
         )
     return figures, columns
 
@@ -156,7 +160,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
     return np.where(still, 0, (values - values.mean(axis=0)) / np.where(still, 1, spread))
 
 
-def _figure(means: Any) -> dict[str, Any]:
+def _figure(means: Resampled) -> dict[str, Any]:
     low, high = means.interval()
     return {
         "correlation": float(means.figures[0]),
@@ -166,29 +170,29 @@ def _figure(means: Any) -> dict[str, Any]:
 
 # --- tables -------------------------------------------------------------------------------------------------
 
+QUESTIONS = {
+    "within": "does the map rank the regions of a face as their causes do? Correlation of shares with Shapley "
+    "values over the six regions of each face, mean over faces",
+    "across": "is a region warmer in the faces where it counts for more? Correlation of shares with Shapley "
+    "values over faces, mean over regions",
+}
+
 
 def causal_agreement_tables(scores: Scores) -> list[Table]:
     """Runs and the nulls beside them, by fill: the correlation within faces, then the one across faces."""
     first = scores[0]
     runs = [run for group in groups(scores) for run in group.runs]
     fills = [fill for fill in FILLS if any(fill in run["fills"] for run in runs)]
-    title = (
-        f"{first['explainer']} on {first['split']}, target {first['target']}: does attention tell the causes?"
-    )
-    questions = {
-        "within": "does the map rank the regions of a face as their causes do? Shares are correlated with "
-        "Shapley values over the six regions of each face; mean over faces.",
-        "across": "is a region warmer where it counts for more? Shares are correlated with Shapley values over "
-        "faces; mean over regions.",
-    }  # fmt: skip
+    kind = {"signed": "signed", "size": "sizes of the"}[first["compared_with"]]
     return [
         Table(
-            f"{title} ({question} faces)",
-            ["run", "map", *fills, *(f"{fill}, sizes" for fill in fills)],
+            f"{first['explainer']} on {first['split']}, target {first['target']}: does attention tell the causes? "
+            f"({question} faces)",
+            ["run", "map", *fills],
             _rows(runs, fills, question),
-            [f"{text} Area partialled out, 95% intervals; 1 tells all, 0 nothing; the nulls beside."],
+            [f"{text}; {kind} Shapley values, area partialled out, 95% intervals. 1 tells all, 0 nothing."],
         )
-        for question, text in questions.items()
+        for question, text in QUESTIONS.items()
     ]
 
 
@@ -197,17 +201,15 @@ def _rows(runs: Scores, fills: Sequence[str], question: str) -> list[list[str]]:
     for run in runs:
         names = list(dict.fromkeys(name for of_fill in run["fills"].values() for name in of_fill))
         for name in names:
-            cells = (
-                _cell(run["fills"].get(fill, {}).get(name), kind, question)
-                for kind in ("signed", "size")
+            figures = (
+                run["fills"][fill][name][run["compared_with"]][question] if fill in run["fills"] else None
                 for fill in fills
             )
-            rows.append([run["run"], name, *cells])
+            rows.append([run["run"], name, *map(_cell, figures)])
     return rows
 
 
-def _cell(of_map: Mapping[str, Any] | None, kind: str, question: str) -> str:
-    figure = of_map[kind][question] if of_map is not None else {"correlation": None, "interval": [None, None]}
-    if figure["correlation"] is None or None in figure["interval"]:
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["correlation"] is None or None in figure["interval"]:
         return "-"
     return with_interval(figure["correlation"], figure["interval"], scale=1, digits=2)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -100,8 +101,8 @@ def _measures(curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     steps = curves["deletion"].shape[1] - 1
     most, least = curves["road_most"].mean(axis=1), curves["road_least"].mean(axis=1)
     return {
-        "deletion": np.trapezoid(curves["deletion"], dx=1 / steps, axis=1),
-        "insertion": np.trapezoid(curves["insertion"], dx=1 / steps, axis=1),
+        "deletion": trapezoid(curves["deletion"], dx=1 / steps, axis=1),
+        "insertion": trapezoid(curves["insertion"], dx=1 / steps, axis=1),
         "road_most": most,
         "road_least": least,
         "road": (least - most) / 2,

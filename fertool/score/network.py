@@ -10,8 +10,8 @@ from fertool.score.subject import Subject
 Network = Callable[[Tensor], Tensor]
 """Pictures 0..255, (M, H, W) or (M, H, W, 3), M of any size -> logits float32 (M, C)."""
 
-# A core's caches hold the activations of few pictures: `cnn` takes twice as long for each at 512 as at 64.
-PICTURES_ON_CPU = 64
+# A core's caches hold the activations of few pictures: `cnn` takes twice as long for each at 128 as at 32.
+PICTURES_ON_CPU = 32
 PICTURES_ON_GPU = 512
 
 

@@ -11,6 +11,7 @@ of attention. Clean accuracy is also told by strata: head yaw, brightness, and h
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ def score_robustness(
     a face is recognised (nan where it was left out), and what the strata go by. Raises UserError for target
     `all`, and where region maps are missing.
     """
+    check_target(target, subject.classes)
+    if target == EVERY_CLASS:
+        raise UserError(
+            "--target all: attention under corruption is of one class; name it, or predicted, or label"
+        )
     right = _right_under_corruption(subject, seed)
     clean = subject.predicted == subject.labels
     counted = {name: _counted(subject, corruption) for name, corruption in CORRUPTIONS.items()}
@@ -177,7 +183,7 @@ def strata(values: np.ndarray, limits: Sequence[float], unit: str) -> dict[str, 
     """Which faces, bool (N,), lie between which limits; nan lies nowhere."""
     edges = [-np.inf, *limits, np.inf]
     names = [f"below {limits[0]:g}{unit}"]
-    names += [f"{low:g} to {high:g}{unit}" for low, high in zip(limits, limits[1:], strict=False)]
+    names += [f"{low:g} to {high:g}{unit}" for low, high in pairwise(limits)]
     names.append(f"{limits[-1]:g}{unit} and more")
     return {
         name: (values >= low) & (values < high)
@@ -231,11 +237,6 @@ def _interval(values: np.ndarray, clusters: np.ndarray) -> list[float] | None:
 def _attention_figures(
     subject: Subject, request: Request, target: str, seed: int, most_faces: int
 ) -> dict[str, Any]:
-    check_target(target, subject.classes)
-    if target == EVERY_CLASS:
-        raise UserError(
-            "--target all: attention under corruption needs one class; give predicted, label or one"
-        )
     located = np.flatnonzero(subject.located)
     sample = np.sort(np.random.default_rng(seed).permutation(located)[:most_faces])
     if not len(sample):

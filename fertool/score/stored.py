@@ -1,15 +1,17 @@
 """Figures that were scored before: read back, and gathered over runs."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fertool.errors import UserError
 from fertool.explain.registry import parse_request
-from fertool.score.subject import Columns, cluster_faces
+from fertool.hardware import choose_compute
+from fertool.score.columns import read_columns
+from fertool.score.sanity import marked
+from fertool.score.subject import Subject
 from fertool.score.suites import SUITES, Asked, Suite
 from fertool.score.tables import Scores
 from fertool.summary import Table
@@ -28,7 +30,7 @@ class Gathered:
 
 def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Gathered]:
     """All suites that the runs have on disk for a split, in the order of SUITES."""
-    clusters = cluster_faces(workspace.load_twin_groups(split))
+    compute = choose_compute("cpu", "fp32")
     found: dict[tuple[str, str, str], list[tuple[Run, Path]]] = {}
     for run in runs:
         for suite in SUITES.values():
@@ -44,8 +46,9 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
         asked = Asked(parse_request(explainer), target) if suite.of_heatmaps else Asked()
         scores = [read_json(place) | identity(run) for run, place in places]
         columns = {run.name: read_columns(place.with_suffix(".csv")) for run, place in places}
-        _, tables = suite.tables(scores, columns, clusters, asked)
-        gathered.append(Gathered(suite, asked, scores, tables))
+        subjects = [Subject(workspace, run, split, compute) for run, _ in places]
+        _, tables = suite.show(subjects, scores, columns, asked)
+        gathered.append(Gathered(suite, asked, scores, with_marks(tables, suite, subjects, asked)))
     return gathered
 
 
@@ -55,19 +58,31 @@ def identity(run: Run, by: Sequence[str] = ("condition",)) -> dict[str, Any]:
     fields = record["config"] | {
         key: value for key, value in record.items() if not isinstance(value, dict | list)
     }
-    for field in by:
-        if field not in fields:
-            raise UserError(f"--by {field}: no such field in run.json; there are {', '.join(sorted(fields))}")
+    for name in by:
+        if name not in fields:
+            raise UserError(f"--by {name}: no such field in run.json; there are {', '.join(sorted(fields))}")
     return {
         "run": run.name,
-        "group": ", ".join(str(fields[field]) for field in by),
+        "group": ", ".join(str(fields[name]) for name in by),
         "config": record["config"],
     }
 
 
-def read_columns(place: Path) -> Columns:
-    """The columns of a suite's CSV; an empty cell is nan."""
-    with place.open(encoding="utf-8") as handle:
-        names = handle.readline().strip().split(",")
-    values = np.genfromtxt(place, delimiter=",", skip_header=1, ndmin=2)
-    return {name: values[:, column] for column, name in enumerate(names)}
+def with_marks(tables: list[Table], suite: Suite, subjects: Sequence[Subject], asked: Asked) -> list[Table]:
+    """Tables of heatmaps, marked where the suite `sanity` found that the explainer's map hardly changes."""
+    if not suite.of_heatmaps or suite.name == "sanity":
+        return tables
+    notes = [
+        f"† {subject.run.name}: the map of {asked.request.key} hardly changes when the weights are "
+        "randomised (suite sanity); it says little of this model."
+        for subject in subjects
+        if any(
+            marked(read_json(place))
+            for place in subject.run.scored("sanity", f"{asked.request.key}/*/{subject.split}.json")
+        )
+    ]
+    if not notes:
+        return tables
+    return [
+        dataclasses.replace(table, title=f"{table.title} †", notes=[*table.notes, *notes]) for table in tables
+    ]

@@ -2,13 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from fertool.errors import UserError
 from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
-from fertool.score import attention, attention_tables, classification
+from fertool.score import (
+    attention,
+    attention_tables,
+    causal,
+    causal_agreement,
+    classification,
+    faithfulness,
+    representation,
+    robustness,
+    sanity,
+    truth,
+)
+from fertool.score.columns import read_columns
+from fertool.score.fills import FILLS
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import Scores
 from fertool.summary import Table
@@ -23,10 +36,13 @@ class Asked:
     grid: int | None = None  # cells a side of a common pooled grid
     jitter: float = 0.0  # of the landmarks, in inter-ocular distances
     contrasts: tuple[str, ...] = attention_tables.CONTRASTS  # regions whose differences are tested
+    fills: tuple[str, ...] = tuple(FILLS)  # ways of covering a region
+    reference: str | None = None  # the run whose corruption error is 100%
+    seed: int = 0  # of samples and of what is drawn for a face
 
 
 Compared = dict[str, Any]  # figures that only several runs together have, by what they are
-ShowRuns = Callable[[Scores, dict[str, Columns], np.ndarray, Asked], tuple[Compared, list[Table]]]
+ShowRuns = Callable[[list[Subject], Scores, dict[str, Columns], Asked], tuple[Compared, list[Table]]]
 
 
 @dataclass(frozen=True)
@@ -36,34 +52,82 @@ class Suite:
     name: str
     of_heatmaps: bool  # whether its figures belong to an explainer and a target
     score: Callable[[Subject, Asked], tuple[Figures, Columns]]
-    tables: ShowRuns
+    show: ShowRuns
     settings: Callable[[Asked], dict[str, Any]]  # what of the asked-for its figures depend on
     inputs: Callable[[Subject, Asked], list[Path]]  # the files that they are made from
     revision: int = 1  # raised when the same inputs would give other figures
 
 
-def _of_heatmaps(asked: Asked) -> dict[str, Any]:
+def _only_tables(tables: Callable[[Scores], list[Table]]) -> ShowRuns:
+    return lambda subjects, scores, columns, asked: ({}, tables(scores))
+
+
+# --- what figures are made from -----------------------------------------------------------------------------
+
+
+def _explainer_and_target(asked: Asked) -> dict[str, Any]:
     looks = asked.request.looks_at_target
     return {"explainer": asked.request.key, "target": asked.target if looks else "ignored"}
 
 
-def _heatmap_inputs(subject: Subject, asked: Asked) -> list[Path]:
+def _prediction_files(subject: Subject, asked: Asked) -> list[Path]:
+    subject.logits  # noqa: B018 (made now where there are none)
+    return [subject.run.predictions(subject.split), subject.workspace.faces_csv(subject.split)]
+
+
+def _twin_files(subject: Subject, asked: Asked) -> list[Path]:
+    return [*_prediction_files(subject, asked), subject.workspace.faces_csv("train")]
+
+
+def _model_files(subject: Subject, asked: Asked) -> list[Path]:
     workspace, split = subject.workspace, subject.split
-    return [
-        subject.heatmaps(asked.request, asked.target).place,
-        workspace.region_maps(split),
-        workspace.landmarks(split),
-        workspace.faces_csv(split),
-    ]
+    faces = [workspace.faces(split), workspace.region_maps(split), workspace.landmarks(split)]
+    return [subject.run.best, *faces, *_prediction_files(subject, asked)]
 
 
-def _prediction_inputs(subject: Subject, asked: Asked) -> list[Path]:
-    subject.heatmaps(asked.request, asked.target)  # which makes the predictions too
-    return [
-        subject.run.predictions(subject.split),
-        subject.workspace.faces_csv(subject.split),
-        subject.workspace.faces_csv("train"),
-    ]
+def _heatmap_files(subject: Subject, asked: Asked) -> list[Path]:
+    return [subject.heatmaps(asked.request, asked.target).place, *_model_files(subject, asked)]
+
+
+def _causal_columns(subject: Subject) -> Path:
+    place = subject.run.scores("causal", subject.split).with_suffix(".csv")
+    if not place.exists():
+        raise UserError(f"{place}: no such file; run 'fertool score --suite causal' for this run")
+    return place
+
+
+# --- suites that need more than a line ----------------------------------------------------------------------
+
+
+def _show_attention(
+    subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
+) -> tuple[Compared, list[Table]]:
+    return attention_tables.attention_tables(scores, columns, subjects[0].clusters, asked.contrasts)
+
+
+def _score_agreement(subject: Subject, asked: Asked) -> tuple[Figures, Columns]:
+    causes = read_columns(_causal_columns(subject))
+    return causal_agreement.score_causal_agreement(subject, asked.request, asked.target, causes)
+
+
+def _show_robustness(
+    subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
+) -> tuple[Compared, list[Table]]:
+    return {}, robustness.robustness_tables(scores, asked.reference)
+
+
+def _show_representation(
+    subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
+) -> tuple[Compared, list[Table]]:
+    between = [representation.cka_between(first, second) for first, second in combinations(subjects, 2)]
+    tables = representation.representation_tables(scores)
+    return {"cka": between}, [*tables, *map(representation.cka_table, between)]
+
+
+def _show_truth(
+    subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
+) -> tuple[Compared, list[Table]]:
+    return {}, truth.truth_tables(scores)
 
 
 SUITES: dict[str, Suite] = {
@@ -73,12 +137,9 @@ SUITES: dict[str, Suite] = {
             name="classification",
             of_heatmaps=False,
             score=lambda subject, asked: classification.score_classification(subject),
-            tables=lambda scores, columns, clusters, asked: (
-                {},
-                classification.classification_tables(scores),
-            ),
+            show=_only_tables(classification.classification_tables),
             settings=lambda asked: {},
-            inputs=_prediction_inputs,
+            inputs=_twin_files,
         ),
         Suite(
             name="attention",
@@ -86,11 +147,98 @@ SUITES: dict[str, Suite] = {
             score=lambda subject, asked: attention.score_attention(
                 subject, asked.request, asked.target, grid=asked.grid, jitter=asked.jitter
             ),
-            tables=lambda scores, columns, clusters, asked: attention_tables.attention_tables(
-                scores, columns, clusters, asked.contrasts
+            show=_show_attention,
+            settings=lambda asked: (
+                _explainer_and_target(asked) | {"grid": asked.grid, "jitter": asked.jitter}
             ),
-            settings=lambda asked: _of_heatmaps(asked) | {"grid": asked.grid, "jitter": asked.jitter},
-            inputs=_heatmap_inputs,
+            inputs=_heatmap_files,
+        ),
+        Suite(
+            name="faithfulness",
+            of_heatmaps=True,
+            score=lambda subject, asked: faithfulness.score_faithfulness(
+                subject, asked.request, asked.target, seed=asked.seed
+            ),
+            show=_only_tables(faithfulness.faithfulness_tables),
+            settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed},
+            inputs=_heatmap_files,
+        ),
+        Suite(
+            name="causal",
+            of_heatmaps=False,
+            score=lambda subject, asked: causal.score_causal(subject, fills=asked.fills, seed=asked.seed),
+            show=_only_tables(causal.causal_tables),
+            settings=lambda asked: {"fills_asked": list(asked.fills), "seed": asked.seed},
+            inputs=_model_files,
+        ),
+        Suite(
+            name="causal-agreement",
+            of_heatmaps=True,
+            score=_score_agreement,
+            show=_only_tables(causal_agreement.causal_agreement_tables),
+            settings=_explainer_and_target,
+            inputs=lambda subject, asked: [*_heatmap_files(subject, asked), _causal_columns(subject)],
+        ),
+        Suite(
+            name="robustness",
+            of_heatmaps=True,
+            score=lambda subject, asked: robustness.score_robustness(
+                subject, asked.request, asked.target, seed=asked.seed
+            ),
+            show=_show_robustness,
+            settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed},
+            inputs=_model_files,
+        ),
+        Suite(
+            name="sanity",
+            of_heatmaps=True,
+            score=lambda subject, asked: sanity.score_sanity(subject, asked.request, seed=asked.seed),
+            show=_only_tables(sanity.sanity_tables),
+            settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed},
+            inputs=_model_files,
+        ),
+        Suite(
+            name="representation",
+            of_heatmaps=False,
+            score=lambda subject, asked: representation.score_representation(subject, seed=asked.seed),
+            show=_show_representation,
+            settings=lambda asked: {"seed": asked.seed},
+            inputs=lambda subject, asked: [
+                *_model_files(subject, asked),
+                subject.workspace.faces("train"),
+                subject.workspace.faces_csv("train"),
+            ],
+        ),
+        Suite(
+            name="truth",
+            of_heatmaps=True,
+            score=lambda subject, asked: truth.score_truth(subject, asked.request, asked.target),
+            show=_show_truth,
+            settings=_explainer_and_target,
+            inputs=lambda subject, asked: [
+                *_heatmap_files(subject, asked),
+                *(place for place in [subject.workspace.truth(subject.split)] if place.exists()),
+            ],
         ),
     ]
 }
+EVERY_SUITE = "all"
+
+
+def chosen_suites(names: tuple[str, ...], target: str, truth_is_known: bool) -> list[Suite]:
+    """The suites of these names, in their order; `all` are those that target and faces allow.
+
+    `causal` brings its agreement with the explainer along, where the target's logit was played for. Raises
+    UserError for a name that is none.
+    """
+    for name in names:
+        if name != EVERY_SUITE and name not in SUITES:
+            raise UserError(f"--suite {name}: no such suite; there are {', '.join(SUITES)}, {EVERY_SUITE}")
+    wanted = set(names)
+    if EVERY_SUITE in wanted:
+        wanted |= set(SUITES) - (set() if truth_is_known else {"truth"})
+    if "causal" in wanted:
+        wanted.add("causal-agreement")
+    if target not in ("label", "predicted") and "causal-agreement" not in names:
+        wanted.discard("causal-agreement")
+    return [suite for name, suite in SUITES.items() if name in wanted]

@@ -17,6 +17,12 @@ from fertool.workspace import Workspace
 FLAT = np.full((48, 48), 128, np.uint8)
 
 
+@pytest.fixture
+def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the trained workspace: other tests count on which heatmaps that one has."""
+    return Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+
+
 def rendered(draw) -> np.ndarray:
     """What `draw` puts on axes that fill the picture: RGB 0..1, (200, 200, 3)."""
     figure = Figure(figsize=(2, 2))
@@ -94,21 +100,20 @@ def test_rows_of_faces_columns_of_explainers_or_the_other_way_round(faces_across
     assert [axes.get_xlabel() for axes in grid[:, 2]] == ["", "", ""]
 
 
-def test_a_split_is_drawn_from_its_stored_heatmaps(trained: Workspace, tmp_path: Path) -> None:
+def test_a_split_is_drawn_from_its_stored_heatmaps(workspace: Workspace, tmp_path: Path) -> None:
     place = tmp_path / "new" / "gallery.png"
-    explain(trained, ["gradcam"], device="cpu", gallery=place)
+    explain(workspace, ["gradcam"], device="cpu", gallery=place)
     alone = cv2.imread(str(place))
-    stored = trained.run("cnn").heatmaps("gradcam", "predicted", "test")
+    stored = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     made = stored.stat().st_mtime_ns
-    summary = explain(trained, ["gradcam", "centre"], device="cpu", gallery=place)
+    summary = explain(workspace, ["gradcam", "centre"], device="cpu", gallery=place)
     both = cv2.imread(str(place))
     assert summary.data["gallery"] == str(place)
     assert stored.stat().st_mtime_ns == made
     assert both.shape[1] > alone.shape[1] + 100
 
 
-def test_without_region_maps_nothing_is_made(trained: Workspace, tmp_path: Path) -> None:
-    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+def test_without_region_maps_nothing_is_made(workspace: Workspace, tmp_path: Path) -> None:
     shutil.rmtree(workspace.root / "masks")
     with pytest.raises(UserError, match="run 'fertool masks' first"):
         explain(workspace, ["hirescam"], device="cpu", gallery=tmp_path / "gallery.png")

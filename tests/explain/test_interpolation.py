@@ -1,12 +1,13 @@
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from fertool.explain.interpolation import interpolate, interpolation_matrix
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_interpolation_is_pytorchs(pixels: int, cells: int) -> None:
     heat = torch.rand(1, 1, 1, cells, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -150,6 +150,7 @@ def test_dlib_is_asked_only_where_mediapipe_finds_none(monkeypatch: pytest.Monke
     assert detector == "mediapipe" and not asked
 
 
+@settings(deadline=None)
 @given(st.integers(20, 1280), st.floats(0, 1), st.floats(0, 1))
 def test_every_face_lies_whole_in_a_window_where_it_is_large_enough(side: int, x: float, y: float) -> None:
     """MediaPipe sees faces from an eighth of the window on."""

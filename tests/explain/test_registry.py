@@ -64,9 +64,9 @@ def test_options_survive_being_written(fusion: str, discard: float, residual: fl
         ("attention@head=first", "'first' is no int for 'head'"),
         ("rise@masks=10.5", "'10.5' is no int for 'masks'"),
         ("random@seed=1", "'random' takes only 'of'"),
-        ("random@of=nothing", "'of' takes one of gradcam"),
+        ("random@of=nothing", "no explainer 'nothing'"),
         ("random@of=uniform", "'of' takes one of gradcam"),
-        ("random@of=rollout@discard=0.9", "'of' takes one of gradcam"),
+        ("random@of=rollout@discard=most", "'most' is no float"),
     ],
 )
 def test_what_is_none(text: str, message: str) -> None:
@@ -86,3 +86,10 @@ def test_which_explain_which_family() -> None:
     assert {"gradcam", "rollout", "attention", "attention-gradcam"} <= set(of_vit)
     assert "guided-gradcam" not in of_vit
     assert "gradcam" in of_swin and "rollout" not in of_swin and "guided-backprop" not in of_swin
+
+
+def test_a_null_beside_an_explainer_with_options_has_a_key_of_its_own() -> None:
+    request = parse_request("swapped@of=rollout@discard=0.9,fusion=max")
+    assert request.key == "swapped@of=rollout@discard=0.9,fusion=max"
+    assert request.beside.key == "rollout@discard=0.9,fusion=max"
+    assert parse_request(request.key) == request

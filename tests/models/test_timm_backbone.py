@@ -88,7 +88,7 @@ def test_saved_and_loaded(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
-        ("vit_tiny_patch16_224", 100, "vit_tiny_patch16_224 cannot be built at 100 pixels|takes no pictures"),
+        ("vit_tiny_patch16_224", 100, "patches of 16 pixels do not tile 100: give a multiple as --image-size"),
         ("resnet50", 6, "no layer of ResNet has 7x7 cells at 6 pixels: give a larger --image-size"),
         ("resnet51", None, "no model 'resnet51'"),
     ],
