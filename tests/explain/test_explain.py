@@ -73,7 +73,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
 ) -> None:
     gradcam8 = replace(EXPLAINERS["gradcam"], batch_size=8)
     monkeypatch.setitem(EXPLAINERS, "gradcam", gradcam8)
-    explain(workspace, device="cpu")
+    explain(workspace, device="cpu", force=True)
     run = workspace.run("cnn")
     place = run.heatmaps("gradcam", "predicted", "test")
     undisturbed = place.read_bytes(), run.predictions("test").read_bytes()

@@ -64,7 +64,9 @@ def test_two_regions_worth_something_only_together() -> None:
     interactions = dict(zip(PAIRS, interaction_matrix() @ game, strict=True))
     assert interactions.pop((EYES, MOUTH)) == pytest.approx(1)
     assert np.allclose(list(interactions.values()), 0)
-    total, beyond = variance_of_coalitions(game)  # 1/4 of coalitions have both: 3/16, of which 1/16 is the product
+    total, beyond = variance_of_coalitions(
+        game
+    )  # 1/4 of coalitions have both: 3/16, of which 1/16 is the product
     assert total == pytest.approx(3 / 16) and beyond == pytest.approx(1 / 16)
 
 
