@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, over_seeds, with_interval
+from fertool.score.tables import Group, Scores, groups, over_seeds, with_interval
 from fertool.summary import Table
 
 CALIBRATION_BINS = 15
@@ -172,7 +172,6 @@ def classification_tables(scores: Scores) -> list[Table]:
     first = scores[0]
     clean = first["without_twins_in_train"]
     measures = {
-        "accuracy": lambda run: run["accuracy"],
         "balanced": lambda run: run["balanced_accuracy"],
         "macro P": lambda run: run["macro"]["precision"],
         "macro R": lambda run: run["macro"]["recall"],
@@ -184,15 +183,13 @@ def classification_tables(scores: Scores) -> list[Table]:
     }
     overall = Table(
         f"classification on {first['split']}: {first['faces']:,} faces",
-        ["model", "seeds", *measures, "accuracy, 95%"],
+        ["model", "seeds", "accuracy", *measures],
         [
             [
                 group.name,
                 group.seeds,
+                _accuracy_cell(group),
                 *(over_seeds(measure(run) for run in group.runs) for measure in measures.values()),
-                with_interval(group.runs[0]["accuracy"], group.runs[0]["intervals"]["accuracy"])
-                if len(group.runs) == 1
-                else "",
             ]
             for group in groups(scores)
         ],
@@ -201,6 +198,14 @@ def classification_tables(scores: Scores) -> list[Table]:
         else [],
     )
     return [overall, *_leak_tables(scores), *_crowd_tables(scores), *map(_class_table, scores)]
+
+
+def _accuracy_cell(group: Group) -> str:
+    """One seed: the accuracy with its interval over images; several: mean and deviation over seeds."""
+    if len(group.runs) > 1:
+        return over_seeds(run["accuracy"] for run in group.runs)
+    (run,) = group.runs
+    return with_interval(run["accuracy"], run["intervals"]["accuracy"])
 
 
 def _leak_tables(scores: Scores) -> list[Table]:

@@ -2,9 +2,10 @@
 
 After ImageNet-C (Hendrycks and Dietterich 2019, 'Benchmarking Neural Network Robustness to Common Corruptions
 and Perturbations'), with what befalls faces besides: turned and shifted crops, sunglasses, masks. CORRUPTIONS,
-at the end, is the table of severities. They are calibrated for 48-pixel faces and, but for an angle and JPEG's
-quality, are shares of the picture's side, of the range of brightness (0..255) or of the face's own lengths, so
-that they carry over to other sizes.
+at the end, is the table of severities. They are calibrated for 48-pixel faces and are shares of the picture's
+side, of the range of brightness (0..255) or of the face's own lengths, so that a face of another size is spoilt
+alike; so it is by an angle, and by a number of pixels that is left of it. Noise, which is a pixel's own, and JPEG,
+whose blocks have eight pixels, are the milder the larger the picture.
 
 What a face meets (its noise, a sign, a direction, a place) is drawn by seed and row and is the same at all five
 severities, which differ in strength alone. Corrupted faces are rounded to uint8, as a stored face is. Where a
@@ -144,7 +145,8 @@ def jpeg(batch: FaceBatch, severity: float, seed: int) -> Tensor:
 def downscaling(batch: FaceBatch, severity: float, seed: int) -> Tensor:
     """Made smaller and enlarged again, both bilinear, smoothed first on the way down."""
     shape = batch.planes.shape[-2:]
-    smaller = [max(2, round(severity * side)) for side in shape]
+    share = min(1.0, severity / _side(batch.planes))
+    smaller = [max(2, round(share * side)) for side in shape]
     small = F.interpolate(batch.planes, size=smaller, mode="bilinear", antialias=True)
     return F.interpolate(small, size=shape, mode="bilinear")
 
@@ -319,10 +321,10 @@ CORRUPTIONS = {
         Corruption("blur", "standard deviation, of the side", (0.012, 0.018, 0.026, 0.036, 0.050), blur),
         Corruption("brightness", "added or taken away, of the range", (0.1, 0.2, 0.3, 0.4, 0.5), brightness),
         Corruption("contrast", "what is left of it", (0.6, 0.4, 0.25, 0.15, 0.08), contrast),
-        Corruption("jpeg", "quality, 1 to 100", (50, 30, 18, 10, 5), jpeg),
+        Corruption("jpeg", "quality, 1 to 100", (25, 15, 10, 7, 4), jpeg),
         Corruption("rotation", "degrees", (6, 12, 18, 25, 35), rotation, origin=rotation_origin),
         Corruption("shift", "distance, of the side", (0.05, 0.1, 0.15, 0.2, 0.25), shift, origin=shift_origin),
-        Corruption("downscaling", "side that is left", (0.6, 0.45, 0.35, 0.27, 0.2), downscaling),
+        Corruption("downscaling", "longer side that is left, pixels", (29, 22, 17, 13, 10), downscaling),
         Corruption("sunglasses", "half height of a lens, in inter-ocular distances",
                    (0.1, 0.14, 0.18, 0.22, 0.27), sunglasses, by_landmarks=True),
         Corruption("mask", "upper edge, from under the nose (0) to between the eyes (1)",

@@ -98,7 +98,7 @@ def convolutional(batch: int) -> Scene:
 
     def pytorch_grad_cam() -> Tensor:
         with GradCAM(model.network, [layer]) as cam:
-            return torch.from_numpy(cam(inputs))  # of the predicted class, at 224 pixels, scaled to 0..1
+            return torch.from_numpy(cam(inputs, None))  # of the predicted class, at 224 pixels, scaled to 0..1
 
     def captum() -> Tensor:
         with torch.no_grad():

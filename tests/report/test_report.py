@@ -30,7 +30,8 @@ def test_the_page_holds_the_figures_and_needs_no_other_file(trained: Workspace) 
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     assert "script" not in page.tags and "link" not in page.tags
     assert page.tags.count("svg") == 3 and page.tags.count("img") == 1
-    assert f"{scores['classification'][0]['accuracy']:.1%}" in text
+    accuracy = scores["classification"][0]["accuracy"]
+    assert f"{100 * accuracy:.1f} [" in text
     overall = scores["attention"][0]["overall"]
     for region, share in overall["share"].items():
         low, high = overall["share_interval"][region]

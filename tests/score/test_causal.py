@@ -1,0 +1,149 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fertool.errors import UserError
+from fertool.hardware import choose_compute
+from fertool.masks.regions import REGIONS
+from fertool.score import causal
+from fertool.score.causal import causal_tables, cause_column, causes_of, coalition_logits, score_causal
+from fertool.score.fills import FILLS
+from fertool.score.shapley import ALL_SEEN, NOTHING_SEEN, SEEN, shapley_matrix
+from fertool.score.subject import Subject
+from fertool.workspace import Workspace
+
+MOUTH = REGIONS.index("mouth")
+FEW = 9
+
+
+@pytest.fixture
+def subject(trained: Workspace) -> Subject:
+    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    subject.__dict__["located"] = np.arange(len(subject.faces)) < FEW  # the rest as if without landmarks
+    return subject
+
+
+def striped(count: int) -> np.ndarray:
+    """Region maps (N, 48, 48): six stripes of eight rows, the same in every face."""
+    return np.broadcast_to(np.repeat(np.arange(6, dtype=np.uint8), 8)[None, :, None], (count, 48, 48))
+
+
+class OnlyTheMouth(nn.Module):
+    """Logits that hang on the mouth's stripe alone; its rows 40 to 47."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        brightness = pixels[:, 40:].float().mean(dim=(1, 2)) / 255
+        return torch.stack([brightness * (code - 3) for code in range(7)], dim=1)
+
+
+def test_coalitions_show_the_face_where_it_is_seen_and_the_cover_elsewhere() -> None:
+    regions = torch.from_numpy(striped(2).copy())
+    faces, covers = torch.full((2, 48, 48), 7.0), torch.full((2, 48, 48), -1.0)
+
+    def brightness_of_regions(pictures: Tensor) -> Tensor:
+        return torch.stack(
+            [pictures[:, 8 * code : 8 * code + 8].mean(dim=(1, 2)) for code in range(6)], dim=1
+        )
+
+    shown = coalition_logits(brightness_of_regions, faces, covers, regions)
+    assert np.array_equal(shown[:, 0].numpy(), np.where(SEEN, 7, -1))
+    in_colour = coalition_logits(
+        lambda pictures: brightness_of_regions(pictures[..., 2]),
+        *(picture[..., None].expand(-1, -1, -1, 3) for picture in (faces, covers)),
+        regions,
+    )
+    assert torch.equal(in_colour, shown)
+
+
+def test_an_additive_network_has_its_own_weights() -> None:
+    regions = torch.from_numpy(striped(3).copy())
+    weights = torch.tensor([1.0, -2, 0, 3, 0.5, 4])
+    faces = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(0))
+
+    def network(pictures: Tensor) -> Tensor:
+        return (pictures * weights[regions[0].long()]).sum(dim=(1, 2))[:, None]
+
+    game = coalition_logits(network, faces, torch.zeros_like(faces), regions)[..., 0].numpy()
+    by_region = torch.stack([(faces * (regions == code)).sum(dim=(1, 2)) for code in range(6)])
+    assert np.allclose(shapley_matrix() @ game, weights[:, None] * by_region, rtol=1e-3, atol=1e-2)
+
+
+def test_a_network_that_only_looks_at_the_mouth(subject: Subject) -> None:
+    subject.__dict__["model"] = OnlyTheMouth()
+    subject.__dict__["logits"] = OnlyTheMouth()(torch.from_numpy(np.array(subject.faces))).numpy()
+    subject.__dict__["region_maps"] = striped(len(subject.faces))
+    figures, columns = score_causal(subject)
+    for fill in FILLS:
+        of = figures["fills"][fill]["logit"]
+        worth = of["shapley"]
+        assert worth["mouth"] == pytest.approx(of["all_seen"] - of["nothing_seen"], abs=1e-5)
+        assert max(abs(worth[region]) for region in REGIONS if region != "mouth") < 1e-6
+        assert of["holism"] == pytest.approx(0, abs=1e-6)
+        values = causes_of(columns, "label", fill)
+        assert np.abs(values[:, MOUTH]).max() > 0.01
+    assert figures["background"]["logit"]["loss"] == 0
+    assert figures["background"]["accuracy"]["loss"] == 0
+
+
+def test_shapley_values_add_up_and_do_not_hang_on_batches(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, columns = score_causal(subject, fills=["noise", "paste"])
+    json.dumps(figures)
+    for fill in ("noise", "paste"):
+        for target, game in (("label", "logit"), ("correct", "accuracy")):
+            of = figures["fills"][fill][game]
+            gained = of["all_seen"] - of["nothing_seen"]
+            assert np.nansum(causes_of(columns, target, fill)) / FEW == pytest.approx(gained, abs=1e-4)
+            assert sum(of["shapley"].values()) == pytest.approx(gained, abs=1e-4)
+    right = subject.predicted[:FEW] == subject.labels[:FEW]
+    assert figures["fills"]["paste"]["accuracy"]["all_seen"] == pytest.approx(right.mean())
+    of_label, of_predicted = (causes_of(columns, target, "paste")[:FEW] for target in ("label", "predicted"))
+    assert np.array_equal((of_label == of_predicted).all(axis=1), right)
+
+    monkeypatch.setattr(causal, "BLOCK_FACES", 5)
+    monkeypatch.setattr(causal, "FACES_AT_ONCE", 2)
+    _, again = score_causal(subject, fills=["noise", "paste"])
+    for name, values in columns.items():
+        if not name.startswith("shapley_correct"):
+            assert np.allclose(values, again[name], atol=2e-3, equal_nan=True), name
+
+
+def test_faces_with_the_templates_landmarks_are_left_out(subject: Subject) -> None:
+    located = subject.located
+    figures, columns = score_causal(subject, fills=["paste"])
+    assert figures["counted"] == FEW and list(figures["left_out"].values()) == [len(located) - FEW]
+    assert np.array_equal(np.isfinite(columns[cause_column("label", "paste", "mouth")]), located)
+    subject.__dict__["located"] = np.zeros(len(located), dtype=bool)
+    with pytest.raises(UserError, match="no face"):
+        score_causal(subject)
+
+
+def test_an_unknown_fill_is_named(subject: Subject) -> None:
+    with pytest.raises(UserError, match="no fill 'grey'"):
+        score_causal(subject, fills=["mean", "grey"])
+
+
+def test_tables_show_runs_and_fills(subject: Subject) -> None:
+    figures, _ = score_causal(subject, fills=["mean", "blur"])
+    scores = [figures | {"run": run, "group": "cnn", "split": "test"} for run in ("cnn-s0", "cnn-s1")]
+    tables = causal_tables(scores)
+    assert [row[:2] for row in tables[0].rows] == [
+        ["cnn-s0", "mean"], ["cnn-s0", "blur"], ["cnn-s1", "mean"], ["cnn-s1", "blur"]
+    ]  # fmt: skip
+    assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
+    assert f"{figures['fills']['mean']['logit']['shapley']['mouth']:.2f} [" in tables[0].rows[0][7]
+
+
+def test_everything_covered_is_the_fill_and_everything_seen_the_face(subject: Subject) -> None:
+    faces = torch.from_numpy(np.array(subject.faces[:2])).float()
+    regions = torch.from_numpy(np.array(subject.region_maps[:2]))
+    covers = torch.full_like(faces, 12.0)
+    network = subject.model.eval()
+    with torch.inference_mode():
+        logits = coalition_logits(network, faces, covers, regions)
+        assert torch.allclose(logits[ALL_SEEN], network(faces), atol=1e-4)
+        assert torch.allclose(logits[NOTHING_SEEN], network(covers), atol=1e-4)

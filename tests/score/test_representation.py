@@ -1,0 +1,189 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ortho_group
+
+from fertool.errors import UserError
+from fertool.hardware import Compute
+from fertool.models.registry import build_model
+from fertool.prepare import prepare
+from fertool.score.cka import linear_cka
+from fertool.score.representation import (
+    cka_between,
+    cka_table,
+    probe,
+    representation_tables,
+    score_representation,
+)
+from fertool.score.stages import PRE_LOGITS, find_stages, stage_features
+from fertool.score.subject import Subject
+from fertool.workspace import Workspace
+
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture
+def subject(trained: Workspace) -> Subject:
+    return Subject(trained, trained.run("cnn"), "test", CPU)
+
+
+def gaussian(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@given(st.integers(0, 1000), st.booleans(), st.floats(0.01, 100))
+@settings(deadline=None)
+def test_cka_does_not_see_rotation_scale_or_offset(seed: int, debiased: bool, scale: float) -> None:
+    features = gaussian(40, 6, seed=seed)
+    other = scale * features @ ortho_group.rvs(6, random_state=seed) + 3
+    assert linear_cka(features, other, debiased=debiased) == pytest.approx(1)
+
+
+def test_cka_is_kornbliths_in_terms_of_kernels() -> None:
+    first = gaussian(30, 5)
+    second = first[:, :3] + gaussian(30, 3, seed=1)
+    centre = np.eye(30) - 1 / 30
+    kernels = [centre @ (of @ of.T) @ centre for of in (first, second)]
+    hsic = [[np.trace(one @ other) for other in kernels] for one in kernels]
+    assert linear_cka(first, second, debiased=False) == pytest.approx(
+        hsic[0][1] / np.sqrt(hsic[0][0] * hsic[1][1])
+    )
+
+
+def test_debiased_cka_is_songs_in_terms_of_kernels() -> None:
+    first = gaussian(30, 5)
+    second = first[:, :3] + gaussian(30, 3, seed=1)
+    kernels = [of @ of.T * (1 - np.eye(30)) for of in (first, second)]
+
+    def hsic(one: np.ndarray, other: np.ndarray) -> float:
+        ones, n = np.ones(30), 30
+        return (
+            np.trace(one @ other)
+            + (ones @ one @ ones) * (ones @ other @ ones) / ((n - 1) * (n - 2))
+            - 2 / (n - 2) * (ones @ one @ other @ ones)
+        )
+
+    expected = hsic(*kernels) / np.sqrt(hsic(kernels[0], kernels[0]) * hsic(kernels[1], kernels[1]))
+    assert linear_cka(first, second) == pytest.approx(expected)
+
+
+def test_of_unrelated_features_only_the_debiased_cka_is_about_zero() -> None:
+    pairs = [(gaussian(100, 80, seed=2 * draw), gaussian(100, 60, seed=2 * draw + 1)) for draw in range(20)]
+    assert abs(np.mean([linear_cka(*pair) for pair in pairs])) < 0.02
+    assert np.mean([linear_cka(*pair, debiased=False) for pair in pairs]) > 0.3
+
+
+def test_features_that_do_not_differ_have_no_cka() -> None:
+    assert np.isnan(linear_cka(np.ones((10, 3)), gaussian(10, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cnn", {"pool1": 32, "pool2": 64, "pool3": 128, PRE_LOGITS: 256}),
+        (
+            "resnet18",
+            {"act1": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512, PRE_LOGITS: 512},
+        ),
+        ("vit_tiny_patch16_224", {f"blocks.{block}": 192 for block in (2, 5, 8, 11)} | {PRE_LOGITS: 192}),
+    ],
+)
+def test_stages_are_found_and_their_features_have_one_axis(name: str, expected: dict[str, int]) -> None:
+    model = build_model(name, 7)
+    features = stage_features(model, np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8), CPU)
+    assert {stage: values.shape for stage, values in features.items()} == {
+        stage: (3, channels) for stage, channels in expected.items()
+    }
+    assert not any(module._forward_hooks for module in model.modules()) and model.training
+
+
+def test_features_are_means_of_maps_and_logits_follow_from_the_last() -> None:
+    model = build_model("cnn", 7).eval()
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
+    features = stage_features(model, faces, CPU)
+    with torch.no_grad():
+        inputs = model.preprocess(torch.from_numpy(faces))
+        network = model.network
+        first = network.pool1(network.relu1(network.conv1(inputs)))
+        logits = network.classifier(torch.from_numpy(features[PRE_LOGITS]))
+        assert torch.allclose(logits, model.logits(inputs), atol=1e-5)
+    assert np.allclose(features["pool1"], first.mean(dim=(2, 3)), atol=1e-5)
+
+
+def test_of_a_transformers_tokens_the_one_that_the_head_reads_is_taken() -> None:
+    model = build_model("vit_tiny_patch16_224", 7).eval()
+    faces = np.random.default_rng(0).integers(0, 256, (2, 48, 48), np.uint8)
+    last = stage_features(model, faces, CPU)["blocks.11"]
+    with torch.no_grad():
+        logits = model.network.head(model.network.norm(torch.from_numpy(last)))
+        assert torch.allclose(logits, model(torch.from_numpy(faces)), atol=1e-4)
+
+
+def test_stages_of_a_network_that_declares_none_are_where_resolution_falls() -> None:
+    model = build_model("cnn", 7)
+    assert not hasattr(model.network, "feature_info")
+    assert [stage.layer for stage in find_stages(model)] == ["pool1", "pool2", "pool3", "classifier"]
+
+
+def test_a_probe_finds_a_class_in_features_of_any_scale_and_none_in_noise() -> None:
+    labels = np.arange(600) % 2
+    features = gaussian(600, 5)
+    features[:, 0] += 6 * labels
+    features *= [1e-4, 1e4, 1, 1, 1]
+    found = probe(features[:400], labels[:400], features[400:])
+    assert (found == labels[400:]).mean() > 0.95
+    blind = probe(features[:400, 1:], labels[:400], features[400:, 1:])
+    assert (blind == labels[400:]).mean() < 0.65
+
+
+def test_a_run_scored_beside_a_network_that_passes_nothing_on(subject: Subject) -> None:
+    blind = build_model("cnn", 7)
+    with torch.no_grad():
+        for parameter in blind.parameters():
+            parameter.zero_()
+    figures, columns = score_representation(subject, initial=blind)
+    json.dumps(figures, allow_nan=False)
+    stages = {of["stage"]: of for of in figures["stages"]}
+    assert list(stages) == ["pool1", "pool2", "pool3", PRE_LOGITS]
+    commonest = np.bincount(subject.workspace.load_labels("train")).argmax()
+    for stage, of in stages.items():
+        assert of["before"]["accuracy"] == pytest.approx((subject.labels == commonest).mean())
+        assert of["after"]["accuracy"] == pytest.approx(columns[f"right_after_{stage}"].mean())
+        assert of["cka"] is None
+    (table,) = representation_tables([figures | {"run": "cnn", "split": "test"}])
+    assert [row[1] for row in table.rows] == ["before", "after", "CKA"]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_before_is_what_the_runs_own_seed_gives(subject: Subject) -> None:
+    seed = subject.run.config()["config"]["seed"]
+    torch.manual_seed(seed)
+    figures, columns = score_representation(subject)
+    same, same_columns = score_representation(subject, initial=build_model(**subject.model.recipe).eval())
+    assert figures == same and all((columns[name] == same_columns[name]).all() for name in columns)
+
+
+def test_before_and_after_are_alike_of_a_run_that_learned_nothing(subject: Subject) -> None:
+    figures, _ = score_representation(subject, initial=subject.model, train_faces=200)
+    assert figures["train_faces"] == 200
+    for stage in figures["stages"]:
+        assert stage["before"] == stage["after"] and stage["cka"] == pytest.approx(1)
+
+
+def test_cka_of_a_run_with_itself(subject: Subject) -> None:
+    figures = cka_between(subject, subject)
+    matrix = np.array(figures["cka"])
+    assert np.diag(matrix) == pytest.approx(np.ones(4)) and np.allclose(matrix, matrix.T)
+    table = cka_table(figures)
+    assert [row[0] for row in table.rows] == table.columns[1:] == ["pool1", "pool2", "pool3", PRE_LOGITS]
+
+
+def test_cka_needs_the_same_faces(subject: Subject, tmp_path) -> None:
+    other = Workspace(tmp_path)
+    prepare(other, "synthetic", count=140, seed=1)
+    with pytest.raises(UserError, match="different faces"):
+        cka_between(subject, Subject(other, subject.run, "test", CPU))
