@@ -138,6 +138,7 @@ class PartialRows:
     def keep(self, name: str, target: Path) -> None:
         """Make a filled array a file of its own."""
         self.arrays.pop(name).flush()
+        target.parent.mkdir(parents=True, exist_ok=True)
         (self.folder / f"{name}.npy").replace(target)
 
     def discard(self) -> None:

@@ -45,7 +45,7 @@ class Explainer:
     looks_at_target: bool  # False: the same map whatever the class
     explain: ExplainBatch
     options: Mapping[str, Option] = field(default_factory=dict)  # their defaults
-    batch_size: int = 64
+    batch_size: int = 64  # faces at a time, where the network's pictures are small
     revision: int = 1  # raised when the same model and faces would give other maps
 
     def can_explain(self, family: str, attention_blocks: int) -> bool:

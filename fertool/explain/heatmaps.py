@@ -17,6 +17,7 @@ from fertool.progress import progress_bar
 from fertool.workspace import PartialRows, Run, Workspace, read_json, write_json, write_npz
 
 NULL_BATCH = 1024
+WHOLE_BATCH_SIDE = 112  # pixels: networks of larger pictures take fewer faces at a time, for the memory
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def _explain_split(
     layout = {str(number): ((len(faces), *heatmaps.shape[2:]), "float32") for number in range(len(places))}
     layout["logits"] = ((len(faces), logits.shape[1]), "float32")
     partial = PartialRows(places[0], layout, {"maps": made_from})
-    batch_size = request.explainer.batch_size
+    smaller = min(1, WHOLE_BATCH_SIDE / model.input_spec.size) ** 2
+    batch_size = max(1, round(request.explainer.batch_size * smaller))
     with progress_bar(f"{run.name}: {request.key}", len(faces), "faces", done=partial.done) as bar:
         while partial.done < len(faces):
             rows = slice(partial.done, partial.done + batch_size)

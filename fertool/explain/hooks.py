@@ -132,9 +132,7 @@ def attention_seen(
     handles: list[torch.utils.hooks.RemovableHandle] = []
     try:
         for module in modules:
-            handles.append(
-                module.attn_drop.register_forward_pre_hook(lambda _, inputs: (see(inputs[0]),))
-            )
+            handles.append(module.attn_drop.register_forward_pre_hook(lambda _, inputs: (see(inputs[0]),)))
             module.fused_attn = False
         yield
     finally:

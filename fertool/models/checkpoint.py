@@ -43,8 +43,4 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> FaceClassifier
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise UserError(f"{path}: does not fit model '{recipe['name']}' ({reason})") from None
-    if model.family == "cnn":  # as its inputs come: else every forward pass brings the weights there again
-        model.to(memory_format=torch.channels_last)
-    model.to(device).eval()
-    # for a CNN the layout of its inputs too: convolutions need no reordering then
-    return model.to(memory_format=torch.channels_last) if model.family == "cnn" else model
+    return model.to(device).eval()

@@ -1,5 +1,6 @@
 """The models there are, by name."""
 
+import torch
 from torch import nn
 
 from fertool.errors import UserError
@@ -30,6 +31,8 @@ def build_model(
                 f"no model '{name}'; there are cnn, vit, and any name of a timm model, as resnet50"
             )
         model = build_timm(name, classes, dropout, image_size)
+    if model.family == "cnn":  # the layout of its inputs: convolutions then reorder nothing
+        model.to(memory_format=torch.channels_last)
     model.recipe = {"name": name, "classes": classes, "dropout": dropout, "image_size": image_size}
     return model
 

@@ -61,7 +61,9 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
     if not hasattr(network, "num_prefix_tokens") or grid is None or not hasattr(blocks[-1], "norm1"):
         return False
     shapes: list[torch.Size] = []
-    handle = blocks[-1].norm1.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    handle = blocks[-1].norm1.register_forward_hook(
+        lambda module, inputs, output: shapes.append(output.shape)
+    )
     try:
         with torch.no_grad():
             network(torch.zeros(1, spec.channels, spec.size, spec.size))
@@ -72,7 +74,9 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
 
 def _plain_transformer(network: nn.Module, spec: InputSpec) -> FaceClassifier:
     rows, columns = network.patch_embed.grid_size
-    if any(size % patch for size, patch in zip((spec.size,) * 2, network.patch_embed.patch_size, strict=True)):
+    if any(
+        size % patch for size, patch in zip((spec.size,) * 2, network.patch_embed.patch_size, strict=True)
+    ):
         raise UserError(
             f"patches of {network.patch_embed.patch_size[0]} pixels do not tile {spec.size}: give a multiple "
             "as --image-size"

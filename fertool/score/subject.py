@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from fertool.errors import UserError
 from fertool.explain.heatmaps import Heatmaps, ensure_heatmaps
@@ -80,7 +81,9 @@ class Subject:
     @cached_property
     def model(self) -> FaceClassifier:
         """The run's best epoch, in evaluation mode, on the device."""
-        return load_model(self.run.best, self.compute.device)
+        # weights loaded in inference mode could not be differentiated through later
+        with torch.inference_mode(False):
+            return load_model(self.run.best, self.compute.device)
 
     @cached_property
     def logits(self) -> np.ndarray:

@@ -64,7 +64,9 @@ def bfloat16() -> contextlib.AbstractContextManager[None]:
     return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
-def forward(network: torch.nn.Module, inputs: Tensor, precision: Callable = contextlib.nullcontext) -> Contender:
+def forward(
+    network: torch.nn.Module, inputs: Tensor, precision: Callable = contextlib.nullcontext
+) -> Contender:
     def run() -> None:
         with torch.inference_mode(), precision():
             network(inputs)
@@ -98,7 +100,9 @@ def convolutional(batch: int) -> Scene:
 
     def pytorch_grad_cam() -> Tensor:
         with GradCAM(model.network, [layer]) as cam:
-            return torch.from_numpy(cam(inputs, None))  # of the predicted class, at 224 pixels, scaled to 0..1
+            return torch.from_numpy(
+                cam(inputs, None)
+            )  # of the predicted class, at 224 pixels, scaled to 0..1
 
     def captum() -> Tensor:
         with torch.no_grad():
@@ -218,7 +222,9 @@ def maps_agree(scene: Scene) -> bool:
         maps, reference = scene.contenders[name](), scene.contenders[other]()
         difference = float((maps - reference).abs().max() / reference.abs().max())
         agree &= difference <= SAME
-        print(f"  {name} and {other}: maps differ by {difference:.1e} of the largest cell (at most {SAME:.0e})")
+        print(
+            f"  {name} and {other}: maps differ by {difference:.1e} of the largest cell (at most {SAME:.0e})"
+        )
     for name, other in scene.bfloat16_of:
         shares = []
         for maps in (scene.contenders[name](), scene.contenders[other]()):
@@ -226,7 +232,9 @@ def maps_agree(scene: Scene) -> bool:
             shares.append(np.nanmean(region_shares(maps.clamp(min=0).numpy(), weights), axis=0))
         moved = 100 * float(np.abs(shares[0] - shares[1]).max())
         agree &= moved <= SHARE_POINTS
-        print(f"  {name}: no region's mean share moves by more than {moved:.2f} points (at most {SHARE_POINTS})")
+        print(
+            f"  {name}: no region's mean share moves by more than {moved:.2f} points (at most {SHARE_POINTS})"
+        )
     return agree
 
 
@@ -308,7 +316,10 @@ def main() -> int:
         print_peak_memory(*arguments.peak_memory, arguments.batch)
         return 0
 
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, load", end=" ")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, load",
+        end=" ",
+    )
     print(", ".join(f"{load:.1f}" for load in os.getloadavg()))
     agree = all([bench(name, arguments.quick) for name in arguments.scene])
 

@@ -63,7 +63,8 @@ def read(model: FaceClassifier, relevance: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("name", "size"), TRANSFORMERS)
 @pytest.mark.parametrize(
-    "options", [{}, {"fusion": "max"}, {"fusion": "min"}, {"residual": 0.2}, {"discard": 0.9, "fusion": "max"}]
+    "options",
+    [{}, {"fusion": "max"}, {"fusion": "min"}, {"residual": 0.2}, {"discard": 0.9, "fusion": "max"}],
 )
 def test_rollout_as_the_paper_has_it(name, size, options, built, faces, predicted, close) -> None:
     model = built(name, size)
@@ -127,7 +128,10 @@ def test_fused_attention_is_off_only_where_it_is_looked_at(built, faces) -> None
     model.layer(model.attention_blocks[1]).fused_attn = False  # one that somebody else has switched off
     before, seen = fused_flags(model), []
     try:
-        with undisturbed(model), attention_seen(model, model.attention_blocks[2:4], lambda a: seen.append(a) or a):
+        with (
+            undisturbed(model),
+            attention_seen(model, model.attention_blocks[2:4], lambda a: seen.append(a) or a),
+        ):
             assert fused_flags(model) == [True, False, False, False, True, True]
             with torch.no_grad():
                 model(faces)

@@ -122,3 +122,71 @@ def test_a_run_that_is_not_finished_is_not_explained(workspace: Workspace) -> No
         explain(workspace, runs=["cnn"])
     with pytest.raises(UserError, match="no finished run"):
         explain(workspace)
+
+
+def test_all_classes_are_stored_apart_as_if_each_were_asked_for(workspace: Workspace) -> None:
+    explain(workspace, target="all", device="cpu")
+    run, classes = workspace.run("cnn"), workspace.dataset()["classes"]
+    together = {name: np.load(run.heatmaps("gradcam", name, "test")) for name in classes}
+    assert "up to date" in explain(workspace, target=classes[2], device="cpu").notes[0]
+    explain(workspace, target=classes[2], device="cpu", force=True)
+    assert np.allclose(np.load(run.heatmaps("gradcam", classes[2], "test")), together[classes[2]], atol=1e-6)
+    assert not np.allclose(together[classes[1]], together[classes[2]], atol=1e-6)
+
+
+def test_nulls_stand_beside_their_explainer_and_ignore_the_target(workspace: Workspace) -> None:
+    summary = explain(workspace, ["random", "swapped", "edges@of=input-gradient"], device="cpu")
+    run = workspace.run("cnn")
+    gradcams = np.load(run.heatmaps("gradcam", "predicted", "test"))
+    swapped = np.load(run.heatmaps("swapped@of=gradcam", "predicted", "test"))
+    assert np.array_equal(np.sort(swapped.sum(axis=(1, 2))), np.sort(gradcams.sum(axis=(1, 2))))
+    assert not np.any(np.all(swapped == gradcams, axis=(1, 2)) & gradcams.any(axis=(1, 2)))
+    place = run.heatmaps("random@of=gradcam", "predicted", "test")
+    assert np.load(place).shape == gradcams.shape
+    record = json.loads(place.with_suffix(".json").read_text())
+    assert record["target"] == "ignored" and record["source"] == "random on the explainer's grid"
+    assert [row[2] for row in summary.tables[0].rows] == ["target ignored"] * 3
+    assert np.load(run.heatmaps("edges@of=input-gradient", "predicted", "test")).shape[1:] == (48, 48)
+
+
+def test_larger_pictures_go_through_in_smaller_batches(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, whole = [], heatmaps._explain_batch
+
+    def noted(model, request, faces, *rest):
+        sizes.append(len(faces))
+        return whole(model, request, faces, *rest)
+
+    def loaded_as_if_large(*arguments):
+        model = load_model(*arguments)
+        model.input_spec = replace(model.input_spec, size=448)
+        model.preprocess = type(model)(
+            model.network, "cnn", replace(model.input_spec, size=48), model.cam_layer
+        ).preprocess
+        return model
+
+    monkeypatch.setattr(heatmaps, "_explain_batch", noted)
+    monkeypatch.setattr(heatmaps, "load_model", loaded_as_if_large)
+    explain(workspace, device="cpu")
+    assert max(sizes) == EXPLAINERS["gradcam"].batch_size / 16
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [(np.zeros((3, 7, 7), np.float32), r"shape \(3, 7, 7\), but 'test' needs"), (None, "not a NumPy array")],
+)
+def test_maps_made_elsewhere_are_taken_as_they_are_or_named(workspace: Workspace, maps, message) -> None:
+    place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    right = np.random.default_rng(0).normal(size=(len(workspace.load_faces("test")), 5, 5))
+    np.save(place, right.astype(np.float32))
+    place.with_suffix(".json").unlink(missing_ok=True)
+    assert "made elsewhere, taken as it is" in explain(workspace, device="cpu").notes[0]
+    assert np.array_equal(np.load(place), right.astype(np.float32))
+    if maps is None:
+        place.write_text("no array")
+    else:
+        np.save(place, maps)
+    with pytest.raises(UserError, match=message):
+        explain(workspace, device="cpu")

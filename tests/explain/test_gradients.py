@@ -14,7 +14,7 @@ NETWORKS = [("cnn", None), ("resnet50", 64), ("efficientnet_b0", 64), ("vit_tiny
 @pytest.mark.parametrize(("name", "size"), NETWORKS)
 def test_input_gradient_equals_captum(name, size, built, faces, fixed, close) -> None:
     model = built(name, size)
-    reference = Saliency(model).attribute(faces[:2].float(), target=4, abs=False)
+    reference = Saliency(model).attribute(faces[:2].float().requires_grad_(), target=4, abs=False)
     close(input_gradient(model, faces[:2], fixed(4)).heatmaps[:, 0], reference.detach())
 
 

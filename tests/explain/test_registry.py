@@ -81,7 +81,11 @@ def test_no_null_looks_at_the_target() -> None:
 
 
 def test_which_explain_which_family() -> None:
-    of_cnn, of_vit, of_swin = explainers_of("cnn", 0), explainers_of("transformer", 12), explainers_of("transformer", 0)
+    of_cnn, of_vit, of_swin = (
+        explainers_of("cnn", 0),
+        explainers_of("transformer", 12),
+        explainers_of("transformer", 0),
+    )
     assert {"gradcam", "guided-gradcam", "rise"} <= set(of_cnn) and "rollout" not in of_cnn
     assert {"gradcam", "rollout", "attention", "attention-gradcam"} <= set(of_vit)
     assert "guided-gradcam" not in of_vit

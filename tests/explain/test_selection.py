@@ -37,7 +37,11 @@ def test_without_names_all_finished_runs_that_it_can_explain(mixed: Workspace) -
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("rollout", "cnn", r"cnn: 'rollout' cannot explain cnn, it needs attention blocks; these can: gradcam, "),
+        (
+            "rollout",
+            "cnn",
+            r"cnn: 'rollout' cannot explain cnn, it needs attention blocks; these can: gradcam, ",
+        ),
         ("guided-gradcam", "vit", "'guided-gradcam' cannot explain vit, it needs a convolutional network"),
         ("gradcam", "unfinished", "unfinished: this run is running; train it to its end first"),
         ("gradcam", "absent", "absent: no such run"),
@@ -50,5 +54,7 @@ def test_a_named_run_that_it_cannot_explain_is_one_line(mixed, text, name, messa
 
 
 def test_nothing_to_explain_is_one_line(trained: Workspace) -> None:
-    with pytest.raises(UserError, match="no finished run that 'rollout' can explain; run 'fertool train' first"):
+    with pytest.raises(
+        UserError, match="no finished run that 'rollout' can explain; run 'fertool train' first"
+    ):
         chosen(trained, "rollout")

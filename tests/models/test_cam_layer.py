@@ -89,5 +89,7 @@ def test_the_network_comes_out_as_it_went_in(training: bool) -> None:
 
 
 def test_too_small_a_picture_is_one_line() -> None:
-    with pytest.raises(UserError, match="no layer of Residual has 7x7 cells at 6 pixels: give a larger --image-size"):
+    with pytest.raises(
+        UserError, match="no layer of Residual has 7x7 cells at 6 pixels: give a larger --image-size"
+    ):
         find_cam_layer(Residual(nn.ReLU()), zeros(6))

@@ -64,7 +64,9 @@ def test_faces_of_any_size_are_brought_to_the_networks_input() -> None:
     assert model(faces).shape == (2, 5)
     white = model.preprocess(torch.full((1, 48, 48), 255))
     mean, std = (np.array(values) for values in (model.input_spec.mean, model.input_spec.std))
-    assert np.allclose(white[0, :, 5, 5], (1 - mean) / std, atol=1e-5), "the statistics of its pretrained weights"
+    assert np.allclose(white[0, :, 5, 5], (1 - mean) / std, atol=1e-5), (
+        "the statistics of its pretrained weights"
+    )
 
 
 def test_convolutional_weights_lie_channels_last_where_they_are_used(tmp_path) -> None:
@@ -88,7 +90,11 @@ def test_saved_and_loaded(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
-        ("vit_tiny_patch16_224", 100, "patches of 16 pixels do not tile 100: give a multiple as --image-size"),
+        (
+            "vit_tiny_patch16_224",
+            100,
+            "patches of 16 pixels do not tile 100: give a multiple as --image-size",
+        ),
         ("resnet50", 6, "no layer of ResNet has 7x7 cells at 6 pixels: give a larger --image-size"),
         ("resnet51", None, "no model 'resnet51'"),
     ],

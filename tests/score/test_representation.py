@@ -160,9 +160,8 @@ def test_a_run_scored_beside_a_network_that_passes_nothing_on(subject: Subject) 
 
 
 def test_before_is_what_the_runs_own_seed_gives(subject: Subject) -> None:
-    seed = subject.run.config()["config"]["seed"]
-    torch.manual_seed(seed)
     figures, columns = score_representation(subject)
+    torch.manual_seed(subject.run.config()["config"]["seed"])
     same, same_columns = score_representation(subject, initial=build_model(**subject.model.recipe).eval())
     assert figures == same and all((columns[name] == same_columns[name]).all() for name in columns)
 
