@@ -284,6 +284,9 @@ def score(
         typer.Option(help="A family of figures, repeatable, or all [default: classification, attention]"),
     ] = None,
     run: RunOption = None,
+    on: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Score on the faces of another workspace")
+    ] = None,
     split: SplitOption = "test",
     target: Annotated[
         str, typer.Option(help="Class to explain: predicted, label, or a class by name")
@@ -330,6 +333,7 @@ def score(
             explainer,
             suites=suite or DEFAULT_SUITES,
             runs=run or (),
+            on=Workspace(on) if on else None,
             split=split,
             target=target,
             by=by.split(","),

@@ -152,9 +152,15 @@ class PartialRows:
 class Run:
     """The folder of one training with one seed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, results: Path | None = None) -> None:
+        """`results` is where predictions, heatmaps and scores go: the run's folder, unless it is told."""
         self.folder = folder
+        self.results = results or folder
         self.name = folder.name
+
+    def on(self, other: "Workspace") -> "Run":
+        """The run as it does on the faces of another workspace: its results have a place of their own."""
+        return Run(self.folder, self.folder / "on" / other.root.resolve().name)
 
     @property
     def run_json(self) -> Path:
@@ -183,22 +189,22 @@ class Run:
 
     def predictions(self, split: str) -> Path:
         """Logits and labels of a split."""
-        return self.folder / "predictions" / f"{split}.npz"
+        return self.results / "predictions" / f"{split}.npz"
 
     def heatmaps(self, explainer: str, target: str, split: str) -> Path:
         """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`."""
-        return self.folder / "heatmaps" / explainer / target / f"{split}.npy"
+        return self.results / "heatmaps" / explainer / target / f"{split}.npy"
 
     def scores(self, suite: str, split: str, explainer: str | None = None, target: str | None = None) -> Path:
         """The JSON of a suite's figures; the CSV with a row an image lies beside it."""
-        folder = self.folder / "scores" / suite
+        folder = self.results / "scores" / suite
         if explainer is not None and target is not None:
             folder = folder / explainer / target
         return folder / f"{split}.json"
 
     def scored(self, suite: str, pattern: str) -> list[Path]:
         """The JSON files of a suite that are there and fit a pattern below its folder."""
-        return sorted((self.folder / "scores" / suite).glob(pattern))
+        return sorted((self.results / "scores" / suite).glob(pattern))
 
     def config(self) -> dict[str, Any]:
         """The content of run.json. Raises UserError where there is none."""
@@ -293,9 +299,22 @@ class Workspace:
         self.check_split(split)
         return np.load(self.faces(split), mmap_mode="r")
 
-    def load_labels(self, split: str) -> np.ndarray:
-        """The labels of a split, int64 (N,)."""
-        return np.array([int(row["label"]) for row in read_csv(self.faces_csv(split))], dtype=np.int64)
+    def load_labels(self, split: str, classes: Sequence[str] | None = None) -> np.ndarray:
+        """The labels of a split, int64 (N,): codes of `classes`, by default the data set's own.
+
+        Raises UserError where the data set has a class that is none of `classes`.
+        """
+        labels = np.array([int(row["label"]) for row in read_csv(self.faces_csv(split))], dtype=np.int64)
+        own = self.dataset()["classes"]
+        if classes is None or list(classes) == own:
+            return labels
+        unknown = [name for name in own if name not in classes]
+        if unknown:
+            raise UserError(
+                f"{self.root}: the run knows no class '{unknown[0]}', only {', '.join(classes)}; prepare these "
+                "faces again with --classes"
+            )
+        return np.array([classes.index(name) for name in own])[labels]
 
     def load_twin_groups(self, split: str) -> np.ndarray:
         """The twin group of each face of a split, int64 (N,); -1 for a face without a twin."""

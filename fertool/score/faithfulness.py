@@ -20,6 +20,7 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 from torch.nn import functional as F
 
+from fertool.errors import UserError
 from fertool.explain.registry import Request
 from fertool.progress import progress_bar
 from fertool.score.explained import explained_classes, maps_beside_nulls
@@ -59,14 +60,17 @@ def score_faithfulness(
     """Deletion, insertion and ROAD of an explainer's maps and of the nulls', with their curves.
 
     On a random sample, by seed, of at most `faces` faces; a face with an empty map, the explainer's or a
-    null's, is left out and counted. Columns: `<measure>` of the explainer, `<measure>_<null>` of the nulls, nan where a
-    face was not scored. Raises UserError for a target that is none, and for `all`.
+    null's, is left out and counted. Columns: `<measure>` of the explainer, `<measure>_<null>` of the nulls,
+    nan where a face was not scored. Raises UserError for a target that is none, for `all`, and where every map
+    is empty.
     """
     classes = explained_classes(subject, target)
     maps = maps_beside_nulls(subject, request, target)
     full = np.all([of.any(axis=(1, 2)) for of in maps.values()], axis=0)
     drawn = np.random.default_rng(seed).permutation(len(full))[:faces]
     rows = np.sort(drawn[full[drawn]])
+    if len(rows) == 0:
+        raise UserError(f"{subject.run.name}: every map of {request.key} is empty; there is no order to test")
     probability, right = _curves(subject, maps, rows, classes, steps, seed)
 
     figures: Figures = {
@@ -88,11 +92,8 @@ def score_faithfulness(
             column = np.full(len(full), np.nan)
             column[rows] = of_faces
             columns[measure if name == request.key else f"{measure}_{name}"] = column
-        figures["maps"][name] = (
-            _figures(values, curves, {kind: right[name, kind] for kind in curves}, subject.clusters[rows])
-            if len(rows)
-            else None
-        )
+        hits = {kind: right[name, kind] for kind in curves}
+        figures["maps"][name] = _figures(values, curves, hits, subject.clusters[rows])
     return figures, columns
 
 
@@ -140,7 +141,6 @@ def _curves(
 ) -> tuple[dict[tuple[str, str], np.ndarray], dict[tuple[str, str], np.ndarray]]:
     """Probability of the explained class and whether the face is recognised, (rows, steps), by map and kind."""
     device = subject.compute.device
-
     network = network_of(subject)
     probability: dict[tuple[str, str], list[np.ndarray]] = {}
     right: dict[tuple[str, str], list[np.ndarray]] = {}
@@ -233,10 +233,7 @@ def faithfulness_tables(scores: Scores) -> list[Table]:
     for group in groups(scores):
         for run in group.runs:
             for name, of in run["maps"].items():
-                cells = (
-                    with_interval(of[measure], of[f"{measure}_interval"]) if of is not None else "-"
-                    for measure in MEASURES
-                )
+                cells = (with_interval(of[measure], of[f"{measure}_interval"]) for measure in MEASURES)
                 rows.append([run["run"], name, *cells])
     notes = [
         "mean probability of the explained class, in percent, over the shares of pixels removed; 95% "

@@ -133,7 +133,10 @@ def _initial(subject: Subject) -> FaceClassifier:
 
 
 def _train_sample(subject: Subject, most: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    faces, labels = subject.workspace.load_faces("train"), subject.workspace.load_labels("train")
+    faces, labels = (
+        subject.workspace.load_faces("train"),
+        subject.workspace.load_labels("train", subject.classes),
+    )
     rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
     if len(np.unique(labels[rows])) < 2:
         raise UserError(f"{subject.workspace.root}: train has faces of one class only; a probe needs two")

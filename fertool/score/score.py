@@ -16,7 +16,7 @@ from fertool.score.stored import identity, with_marks
 from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
 from fertool.summary import Summary, Table
-from fertool.workspace import Workspace, read_json, write_json
+from fertool.workspace import Run, Workspace, read_json, write_json
 
 DEFAULT_SUITES = ("classification", "attention")
 
@@ -27,6 +27,7 @@ def score(
     *,
     suites: Sequence[str] = DEFAULT_SUITES,
     runs: Sequence[str] = (),
+    on: Workspace | None = None,
     split: str = "test",
     target: str = "predicted",
     by: Sequence[str] = ("condition",),
@@ -42,6 +43,8 @@ def score(
 ) -> Summary:
     """Score runs on a split, one explainer a call; several runs become one table.
 
+    `on` is another workspace: the runs of this one are scored on its faces (a cross-dataset test), and their
+    results go to a folder of their own; classes that are missing there are left out and named.
     `suites` are names of SUITES, or `all`. Without `runs`, all finished runs that the explainer can explain;
     heatmaps that are missing are made first. `by` names the fields of run.json whose values make a row.
     `grid` compares models on a common pooled grid; `jitter` moves landmarks by that part of the inter-ocular
@@ -51,10 +54,16 @@ def score(
     """
     request = parse_request(explainer)
     asked = Asked(request, target, grid, jitter, tuple(contrasts), tuple(fills), reference, seed)
+    # named before the workspace changes: runs belong to the one that trained them
+    chosen_runs = explainable_runs(workspace, request, runs)
+    notes = []
+    if on is not None:
+        notes = _missing_classes(on, chosen_runs)
+        workspace, chosen_runs = on, [run.on(on) for run in chosen_runs]
     _check(workspace, split, asked)
     compute = choose_compute(device, precision)
     chosen = chosen_suites(tuple(suites), target, _truth_is_known(workspace, split))
-    subjects = [Subject(workspace, run, split, compute) for run in explainable_runs(workspace, request, runs)]
+    subjects = [Subject(workspace, run, split, compute) for run in chosen_runs]
     workspace.load_region_maps(split)  # an early word where masks are missing
     data: dict[str, Any] = {"split": split}
     tables: list[Table] = []
@@ -67,7 +76,14 @@ def score(
         data[suite.name] = scores
         data |= {f"{suite.name}_{name}": figures for name, figures in compared.items()}
         tables += with_marks(shown, suite, subjects, asked)
-    return Summary(data=data, tables=tables)
+    return Summary(data=data, tables=tables, notes=notes)
+
+
+def _missing_classes(other: Workspace, runs: Sequence[Run]) -> list[str]:
+    there = other.dataset()["classes"]
+    missing = sorted({name for run in runs for name in run.config()["classes"] if name not in there})
+    note = f"scored on {other.root}: {other.dataset()['name']}"
+    return [f"{note}; no faces of {', '.join(missing)} there" if missing else note]
 
 
 def _check(workspace: Workspace, split: str, asked: Asked) -> None:

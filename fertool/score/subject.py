@@ -29,8 +29,8 @@ class Subject:
 
     @cached_property
     def classes(self) -> list[str]:
-        """The names of the classes, by code."""
-        return self.workspace.dataset()["classes"]
+        """The names of the run's classes, by code."""
+        return self.run.config()["classes"]
 
     @cached_property
     def faces(self) -> np.ndarray:
@@ -40,7 +40,7 @@ class Subject:
     @cached_property
     def labels(self) -> np.ndarray:
         """Class codes, int64 (N,)."""
-        return self.workspace.load_labels(self.split)
+        return self.workspace.load_labels(self.split, self.classes)
 
     @cached_property
     def face_rows(self) -> list[dict[str, str]]:
@@ -56,7 +56,7 @@ class Subject:
     def has_twin_in_train(self) -> np.ndarray:
         """Whether an identical face stands in train, bool (N,)."""
         groups = self.workspace.load_twin_groups(self.split)
-        if self.split == "train":
+        if self.split == "train" or self.run.results != self.run.folder:  # other faces than it trained on
             return np.zeros(len(groups), dtype=bool)
         in_train = self.workspace.load_twin_groups("train")
         return np.isin(groups, in_train[in_train >= 0])

@@ -1,17 +1,20 @@
 """Scores against the clock: insertion and deletion beside Quantus's, and the exact Shapley values of `cnn`.
 
-Quantus flips pixels as its users run it (PixelFlipping, float32, batches of 64, its own pixel order), with a
-perturbation that puts the same pictures before the network, so the curves must agree. Both take the same
-trained network, the same faces, heatmaps, fills and steps, in turns, in this one process.
+Quantus flips pixels as its users run it (PixelFlipping, float32, batches of 64), with a perturbation that puts
+the same pictures before the network, so the curves must agree. All take the same weights, faces, heatmaps,
+fills and steps, in turns, in this one process: Quantus once on the network in PyTorch's default memory format,
+as a user has it, and once on it in the format that fertool takes.
 
     python tests/benchmarks/bench_score.py
 """
 
+import copy
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from fertool.explain.registry import parse_request
 from fertool.hardware import Compute, choose_compute
 from fertool.masks import make_masks
+from fertool.models import FaceClassifier
 from fertool.prepare import prepare
 from fertool.score.causal import score_causal
 from fertool.score.explained import explained_classes
@@ -40,14 +44,22 @@ TEST_SPLIT = 3589  # faces of FER2013's
 
 
 class Channelled(nn.Module):
-    """A network on faces as Quantus calls it: pictures (B, 1, H, W)."""
+    """The network as Quantus calls it, on pictures (B, 1, H, W), in a memory format."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, model: FaceClassifier, memory_format: torch.memory_format) -> None:
         super().__init__()
-        self.network = network
+        self.model = copy.deepcopy(model).to(memory_format=memory_format)
+        self.memory_format = memory_format
 
     def forward(self, planes: Tensor) -> Tensor:
-        return self.network(planes[:, 0])
+        inputs = (planes / 255 - self.model.mean) / self.model.std
+        return self.model.logits(inputs.contiguous(memory_format=self.memory_format))
+
+
+FORMATS = {
+    "Quantus": torch.contiguous_format,
+    "Quantus, channels last": torch.channels_last,
+}
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -98,7 +110,7 @@ def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
             curves[name] = logits.softmax(dim=2)[1:, rows, classes].T.numpy()
         return curves
 
-    def theirs() -> dict[str, np.ndarray]:
+    def theirs(memory_format: torch.memory_format) -> dict[str, np.ndarray]:
         curves = {}
         # heat of the same order without equal pixels, which Quantus takes as they lie in memory
         heat_of_ranks = -ranks.float()[:, None].numpy()
@@ -117,7 +129,7 @@ def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
             )
             curves[name] = np.array(
                 flipping(
-                    Channelled(subject.model).eval(),
+                    Channelled(subject.model, memory_format).eval(),
                     start[:, None].numpy(),
                     classes,
                     heat_of_ranks,
@@ -128,7 +140,7 @@ def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
             )
         return curves
 
-    reference = theirs()
+    reference = theirs(FORMATS["Quantus"])
     for precision in of:
         curves = ours(precision)
         apart = {name: np.abs(curves[name] - reference[name]) for name in ways}
@@ -141,32 +153,32 @@ def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
         )
         assert precision != "fp32" or worst < 1e-3, "the curves do not agree"
         assert auc_apart < 0.02, "the areas do not agree"
-    times: dict[str, list[float]] = {"Quantus": [], **{precision: [] for precision in of}}
+    runs: dict[str, Callable[[], object]] = {
+        **{name: partial(theirs, memory_format) for name, memory_format in FORMATS.items()},
+        **{f"fertool, {precision}": partial(ours, precision) for precision in of},
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
-        times["Quantus"].append(seconds(theirs))
-        for precision in of:
-            times[precision].append(seconds(lambda precision=precision: ours(precision)))
+        for name, run in runs.items():
+            times[name].append(seconds(run))
     median = {name: statistics.median(taken) for name, taken in times.items()}
-    print(f"insertion and deletion, {len(rows)} faces, {STEPS} steps:")
+    print(f"insertion and deletion, {len(rows)} faces, {STEPS} steps, median of {ROUNDS}:")
     for name, taken in median.items():
-        print(
-            f"  {name:8s} {taken:6.2f} s  {len(rows) / taken:7.1f} faces/s  {median['Quantus'] / taken:5.1f} x Quantus"
-        )
+        times_faster = median["Quantus"] / taken
+        print(f"  {name:24s} {taken:6.2f} s  {len(rows) / taken:7.1f} faces/s  {times_faster:5.1f} x Quantus")
 
 
 def bench_suites(of: dict[str, Subject]) -> None:
     for precision, subject in of.items():
         faces = int(subject.located.sum())
         for fill in ("mean", "paste"):
-            taken = seconds(lambda fill=fill, subject=subject: score_causal(subject, fills=[fill]))
+            taken = seconds(partial(score_causal, subject, fills=[fill]))
             print(
                 f"causal, {precision}, {fill}: {faces} faces x {COALITIONS} coalitions in {taken:.1f} s; "
                 f"{TEST_SPLIT:,} faces in {taken / faces * TEST_SPLIT:.0f} s"
             )
         request = parse_request("gradcam")
-        taken = seconds(
-            lambda subject=subject: score_faithfulness(subject, request, "predicted", faces=100)  # noqa: B023
-        )
+        taken = seconds(partial(score_faithfulness, subject, request, "predicted", faces=100))
         print(f"faithfulness, {precision}: 100 faces, an explainer and its five nulls, in {taken:.1f} s")
 
 

@@ -34,6 +34,8 @@ def striped(count: int) -> np.ndarray:
 class OnlyTheMouth(nn.Module):
     """Logits that hang on the mouth's stripe alone; its rows 40 to 47."""
 
+    family = "cnn"
+
     def forward(self, pixels: Tensor) -> Tensor:
         brightness = pixels[:, 40:].float().mean(dim=(1, 2)) / 255
         return torch.stack([brightness * (code - 3) for code in range(7)], dim=1)

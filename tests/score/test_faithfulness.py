@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -62,6 +62,7 @@ def heat() -> Tensor:
     return F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic")[:, 0] + 0.01 * fine
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**31))
 def test_ranks_put_the_hottest_first_and_equal_pixels_anywhere(seed: int) -> None:
     heat = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, (2, 5, 7)))
@@ -167,6 +168,8 @@ def test_deletion_and_insertion_equal_quantus(network: nn.Module, faces: Tensor,
 class OnePixel(nn.Module):
     """Sure of class 1 while pixel (10, 20) is bright, of class 0 else."""
 
+    family = "cnn"
+
     def forward(self, pixels: Tensor) -> Tensor:
         bright = (pixels[:, 10, 20] > 200).float()
         return torch.stack([-50 * (bright - 0.5), 50 * (bright - 0.5)] + [bright * 0 - 99] * 5, dim=1)
@@ -211,6 +214,13 @@ def test_a_map_of_the_one_pixel_that_counts(trained: Workspace, monkeypatch: pyt
     assert of_right["road"] == pytest.approx(0.5) and of_wrong["road"] == pytest.approx(-0.5)
     assert of_right["accuracy"]["road_least"] == [1.0] * len(ROAD_SHARES)
     assert np.isnan(columns["deletion"][5]) and np.isfinite(np.delete(columns["deletion_wrong"], 5)).all()
+
+
+def test_maps_that_are_all_empty_are_named(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = np.zeros((12, 3, 3), np.float32)
+    monkeypatch.setattr("fertool.score.faithfulness.maps_beside_nulls", lambda *_: {"gradcam": nothing})
+    with pytest.raises(UserError, match="every map of gradcam is empty"):
+        score_faithfulness(subject_of_one_pixel(trained), parse_request("gradcam"), "predicted")
 
 
 def test_the_suite_scores_a_run(trained: Workspace) -> None:

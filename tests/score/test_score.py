@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
+from fertool.masks import make_masks
 from fertool.masks.regions import REGIONS
+from fertool.prepare import prepare
 from fertool.score import score
 from fertool.train import train
 from fertool.train.config import TrainConfig
@@ -184,3 +186,30 @@ def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:
 def test_wrong_questions_are_one_line(trained: Workspace, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         score(trained, **{"device": "cpu", **arguments})
+
+
+def test_a_run_is_scored_on_other_faces(workspace: Workspace, tmp_path) -> None:
+    """Another data set, whose classes are fewer and so have other codes."""
+    other = Workspace(tmp_path / "other")
+    prepare(other, "synthetic", count=210, seed=7, classes=["happy", "surprise"])
+    make_masks(other)
+    summary = score(workspace, on=other, device="cpu")
+    assert "no faces of angry, disgust, fear, neutral, sad there" in summary.notes[0]
+    of = summary.data["classification"][0]
+    assert of["faces"] == len(other.load_faces("test"))
+    assert of["per_class"]["happy"]["faces"] + of["per_class"]["surprise"]["faces"] == of["faces"]
+    run = workspace.run("cnn")
+    assert not run.scores("classification", "test").exists(), "its own results are left alone"
+    assert run.on(other).scores("classification", "test").exists()
+    with np.load(run.on(other).predictions("test")) as stored:
+        right = stored["logits"].argmax(axis=1) == stored["labels"]
+    assert of["accuracy"] == pytest.approx(right.mean())
+
+
+def test_other_faces_with_unknown_classes_are_refused(workspace: Workspace, tmp_path) -> None:
+    other = Workspace(tmp_path / "other")
+    prepare(other, "synthetic", count=140)
+    make_masks(other)
+    other.dataset_json.write_text(other.dataset_json.read_text().replace('"happy"', '"amused"'))
+    with pytest.raises(UserError, match="the run knows no class 'amused'"):
+        score(workspace, on=other, device="cpu")

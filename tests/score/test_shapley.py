@@ -2,7 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fertool.masks.regions import REGIONS
@@ -29,6 +29,7 @@ def additive_game(weights: np.ndarray) -> np.ndarray:
     return 3 + SEEN @ weights
 
 
+@settings(deadline=None, max_examples=25)
 @given(seeds)
 def test_shapley_values_are_the_mean_gain_over_all_orders_of_arrival(seed: int) -> None:
     game = random_game(seed)
@@ -42,6 +43,7 @@ def test_shapley_values_are_the_mean_gain_over_all_orders_of_arrival(seed: int) 
     assert np.allclose(shapley_matrix() @ game, gains / len(orders))
 
 
+@settings(deadline=None, max_examples=25)
 @given(seeds)
 def test_shapley_values_add_up_to_what_all_regions_are_worth(seed: int) -> None:
     game = random_game(seed)
@@ -81,6 +83,7 @@ def test_parity_is_nothing_but_interaction() -> None:
     assert beyond == pytest.approx(total)
 
 
+@settings(deadline=None, max_examples=25)
 @given(seeds)
 def test_the_additive_part_is_the_least_squares_fit(seed: int) -> None:
     game = random_game(seed)
