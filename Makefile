@@ -49,5 +49,5 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 $(VENV)/.installed-for-tests: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,dlib]'
 	# without its dependencies: they would install a second cv2 over mediapipe's
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'grad-cam>=1.5' 'ttach>=0.0.3'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'grad-cam>=1.5' 'ttach>=0.0.3' 'quantus>=0.6'
 	@touch $@ $(VENV)/.installed
