@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from fertool.explain.cams import class_gradients, mean_gradient
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
-from fertool.explain.hooks import captured, guided, undisturbed
+from fertool.explain.hooks import affine_norms, captured, guided, undisturbed
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
 
@@ -30,7 +30,7 @@ def guided_backprop(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses
     their size. Springenberg et al. 2015; it is known to depend little on the weights of the upper layers
     (Adebayo et al. 2018, 'Sanity Checks for Saliency Maps').
     """
-    with undisturbed(model), guided(model) as guidance, torch.enable_grad():
+    with undisturbed(model), affine_norms(model), guided(model) as guidance, torch.enable_grad():
         leaf = as_leaf(pixels, model.device)
         logits = model(leaf)
         guidance.on = True
@@ -50,6 +50,7 @@ def guided_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses)
     """
     with (
         undisturbed(model),
+        affine_norms(model),
         captured(model, model.cam_layer, cut=False) as activation,
         guided(model) as guidance,
         torch.enable_grad(),

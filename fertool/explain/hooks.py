@@ -1,6 +1,7 @@
 """The one place that hooks into a network, and leaves it as it was."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -99,8 +100,11 @@ def guided(model: FaceClassifier) -> Iterator[Guidance]:
     def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if not output.requires_grad:
             return
-        if type(module).__name__ in BLOCKING:  # its own derivative is 0 where its input is not positive
-            output.register_hook(lambda grad: grad.clamp(min=0) if guidance.on else grad)
+        if type(module).__name__ in BLOCKING:
+            # its own derivative, 0 or 1, asks for a positive input; what it has made is nobody else's yet
+            output.grad_fn.register_hook(
+                lambda inputs, outputs: (inputs[0].clamp_(min=0),) if guidance.on else None
+            )
         else:
             # the output's sign is the input's, which an in-place activation has overwritten
             positive = output.detach() > 0
@@ -116,6 +120,40 @@ def guided(model: FaceClassifier) -> Iterator[Guidance]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextlib.contextmanager
+def affine_norms(model: FaceClassifier) -> Iterator[None]:
+    """Let the batch norms compute, in evaluation mode, the affine map that they are: y = s x + t.
+
+        s = weight / sqrt(variance + eps)        t = bias - mean s
+
+    The way back is then one product, and nothing need be kept for it from the forward pass: PyTorch keeps each
+    norm's input, half of all that a gradient by the pixels keeps in a residual network.
+    """
+    norms = [module for module in model.network.modules() if _is_affine(module)]
+    try:
+        for norm in norms:
+            scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+            shift = norm.bias.detach() - norm.running_mean * scale
+            norm.forward = functools.partial(
+                _affine, norm, scale=scale.view(1, -1, 1, 1), shift=shift.view(1, -1, 1, 1)
+            )
+        yield
+    finally:
+        for norm in norms:
+            norm.__dict__.pop("forward", None)
+
+
+def _is_affine(module: nn.Module) -> bool:
+    kept = type(module) is nn.BatchNorm2d and module.affine and module.running_var is not None
+    return kept and "forward" not in module.__dict__  # nobody else stands in for it
+
+
+def _affine(norm: nn.BatchNorm2d, inputs: Tensor, *, scale: Tensor, shift: Tensor) -> Tensor:
+    if inputs.dtype != scale.dtype:  # a norm of lower precision computes in higher
+        return nn.BatchNorm2d.forward(norm, inputs)
+    return torch.addcmul(shift, inputs, scale)
 
 
 @contextlib.contextmanager

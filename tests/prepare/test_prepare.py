@@ -12,6 +12,7 @@ import pytest
 
 from fertool.errors import UserError
 from fertool.prepare import prepare
+from fertool.prepare.drawn import draw_faces
 from fertool.prepare.emotions import EMOTIONS
 from fertool.workspace import SPLITS, Workspace, read_csv
 
@@ -307,31 +308,17 @@ def test_pictures_that_are_not_square_are_cropped_to_their_centre(forms, workspa
         assert faces.min() >= 100
 
 
-def test_synthetic_faces_come_with_their_truth(workspace, monkeypatch):
-    faces = np.random.default_rng(0).integers(0, 256, (70, 48, 48), dtype=np.uint8)
-
-    class Drawn:
-        images = faces
-        labels = np.arange(70) % 7
-        landmarks = np.arange(70 * 136, dtype=np.float32).reshape(70, 68, 2)
-        region_maps = faces % 6
-
-    class Module:
-        @staticmethod
-        def draw_faces(count, seed, size):
-            assert (count, seed, size) == (70, 5, 48)
-            return Drawn
-
-    monkeypatch.setitem(sys.modules, "fertool.prepare.drawn", Module)
+def test_synthetic_faces_come_with_their_truth(workspace):
+    drawn = draw_faces(70, seed=5)
     prepare(workspace, "synthetic", count=70, seed=5)
     counts = [Counter(workspace.load_labels(split).tolist()) for split in SPLITS]
     assert counts == [dict.fromkeys(range(7), count) for count in (8, 1, 1)]
     for split in SPLITS:
         truth = np.load(workspace.truth(split))
         rows = [int(row["id"].removeprefix("drawn")) for row in read_csv(workspace.faces_csv(split))]
-        np.testing.assert_array_equal(workspace.load_faces(split), faces[rows])
-        np.testing.assert_array_equal(truth["landmarks"], Drawn.landmarks[rows])
-        np.testing.assert_array_equal(truth["region_maps"], faces[rows] % 6)
+        np.testing.assert_array_equal(workspace.load_faces(split), drawn.images[rows])
+        np.testing.assert_array_equal(truth["landmarks"], drawn.landmarks[rows])
+        np.testing.assert_array_equal(truth["region_maps"], drawn.region_maps[rows])
 
 
 # --- twins and leaks --------------------------------------------------------------------------------------
