@@ -94,8 +94,8 @@ def convolutional(batch: int) -> Scene:
     torch.manual_seed(0)
     drawn = draw_faces(batch, seed=0)
     faces = torch.from_numpy(drawn.images)
-    model = build_model("resnet50", 7).eval()  # as timm builds it: what other tools are given
-    fast = copy.deepcopy(model).to(memory_format=torch.channels_last)  # as `load_model` gives it
+    fast = build_model("resnet50", 7).eval()  # its weights lie channels_last
+    model = copy.deepcopy(fast).to(memory_format=torch.contiguous_format)  # as other tools are given it
     layer, inputs = model.layer(model.cam_layer), model.preprocess(faces).contiguous()
     channels_last = inputs.contiguous(memory_format=torch.channels_last)
 
