@@ -19,13 +19,13 @@ app = typer.Typer(
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
-        "--workspace", "-w", metavar="DIR", help="Folder of all results [default: $FERTOOL_WORKSPACE or data]"
+        "--workspace", "-w", metavar="DIR", help="Folder of all results (default: $FERTOOL_WORKSPACE or data)"
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else there")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again, even where it is up to date")]
 RunOption = Annotated[
-    list[str] | None, typer.Option("--run", metavar="NAME", help="A run, repeatable [default: all that fit]")
+    list[str] | None, typer.Option("--run", metavar="NAME", help="A run, repeatable (default: all that fit)")
 ]
 SplitOption = Annotated[str, typer.Option(help="train, val or test")]
 TargetOption = Annotated[
@@ -59,7 +59,7 @@ def prepare(
     size: Annotated[int, typer.Option(help="Height and width of the faces, pixels")] = 48,
     seed: Annotated[int, typer.Option(help="Of splits, and of drawn faces")] = 0,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Classes to keep [default: the seven emotions]")
+        str | None, typer.Option(metavar="A,B,...", help="Classes to keep (default: the seven emotions)")
     ] = None,
     group_by: Annotated[
         str | None,
@@ -121,9 +121,9 @@ def masks(
     ] = 0.04,
     mediapipe_model: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="face_landmarker.task [default: the cache, else downloaded]"),
+        typer.Option(metavar="FILE", help="face_landmarker.task (default: the cache, else downloaded)"),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [default: one a core]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: one a core)")] = None,
     preview: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Also draw a sheet of faces with their regions")
     ] = None,
@@ -154,60 +154,214 @@ def masks(
     )
 
 
+Network = "The network"
+FineTuning = "Fine-tuning in stages"
+Faces = "The faces"
+
+
 @app.command()
 def train(
-    model: Annotated[str, typer.Option(help="cnn, vit, or any timm model by its name, from scratch")] = "cnn",
-    epochs: Annotated[int, typer.Option(help="Passes over the train split")] = 30,
-    batch_size: Annotated[int, typer.Option(help="Faces a step")] = 64,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam")] = 1e-4,
-    weight_decay: Annotated[float, typer.Option(help="L2 penalty of Adam")] = 1e-4,
-    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread over all classes")] = 0.1,
-    dropout: Annotated[float | None, typer.Option(help="[default: the model's own]")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Pixels that the network sees [default: the model's own]")
-    ] = None,
-    flip: Annotated[bool, typer.Option(help="Mirror one face in two")] = True,
-    shift: Annotated[float, typer.Option(help="Shift faces by up to this share of their side")] = 0.05,
-    drop_leaks: Annotated[
-        bool, typer.Option("--drop-leaks", help="Leave out faces with an identical twin in val or test")
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A name of --list-models, any timm model, multiscale:NAME, or package.module:factory"
+        ),
+    ] = "cnn",
+    list_them: Annotated[
+        bool, typer.Option("--list-models", help="Print the models there are, and their weights")
     ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="page: the same plain training for every model (default: the kind's own)"),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the train split")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Faces a step")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd (Nesterov)")] = None,
+    lr: Annotated[float | None, typer.Option(help="Largest learning rate")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, cosine, one-cycle or plateau")] = None,
+    warmup_epochs: Annotated[float | None, typer.Option(help="In which the rate rises from nothing")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="L2 penalty (adam) or decay")] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient")] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Keep the weights' moving mean, of this decay a step")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of the target spread over all classes")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, none, imagenet, a file, an address, or hf_hub:ORG/NAME (default: auto)",
+            rich_help_panel=Network,
+        ),
+    ] = None,
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where weights lie or go (default: $FERTOOL_WEIGHTS or the cache)",
+            rich_help_panel=Network,
+        ),
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(rich_help_panel=Network, help="Before the head")] = None,
+    drop_path: Annotated[
+        float | None, typer.Option(rich_help_panel=Network, help="Of residual branches, where there are any")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(rich_help_panel=Network, help="Pixels that the network sees")
+    ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=Network, help="Of multiscale: whole,face or face,face or whole ..."),
+    ] = None,
+    cam_layer: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=Network, help="Where a CAM reads it (default: found by trying)"),
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(rich_help_panel=Network, help="Of your own network's input: 1 or 3")
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=Network, metavar="A,B,C", help="Of its input's channels, pixels being 0..1"
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(rich_help_panel=Network, metavar="A,B,C", help="Likewise")
+    ] = None,
+    freeze_epochs: Annotated[
+        int | None, typer.Option(rich_help_panel=FineTuning, help="In which the new head trains alone")
+    ] = None,
+    unfreeze: Annotated[
+        str | None, typer.Option(rich_help_panel=FineTuning, help="Afterwards: all, last:N stages, or none")
+    ] = None,
+    backbone_lr: Annotated[
+        float | None, typer.Option(rich_help_panel=FineTuning, help="Largest rate of the backbone")
+    ] = None,
+    layer_decay: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=FineTuning, help="Of the rate, stage by stage from the head"),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=Faces, help="A preset of what follows: none, light or strong"),
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", rich_help_panel=Faces, help="Mirror one face in two")
+    ] = None,
+    shift: Annotated[
+        float | None, typer.Option(rich_help_panel=Faces, help="By up to this share of the side")
+    ] = None,
+    rotate_deg: Annotated[
+        float | None, typer.Option(rich_help_panel=Faces, help="By up to so many degrees")
+    ] = None,
+    crop: Annotated[
+        float | None, typer.Option(rich_help_panel=Faces, help="A random square, up to this share smaller")
+    ] = None,
+    jitter: Annotated[
+        float | None, typer.Option(rich_help_panel=Faces, help="Brightness and contrast, by up to this share")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(rich_help_panel=Faces, help="Deviation of normal noise, a share of white")
+    ] = None,
+    erase: Annotated[
+        float | None, typer.Option(rich_help_panel=Faces, help="How often a random rectangle is painted over")
+    ] = None,
+    mixup: Annotated[float | None, typer.Option(rich_help_panel=Faces, help="Alpha of MixUp")] = None,
+    preview_augment: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=Faces, metavar="FILE.png", help="Draw a sheet of what faces become, and stop"
+        ),
+    ] = None,
+    drop_leaks: Annotated[
+        bool | None,
+        typer.Option(
+            "--drop-leaks",
+            rich_help_panel=Faces,
+            help="Leave out faces with an identical twin in val or test",
+        ),
+    ] = None,
+    train_fraction: Annotated[
+        float | None, typer.Option(rich_help_panel=Faces, help="Use this part of each class, drawn by seed")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation")] = 0,
-    name: Annotated[str | None, typer.Option(help="Of the run [default: model, settings, seed]")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run (default: model, settings, seed)")] = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="auto (found by trying), fp32 or bf16 (default: auto)")
+    ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model; the best epoch is chosen on val. An interrupted run goes on where it stopped.
 
-    Example: fertool train --model cnn --epochs 30 --seed 1
+    What is not said follows the recipe, else the kind of model; run.json has it all.
+
+    Example: fertool train --model dlibface --epochs 8 --freeze-epochs 1
     """
     from fertool import console
-    from fertool.train import train
-    from fertool.train.config import TrainConfig
+    from fertool.models.listing import model_table
+    from fertool.train import preview, train
+    from fertool.train.recipes import configure
     from fertool.workspace import Workspace
 
-    config = TrainConfig(
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        dropout=dropout,
-        image_size=image_size,
-        flip=flip,
-        shift=shift,
-        drop_leaks=drop_leaks,
-        precision=precision,
-        seed=seed,
+    if list_them:
+        console.show(model_table(), as_json)
+        return
+    config = configure(
+        model,
+        recipe,
+        augment,
+        {
+            "weights": weights,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "lr": lr,
+            "schedule": schedule,
+            "warmup_epochs": warmup_epochs,
+            "weight_decay": weight_decay,
+            "clip": clip,
+            "label_smoothing": label_smoothing,
+            "ema": ema,
+            "freeze_epochs": freeze_epochs,
+            "unfreeze": unfreeze,
+            "backbone_lr": backbone_lr,
+            "layer_decay": layer_decay,
+            "dropout": dropout,
+            "drop_path": drop_path,
+            "image_size": image_size,
+            "views": views,
+            "cam_layer": cam_layer,
+            "channels": channels,
+            "mean": mean,
+            "std": std,
+            "flip": flip,
+            "shift": shift,
+            "rotate_deg": rotate_deg,
+            "crop": crop,
+            "jitter": jitter,
+            "noise": noise,
+            "erase": erase,
+            "mixup": mixup,
+            "drop_leaks": drop_leaks,
+            "train_fraction": train_fraction,
+            "precision": precision,
+            "seed": seed,
+        },
     )
+    if preview_augment:
+        console.show(preview(Workspace.locate(workspace), config, preview_augment), as_json)
+        return
     console.show(
         train(
             Workspace.locate(workspace),
             config,
             name=name,
+            weights_dir=weights_dir,
             device=device,
             force=force,
             on_epoch=console.EpochTable(),
@@ -230,7 +384,7 @@ def explain(
     ] = None,
     overlay_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where overlays go [default: beside each photograph]"),
+        typer.Option(metavar="DIR", help="Where overlays go (default: beside each photograph)"),
     ] = None,
     gallery: Annotated[
         Path | None,
@@ -281,7 +435,7 @@ def score(
     ] = "gradcam",
     suite: Annotated[
         list[str] | None,
-        typer.Option(help="A family of figures, repeatable, or all [default: classification, attention]"),
+        typer.Option(help="A family of figures, repeatable, or all (default: classification, attention)"),
     ] = None,
     run: RunOption = None,
     on: Annotated[
@@ -303,10 +457,10 @@ def score(
     ] = "mouth,eyes,background",
     fill: Annotated[
         list[str] | None,
-        typer.Option(help="Way of covering a region in the suite causal, repeatable [default: all]"),
+        typer.Option(help="Way of covering a region in the suite causal, repeatable (default: all)"),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Whose corruption error is 100% [default: the first]")
+        str | None, typer.Option(metavar="RUN", help="Whose corruption error is 100% (default: the first)")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of samples, and of what is drawn for a face")] = 0,
     device: DeviceOption = "auto",

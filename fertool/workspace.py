@@ -195,6 +195,10 @@ class Run:
         """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`."""
         return self.results / "heatmaps" / explainer / target / f"{split}.npy"
 
+    def branch_shares(self, explainer: str, target: str, split: str) -> Path:
+        """Of a model of several views, each one's share of the heatmap's mass, float32 (N, views)."""
+        return self.heatmaps(explainer, target, split).with_suffix(".branches.npy")
+
     def scores(self, suite: str, split: str, explainer: str | None = None, target: str | None = None) -> Path:
         """The JSON of a suite's figures; the CSV with a row an image lies beside it."""
         folder = self.results / "scores" / suite
@@ -330,6 +334,15 @@ class Workspace:
         if made_for.get(os.path.relpath(faces, self.root)) != self.fingerprint(faces):
             raise UserError(f"{self.root}: the region maps are of other faces; run 'fertool masks' again")
         return np.load(self.region_maps(split), mmap_mode="r")
+
+    def load_boxes(self, split: str) -> np.ndarray:
+        """The box of each face's landmarks: left, top, right, bottom in pixels, float32 (N, 4).
+
+        Raises UserError where masks are not made yet, or of other faces.
+        """
+        self.load_region_maps(split)
+        with np.load(self.landmarks(split)) as stored:
+            return stored["box"]
 
     # --- what a product was made from -------------------------------------------------------------------
 

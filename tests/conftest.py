@@ -2,12 +2,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fertool.masks import make_masks
 from fertool.prepare import prepare
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
+
+# The same examples in every run, however slow the machine: a failure is then the change's own. To search
+# further, run with --hypothesis-profile=default.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -7,14 +7,17 @@ left out of the map: what flows through class token and registers has no place i
 patch grid, float32.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
 from fertool.errors import UserError
+from fertool.explain.branches import explanation_of
 from fertool.explain.cams import each_class_gradients
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.hooks import attention_seen, undisturbed
-from fertool.models.classifier import FaceClassifier, TokenGrid
+from fertool.models.classifier import FaceClassifier, TokenGrid, View
 
 
 def rollout(
@@ -47,15 +50,18 @@ def rollout(
     with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
         logits = model(pixels)
     with torch.autocast(model.device.type, enabled=False):
-        # only the rows that the map is read from are carried through the product, last block first
-        rows = _reading_rows(model.tokens, fused[0])
-        for attention in reversed(fused):
-            if discard > 0:
-                attention = _without_smallest(attention, discard)
-            scale = (1 - residual) * attention.sum(dim=-1) + residual
-            rows = rows / scale[:, None]
-            rows = (1 - residual) * rows @ attention + residual * rows
-    return _target_ignored(model.tokens, rows[:, 0], logits, choose)
+        maps = []
+        for view, of_view in _by_view(model, fused):
+            # only the rows that the map is read from are carried through the product, last block first
+            rows = _reading_rows(view.tokens, of_view[0])
+            for attention in reversed(of_view):
+                if discard > 0:
+                    attention = _without_smallest(attention, discard)
+                scale = (1 - residual) * attention.sum(dim=-1) + residual
+                rows = rows / scale[:, None]
+                rows = (1 - residual) * rows @ attention + residual * rows
+            maps.append(_on_patch_grid(view.tokens, rows[:, 0]))
+    return _target_ignored(model, maps, logits, choose, pixels)
 
 
 def self_attention(
@@ -74,24 +80,27 @@ def self_attention(
     `block` counts from 0, or from the end with -1; `head` None is the mean. The class is not looked at, and
     the map under a frozen backbone is the pretrained network's.
     """
-    blocks = model.attention_blocks
-    if not -len(blocks) <= block < len(blocks):
-        raise UserError(f"attention@block={block}: the model has blocks 0 to {len(blocks) - 1}")
+    count = len(model.views[0].attention_blocks)
+    if not -count <= block < count:
+        raise UserError(f"attention@block={block}: the model has blocks 0 to {count - 1}")
+    blocks = [view.attention_blocks[block] for view in model.views]
     seen: list[Tensor] = []
 
     def see(attention: Tensor) -> Tensor:
         seen.append(attention.float())
         return attention
 
-    with undisturbed(model), attention_seen(model, [blocks[block]], see), torch.no_grad():
+    with undisturbed(model), attention_seen(model, blocks, see), torch.no_grad():
         logits = model(pixels)
-    (attention,) = seen
-    if head is not None and not 0 <= head < attention.shape[1]:
-        raise UserError(f"attention@head={head}: the block has heads 0 to {attention.shape[1] - 1}")
-    chosen = attention.mean(dim=1) if head is None else attention[:, head]
+    if head is not None and not 0 <= head < seen[0].shape[1]:
+        raise UserError(f"attention@head={head}: the block has heads 0 to {seen[0].shape[1] - 1}")
+    maps = []
     with torch.autocast(model.device.type, enabled=False):
-        row = (_reading_rows(model.tokens, chosen) @ chosen)[:, 0]
-    return _target_ignored(model.tokens, row, logits, choose)
+        for view, attention in zip(model.views, seen, strict=True):
+            chosen = attention.mean(dim=1) if head is None else attention[:, head]
+            row = (_reading_rows(view.tokens, chosen) @ chosen)[:, 0]
+            maps.append(_on_patch_grid(view.tokens, row))
+    return _target_ignored(model, maps, logits, choose, pixels)
 
 
 def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
@@ -106,7 +115,7 @@ def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
     seen: list[Tensor] = []
 
     def see(attention: Tensor) -> Tensor:
-        if not attention.requires_grad:  # the first block's: the graph begins here
+        if not attention.requires_grad:  # a branch's first block's: its graph begins here
             attention = attention.requires_grad_()
         seen.append(attention)
         return attention
@@ -118,14 +127,28 @@ def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
             logits = model.logits(inputs)
             classes = choose(logits.detach())
             with torch.autocast(model.device.type, enabled=False):
-                heatmaps = [
-                    _relevance(model.tokens, seen, gradients)
+                of_classes = [
+                    [
+                        _relevance(view.tokens, attention, by)
+                        for (view, attention), (_, by) in zip(
+                            _by_view(model, seen), _by_view(model, gradients), strict=True
+                        )
+                    ]
                     for gradients in each_class_gradients(logits, classes, seen)
                 ]
-    return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
+                maps = [torch.stack(of_view, dim=1) for of_view in zip(*of_classes, strict=True)]
+                return explanation_of(model, maps, logits, pixels)
 
 
-def _relevance(tokens: TokenGrid, attention: list[Tensor], gradients: tuple[Tensor, ...]) -> Tensor:
+def _by_view(model: FaceClassifier, of_blocks: Sequence[Tensor]) -> Iterator[tuple[View, Sequence[Tensor]]]:
+    """What was kept of each block, first to last, by the view that the block is of."""
+    start = 0
+    for view in model.views:
+        yield view, of_blocks[start : start + len(view.attention_blocks)]
+        start += len(view.attention_blocks)
+
+
+def _relevance(tokens: TokenGrid, attention: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     rows = _reading_rows(tokens, attention[0].detach()[:, 0].float())
     # the row of R is the reading row times (I + C_L) ... (I + C_1): again from the last block to the first
     for block, gradient in zip(reversed(attention), reversed(gradients), strict=True):
@@ -159,12 +182,14 @@ def _on_patch_grid(tokens: TokenGrid, row: Tensor) -> Tensor:
     return row[:, tokens.prefix :].unflatten(1, (tokens.rows, tokens.columns))
 
 
-def _target_ignored(tokens: TokenGrid, row: Tensor, logits: Tensor, choose: ChooseClasses) -> Explanation:
-    """The same map for each chosen class."""
+def _target_ignored(
+    model: FaceClassifier, maps: list[Tensor], logits: Tensor, choose: ChooseClasses, pixels: Tensor
+) -> Explanation:
+    """The same maps, a view's (B, rows, columns), for each chosen class."""
     logits = logits.float()
     classes = choose(logits).shape[1]
-    heatmaps = _on_patch_grid(tokens, row)[:, None].expand(-1, classes, -1, -1)
-    return Explanation(heatmaps=heatmaps, logits=logits)
+    of_classes = [of_view[:, None].expand(-1, classes, -1, -1) for of_view in maps]
+    return explanation_of(model, of_classes, logits, pixels)
 
 
 ATTENTION = [

@@ -6,14 +6,17 @@ the K channels. They come raw and signed: the ReLU with which the papers end is 
 on the layer's own grid; negative cells speak against the class and are dropped there. One forward pass, as
 in inference up to the CAM layer, and a backward pass a class through the layers behind it only. In a vision
 transformer the patch tokens at the input of the last block are the maps; class token and registers are left
-out of the map, and the gradient comes through their attention to the patches.
+out of the map, and the gradient comes through their attention to the patches. In a model of several views
+each has its CAM layer and its map, and `explanation_of` adds them.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from fertool.explain.branches import explanation_of
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.hooks import captured, undisturbed
 from fertool.models.classifier import FaceClassifier
@@ -25,17 +28,21 @@ def explain_at_cam_layer(
     model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, combine: Combine
 ) -> Explanation:
     """Maps `combine(A, G)` for each chosen class: float32 (B, classes, h, w)."""
-    with undisturbed(model), captured(model, model.cam_layer) as activation:
+    with undisturbed(model), contextlib.ExitStack() as stack:
+        activations = [stack.enter_context(captured(model, view.cam_layer)) for view in model.views]
         with torch.no_grad():
             inputs = model.preprocess(pixels)
         with torch.enable_grad():
             logits = model.logits(inputs)
-            features = activation.value
-            gradients = class_gradients(logits, choose(logits.detach()), features)
+            features = [activation.value for activation in activations]
+            gradients = list(each_class_gradients(logits, choose(logits.detach()), features))
     with torch.autocast(model.device.type, enabled=False):
-        maps = model.feature_maps(features.detach()).float()
-        heatmaps = [combine(maps, model.feature_maps(gradient).float()) for gradient in gradients]
-    return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
+        heatmaps = []
+        for number, view in enumerate(model.views):
+            maps = view.feature_maps(features[number].detach()).float()
+            of_classes = [combine(maps, view.feature_maps(by[number]).float()) for by in gradients]
+            heatmaps.append(torch.stack(of_classes, dim=1))
+        return explanation_of(model, heatmaps, logits, pixels)
 
 
 def class_gradients(logits: Tensor, classes: Tensor, of: Tensor, *, keep_graph: bool = False) -> list[Tensor]:

@@ -22,6 +22,9 @@ class Explanation:
 
     heatmaps: Tensor  # float32 (B, K, h, w): raw, signed, on the explainer's own grid
     logits: Tensor  # float32 (B, C), from the same forward pass
+    branch_shares: Tensor | None = (
+        None  # float32 (B, K, views): of the mass, where the model has several views
+    )
 
 
 class ExplainBatch(Protocol):

@@ -11,11 +11,13 @@ own derivative: negative evidence, and what comes from the saturated side, stops
 a module of the network (one called as a function cannot be met on the way back).
 """
 
+import contextlib
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from fertool.explain.cams import class_gradients, mean_gradient
+from fertool.explain.branches import onto_picture
+from fertool.explain.cams import class_gradients, each_class_gradients, mean_gradient
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.hooks import affine_norms, captured, guided, undisturbed
 from fertool.explain.pixels import add_colours, as_leaf
@@ -45,29 +47,36 @@ def guided_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses)
         L_p = up(relu(gradcam))_p * guided_p
 
     Selvaraju et al. 2017, section 'Guided Grad-CAM'. Grad-CAM, rectified, is brought bilinearly to the faces' own
-    resolution, where both are multiplied; its gradients are the plain ones. Maps are float32
-    (B, classes, H, W), signed; when scored, cells count by their size. One forward pass serves both.
+    resolution, where both are multiplied; its gradients are the plain ones (those of several views are
+    added). Maps are float32 (B, classes, H, W), signed; when scored, cells count by their size. One forward pass
+    serves both.
     """
     with (
         undisturbed(model),
         affine_norms(model),
-        captured(model, model.cam_layer, cut=False) as activation,
+        contextlib.ExitStack() as stack,
         guided(model) as guidance,
         torch.enable_grad(),
     ):
+        activations = [
+            stack.enter_context(captured(model, view.cam_layer, cut=False)) for view in model.views
+        ]
         leaf = as_leaf(pixels, model.device)
         logits = model(leaf)
         classes = choose(logits.detach())
-        plain = class_gradients(logits, classes, activation.value, keep_graph=True)
+        features = [activation.value for activation in activations]
+        plain = list(each_class_gradients(logits, classes, features, keep_graph=True))
         guidance.on = True
         gradients = class_gradients(logits, classes, leaf)
     heatmaps = []
     with torch.autocast(model.device.type, enabled=False):
-        maps = model.feature_maps(activation.value.detach()).float()
-        for at_layer, at_pixels in zip(plain, gradients, strict=True):
-            cam = mean_gradient(maps, model.feature_maps(at_layer).float()).clamp(min=0)
-            fine = F.interpolate(cam[:, None], size=pixels.shape[1:3], mode="bilinear", align_corners=False)
-            heatmaps.append(fine[:, 0] * add_colours(at_pixels))
+        for at_layers, at_pixels in zip(plain, gradients, strict=True):
+            fine = torch.zeros_like(add_colours(at_pixels))
+            for view, activation, at_layer in zip(model.views, features, at_layers, strict=True):
+                maps = view.feature_maps(activation.detach()).float()
+                cam = mean_gradient(maps, view.feature_maps(at_layer).float()).clamp(min=0)
+                fine += onto_picture(model, view, cam[:, None], pixels)[:, 0]
+            heatmaps.append(fine * add_colours(at_pixels))
     return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
 
 

@@ -97,43 +97,51 @@ def _explain_split(
     model = load_model(run.best, compute.device)
     classes = run.config()["classes"]
     faces, labels = workspace.load_faces(split), workspace.load_labels(split, classes)
-    heatmaps, logits = _explain_batch(model, request, faces[:1], labels[:1], target, classes, compute)
-    layout = {str(number): ((len(faces), *heatmaps.shape[2:]), "float32") for number in range(len(places))}
-    layout["logits"] = ((len(faces), logits.shape[1]), "float32")
+    boxes = workspace.load_boxes(split) if model.needs_boxes else None
+
+    def explain(rows: slice) -> dict[str, np.ndarray]:
+        pixels = torch.from_numpy(np.array(faces[rows])).to(compute.device)
+        choose = choose_classes(target, classes, torch.from_numpy(labels[rows]))
+        of_rows = None if boxes is None else torch.from_numpy(boxes[rows])
+        with model.looking_at(of_rows), compute.autocast():
+            explanation = request.explainer.explain(model, pixels, choose, **request.options)
+        arrays = {"logits": explanation.logits}
+        for number in range(len(places)):
+            arrays[str(number)] = explanation.heatmaps[:, number]
+            if explanation.branch_shares is not None:
+                arrays[f"{number}.branches"] = explanation.branch_shares[:, number]
+        return {name: values.cpu().numpy() for name, values in arrays.items()}
+
+    layout = {
+        name: ((len(faces), *values.shape[1:]), "float32") for name, values in explain(slice(0, 1)).items()
+    }
     partial = PartialRows(places[0], layout, {"maps": made_from})
     smaller = min(1, WHOLE_BATCH_SIDE / model.input_spec.size) ** 2
     batch_size = max(1, round(request.explainer.batch_size * smaller))
     with progress_bar(f"{run.name}: {request.key}", len(faces), "faces", done=partial.done) as bar:
         while partial.done < len(faces):
             rows = slice(partial.done, partial.done + batch_size)
-            heatmaps, logits = _explain_batch(
-                model, request, faces[rows], labels[rows], target, classes, compute
-            )
-            maps = {str(number): heatmaps[:, number] for number in range(len(places))}
-            partial.append(**maps, logits=logits)
-            bar.update(len(heatmaps))
+            arrays = explain(rows)
+            partial.append(**arrays)
+            bar.update(len(arrays["logits"]))
     write_npz(run.predictions(split), logits=np.array(partial.arrays["logits"]), labels=labels)
     for number, (place, of) in enumerate(zip(places, made_from, strict=True)):
         partial.keep(str(number), place)
-        _describe(place, request, of, compute)
+        shares = None
+        if f"{number}.branches" in layout:
+            shares = np.array(partial.arrays[f"{number}.branches"])
+            partial.keep(f"{number}.branches", run.branch_shares(request.key, place.parent.name, split))
+        _describe(place, request, of, compute, _mean_shares(model, shares))
     partial.discard()
 
 
-def _explain_batch(
-    model: FaceClassifier,
-    request: Request,
-    faces: np.ndarray,
-    labels: np.ndarray,
-    target: str,
-    classes: list[str],
-    compute: Compute,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Heatmaps (B, targets, h, w) and logits (B, C) of a batch."""
-    pixels = torch.from_numpy(np.array(faces)).to(compute.device)
-    choose = choose_classes(target, classes, torch.from_numpy(labels))
-    with compute.autocast():
-        explanation = request.explainer.explain(model, pixels, choose, **request.options)
-    return explanation.heatmaps.cpu().numpy(), explanation.logits.cpu().numpy()
+def _mean_shares(model: FaceClassifier, shares: np.ndarray | None) -> dict[str, float] | None:
+    """The mean share of each view's map in the mass, over faces whose map has any; None with one view."""
+    if shares is None:
+        return None
+    means = shares[np.isfinite(shares).all(axis=1)].mean(axis=0, dtype=np.float64)
+    names = [f"{number} ({view.sees})" for number, view in enumerate(model.views, start=1)]
+    return dict(zip(names, means.tolist(), strict=True))
 
 
 def _ensure_null(
@@ -165,7 +173,13 @@ def _ensure_null(
     return _stored(place, made_now=force or not current)
 
 
-def _describe(place: Path, request: Request, made_from: dict[str, Any], compute: Compute) -> None:
+def _describe(
+    place: Path,
+    request: Request,
+    made_from: dict[str, Any],
+    compute: Compute,
+    branch_shares: dict[str, float] | None = None,
+) -> None:
     maps = np.load(place, mmap_mode="r")
     negatives = request.explainer.negatives
     write_json(
@@ -181,6 +195,7 @@ def _describe(place: Path, request: Request, made_from: dict[str, Any], compute:
                 int((~rectify(maps[start : start + NULL_BATCH], negatives).any(axis=(1, 2))).sum())
                 for start in range(0, len(maps), NULL_BATCH)
             ),
+            **({"branch_shares": branch_shares} if branch_shares else {}),
             "precision": compute.precision,
             "made_from": made_from,
         },

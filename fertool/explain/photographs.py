@@ -90,14 +90,14 @@ def explain_photographs(
     _check_distinct(places)
 
     photographs = _find_all(images, training_framing(workspace), workspace.dataset()["image_shape"])
-    faces = np.stack([crop.face for photograph in photographs for crop in photograph.crops])
+    crops = [crop for photograph in photographs for crop in photograph.crops]
     classes = workspace.dataset()["classes"]
     rows: list[list[str]] = []
     notes = [f"{photograph.path}: no face found" for photograph in photographs if not photograph.crops]
     data = [_describe(photograph) for photograph in photographs]
     for run, asked in by_run.values():
         model = load_model(run.best, compute.device)
-        maps, probabilities = _explain_faces(model, run, asked, faces, target, classes, compute)
+        maps, probabilities = _explain_faces(model, run, asked, crops, target, classes, compute)
         start = 0
         for photograph, described in zip(photographs, data, strict=True):
             here = slice(start, start + len(photograph.crops))
@@ -197,12 +197,14 @@ def _explain_faces(
     model: FaceClassifier,
     run: Run,
     requests: Sequence[Request],
-    faces: np.ndarray,
+    crops: Sequence[Crop],
     target: str,
     classes: list[str],
     compute: Compute,
 ) -> tuple[list[Maps], np.ndarray]:
-    """The maps of every request for `faces`, uint8 (N, H, W[, 3]), and probabilities (N, classes)."""
+    """The maps of every request for the faces of `crops`, N in all, and probabilities (N, classes)."""
+    faces = np.stack([crop.face for crop in crops])
+    boxes = torch.from_numpy(face_boxes(np.stack([crop.landmarks for crop in crops])).astype(np.float32))
     # labels are never asked for
     choose = choose_classes(target, classes, torch.zeros(0, dtype=torch.int64))
     maps: list[Maps] = []
@@ -211,8 +213,9 @@ def _explain_faces(
         batches, logits = [], []
         with progress_bar(f"{run.name}: {request.key}", len(faces), "faces") as bar:
             for start in range(0, len(faces), explainer.batch_size):
-                pixels = torch.from_numpy(faces[start : start + explainer.batch_size]).to(compute.device)
-                with compute.autocast():
+                rows = slice(start, start + explainer.batch_size)
+                pixels = torch.from_numpy(faces[rows]).to(compute.device)
+                with model.looking_at(boxes[rows]), compute.autocast():
                     explanation = explainer.explain(model, pixels, choose, **request.options)
                 batches.append(explanation.heatmaps.float().cpu().numpy())
                 logits.append(explanation.logits.float().cpu().numpy())

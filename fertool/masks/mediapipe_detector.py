@@ -1,5 +1,6 @@
 """MediaPipe's Face Landmarker (Tasks API), and its 478 points brought to the 68 of iBUG."""
 
+import atexit
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,7 +98,7 @@ def _landmarker(model: Path, confidence: float, most_faces: int) -> "FaceLandmar
     try:
         from mediapipe.tasks.python import BaseOptions, vision
 
-        return vision.FaceLandmarker.create_from_options(
+        landmarker = vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=str(model)),
                 num_faces=most_faces,
@@ -108,3 +109,6 @@ def _landmarker(model: Path, confidence: float, most_faces: int) -> "FaceLandmar
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{model}: MediaPipe does not start with this model ({reason})") from None
+    # left to the interpreter's end it would complain that what it needs for closing is gone
+    atexit.register(landmarker.close)
+    return landmarker

@@ -1,5 +1,7 @@
 """The one form in which every model is trained, explained and scored: faces as stored in, logits out."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +35,31 @@ class TokenGrid:
     columns: int
 
 
+@dataclass(frozen=True)
+class View:
+    """What a branch of a network sees of the picture, and where it is explained. Most networks have but one.
+
+    `cam_layer` names the submodule whose output a CAM reads, after its activation: (B, K, h, w), or
+    (B, h, w, K) where `maps_channels_last`, or (B, tokens, K) where `tokens` says how tokens stand for the
+    picture. `attention_blocks` names the submodules that attend, first to last, in a transformer whose tokens
+    keep their places throughout. Names are of submodules of the whole network.
+    """
+
+    cam_layer: str
+    sees: Literal["whole", "face"] = "whole"
+    prefix: str = ""  # of the names of the branch's own submodules
+    maps_channels_last: bool = False
+    tokens: TokenGrid | None = None
+    attention_blocks: tuple[str, ...] = ()
+
+    def feature_maps(self, activation: Tensor) -> Tensor:
+        """The CAM layer's output as maps (B, K, h, w): without prefix tokens, channels first."""
+        if self.tokens is not None:
+            patches = activation[:, self.tokens.prefix :]
+            return patches.transpose(1, 2).unflatten(2, (self.tokens.rows, self.tokens.columns))
+        return activation.permute(0, 3, 1, 2) if self.maps_channels_last else activation
+
+
 class FaceClassifier(nn.Module):
     """A network with the preprocessing that its weights expect, and the layer where it is explained.
 
@@ -47,24 +74,29 @@ class FaceClassifier(nn.Module):
         input_spec: InputSpec,
         cam_layer: str,
         *,
+        head: str = "",
         maps_channels_last: bool = False,
         tokens: TokenGrid | None = None,
         attention_blocks: tuple[str, ...] = (),
     ) -> None:
-        """`cam_layer` names the submodule of `network` whose output a CAM reads, after its activation.
+        """`head` names the last submodule of `network`, new in every training (the empty name: all of it).
 
-        That output is (B, K, h, w), or (B, h, w, K) where `maps_channels_last`, or (B, tokens, K) where
-        `tokens` says how tokens stand for the picture. `attention_blocks` names the submodules that attend,
-        first to last, in a transformer whose tokens keep their places throughout.
+        The others say where the network is explained, see `View`.
         """
         super().__init__()
         self.network = network
         self.family = family
         self.input_spec = input_spec
-        self.cam_layer = cam_layer
-        self.maps_channels_last = maps_channels_last
-        self.tokens = tokens
-        self.attention_blocks = attention_blocks
+        self.head = head
+        self.views: tuple[View, ...] = (
+            View(
+                cam_layer,
+                maps_channels_last=maps_channels_last,
+                tokens=tokens,
+                attention_blocks=attention_blocks,
+            ),
+        )
+        self.boxes: Tensor | None = None  # see `looking_at`
         self.recipe: dict[str, Any] = {}  # the arguments of build_model that make this model again
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, -1, 1, 1), persistent=False)
@@ -97,12 +129,56 @@ class FaceClassifier(nn.Module):
         """Pixels as stored -> logits (B, classes)."""
         return self.logits(self.preprocess(pixels))
 
+    def empty_input(self) -> Tensor:
+        """One network input of zeros, to try the network out."""
+        size = self.input_spec.size
+        return torch.zeros(1, self.input_spec.channels, size, size, device=self.device)
+
+    @contextlib.contextmanager
+    def looking_at(self, boxes: Tensor | None) -> Iterator[None]:
+        """Inside, pictures show faces in these boxes (B, 4): left, top, right, bottom, in pixels.
+
+        Only a model with a view of the face asks for them. A batch may hold the same faces several times
+        over, as rounds of all B.
+        """
+        before, self.boxes = self.boxes, boxes
+        try:
+            yield
+        finally:
+            self.boxes = before
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether a view is of the face, so that pictures come `looking_at` boxes."""
+        return any(view.sees == "face" for view in self.views)
+
+    def branches(self) -> list[tuple[str, nn.Module]]:
+        """The network of each view, with the prefix of its names: the whole network where there is one."""
+        return [(view.prefix, self.network.get_submodule(view.prefix.rstrip("."))) for view in self.views]
+
+    @property
+    def cam_layer(self) -> str:
+        """The CAM layer of the first view."""
+        return self.views[0].cam_layer
+
+    @property
+    def maps_channels_last(self) -> bool:
+        """Whether feature maps are (B, h, w, K)."""
+        return self.views[0].maps_channels_last
+
+    @property
+    def tokens(self) -> TokenGrid | None:
+        """How a transformer's tokens stand for the picture."""
+        return self.views[0].tokens
+
+    @property
+    def attention_blocks(self) -> tuple[str, ...]:
+        """The submodules that attend, of all views."""
+        return tuple(block for view in self.views for block in view.attention_blocks)
+
     def feature_maps(self, activation: Tensor) -> Tensor:
-        """The CAM layer's output as maps (B, K, h, w): without prefix tokens, channels first."""
-        if self.tokens is not None:
-            patches = activation[:, self.tokens.prefix :]
-            return patches.transpose(1, 2).unflatten(2, (self.tokens.rows, self.tokens.columns))
-        return activation.permute(0, 3, 1, 2) if self.maps_channels_last else activation
+        """The first view's CAM layer's output as maps (B, K, h, w)."""
+        return self.views[0].feature_maps(activation)
 
     def layer(self, name: str) -> nn.Module:
         """A submodule of the network by its dotted name. Raises AttributeError where there is none."""

@@ -40,4 +40,4 @@ def build_cnn(classes: int, dropout: float = 0.25) -> FaceClassifier:
             # He et al. 2015: signals keep their size through ReLUs, where PyTorch's default shrinks them
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-    return FaceClassifier(network, "cnn", INPUT, cam_layer="relu3")
+    return FaceClassifier(network, "cnn", INPUT, cam_layer="relu3", head="classifier")

@@ -11,22 +11,31 @@ from fertool.models.classifier import FaceClassifier
 BATCH_SIZE = 256
 
 
-def face_batches(faces: np.ndarray, batch_size: int = BATCH_SIZE) -> Iterator[torch.Tensor]:
-    """The faces, uint8 (N, H, W[, 3]), in order, as tensors of at most `batch_size` of them."""
+def face_batches(
+    faces: np.ndarray, boxes: np.ndarray | None = None, batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """The faces, uint8 (N, H, W[, 3]), in order, at most `batch_size` at a time, with their boxes (N, 4) if given."""
     for start in range(0, len(faces), batch_size):
-        # a copy: the array may be a read-only memory map, which torch would warn about
-        yield torch.from_numpy(np.array(faces[start : start + batch_size]))
+        rows = slice(start, start + batch_size)
+        # copies: the arrays may be read-only memory maps, which torch would warn about
+        pixels = torch.from_numpy(np.array(faces[rows]))
+        yield pixels, None if boxes is None else torch.from_numpy(np.array(boxes[rows]))
 
 
 @torch.inference_mode()
-def predict_logits(model: FaceClassifier, faces: np.ndarray, compute: Compute) -> np.ndarray:
-    """Logits float32 (N, classes) of faces uint8 (N, H, W) or (N, H, W, 3), in evaluation mode."""
+def predict_logits(
+    model: FaceClassifier, faces: np.ndarray, compute: Compute, boxes: np.ndarray | None = None
+) -> np.ndarray:
+    """Logits float32 (N, classes) of faces uint8 (N, H, W) or (N, H, W, 3), in evaluation mode.
+
+    `boxes` (N, 4) are where the faces lie, for a model that asks.
+    """
     was_training = model.training
     model.eval()
     try:
         batches = []
-        for pixels in face_batches(faces):
-            with compute.autocast():
+        for pixels, of_batch in face_batches(faces, boxes):
+            with model.looking_at(of_batch), compute.autocast():
                 batches.append(model(pixels.to(compute.device)).float().cpu())
     finally:
         model.train(was_training)

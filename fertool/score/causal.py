@@ -118,7 +118,7 @@ def coalition_logits(network: Network, faces: Tensor, covers: Tensor, region_map
 
 
 def _coalition_logits(subject: Subject, rows: np.ndarray, fill: str, donors: Donors, seed: int) -> np.ndarray:
-    network = network_of(subject)
+    network_on = network_of(subject)
     logits = np.empty((COALITIONS, len(rows), len(subject.classes)), np.float32)
     with progress_bar(f"{subject.run.name}: causal, {fill}", len(rows), "faces") as bar:
         for start in range(0, len(rows), BLOCK_FACES):
@@ -127,6 +127,7 @@ def _coalition_logits(subject: Subject, rows: np.ndarray, fill: str, donors: Don
             covers = fill_pictures(fill, subject, block, donors, seed)
             for first in range(0, len(block), FACES_AT_ONCE):
                 few = slice(first, first + FACES_AT_ONCE)
+                network = network_on(block[few])
                 of_few = coalition_logits(network, faces[few], covers[few], regions[few])
                 place = start + first
                 logits[:, place : place + of_few.shape[1]] = of_few.cpu().numpy()
@@ -177,13 +178,14 @@ def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
 def _background_figures(subject: Subject, rows: np.ndarray, donors: Donors, seed: int) -> dict[str, Any]:
     """Accuracy and the label's logit before and after another face's background stands behind the face."""
     before, after = [], []
-    network = network_of(subject)
+    network_on = network_of(subject)
     for start in range(0, len(rows), BLOCK_FACES):
         block = rows[start : start + BLOCK_FACES]
         faces = load(subject, block)
         behind = _regions(subject, block) == BACKGROUND
         behind = behind[..., None] if faces.ndim == 4 else behind
         swapped = torch.where(behind, fill_pictures("paste", subject, block, donors, seed), faces)
+        network = network_on(block)
         before.append(network(faces).cpu().numpy())
         after.append(network(swapped).cpu().numpy())
     labels = subject.labels[rows]

@@ -153,7 +153,8 @@ def _correlation(matrix: np.ndarray) -> np.ndarray:
     true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
     covariance = np.trace(matrix, axis1=-2, axis2=-1) - (true * predicted).sum(axis=-1)
     spread = np.sqrt((1 - (true**2).sum(axis=-1)) * (1 - (predicted**2).sum(axis=-1)))
-    return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-12)
+    # the root of what rounding leaves of a spread of zero is some 1e-8
+    return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-7)
 
 
 def _calibration_sums(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:

@@ -141,7 +141,7 @@ def _curves(
 ) -> tuple[dict[tuple[str, str], np.ndarray], dict[tuple[str, str], np.ndarray]]:
     """Probability of the explained class and whether the face is recognised, (rows, steps), by map and kind."""
     device = subject.compute.device
-    network = network_of(subject)
+    network_on = network_of(subject)
     probability: dict[tuple[str, str], list[np.ndarray]] = {}
     right: dict[tuple[str, str], list[np.ndarray]] = {}
     with progress_bar(f"{subject.run.name}: faithfulness", len(rows) * len(maps), "maps") as bar:
@@ -149,6 +149,7 @@ def _curves(
             batch = rows[start : start + BATCH_FACES]
             faces = torch.from_numpy(np.array(subject.faces[batch])).to(device).float()
             of_rows = torch.from_numpy(batch).to(device)
+            network = network_on(batch)
             explained = torch.from_numpy(classes[batch]).to(device)
             labels = torch.from_numpy(subject.labels[batch]).to(device)
             for name, of_split in maps.items():

@@ -213,7 +213,8 @@ def _over_images(mean: Resampled) -> Limits:
     ordered = np.sort(mean.draws[:, 0], axis=0)  # nan come last
     known = np.isfinite(ordered).sum(axis=0)
     left_out = mean.left_out[:, 0]
-    influence = left_out.mean(axis=0) - left_out
+    with np.errstate(invalid="ignore"):  # a figure that is unbounded, as a ratio to nothing, has no influence
+        influence = left_out.mean(axis=0) - left_out
     largest = np.abs(influence).max(axis=0)
     # a figure of one class hangs on the clusters of that class only
     count = (np.abs(influence) > 1e-6 * largest).sum(axis=0)

@@ -36,8 +36,7 @@ def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Iterat
 @torch.no_grad()
 def try_out(model: FaceClassifier) -> None:
     """Send one empty picture through the network."""
-    size = model.input_spec.size
-    model.network(torch.zeros(1, model.input_spec.channels, size, size, device=model.device))
+    model.network(model.empty_input())
 
 
 def parameterised_layers(model: FaceClassifier) -> list[str]:

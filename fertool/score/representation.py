@@ -14,6 +14,7 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.models import FaceClassifier
+from fertool.models.weights import FOLDER_VARIABLE, find_weights, load_weights
 from fertool.progress import progress_bar
 from fertool.score.cka import linear_cka
 from fertool.score.initial_model import initial_model
@@ -40,18 +41,19 @@ def score_representation(
 ) -> tuple[Figures, Columns]:
     """Accuracy of a linear probe on each stage before and after training, and their CKA.
 
-    `initial` holds the weights that training began with; None makes those of a run from scratch again, from its
-    recipe and seed. Probes are fitted on all of train, or on a random sample of `train_faces` of it by seed,
-    for networks that take long over a face. Columns: `right_before_<stage>` and `right_after_<stage>`, 0 or 1 a face.
+    `initial` holds the weights that training began with; None makes them again, from the run's recipe, its seed
+    and what its backbone was pretrained on. Probes are fitted on all of train, or on a random sample of
+    `train_faces` of it by seed, for networks that take long over a face. Columns: `right_before_<stage>` and
+    `right_after_<stage>`, 0 or 1 a face.
     """
     models = {"before": initial or _initial(subject), "after": subject.model}
-    train, train_labels = _train_sample(subject, train_faces, seed)
+    train, train_labels, train_boxes = _train_sample(subject, train_faces, seed)
     right: dict[tuple[str, str], np.ndarray] = {}
     tested: dict[str, Stages] = {}
     channels: dict[str, int] = {}
     for when, model in models.items():
-        fitted = stage_features(model, train, subject.compute)
-        tested[when] = stage_features(model, subject.faces, subject.compute)
+        fitted = stage_features(model, train, subject.compute, train_boxes)
+        tested[when] = stage_features(model, subject.faces, subject.compute, subject.boxes)
         channels = {stage: features.shape[1] for stage, features in fitted.items()}
         with progress_bar(f"{subject.run.name}: probes {when} training", len(fitted), "probes") as bar:
             for stage, features in fitted.items():
@@ -116,8 +118,10 @@ def cka_between(first: Subject, second: Subject) -> Figures:
         raise UserError(f"CKA of {first.run.name} and {second.run.name}: they are scored on different faces")
     rows = _cka_sample(len(first.faces))
     faces = np.array(first.faces[rows])
-    ours = stage_features(first.model, faces, first.compute)
-    theirs = stage_features(second.model, faces, second.compute)
+    ours, theirs = (
+        stage_features(one.model, faces, one.compute, None if one.boxes is None else one.boxes[rows])
+        for one in (first, second)
+    )
     return {
         "runs": [first.run.name, second.run.name],
         "split": first.split,
@@ -128,11 +132,24 @@ def cka_between(first: Subject, second: Subject) -> Figures:
 
 
 def _initial(subject: Subject) -> FaceClassifier:
-    seed = subject.run.config()["config"]["seed"]
-    return initial_model(subject.model.recipe, seed, subject.compute.device)
+    record = subject.run.config()
+    model = initial_model(subject.model.recipe, record["config"]["seed"], subject.compute.device)
+    if record.get("weights", "none") == "none":
+        return model
+    weights = find_weights(record["model"], record["config"]["weights"])
+    if weights.sha256 != record["pretraining"]["sha256"]:
+        raise UserError(
+            f"{subject.run.folder}: began with the weights {record['pretraining']['source']}, and others are "
+            f"found now; name their folder in {FOLDER_VARIABLE}"
+        )
+    load_weights(model, weights)
+    return model
 
 
-def _train_sample(subject: Subject, most: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _train_sample(
+    subject: Subject, most: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Faces, labels and, where the model asks, boxes of train."""
     faces, labels = (
         subject.workspace.load_faces("train"),
         subject.workspace.load_labels("train", subject.classes),
@@ -140,7 +157,8 @@ def _train_sample(subject: Subject, most: int | None, seed: int) -> tuple[np.nda
     rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
     if len(np.unique(labels[rows])) < 2:
         raise UserError(f"{subject.workspace.root}: train has faces of one class only; a probe needs two")
-    return np.array(faces[rows]), labels[rows]
+    boxes = subject.workspace.load_boxes("train")[rows] if subject.model.needs_boxes else None
+    return np.array(faces[rows]), labels[rows], boxes
 
 
 def _cka_sample(faces: int) -> np.ndarray:

@@ -134,7 +134,7 @@ def _ratio(value: float, reference: float) -> float:
 
 def _right_under_corruption(subject: Subject, seed: int) -> dict[str, np.ndarray]:
     """Whether each face is recognised, bool (5, N) a corruption."""
-    device, network = subject.compute.device, network_of(subject)
+    device, network_on = subject.compute.device, network_of(subject)
     right = {name: np.zeros((SEVERITIES, len(subject.faces)), dtype=bool) for name in CORRUPTIONS}
     size = _batch_size(subject.faces)
     total = len(subject.faces) * len(CORRUPTIONS) * SEVERITIES
@@ -144,6 +144,7 @@ def _right_under_corruption(subject: Subject, seed: int) -> dict[str, np.ndarray
             faces = torch.from_numpy(np.array(subject.faces[batch])).to(device)
             landmarks = torch.from_numpy(subject.landmarks[batch]).to(device)
             rows = torch.arange(start, start + len(faces), device=device)
+            network = network_on(np.arange(start, start + len(faces)))
             for name, corruption in CORRUPTIONS.items():
                 for level in range(1, SEVERITIES + 1):
                     spoilt = corrupt(corruption, level, faces, landmarks, rows, seed)
@@ -246,9 +247,10 @@ def _attention_figures(
     faces, region_maps = np.array(subject.faces[sample]), np.array(subject.region_maps[sample])
     landmarks = torch.from_numpy(subject.landmarks[sample])
     codes = _codes(subject, target, sample)
+    boxes = None if subject.boxes is None else subject.boxes[sample]
 
     def shares_of(pictures: np.ndarray, regions: np.ndarray) -> np.ndarray:
-        raw = unstored_heatmaps(subject.model, request, pictures, subject.compute, codes)
+        raw = unstored_heatmaps(subject.model, request, pictures, subject.compute, codes, boxes)
         return shares_and_ceilings(rectify(raw, request.explainer.negatives), regions)[0]
 
     clean = shares_of(faces, region_maps)

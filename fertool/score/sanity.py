@@ -60,11 +60,12 @@ def score_sanity(
     count = min(faces, len(subject.faces))
     sample = np.sort(np.random.default_rng(seed).permutation(len(subject.faces))[:count])
     pictures, codes = np.array(subject.faces[sample]), subject.predicted[sample]
+    boxes = None if subject.boxes is None else subject.boxes[sample]
     layers = parameterised_layers(subject.model)[::-1]
     steps = _steps(len(layers))
 
     def maps_of(model: FaceClassifier) -> dict[str, np.ndarray]:
-        raw = unstored_heatmaps(model, request, pictures, subject.compute, codes)
+        raw = unstored_heatmaps(model, request, pictures, subject.compute, codes, boxes)
         return {"rectified": rectify(raw, request.explainer.negatives), "raw": raw}
 
     original = maps_of(subject.model)

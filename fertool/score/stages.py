@@ -42,8 +42,12 @@ def find_stages(model: FaceClassifier) -> list[Stage]:
     return [*stages, Stage(PRE_LOGITS, classifier_layer(model), reads_input=True)]
 
 
-def stage_features(model: FaceClassifier, faces: np.ndarray, compute: Compute) -> dict[str, np.ndarray]:
+def stage_features(
+    model: FaceClassifier, faces: np.ndarray, compute: Compute, boxes: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Pooled features of faces, uint8 (N, H, W[, 3]), at every stage: float32 (N, channels) a stage's name.
+
+    `boxes` (N, 4) are where the faces lie, for a model that asks; its stages are those of its first view.
 
     Maps are averaged over their cells. Of tokens the class token is taken where the head reads it, else the
     mean over the patches. Features of one axis are taken as they are.
@@ -61,8 +65,8 @@ def stage_features(model: FaceClassifier, faces: np.ndarray, compute: Compute) -
     model.eval()
     try:
         with layers_seen(model, list(of_layer), see), torch.inference_mode():
-            for pixels in face_batches(faces):
-                with compute.autocast():
+            for pixels, of_batch in face_batches(faces, boxes):
+                with model.looking_at(of_batch), compute.autocast():
                     model(pixels.to(compute.device))
     finally:
         model.train(was_training)

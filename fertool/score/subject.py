@@ -73,6 +73,11 @@ class Subject:
             return stored["landmarks"]
 
     @cached_property
+    def boxes(self) -> np.ndarray | None:
+        """Where the faces lie, float32 (N, 4) as `Workspace.load_boxes`; None where the model does not ask."""
+        return self.workspace.load_boxes(self.split) if self.model.needs_boxes else None
+
+    @cached_property
     def located(self) -> np.ndarray:
         """Whether landmarks were found, bool (N,): a template's lie where faces mostly are, not where this is."""
         with np.load(self.workspace.landmarks(self.split)) as stored:
@@ -90,7 +95,8 @@ class Subject:
         """The run's logits, float32 (N, C): those stored, made now where there are none."""
         place = self.run.predictions(self.split)
         if not place.exists():
-            write_npz(place, logits=predict_logits(self.model, self.faces, self.compute), labels=self.labels)
+            logits = predict_logits(self.model, self.faces, self.compute, self.boxes)
+            write_npz(place, logits=logits, labels=self.labels)
         with np.load(place) as stored:
             logits = stored["logits"]
         if logits.shape != (len(self.labels), len(self.classes)):

@@ -15,11 +15,13 @@ def unstored_heatmaps(
     faces: np.ndarray,
     compute: Compute,
     codes: np.ndarray | None = None,
+    boxes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Raw heatmaps, float32 (N, h, w), of faces uint8 (N, H, W) or (N, H, W, 3).
 
     `codes` (N,) are the classes to explain; None explains what the model predicts for each of these faces. A
-    null explanation is made of these faces and of the maps that its explainer gives them.
+    null explanation is made of these faces and of the maps that its explainer gives them. `boxes` (N, 4) are
+    where the faces lie, for a model that asks.
     """
     batches = []
     for start in range(0, len(faces), request.explainer.batch_size):
@@ -30,7 +32,8 @@ def unstored_heatmaps(
         def choose(logits: Tensor, wanted: Tensor | None = wanted) -> Tensor:
             return logits.argmax(dim=1, keepdim=True) if wanted is None else wanted[:, None]
 
-        with compute.autocast():
+        of_rows = None if boxes is None else torch.from_numpy(boxes[rows])
+        with model.looking_at(of_rows), compute.autocast():
             explanation = request.explainer.explain(model, pixels, choose, **request.options)
         batches.append(explanation.heatmaps[:, 0].float().cpu().numpy())
     heatmaps = np.concatenate(batches)

@@ -1,5 +1,6 @@
 """Training: a handwritten loop, augmentation on whole batches, checkpoints."""
 
+from fertool.train.preview import preview
 from fertool.train.train import train
 
-__all__ = ["train"]
+__all__ = ["preview", "train"]

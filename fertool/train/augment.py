@@ -1,34 +1,124 @@
 """Augmentation of whole batches, on the model's device, at the faces' own resolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+NOISE_BANK = 1 << 20  # normal numbers of which each face reads a stretch
 
 
 @dataclass(frozen=True)
-class EpochDraws:
-    """The random choices of one epoch, for every face of the split.
+class Augmentation:
+    """What happens to a face, and how strongly; nothing where a strength is 0."""
+
+    flip: bool = False  # left-right, one face in two
+    shift: float = 0.0  # at most this share of the side, each way, in whole pixels
+    rotate_deg: float = 0.0  # at most so much, each way
+    crop: float = (
+        0.0  # a square of at least 1 less this share of the side, from anywhere, becomes the picture
+    )
+    jitter: float = 0.0  # brightness by at most this share of 255, contrast by this share, each way
+    noise: float = 0.0  # deviation of normal noise, as a share of 255
+    erase: float = 0.0  # how often a rectangle of 1/50 to 1/5 of the picture is painted over (Zhong 2020)
+    mixup: float = 0.0  # alpha of the Beta distribution of MixUp's shares (Zhang 2018)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether faces stay as they are."""
+        return not any(getattr(self, field.name) for field in fields(self))
+
+
+PRESETS = {
+    "none": Augmentation(),
+    "light": Augmentation(flip=True, shift=0.05),
+    "strong": Augmentation(
+        flip=True, shift=0.05, rotate_deg=15, crop=0.25, jitter=0.2, noise=0.02, erase=0.5
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random choices for some faces, a row a face.
 
     They are keyed by (seed, epoch, row): what a face meets depends neither on its batch nor on how many
     processes share the work.
     """
 
-    order: Tensor  # int64 (N,), the rows in the order in which they are visited
     flips: Tensor  # bool (N,)
     shifts: Tensor  # int64 (N, 2), pixels down and to the right
-
-
-def draw_epoch(faces: int, side: int, seed: int, epoch: int, *, flip: bool, shift: float) -> EpochDraws:
-    """Draw an epoch's choices for `faces` faces of `side` pixels; `shift` is a share of the side."""
-    generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
-    reach = round(shift * side)
-    return EpochDraws(
-        order=torch.randperm(faces, generator=generator),
-        flips=(torch.rand(faces, generator=generator) < 0.5) & flip,
-        shifts=torch.randint(-reach, reach + 1, (faces, 2), generator=generator),
+    angles: Tensor  # float32 (N,), radians
+    crops: (
+        Tensor  # float32 (N, 3): side, and its centre's way down and right, as shares of the picture's side
     )
+    brightness: Tensor  # float32 (N,), to be added, as a share of 255
+    contrast: Tensor  # float32 (N,), a factor
+    noise_starts: Tensor  # int64 (N,), where in the bank of noise the face's stretch begins
+    erased: Tensor  # float32 (N, 4): top, left, bottom, right, as shares of the side
+    partners: Tensor  # int64 (N,), the row that a face is mixed with
+    own_shares: Tensor  # float32 (N,), how much of the mix is the face itself
+
+    def __getitem__(self, rows: Tensor) -> "Draws":
+        """The choices for some of the faces."""
+        return Draws(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def to(self, device: torch.device) -> "Draws":
+        """The same on a device."""
+        return Draws(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def draw_epoch(
+    faces: int, side: int, seed: int, epoch: int, augmentation: Augmentation
+) -> tuple[Tensor, Draws]:
+    """The order in which an epoch visits `faces` faces of `side` pixels, int64 (N,), and its choices for each."""
+    key = epoch_seed(seed, epoch)
+    generator = torch.Generator().manual_seed(key)
+    order = torch.randperm(faces, generator=generator)
+    reach = round(augmentation.shift * side)
+    flips = (torch.rand(faces, generator=generator) < 0.5) & augmentation.flip
+    shifts = torch.randint(-reach, reach + 1, (faces, 2), generator=generator)
+
+    random = np.random.default_rng(key)
+
+    def each_way(strength: float, *shape: int) -> np.ndarray:
+        return strength * random.uniform(-1, 1, (faces, *shape))
+
+    angles = np.radians(each_way(augmentation.rotate_deg))
+    sides = 1 - augmentation.crop * random.uniform(0, 1, (faces, 1))
+    crops = np.hstack([sides, (1 - sides) * random.uniform(-0.5, 0.5, (faces, 2))])
+    brightness, contrast = each_way(augmentation.jitter), 1 + each_way(augmentation.jitter)
+    noise_starts = random.integers(0, NOISE_BANK, faces)
+    erased = _rectangles(faces, augmentation.erase, random)
+    partners = random.permutation(faces)
+    own_shares = random.beta(augmentation.mixup, augmentation.mixup, faces) if augmentation.mixup else 1.0
+    reals = (angles, crops, brightness, contrast, erased, np.broadcast_to(own_shares, faces))
+    angles, crops, brightness, contrast, erased, own_shares = (
+        torch.from_numpy(values.astype(np.float32)) for values in reals
+    )
+    return order, Draws(
+        flips=flips,
+        shifts=shifts,
+        angles=angles,
+        crops=crops,
+        brightness=brightness,
+        contrast=contrast,
+        noise_starts=torch.from_numpy(noise_starts),
+        erased=erased,
+        partners=torch.from_numpy(partners),
+        own_shares=own_shares,
+    )
+
+
+def _rectangles(faces: int, probability: float, random: np.random.Generator) -> np.ndarray:
+    area = random.uniform(1 / 50, 1 / 5, faces)
+    aspect = np.exp(random.uniform(np.log(0.4), np.log(2.5), faces))
+    size = np.sqrt(np.stack([area * aspect, area / aspect], axis=1)).clip(max=1)
+    corner = random.uniform(0, 1, (faces, 2)) * (1 - size)
+    size *= random.uniform(0, 1, (faces, 1)) < probability
+    return np.hstack([corner, corner + size])
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -36,15 +126,97 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def augment(pixels: Tensor, flips: Tensor, shifts: Tensor) -> Tensor:
-    """Flip and shift each face of a batch (B, H, W[, 3]) of any dtype; edges are repeated outwards.
+def augment(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
+    """Change each face of a batch (B, H, W[, 3]), pixels 0..255, by its own draws (MixUp apart).
 
-    One gather: each output pixel is looked up where it comes from.
+    uint8 stays uint8 where faces are only moved by whole pixels; else float32 comes back.
     """
+    if augmentation.rotate_deg or augmentation.crop:
+        pixels = _resampled(pixels, draws)
+    elif augmentation.flip or augmentation.shift:
+        pixels = _moved(pixels, draws)
+    if augmentation.jitter:
+        pixels = pixels.float()
+        mean = pixels.flatten(1).mean(dim=1)
+        contrast, brightness = (_per_face(values, pixels) for values in (draws.contrast, draws.brightness))
+        mean = _per_face(mean, pixels)
+        pixels = (pixels - mean) * contrast + mean + 255 * brightness
+    if augmentation.noise:
+        bank = _noise_bank(pixels.device)
+        stretch = torch.arange(pixels[0].numel(), device=pixels.device)
+        noise = bank[(draws.noise_starts[:, None] + stretch) % NOISE_BANK].view(pixels.shape)
+        pixels = pixels.float() + 255 * augmentation.noise * noise
+    if augmentation.erase:
+        pixels = pixels.float()
+        top, left, bottom, right = (
+            (edge * pixels.shape[1]).round()[:, None] for edge in draws.erased.unbind(dim=1)
+        )
+        line = torch.arange(pixels.shape[1], device=pixels.device)
+        inside = ((line >= top) & (line < bottom))[:, :, None] & ((line >= left) & (line < right))[:, None]
+        inside = inside if pixels.ndim == 3 else inside[..., None]
+        pixels = torch.where(inside, _per_face(pixels.flatten(1).mean(dim=1), pixels), pixels)
+    return pixels.clamp(0, 255) if pixels.is_floating_point() else pixels
+
+
+def mix(pixels: Tensor, partners: Tensor, draws: Draws) -> Tensor:
+    """MixUp: each face added to its partner, both (B, H, W[, 3]), by the face's own share. float32."""
+    shares = _per_face(draws.own_shares, pixels)
+    return shares * pixels.float() + (1 - shares) * partners.float()
+
+
+def move_boxes(boxes: Tensor, draws: Draws, side: int) -> Tensor:
+    """Where boxes (B, 4) of left, top, right, bottom in pixels come to lie when their faces are augmented.
+
+    A box that was turned is the upright one around it.
+    """
+    corners = boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].view(-1, 4, 2) * (2 / side) - 1
+    matrix, offset = _sources(draws, side)
+    moved = torch.linalg.solve(matrix, (corners - offset[:, None]).transpose(1, 2))
+    moved = (moved.transpose(1, 2) + 1) * (side / 2)
+    return torch.cat([moved.amin(dim=1), moved.amax(dim=1)], dim=1)
+
+
+def _per_face(values: Tensor, pixels: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (pixels.ndim - 1))
+
+
+def _moved(pixels: Tensor, draws: Draws) -> Tensor:
+    """One gather: each output pixel is looked up where it comes from; edges are repeated outwards."""
     height, width = pixels.shape[1:3]
-    rows = torch.arange(height, device=pixels.device) - shifts[:, :1]
-    columns = torch.arange(width, device=pixels.device) - shifts[:, 1:]
-    columns = torch.where(flips[:, None], width - 1 - columns, columns)
+    rows = torch.arange(height, device=pixels.device) - draws.shifts[:, :1]
+    columns = torch.arange(width, device=pixels.device) - draws.shifts[:, 1:]
+    columns = torch.where(draws.flips[:, None], width - 1 - columns, columns)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     faces = torch.arange(len(pixels), device=pixels.device)
     return pixels[faces[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _resampled(pixels: Tensor, draws: Draws) -> Tensor:
+    """One bilinear look-up for flip, shift, rotation and crop together; edges are repeated outwards."""
+    planes = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    matrix, offset = _sources(draws, pixels.shape[1])
+    grid = F.affine_grid(torch.cat([matrix, offset[:, :, None]], dim=2), planes.shape, align_corners=False)
+    planes = F.grid_sample(planes.float(), grid, padding_mode="border", align_corners=False)
+    return planes[:, 0] if pixels.ndim == 3 else planes.permute(0, 2, 3, 1)
+
+
+def _sources(draws: Draws, side: int) -> tuple[Tensor, Tensor]:
+    """Where output points come from: matrix (B, 2, 2) and offset (B, 2) on (x, y) from -1 to 1 a picture."""
+    cosine, sine = draws.angles.cos(), draws.angles.sin()
+    mirror = 1 - 2 * draws.flips.to(cosine.dtype)
+    matrix = torch.stack(
+        [torch.stack([mirror * cosine, -sine], 1), torch.stack([mirror * sine, cosine], 1)], 1
+    )
+    matrix = draws.crops[:, :1, None] * matrix
+    shift = draws.shifts.flip(1).to(cosine.dtype) * (2 / side)
+    offset = 2 * draws.crops[:, [2, 1]] - torch.einsum("bij,bj->bi", matrix, shift)
+    return matrix, offset
+
+
+_banks: dict[torch.device, Tensor] = {}
+
+
+def _noise_bank(device: torch.device) -> Tensor:
+    if device not in _banks:
+        _banks[device] = torch.randn(NOISE_BANK, generator=torch.Generator().manual_seed(0)).to(device)
+    return _banks[device]

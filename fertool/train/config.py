@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from fertool.errors import UserError
+from fertool.train.augment import Augmentation
 
 HASH_LENGTH = 6
 
@@ -15,55 +16,117 @@ class TrainConfig:
     """Every setting that a training's numbers depend on. The seed apart, it is the run's condition."""
 
     model: str = "cnn"
+    weights: str = "auto"  # what the backbone was pretrained on; auto: the model's own default
     epochs: int = 30
     batch_size: int = 64
-    lr: float = 1e-4  # Adam's step size
-    weight_decay: float = 1e-4  # Adam's L2 penalty
+    optimizer: str = "adam"
+    lr: float = 1e-4  # the largest learning rate of the head and, unless said otherwise, of the backbone
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0  # in which the rate rises from nothing
+    weight_decay: float = 1e-4  # Adam: L2 penalty; AdamW, SGD: decay of matrices and kernels
+    clip: float | None = None  # largest norm of the gradient
     label_smoothing: float = 0.1
+    ema: float | None = None  # decay a step of the weights' moving mean, which is then what is kept
+    # pretrained networks
+    freeze_epochs: int = 0  # in which the new head trains alone
+    unfreeze: str = "all"  # what trains afterwards: all, last:N (stages), none
+    backbone_lr: float | None = None  # None: lr
+    layer_decay: float = 1.0  # a stage's rate as a share of that of the next one towards the head
+    # the network
     dropout: float | None = None  # None: the model's own default
+    drop_path: float | None = None  # likewise
     image_size: int | None = None  # pixels that the network sees; None: the model's own default
+    views: str | None = None  # of a multi-scale model: whole,face if not said
+    cam_layer: str | None = None  # where a CAM reads the network; None: found by trying
+    channels: int | None = None  # of a user's own network: 1 or 3
+    mean: tuple[float, ...] | None = None  # of its input, a channel, of pixels scaled to 0..1
+    std: tuple[float, ...] | None = None
+    # faces
     flip: bool = True  # left-right, one face in two
     shift: float = 0.05  # at most this share of the side, each way; edges are repeated
+    rotate_deg: float = 0.0
+    crop: float = 0.0
+    jitter: float = 0.0
+    noise: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
     drop_leaks: bool = False  # leave out of train what has an identical twin in val or test
+    train_fraction: float = 1.0  # of each class's faces in train, drawn by seed
     precision: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise UserError for a value outside its range."""
-        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
-        _require(self.batch_size >= 1, "batch-size", self.batch_size, "1 or more")
-        _require(self.lr > 0, "lr", self.lr, "above 0")
-        _require(self.weight_decay >= 0, "weight-decay", self.weight_decay, "0 or more")
-        _require(0 <= self.label_smoothing < 1, "label-smoothing", self.label_smoothing, "from 0 to below 1")
-        _require(self.dropout is None or 0 <= self.dropout < 1, "dropout", self.dropout, "from 0 to below 1")
-        _require(0 <= self.shift < 1, "shift", self.shift, "from 0 to below 1")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        for name, (fits, wanted) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not fits(value):
+                raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
 
     @property
-    def condition(self) -> dict[str, Any]:
-        """The configuration less the seed: what tables compare."""
-        return {name: value for name, value in asdict(self).items() if name != "seed"}
+    def augmentation(self) -> Augmentation:
+        """What happens to the faces."""
+        return Augmentation(**{field.name: getattr(self, field.name) for field in fields(Augmentation)})
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not default, the seed apart."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "seed" and getattr(self, field.name) != field.default
+        }
 
     @property
     def condition_name(self) -> str:
         """`<model>`, with a short hash of what is not default behind it where there is any."""
-        defaults = {field.name: field.default for field in fields(self)}
-        changed = {
-            name: value
-            for name, value in self.condition.items()
-            if name != "model" and value != defaults[name]
-        }
+        name = self.model.replace(":", "-").replace("/", "-")
+        changed = {option: value for option, value in self.changed.items() if option != "model"}
         if not changed:
-            return self.model
+            return name
         digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
-        return f"{self.model}-{digest[:HASH_LENGTH]}"
+        return f"{name}-{digest[:HASH_LENGTH]}"
 
     @property
     def run_name(self) -> str:
         """The run's folder, unless `--name` gives another."""
         return f"{self.condition_name}-s{self.seed}"
 
+    def as_record(self) -> dict[str, Any]:
+        """Every setting, for run.json."""
+        return json.loads(json.dumps(asdict(self)))
 
-def _require(holds: bool, option: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise UserError(f"--{option} {value}: must be {wanted}")
+
+def _share(value: float) -> bool:
+    return 0 <= value < 1
+
+
+def _is_unfreeze(value: str) -> bool:
+    kind, _, number = value.partition(":")
+    return value in ("all", "none") or (kind == "last" and number.isdigit())
+
+
+RANGES = {
+    "epochs": (lambda value: value >= 1, "1 or more"),
+    "batch_size": (lambda value: value >= 1, "1 or more"),
+    "lr": (lambda value: value > 0, "above 0"),
+    "warmup_epochs": (lambda value: value >= 0, "0 or more"),
+    "weight_decay": (lambda value: value >= 0, "0 or more"),
+    "clip": (lambda value: value > 0, "above 0"),
+    "label_smoothing": (_share, "from 0 to below 1"),
+    "ema": (_share, "from 0 to below 1"),
+    "freeze_epochs": (lambda value: value >= 0, "0 or more"),
+    "unfreeze": (_is_unfreeze, "all, none, or last:N"),
+    "backbone_lr": (lambda value: value > 0, "above 0"),
+    "layer_decay": (lambda value: 0 < value <= 1, "above 0, at most 1"),
+    "dropout": (_share, "from 0 to below 1"),
+    "drop_path": (_share, "from 0 to below 1"),
+    "shift": (_share, "from 0 to below 1"),
+    "rotate_deg": (lambda value: 0 <= value <= 180, "from 0 to 180"),
+    "crop": (_share, "from 0 to below 1"),
+    "jitter": (_share, "from 0 to below 1"),
+    "noise": (_share, "from 0 to below 1"),
+    "erase": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "mixup": (lambda value: value >= 0, "0 or more"),
+    "train_fraction": (lambda value: 0 < value <= 1, "above 0, at most 1"),
+    "seed": (lambda value: value >= 0, "0 or more"),
+}

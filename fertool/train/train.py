@@ -2,7 +2,8 @@
 
 import platform
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,21 @@ import torch
 import fertool
 from fertool.errors import UserError
 from fertool.hardware import Compute, choose_compute, describe_hardware, seed_everything
-from fertool.models import build_model
+from fertool.models import FaceClassifier, build_model
+from fertool.models.dlibface import calibrate_norms
 from fertool.models.registry import parameter_count
+from fertool.models.weights import Weights, find_weights, load_weights
 from fertool.progress import log
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
+from fertool.train.fine_tuning import trained_parameters
 from fertool.train.loop import EpochReport, LabelledFaces, train_run
+from fertool.train.precision import faster_precision
 from fertool.workspace import SPLITS, Run, Workspace, read_csv, write_json
 
-REVISION = 1  # of the algorithm: raise it when the same settings would train to other weights
+REVISION = 2  # of the algorithm: raise it when the same settings would train to other weights
+CALIBRATION_FACES = 512
+DLIB_SUFFIX = ".dat"  # of files whose norms are folded, and measured anew on faces of train
 
 
 def train(
@@ -27,39 +34,30 @@ def train(
     config: TrainConfig | None = None,
     *,
     name: str | None = None,
+    weights_dir: Path | None = None,
     device: str = "auto",
     force: bool = False,
     on_epoch: EpochReport = lambda history_row, timing_row: None,
 ) -> Summary:
     """Train the model that `config` describes on the workspace's train split, choosing the epoch on val.
 
-    A run that is done is left alone; one that was interrupted goes on from its last whole epoch. `force`
-    starts again from nothing. `on_epoch` is called with a row of history.csv and one of timing.csv after
-    each epoch. Raises UserError where the faces are missing, where `name` is taken by other settings, where
-    another process trains the run, and where the loss stops being finite.
+    Pretrained weights are looked for in `weights_dir`, then in the cache, then downloaded. A run that is done
+    is left alone; one that was interrupted goes on from its last whole epoch. `force` starts again from
+    nothing. `on_epoch` is called with a row of history.csv and one of timing.csv after each epoch. Raises
+    UserError where faces or weights are missing, where `name` is taken by other settings, where another
+    process trains the run, and where the loss stops being finite.
     """
     config = config or TrainConfig()
     compute = choose_compute(device, config.precision)
     dataset = workspace.dataset()
     run = workspace.run(name or config.run_name)
+    weights = find_weights(config.model, config.weights, weights_dir)
+    model = _starting_model(config, weights, len(dataset["classes"]))
     made_from = workspace.made_from(
         REVISION,
-        asdict(config),
-        [
-            path
-            for split in (SPLITS if config.drop_leaks else ("train", "val"))
-            for path in (workspace.faces(split), workspace.faces_csv(split))
-        ],
+        {**config.changed, "seed": config.seed, "weights": weights.sha256 or weights.name},
+        _inputs(workspace, config, model),
     )
-    record = _record(run, config, compute, dataset, made_from)
-    seed_everything(config.seed)
-    model = build_model(config.model, len(dataset["classes"]), config.dropout, config.image_size)
-    record |= {
-        "family": model.family,
-        "cam_layer": model.cam_layer,
-        "attention_blocks": len(model.attention_blocks),
-        "parameters": parameter_count(model),
-    }
 
     with run.locked():
         earlier = run.config() if run.run_json.exists() else None
@@ -67,24 +65,34 @@ def train(
             if earlier["made_from"] != made_from:
                 raise UserError(
                     f"{run.folder}: this name is taken by a run with other settings or faces "
-                    f"({_first_difference(earlier, record)}); give --name, or --force to replace it"
+                    f"({_first_difference(earlier, config)}); give --name, or --force to replace it"
                 )
             if earlier["state"] == "done":
                 return _summary(run, "was done already; --force trains it again")
         elif earlier:
             _clear(run)
+            earlier = None
 
-        write_json(run.run_json, {**record, "state": "running"})
-        try:
-            best = train_run(
-                model,
-                config,
-                _train_split(workspace, config.drop_leaks),
-                LabelledFaces(workspace.load_faces("val"), workspace.load_labels("val")),
-                run,
-                compute,
-                on_epoch,
+        train_split, val_split = _train_split(workspace, config, model), _split(workspace, "val", model)
+        if weights.path is not None and weights.path.suffix == DLIB_SUFFIX:
+            few, of_few = (
+                None if values is None else torch.from_numpy(np.array(values[:CALIBRATION_FACES]))
+                for values in (train_split.faces, train_split.boxes)
             )
+            calibrate_norms(model, few, of_few)
+        if config.precision == "auto" and compute.precision == "bf16":
+            # found by trial, so a run that is gone on with keeps what it began with
+            found = (
+                earlier["hardware"]["precision"]
+                if earlier
+                else faster_precision(model, train_split, config, compute)
+            )
+            compute = replace(compute, precision=found)
+        record = _record(run, config, compute, dataset, model, weights, made_from)
+        write_json(run.run_json, {**record, "state": "running"})
+        seed_everything(config.seed)
+        try:
+            best = train_run(model, config, train_split, val_split, run, compute, on_epoch)
         except UserError as error:
             write_json(run.run_json, {**record, "state": "failed", "reason": str(error)})
             raise
@@ -92,24 +100,94 @@ def train(
     return _summary(run)
 
 
-def _train_split(workspace: Workspace, drop_leaks: bool) -> LabelledFaces:
-    faces, labels = workspace.load_faces("train"), workspace.load_labels("train")
-    if drop_leaks:
+def _starting_model(config: TrainConfig, weights: Weights, classes: int) -> FaceClassifier:
+    seed_everything(config.seed)
+    model = build_model(
+        config.model,
+        classes,
+        dropout=config.dropout,
+        drop_path=config.drop_path,
+        image_size=config.image_size,
+        variant=weights.variant,
+        views=config.views,
+        cam_layer=config.cam_layer,
+        channels=config.channels,
+        mean=config.mean or weights.mean,
+        std=config.std or weights.std,
+    )
+    load_weights(model, weights)
+    return model
+
+
+def _inputs(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> list[Path]:
+    splits = SPLITS if config.drop_leaks else ("train", "val")
+    inputs = [path for split in splits for path in (workspace.faces(split), workspace.faces_csv(split))]
+    if model.needs_boxes:
+        for split in ("train", "val"):
+            workspace.load_boxes(split)  # says so where there are none
+            inputs.append(workspace.landmarks(split))
+    return inputs
+
+
+def _split(workspace: Workspace, split: str, model: FaceClassifier) -> LabelledFaces:
+    boxes = workspace.load_boxes(split) if model.needs_boxes else None
+    return LabelledFaces(workspace.load_faces(split), workspace.load_labels(split), boxes)
+
+
+def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> LabelledFaces:
+    whole = _split(workspace, "train", model)
+    kept = np.ones(len(whole.labels), dtype=bool)
+    if config.drop_leaks:
         elsewhere = np.concatenate([workspace.load_twin_groups(split) for split in ("val", "test")])
         kept = ~np.isin(workspace.load_twin_groups("train"), elsewhere[elsewhere >= 0])
         log.info("%d of %d faces have a twin in val or test and are left out", (~kept).sum(), len(kept))
-        faces, labels = faces[kept], labels[kept]
-    return LabelledFaces(faces, labels)
+    rows = np.flatnonzero(kept)
+    if config.train_fraction < 1:
+        rows = stratified_part(whole.labels, rows, config.train_fraction, config.seed)
+        log.info("%d of %d faces of train are used", len(rows), len(whole.labels))
+    if len(rows) == len(whole.labels):
+        return whole
+    return LabelledFaces(
+        whole.faces[rows], whole.labels[rows], None if whole.boxes is None else whole.boxes[rows]
+    )
+
+
+def stratified_part(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Of `rows` that part of each class, at least one face, drawn by seed; ascending."""
+    shuffled = np.random.default_rng([seed, len(labels)]).permutation(rows)
+    parts = []
+    for code in np.unique(labels[rows]):
+        of_class = shuffled[labels[shuffled] == code]
+        parts.append(of_class[: max(1, round(fraction * len(of_class)))])
+    return np.sort(np.concatenate(parts))
 
 
 def _record(
-    run: Run, config: TrainConfig, compute: Compute, dataset: dict[str, Any], made_from: dict[str, Any]
+    run: Run,
+    config: TrainConfig,
+    compute: Compute,
+    dataset: dict[str, Any],
+    model: FaceClassifier,
+    weights: Weights,
+    made_from: dict[str, Any],
 ) -> dict[str, Any]:
+    trained = trained_parameters(model, config, config.epochs)
     return {
         "name": run.name,
         "model": config.model,
-        "config": asdict(config),
+        "weights": weights.name,
+        "pretraining": {"source": weights.source, "sha256": weights.sha256},
+        "config": config.as_record(),
         "condition": config.condition_name,
+        "family": model.family,
+        "cam_layer": model.cam_layer,
+        "attention_blocks": len(model.attention_blocks),
+        "needs_boxes": model.needs_boxes,
+        "image_size": model.input_spec.size,
+        "parameters": parameter_count(model),
+        "trained_parameters": sum(
+            parameter.numel() for name, parameter in model.network.named_parameters() if name in trained
+        ),
         "dataset": dataset["name"],
         "classes": dataset["classes"],
         "versions": {
@@ -122,11 +200,11 @@ def _record(
     }
 
 
-def _first_difference(earlier: dict[str, Any], record: dict[str, Any]) -> str:
-    for option, value in record["config"].items():
+def _first_difference(earlier: dict[str, Any], config: TrainConfig) -> str:
+    for option, value in config.as_record().items():
         if earlier["config"].get(option) != value:
             return f"its {option} is {earlier['config'].get(option)}, not {value}"
-    return "its faces were others"
+    return "its faces or its weights were others"
 
 
 def _clear(run: Run) -> None:

@@ -11,7 +11,7 @@ from fertool.explain import explain, heatmaps
 from fertool.explain.cams import gradcam
 from fertool.explain.registry import EXPLAINERS
 from fertool.models import load_model
-from fertool.workspace import Workspace
+from fertool.workspace import PartialRows, Workspace
 
 
 @pytest.fixture
@@ -81,22 +81,22 @@ def test_interrupted_it_goes_on_where_it_stopped(
     run.predictions("test").unlink()
 
     batches, interruptions = [], []
-    whole = heatmaps._explain_batch
+    append = PartialRows.append
 
-    def interrupted(model, request, faces, *rest):
-        batches.append(len(faces))
-        if len(batches) == 3 and not interruptions:
+    def interrupted(partial: PartialRows, **rows: np.ndarray) -> None:
+        if len(batches) == 1 and not interruptions:
             interruptions.append(1)
             raise KeyboardInterrupt
-        return whole(model, request, faces, *rest)
+        batches.append(len(rows["logits"]))
+        append(partial, **rows)
 
-    monkeypatch.setattr(heatmaps, "_explain_batch", interrupted)
+    monkeypatch.setattr(PartialRows, "append", interrupted)
     with pytest.raises(KeyboardInterrupt):
         explain(workspace, device="cpu")
     assert not place.exists()
     batches.clear()
     explain(workspace, device="cpu")
-    assert sum(batches) - 1 == len(workspace.load_faces("test")) - 8, "the finished batch is not made again"
+    assert sum(batches) == len(workspace.load_faces("test")) - 8, "the finished batch is not made again"
     assert (place.read_bytes(), run.predictions("test").read_bytes()) == undisturbed
     assert not list(place.parent.glob("*.partial"))
 
@@ -152,11 +152,11 @@ def test_nulls_stand_beside_their_explainer_and_ignore_the_target(workspace: Wor
 def test_larger_pictures_go_through_in_smaller_batches(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, whole = [], heatmaps._explain_batch
+    sizes, append = [], PartialRows.append
 
-    def noted(model, request, faces, *rest):
-        sizes.append(len(faces))
-        return whole(model, request, faces, *rest)
+    def noted(partial: PartialRows, **rows: np.ndarray) -> None:
+        sizes.append(len(rows["logits"]))
+        append(partial, **rows)
 
     def loaded_as_if_large(*arguments):
         model = load_model(*arguments)
@@ -166,7 +166,7 @@ def test_larger_pictures_go_through_in_smaller_batches(
         ).preprocess
         return model
 
-    monkeypatch.setattr(heatmaps, "_explain_batch", noted)
+    monkeypatch.setattr(PartialRows, "append", noted)
     monkeypatch.setattr(heatmaps, "load_model", loaded_as_if_large)
     explain(workspace, device="cpu")
     assert max(sizes) == EXPLAINERS["gradcam"].batch_size / 16

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fertool.download import CACHE_VARIABLE
 from fertool.errors import UserError
 from fertool.masks import mediapipe_model
-from fertool.masks.mediapipe_model import CACHE_VARIABLE, FILE_NAME, MODEL_VARIABLE, find_mediapipe_model
+from fertool.masks.mediapipe_model import FILE_NAME, MODEL_VARIABLE, find_mediapipe_model
 
 CONTENT = b"a model" * 40_000
 

@@ -14,6 +14,8 @@ from fertool.models.classifier import TokenGrid
         ("resnet50", 112, "layer3"),
         ("efficientnet_b0", 224, "bn2"),
         ("mobilenetv3_large_100", 224, "blocks"),
+        ("mobilenetv3_small_100", 224, "blocks"),
+        ("resnet18", 224, "layer4"),
         ("convnext_atto", 224, "norm_pre"),
         ("densenet121", 224, "features"),
     ],
@@ -54,6 +56,36 @@ def test_tokens_that_do_not_all_pass_all_blocks_are_no_plain_transformer() -> No
     """CaiT's class token comes in behind its blocks."""
     model = build_model("cait_xxs24_224", 7, image_size=64 * 2)
     assert model.tokens is None and model.attention_blocks == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("mvitv2_tiny", 64), ("pvt_v2_b0", 64), ("xcit_nano_12_p16_224", 112)],
+)
+def test_transformers_of_other_shapes_have_a_layer_to_read(name: str, size: int) -> None:
+    model = build_model(name, 7, image_size=size)
+    assert model.family == "transformer" and model.tokens is None
+    assert model.layer(model.cam_layer) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("densenet121", {"drop_path": 0.1}, "--drop-path: densenet121 has none; leave the option out"),
+        ("cnn", {"drop_path": 0.1}, "--drop-path: cnn has no such setting; leave the option out"),
+        ("resnet18", {"channels": 1}, "--channels: resnet18 has no such setting"),
+    ],
+)
+def test_what_the_architecture_does_not_have_is_one_line(name: str, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_model(name, 7, **options)
+
+
+def test_stochastic_depth() -> None:
+    model = build_model("test_vit", 7, image_size=64, drop_path=0.5, dropout=0.25)
+    rates = [module.drop_prob for module in model.network.modules() if hasattr(module, "drop_prob")]
+    assert max(rates) == 0.5
+    assert model.network.head_drop.p == 0.25
 
 
 def test_faces_of_any_size_are_brought_to_the_networks_input() -> None:

@@ -1,0 +1,90 @@
+"""A network made a FaceClassifier: its family and where it is explained, found by looking at it."""
+
+import torch
+from torch import nn
+
+from fertool.errors import UserError
+from fertool.models.cam_layer import find_cam_layer
+from fertool.models.classifier import FaceClassifier, InputSpec, TokenGrid
+
+
+def face_classifier(network: nn.Module, spec: InputSpec, head: str) -> FaceClassifier:
+    """The network with what an explainer has to know of it.
+
+    Where the same tokens, prefix and patches, go through blocks of a vision transformer as timm writes them,
+    it is read at the last block's first norm; any other network at its last map of enough cells. It counts as
+    a transformer where modules attend, named as timm names their parts. Raises UserError where no layer has
+    enough cells, and what the network raises for a size that it cannot take.
+    """
+    if _is_plain_transformer(network, spec):
+        return _plain_transformer(network, spec, head)
+    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    cam_layer = find_cam_layer(network, _zeros(spec), channels_last=channels_last)
+    family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
+    return FaceClassifier(network, family, spec, cam_layer, head=head, maps_channels_last=channels_last)
+
+
+def _attends(module: nn.Module) -> bool:
+    return hasattr(module, "attn_drop") or (hasattr(module, "qkv") and hasattr(module, "num_heads"))
+
+
+def _zeros(spec: InputSpec) -> torch.Tensor:
+    return torch.zeros(1, spec.channels, spec.size, spec.size)
+
+
+def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
+    """Whether the same tokens, prefix and patches, go through all blocks, each with a norm at its entrance."""
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    blocks = getattr(network, "blocks", None)
+    if (
+        grid is None
+        or not hasattr(network, "num_prefix_tokens")
+        or not isinstance(blocks, nn.Sequential | nn.ModuleList)
+        or not hasattr(blocks[-1], "norm1")
+    ):
+        return False
+    shapes: list[torch.Size] = []
+    handle = blocks[-1].norm1.register_forward_hook(
+        lambda module, inputs, output: shapes.append(output.shape)
+    )
+    try:
+        with torch.no_grad():
+            network(_zeros(spec))
+    finally:
+        handle.remove()
+    return len(shapes) == 1 and shapes[0][1] == network.num_prefix_tokens + grid[0] * grid[1]
+
+
+def _plain_transformer(network: nn.Module, spec: InputSpec, head: str) -> FaceClassifier:
+    rows, columns = network.patch_embed.grid_size
+    if any(
+        size % patch for size, patch in zip((spec.size,) * 2, network.patch_embed.patch_size, strict=True)
+    ):
+        raise UserError(
+            f"patches of {network.patch_embed.patch_size[0]} pixels do not tile {spec.size}: give a multiple "
+            "as --image-size"
+        )
+    tokens = TokenGrid(
+        prefix=network.num_prefix_tokens,
+        reads_class_token=getattr(network, "cls_token", None) is not None and network.global_pool == "token",
+        rows=rows,
+        columns=columns,
+    )
+    # at the last block's output the patches have no gradient under a class token: its input has
+    last = len(network.blocks) - 1
+    return FaceClassifier(
+        network,
+        "transformer",
+        spec,
+        f"blocks.{last}.norm1",
+        head=head,
+        tokens=tokens,
+        attention_blocks=_attention_blocks(network),
+    )
+
+
+def _attention_blocks(network: nn.Module) -> tuple[str, ...]:
+    """The self-attention of each block: a head may pool by attention too, but not from tokens to tokens."""
+    return tuple(
+        f"blocks.{name}" for name, module in network.blocks.named_modules() if hasattr(module, "fused_attn")
+    )

@@ -1,0 +1,36 @@
+"""A network's parameters in the order of its depth, for fine-tuning in stages."""
+
+from fertool.models.classifier import FaceClassifier
+
+
+def parameter_stages(model: FaceClassifier) -> list[list[str]]:
+    """Names of the network's parameters, stage by stage from the input to the head, which is the last.
+
+    Stages are timm's own layer groups where the network says them (a block each), else the submodules at the
+    network's top that have parameters. In a model of several branches the stage k holds that of each.
+    """
+    names = [name for name, _ in model.network.named_parameters()]
+    head = [
+        name for name in names if name == model.head or name.startswith(f"{model.head}.") or not model.head
+    ]
+    stages: dict[int, list[str]] = {}
+    for name, depth in _depths(model).items():
+        if name not in head:
+            stages.setdefault(depth, []).append(name)
+    return [*(stages[depth] for depth in sorted(stages)), head]
+
+
+def _depths(model: FaceClassifier) -> dict[str, int]:
+    depths = {}
+    for prefix, network in model.branches():
+        own = [name for name, _ in network.named_parameters()]
+        if hasattr(network, "group_matcher"):
+            from timm.models import group_parameters
+
+            groups = group_parameters(network, network.group_matcher(coarse=False))
+            depth_of = {name: depth for depth, group in groups.items() for name in group}
+        else:
+            tops = list(dict.fromkeys(name.partition(".")[0] for name in own))
+            depth_of = {name: tops.index(name.partition(".")[0]) for name in own}
+        depths |= {f"{prefix}{name}": depth_of[name] for name in own}
+    return {name: depths.get(name, 1 << 30) for name, _ in model.network.named_parameters()}

@@ -1,0 +1,119 @@
+"""A user's own network: `package.module:factory`."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fertool.errors import UserError
+from fertool.models import multiscale
+from fertool.models.anatomy import face_classifier
+from fertool.models.classifier import FaceClassifier, InputSpec
+
+SIZE = 224  # pixels
+# of ImageNet, as of nearly all weights for colour; of FER2013 for grey
+STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.508,), (0.255,))}
+
+
+def is_user_network(name: str) -> bool:
+    """Whether a model's name is of the form `package.module:factory`, and not `multiscale:NAME`."""
+    if name.startswith(multiscale.PREFIX):
+        return False
+    module, colon, factory = name.partition(":")
+    return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def build_user_network(
+    name: str, classes: int, image_size: int | None = None, channels: int | None = None
+) -> FaceClassifier:
+    """What the function `name` returns, an `nn.Module` from inputs (B, channels, S, S) to logits (B, classes).
+
+    It is called with `num_classes=classes` where it takes such an argument, else with none. By default inputs
+    are RGB of 224 pixels, normalised by ImageNet's statistics; modules are looked for in the current folder
+    too. Raises UserError where there is no such function, where it fails, and for what is no such module.
+    """
+    channels = 3 if channels is None else channels
+    if channels not in STATISTICS:
+        raise UserError(f"--channels {channels}: faces have 1 (grey) or 3 (RGB)")
+    network = _call(name, _find(name), classes)
+    mean, std = STATISTICS[channels]
+    spec = InputSpec(size=image_size or SIZE, channels=channels, mean=mean, std=std)
+    head = _head(name, network, spec, classes)
+    return face_classifier(network, spec, head)
+
+
+def _find(name: str) -> Callable[..., object]:
+    module_name, _, factory = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--model {name}: no module '{error.name}'; run from the folder that holds it, or install it"
+        ) from None
+    # whatever the user's own code raises
+    except Exception as error:
+        raise UserError(f"--model {name}: {module_name} cannot be imported ({_said(error)})") from None
+    finally:
+        sys.path.remove(here)
+    found = getattr(module, factory, None)
+    if not callable(found):
+        raise UserError(f"--model {name}: no function '{factory}' in {module.__file__}")
+    return found
+
+
+def _call(name: str, factory: Callable[..., object], classes: int) -> nn.Module:
+    takes_classes = "num_classes" in inspect.signature(factory).parameters
+    try:
+        network = factory(num_classes=classes) if takes_classes else factory()
+    except Exception as error:
+        raise UserError(f"--model {name}: the function failed ({_said(error)})") from None
+    if not isinstance(network, nn.Module):
+        raise UserError(f"--model {name}: returned a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
+    """The last layer with parameters, where its output is the logits; else the empty name."""
+    finished: list[tuple[str, object]] = []
+
+    def note(layer: str) -> Callable[..., None]:
+        return lambda module, inputs, output: finished.append((layer, output))
+
+    handles = [
+        module.register_forward_hook(note(layer))
+        for layer, module in network.named_modules()
+        if layer and next(module.parameters(recurse=False), None) is not None
+    ]
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            output = network.eval()(torch.zeros(1, spec.channels, spec.size, spec.size))
+    except Exception as error:
+        raise UserError(
+            f"--model {name}: takes no input of {spec.channels} channels and {spec.size} pixels "
+            f"({_said(error)}); see --channels and --image-size"
+        ) from None
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes:
+            module.training = mode
+    if not isinstance(output, Tensor) or output.shape != (1, classes):
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise UserError(
+            f"--model {name}: gives {found} for one face, not logits of shape (1, {classes}); let the function "
+            "take num_classes"
+        )
+    layer, last = finished[-1] if finished else ("", None)
+    return layer if isinstance(last, Tensor) and last.shape == output.shape else ""
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,34 @@
+"""The moving mean of a network's weights, often better than the last of them."""
+
+import copy
+
+import torch
+from torch import nn
+
+from fertool.models import FaceClassifier
+
+
+class MovingMean:
+    """An exponential moving mean of weights and batch statistics, over optimizer steps.
+
+        mean <- d mean + (1 - d) weights        d = min(decay, (1 + step) / (10 + step))
+
+    Tarvainen and Valpola 2017, 'Mean teachers are better role models', section 2; the smaller d at the start is
+    that of TensorFlow's ExponentialMovingAverage, so that random weights are soon forgotten.
+    """
+
+    def __init__(self, model: FaceClassifier, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.step = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network's weights after a step."""
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        self.step += 1
+        own, new = self.model.network.state_dict(), network.state_dict()
+        reals = [name for name, value in own.items() if value.is_floating_point()]
+        torch._foreach_lerp_([own[name] for name in reals], [new[name] for name in reals], 1 - decay)
+        for name in own.keys() - set(reals):  # counts, as of batches seen
+            own[name].copy_(new[name])

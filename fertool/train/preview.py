@@ -1,0 +1,50 @@
+"""A sheet of what augmentation makes of faces: to be looked at before a training."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fertool.summary import Summary
+from fertool.train.augment import Draws, augment, draw_epoch, mix
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace, replacing
+
+FACES = 8  # rows
+EPOCHS = 9  # columns behind the face itself
+ENLARGED = 2  # times
+
+
+def preview(workspace: Workspace, config: TrainConfig, target: Path) -> Summary:
+    """Write a PNG: a row a face of train, the face itself and what the first epochs make of it.
+
+    The same draws as in a training with these settings on the same faces. Raises UserError where the workspace
+    has no faces.
+    """
+    import cv2
+
+    faces = workspace.load_faces("train")
+    rows = torch.arange(min(FACES, len(faces)))
+    shown = torch.from_numpy(np.array(faces[: len(rows)]))
+    columns = [shown.float()]
+    for epoch in range(1, EPOCHS + 1):
+        _, draws = draw_epoch(len(faces), faces.shape[1], config.seed, epoch, config.augmentation)
+        columns.append(_augmented(faces, rows, draws, config).float())
+    sheet = torch.stack(columns, dim=1)  # (rows, columns, H, W[, 3])
+    lines = [torch.cat(list(line), dim=1) for line in sheet]
+    picture = torch.cat(lines, dim=0).round().to(torch.uint8).numpy()
+    picture = np.repeat(np.repeat(picture, ENLARGED, axis=0), ENLARGED, axis=1)
+    _, encoded = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1])
+    with replacing(target) as handle:
+        handle.write(encoded.tobytes())
+    note = f"{target}: {len(rows)} faces, and what epochs 1 to {EPOCHS} of seed {config.seed} make of them"
+    return Summary(data={"file": str(target)}, tables=[], notes=[note])
+
+
+def _augmented(faces: np.ndarray, rows: torch.Tensor, draws: Draws, config: TrainConfig) -> torch.Tensor:
+    def of(some: torch.Tensor) -> torch.Tensor:
+        return augment(torch.from_numpy(np.array(faces[some.numpy()])), draws[some], config.augmentation)
+
+    if not config.mixup:
+        return of(rows)
+    return mix(of(rows), of(draws.partners[rows]), draws[rows])

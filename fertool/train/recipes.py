@@ -1,0 +1,82 @@
+"""Named sets of training settings, and those that a kind of model gets when none is named."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fertool.errors import UserError
+from fertool.models.multiscale import PREFIX
+from fertool.train.augment import PRESETS
+from fertool.train.config import TrainConfig
+
+# Adam, batch 64, 30 epochs, rate 1e-4, the whole network from the first step: the published description's plain
+# training, the same for every model. TrainConfig's own defaults are these.
+PAGE: dict[str, Any] = {}
+
+# Fine-tuning of a network made for larger pictures, and its control from scratch: the same for both, so that
+# nothing but pretraining differs.
+_CONVOLUTIONAL = {
+    "optimizer": "adamw",
+    "epochs": 12,
+    "lr": 1e-3,
+    "schedule": "cosine",
+    "warmup_epochs": 1.0,
+    "weight_decay": 0.05,
+    "clip": 5.0,
+    "rotate_deg": 10.0,
+    "crop": 0.15,
+    "jitter": 0.2,
+}
+# Transformers want smaller steps in their lower blocks (Bao et al. 2022, 'BEiT', section 3.2)
+_TRANSFORMER = {**_CONVOLUTIONAL, "lr": 5e-4, "layer_decay": 0.75, "drop_path": 0.1, "clip": 1.0}
+
+TRANSFORMER_MODULES = ("beit", "cait", "deit", "eva", "swin_transformer", "vision_transformer")  # of timm
+
+OF_KIND: dict[str, dict[str, Any]] = {
+    "small": PAGE,
+    "convolutional": _CONVOLUTIONAL,
+    "transformer": _TRANSFORMER,
+}
+RECIPES = {"page": PAGE}
+
+
+def configure(
+    model: str,
+    recipe: str | None = None,
+    augment: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """The settings of a training: the recipe's, or those of the model's kind; over them `settings` not None.
+
+    `augment` is a preset of augmentations, over the recipe's. Raises UserError for names that are none.
+    """
+    if recipe is not None and recipe not in RECIPES:
+        raise UserError(f"no recipe '{recipe}'; there is {', '.join(RECIPES)}")
+    if augment is not None and augment not in PRESETS:
+        raise UserError(f"--augment {augment}: there are {', '.join(PRESETS)}")
+    chosen = dict(OF_KIND[_kind(model.removeprefix(PREFIX))] if recipe is None else RECIPES[recipe])
+    if augment is not None:
+        chosen |= vars(PRESETS[augment])
+    chosen |= {name: value for name, value in (settings or {}).items() if value is not None}
+    for option in ("mean", "std"):
+        if isinstance(chosen.get(option), str):
+            chosen[option] = _numbers(option, chosen[option])
+    return TrainConfig(model=model, **chosen)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise UserError(f"--{option} {text}: give a number for each channel, with commas between") from None
+
+
+def _kind(model: str) -> str:
+    if model == "cnn" or ":" in model.removeprefix("hf_hub:"):  # of our own, or of the user's
+        return "small"
+    if model in ("vit", "facevit"):
+        return "transformer"
+    if model in ("vggface", "vggface2", "dlibface"):
+        return "convolutional"
+    from timm.models import is_model_in_modules
+
+    return "transformer" if is_model_in_modules(model, TRANSFORMER_MODULES) else "convolutional"

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fertool.errors import UserError
+from fertool.models import build_model, load_model, save_model
+
+# every model of the table, at the least size that it can be explained at where it takes any
+MODELS = {
+    "cnn": None, "resnet50": 64, "efficientnet_b0": 64, "mobilenetv2_100": 64, "vit": 48, "vggface": None,
+    "vggface2": 64, "dlibface": None, "facevit": 56,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_trains_a_step_and_comes_back_bit_for_bit(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, 5, image_size=MODELS[name]).train()
+    faces = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    before = [parameter.clone() for parameter in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    F.cross_entropy(model(faces), torch.tensor([0, 4])).backward()
+    optimizer.step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    head = model.layer(model.head)
+    assert model.head and head.weight.shape[0] == 5
+    path = tmp_path / "best.safetensors"
+    save_model(model.eval(), path)
+    loaded = load_model(path)
+    path.unlink()  # some are half a gigabyte
+    assert loaded.recipe == model.recipe
+    assert loaded.input_spec == model.input_spec
+    assert (loaded.cam_layer, loaded.head) == (model.cam_layer, model.head)
+    with torch.inference_mode():
+        assert torch.equal(loaded(faces), model(faces))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("cnn", 64, "takes 48 pixels only"),
+        ("vggface", 112, "fc6 of 'vggface' takes 224 pixels only"),
+        ("vggface2", 12, "no layer of ResNet has 7x7 cells at 12 pixels"),
+    ],
+)
+def test_sizes_that_a_model_cannot_take(name: str, size: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_model(name, 7, image_size=size)
+
+
+def test_vggface_reads_its_last_convolution_before_it_is_pooled() -> None:
+    model = build_model("vggface", 7).eval()
+    shapes = []
+    model.layer(model.cam_layer).register_forward_hook(lambda *call: shapes.append(call[2].shape))
+    with torch.inference_mode():
+        model(torch.zeros(1, 48, 48))
+    assert shapes == [(1, 512, 14, 14)]

@@ -1,0 +1,143 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from fertool.errors import UserError
+from fertool.models import build_model, load_model, save_model
+from fertool.models.weights import find_weights, load_weights
+
+MODULE = """
+import torch
+from torch import nn
+
+class Small(nn.Module):
+    def __init__(self, classes=7, channels=3):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU())
+        self.out = nn.Linear(8, classes)
+
+    def forward(self, inputs):
+        return self.out(self.body(self.stem(inputs)).mean((2, 3)))
+
+def make(num_classes):
+    return Small(num_classes)
+
+def grey(num_classes=7):
+    return Small(num_classes, channels=1)
+
+def seven():
+    return Small()
+
+def headless(num_classes):
+    return nn.Sequential(nn.Conv2d(3, num_classes, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+def attends(num_classes):
+    import timm
+    return timm.create_model("test_vit", num_classes=num_classes, img_size=64)
+
+def pair(num_classes):
+    class Pair(Small):
+        def forward(self, inputs):
+            return super().forward(inputs), None
+    return Pair(num_classes)
+
+def number():
+    return 3
+
+def fails():
+    raise RuntimeError("no\\nluck")
+
+constant = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "nets.py").write_text(MODULE)
+    (tmp_path / "broken.py").write_text("import not_a_module_at_all")
+    (tmp_path / "fails.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "mine.nets", "broken", "fails"):
+        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
+    return tmp_path
+
+
+def test_a_network_of_the_current_folder() -> None:
+    model = build_model("mine.nets:make", 5, image_size=48)
+    assert (model.family, model.cam_layer, model.head) == ("cnn", "body", "out")
+    assert model.input_spec.mean == (0.485, 0.456, 0.406)
+    assert model(torch.zeros(2, 48, 48)).shape == (2, 5)
+
+
+def test_its_options() -> None:
+    model = build_model(
+        "mine.nets:grey", 7, image_size=64, channels=1, mean=(0.2,), std=(0.5,), cam_layer="stem"
+    )
+    assert (model.cam_layer, model.input_spec.size, model.input_spec.channels) == ("stem", 64, 1)
+    white = model.preprocess(torch.full((1, 48, 48), 255))
+    assert torch.allclose(white, torch.full((1, 1, 64, 64), (1 - 0.2) / 0.5))
+
+
+def test_a_vision_transformer_is_explained_as_one() -> None:
+    model = build_model("mine.nets:attends", 7, image_size=64)
+    assert model.family == "transformer" and model.tokens.rows == 4
+    assert model.attention_blocks and model.head == "head"
+
+
+def test_a_network_without_a_last_layer_for_the_classes_is_all_head() -> None:
+    assert build_model("mine.nets:headless", 7, image_size=48).head == ""
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model("mine.nets:make", 5, image_size=48, mean=(0.5, 0.4, 0.3)).eval()
+    save_model(model, tmp_path / "best.safetensors")
+    loaded = load_model(tmp_path / "best.safetensors")
+    faces = torch.randint(0, 256, (2, 48, 48))
+    assert loaded.recipe == model.recipe
+    assert torch.equal(loaded(faces), model(faces))
+    other = build_model("mine.nets:make", 3, image_size=48)
+    load_weights(other, find_weights("mine.nets:make", str(tmp_path / "best.safetensors")))
+    assert torch.equal(other.network.stem[0].weight, model.network.stem[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("theirs.nets:make", "no module 'theirs'; run from the folder that holds it"),
+        ("mine.networks:make", r"no module 'mine\.networks'"),
+        ("broken:make", "no module 'not_a_module_at_all'"),
+        ("fails:make", r"fails cannot be imported \(ZeroDivisionError: division by zero\)"),
+        ("mine.nets:build", r"no function 'build' in .*nets\.py"),
+        ("mine.nets:constant", "no function 'constant'"),
+        ("mine.nets:number", r"returned a int, not a torch\.nn\.Module"),
+        ("mine.nets:fails", r"the function failed \(RuntimeError: no\)"),
+        ("mine.nets:seven", r"gives shape \(1, 7\) for one face, not logits of shape \(1, 5\)"),
+        ("mine.nets:pair", "gives tuple for one face, not logits"),
+        ("mine.nets:grey", "takes no input of 3 channels and 48 pixels"),
+        ("mine.nets:", "no model 'mine.nets:'"),
+    ],
+)
+def test_what_is_no_network_is_one_line(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        build_model(name, 5, image_size=48)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": 2}, "--channels 2: faces have 1"),
+        ({"mean": (0.5,)}, "--mean: 1 numbers for 3 channels"),
+        ({"std": (0.5, 0.0, 0.5)}, "--std 0.5,0.0,0.5: must be above 0"),
+        ({"cam_layer": "layer9"}, "--cam-layer layer9: no such layer; the default is body"),
+        ({"dropout": 0.5}, "--dropout: mine.nets:make has no such setting"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        build_model("mine.nets:make", 5, image_size=48, **options)
+    assert "\n" not in str(error.value)

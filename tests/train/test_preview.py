@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fertool.errors import UserError
+from fertool.train import preview
+from fertool.train.augment import augment, draw_epoch, mix
+from fertool.train.config import TrainConfig
+from fertool.train.preview import ENLARGED, EPOCHS, FACES
+from fertool.train.recipes import configure
+from fertool.workspace import Workspace, write_npy
+
+
+def cells(target: Path, side: int) -> np.ndarray:
+    """(rows, columns, side, side, 3) in RGB, at the faces' own size."""
+    picture = cv2.imread(str(target))[::ENLARGED, ::ENLARGED, ::-1]
+    return picture.reshape(FACES, side, EPOCHS + 1, side, 3).swapaxes(1, 2)
+
+
+def test_the_sheet_shows_faces_and_what_epochs_make_of_them(drawn: Workspace, tmp_path: Path) -> None:
+    config = configure("cnn", augment="strong", settings={"seed": 3, "mixup": 0.4})
+    target = tmp_path / "sheet.png"
+    summary = preview(drawn, config, target)
+    assert str(target) in summary.notes[0]
+    faces = torch.from_numpy(np.array(drawn.load_faces("train")))
+    grey = cells(target, 48)[..., 0]
+    assert np.array_equal(grey[:, 0], faces[:FACES])
+    for epoch in (1, EPOCHS):
+        _, draws = draw_epoch(len(faces), 48, 3, epoch, config.augmentation)
+        changed = augment(faces, draws, config.augmentation)
+        mixed = mix(changed, changed[draws.partners], draws)[:FACES].round()
+        assert np.abs(grey[:, epoch].astype(int) - mixed.numpy()).max() <= 1
+    assert (grey[:, 1] != grey[:, 2]).any()
+
+
+def test_colour_stays_colour(drawn: Workspace, tmp_path: Path) -> None:
+    grey = np.array(drawn.load_faces("train"))
+    coloured = np.stack([grey, grey // 2, grey // 4], axis=3)
+    write_npy(drawn.faces("train"), coloured)
+    preview(drawn, configure("cnn", augment="none"), tmp_path / "sheet.png")
+    sheet = cells(tmp_path / "sheet.png", 48)
+    assert all(np.array_equal(sheet[:, column], coloured[:FACES]) for column in range(EPOCHS + 1))
+
+
+def test_without_faces_it_says_how_to_get_some_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fertool prepare"):
+        preview(Workspace(tmp_path / "empty"), TrainConfig(), tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()

@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+
+from fertool.errors import UserError
+from fertool.train.augment import PRESETS, Augmentation
+from fertool.train.config import TrainConfig
+from fertool.train.recipes import OF_KIND, configure
+
+MODELS = ("cnn", "resnet50", "vit", "facevit", "dlibface", "vggface", "multiscale:resnet18", "mine.nets:small")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_page_is_the_same_plain_training_for_every_model(model: str) -> None:
+    config = configure(model, recipe="page")
+    assert config == TrainConfig(model=model)
+    assert (config.optimizer, config.batch_size, config.epochs, config.lr) == ("adam", 64, 30, 1e-4)
+    assert (config.schedule, config.unfreeze, config.freeze_epochs, config.ema) == ("constant", "all", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        ("cnn", "small"),
+        ("multiscale:cnn", "small"),
+        ("mine.nets:small", "small"),
+        ("resnet50", "convolutional"),
+        ("mobilenetv2_100", "convolutional"),
+        ("multiscale:resnet50", "convolutional"),
+        ("vggface", "convolutional"),
+        ("vggface2", "convolutional"),
+        ("dlibface", "convolutional"),
+        ("vit", "transformer"),
+        ("facevit", "transformer"),
+        ("deit_tiny_patch16_224", "transformer"),
+        ("swin_tiny_patch4_window7_224", "transformer"),
+        ("multiscale:vit", "transformer"),
+    ],
+)
+def test_without_a_recipe_each_kind_has_its_own(model: str, kind: str) -> None:
+    assert configure(model) == TrainConfig(model=model, **OF_KIND[kind])
+
+
+@pytest.mark.parametrize("model", ["resnet50", "vit"])
+def test_nothing_but_weights_differs_from_the_control(model: str) -> None:
+    pretrained = configure(model, settings={"weights": "auto"})
+    control = configure(model, settings={"weights": "none"})
+    assert replace(control, weights="auto") == pretrained
+
+
+def test_settings_win_over_recipe_and_preset_and_none_is_no_setting() -> None:
+    config = configure("vit", augment="strong", settings={"lr": 0.25, "rotate_deg": 3.0, "epochs": None})
+    assert config.lr == 0.25 and config.rotate_deg == 3.0
+    assert config.epochs == OF_KIND["transformer"]["epochs"] != TrainConfig().epochs
+    assert config.erase == PRESETS["strong"].erase
+    assert configure("resnet50", settings={"flip": False, "warmup_epochs": 0.0}).flip is False
+    assert configure("resnet50", settings={"warmup_epochs": 0.0}).warmup_epochs == 0
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet50"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_all_of_the_augmentation(model: str, preset: str) -> None:
+    config = configure(model, augment=preset)
+    assert config.augmentation == PRESETS[preset]
+    assert configure(model, augment="none").augmentation == Augmentation()
+
+
+def test_statistics_are_read_as_numbers() -> None:
+    config = configure("mine.nets:small", settings={"mean": "0.5,0.4,0.3", "std": "1"})
+    assert config.mean == (0.5, 0.4, 0.3) and config.std == (1.0,)
+    with pytest.raises(UserError, match=r"^--mean 0.5;0.4: give a number for each channel"):
+        configure("mine.nets:small", settings={"mean": "0.5;0.4"})
+
+
+def test_names_that_are_none_are_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match="no recipe 'pages'; there is page"):
+        configure("cnn", recipe="pages")
+    with pytest.raises(UserError, match="--augment wild: there are none, light, strong"):
+        configure("cnn", augment="wild")
+    with pytest.raises(UserError, match="^--lr -1"):
+        configure("cnn", settings={"lr": -1})
