@@ -185,6 +185,15 @@ def train(
     ema: Annotated[
         float | None, typer.Option(help="Keep the weights' moving mean, of this decay a step")
     ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better val accuracy")
+    ] = None,
+    balance: Annotated[
+        bool | None, typer.Option("--balance", help="Count a face by the inverse of its class's frequency")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="own, or ferplus-soft: the crowd's votes as a distribution")
+    ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Share of the target spread over all classes")
     ] = None,
@@ -287,10 +296,16 @@ def train(
         float | None, typer.Option(rich_help_panel=Faces, help="Use this part of each class, drawn by seed")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation")] = 0,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0-4", help="Several, one run after another, named NAME-s0 ...")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the run (default: model, settings, seed)")] = None,
     device: DeviceOption = "auto",
     precision: Annotated[
         str | None, typer.Option(help="auto (found by trying), fp32 or bf16 (default: auto)")
+    ] = None,
+    compile_it: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the network first, by torch.compile")
     ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
@@ -304,7 +319,7 @@ def train(
     """
     from fertool import console
     from fertool.models.listing import model_table
-    from fertool.train import preview, train
+    from fertool.train import preview, read_seeds, train, train_seeds
     from fertool.train.recipes import configure
     from fertool.workspace import Workspace
 
@@ -326,7 +341,11 @@ def train(
             "weight_decay": weight_decay,
             "clip": clip,
             "label_smoothing": label_smoothing,
+            "patience": patience,
+            "balance": balance,
+            "labels": labels,
             "ema": ema,
+            "compile": compile_it,
             "freeze_epochs": freeze_epochs,
             "unfreeze": unfreeze,
             "backbone_lr": backbone_lr,
@@ -355,6 +374,21 @@ def train(
     )
     if preview_augment:
         console.show(preview(Workspace.locate(workspace), config, preview_augment), as_json)
+        return
+    if seeds is not None:
+        console.show(
+            train_seeds(
+                Workspace.locate(workspace),
+                config,
+                read_seeds(seeds),
+                name=name,
+                weights_dir=weights_dir,
+                device=device,
+                force=force,
+                on_epoch=console.EpochTable(),
+            ),
+            as_json,
+        )
         return
     console.show(
         train(
@@ -462,6 +496,9 @@ def score(
     reference: Annotated[
         str | None, typer.Option(metavar="RUN", help="Whose corruption error is 100% (default: the first)")
     ] = None,
+    tta: Annotated[
+        str | None, typer.Option(help="Test-time augmentation in the suite classification: flip or tencrop")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of samples, and of what is drawn for a face")] = 0,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="Of heatmaps still to be made: auto, fp32, bf16")] = "fp32",
@@ -497,6 +534,7 @@ def score(
             fills=fill or tuple(FILLS),
             reference=reference,
             seed=seed,
+            tta=tta,
             device=device,
             precision=precision,
             force=force,

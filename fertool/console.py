@@ -5,11 +5,17 @@ import logging
 import sys
 from typing import Any
 
+from fertool.ranks import started_as_first
 from fertool.summary import Greyed, Summary, Table
 
 
 def show(summary: Summary, as_json: bool) -> None:
-    """Print a summary on stdout: its tables and notes, or its data as one JSON object and nothing else."""
+    """Print a summary on stdout: its tables and notes, or its data as one JSON object and nothing else.
+
+    Of several processes on one job only the first prints.
+    """
+    if not started_as_first():
+        return
     if as_json:
         print(json.dumps(summary.data, ensure_ascii=False, default=str))
         return

@@ -187,9 +187,9 @@ class Run:
         """Everything that a resumed training needs."""
         return self.folder / "last.pt"
 
-    def predictions(self, split: str) -> Path:
-        """Logits and labels of a split."""
-        return self.results / "predictions" / f"{split}.npz"
+    def predictions(self, split: str, tta: str | None = None) -> Path:
+        """Logits and labels of a split; with test-time augmentation in a file of its own."""
+        return self.results / "predictions" / (f"{split}.npz" if tta is None else f"{split}.{tta}.npz")
 
     def heatmaps(self, explainer: str, target: str, split: str) -> Path:
         """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`."""
@@ -227,6 +227,8 @@ class Run:
                 raise UserError(
                     f"{self.folder}: another process is training this run; wait for it or give --name"
                 ) from None
+            for left_by_a_kill in self.folder.glob(".*.tmp"):
+                left_by_a_kill.unlink()
             yield
 
 
@@ -319,6 +321,12 @@ class Workspace:
                 "faces again with --classes"
             )
         return np.array([classes.index(name) for name in own])[labels]
+
+    def load_votes(self, split: str) -> np.ndarray | None:
+        """The crowd's votes on the faces of a split, int64 (N, answers), in the table's order; None without."""
+        rows = read_csv(self.faces_csv(split))
+        columns = [name for name in rows[0] if name.startswith("votes_")]
+        return np.array([[int(row[name]) for name in columns] for row in rows]) if columns else None
 
     def load_twin_groups(self, split: str) -> np.ndarray:
         """The twin group of each face of a split, int64 (N,); -1 for a face without a twin."""

@@ -11,6 +11,7 @@ from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
 from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
 from fertool.hardware import choose_compute
+from fertool.ranks import join_ranks
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace, replacing
 
@@ -47,8 +48,16 @@ def explain(
     if images:
         from fertool.explain.photographs import explain_photographs
 
-        return explain_photographs(
-            workspace, requests, images, runs=runs, target=target, overlay_dir=overlay_dir, compute=compute
+        return join_ranks().of_first(
+            lambda: explain_photographs(
+                workspace,
+                requests,
+                images,
+                runs=runs,
+                target=target,
+                overlay_dir=overlay_dir,
+                compute=compute,
+            )
         )
     workspace.check_split(split)
     if gallery is not None:
@@ -77,7 +86,7 @@ def explain(
                 )
     figures = {"split": split, "heatmaps": data}
     if gallery is not None:
-        faces = _write_gallery(workspace, split, drawn, gallery)
+        faces = join_ranks().of_first(lambda: _write_gallery(workspace, split, drawn, gallery))
         figures["gallery"] = str(gallery)
         notes.append(f"{gallery}: {faces} faces of {split}, drawn by lot")
     table = Table(f"heatmaps of {split}", ["run", "explainer", "target", "grid", "faces", "empty"], rows)

@@ -14,6 +14,7 @@ from fertool.explain.targets import choose_classes, stored_targets
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, load_model
 from fertool.progress import progress_bar
+from fertool.ranks import join_ranks
 from fertool.workspace import PartialRows, Run, Workspace, read_json, write_json, write_npz
 
 NULL_BATCH = 1024
@@ -66,8 +67,10 @@ def ensure_heatmaps(
     records = [place.with_suffix(".json") for place in places]
     wanted = [made_from | {"target": name} for name in targets]
     products = [*places, run.predictions(split)]
-    current = all(
-        workspace.is_current(record, of, products) for record, of in zip(records, wanted, strict=True)
+    current = join_ranks().of_first(
+        lambda: all(
+            workspace.is_current(record, of, products) for record, of in zip(records, wanted, strict=True)
+        )
     )
     if force or not current:
         _explain_split(workspace, run, request, split, target, places, wanted, compute)
@@ -77,11 +80,11 @@ def ensure_heatmaps(
 def _made_from(
     workspace: Workspace, run: Run, request: Request, split: str, compute: Compute
 ) -> dict[str, Any]:
-    return workspace.made_from(
-        request.explainer.revision,
-        {"explainer": request.key, "precision": compute.precision},
-        [run.best, workspace.faces(split), workspace.faces_csv(split)],
-    )
+    inputs = [run.best, workspace.faces(split), workspace.faces_csv(split)]
+    if run.config().get("needs_boxes"):
+        inputs.append(workspace.landmarks(split))
+    settings = {"explainer": request.key, "precision": compute.precision}
+    return workspace.made_from(request.explainer.revision, settings, inputs)
 
 
 def _explain_split(
@@ -115,20 +118,38 @@ def _explain_split(
     layout = {
         name: ((len(faces), *values.shape[1:]), "float32") for name, values in explain(slice(0, 1)).items()
     }
-    partial = PartialRows(places[0], layout, {"maps": made_from})
+    ranks = join_ranks()
     smaller = min(1, WHOLE_BATCH_SIDE / model.input_spec.size) ** 2
     batch_size = max(1, round(request.explainer.batch_size * smaller))
-    with progress_bar(f"{run.name}: {request.key}", len(faces), "faces", done=partial.done) as bar:
-        while partial.done < len(faces):
-            rows = slice(partial.done, partial.done + batch_size)
-            arrays = explain(rows)
+    partial = PartialRows(places[0], layout, {"maps": made_from}) if ranks.is_first else None
+    done = ranks.of_first(lambda: partial.done)
+    batches = [slice(start, start + batch_size) for start in range(done, len(faces), batch_size)]
+    with progress_bar(f"{run.name}: {request.key}", len(faces), "faces", done=done) as bar:
+        for arrays in ranks.in_order(batches, explain):
             partial.append(**arrays)
             bar.update(len(arrays["logits"]))
+    if partial is not None:
+        _keep(model, run, request, split, places, made_from, partial, labels, compute)
+    ranks.wait()
+
+
+def _keep(
+    model: FaceClassifier,
+    run: Run,
+    request: Request,
+    split: str,
+    places: list[Path],
+    made_from: list[dict[str, Any]],
+    partial: PartialRows,
+    labels: np.ndarray,
+    compute: Compute,
+) -> None:
+    """Make finished rows the files of the workspace."""
     write_npz(run.predictions(split), logits=np.array(partial.arrays["logits"]), labels=labels)
     for number, (place, of) in enumerate(zip(places, made_from, strict=True)):
         partial.keep(str(number), place)
         shares = None
-        if f"{number}.branches" in layout:
+        if f"{number}.branches" in partial.arrays:
             shares = np.array(partial.arrays[f"{number}.branches"])
             partial.keep(f"{number}.branches", run.branch_shares(request.key, place.parent.name, split))
         _describe(place, request, of, compute, _mean_shares(model, shares))
@@ -158,8 +179,9 @@ def _ensure_null(
     made_from = workspace.made_from(
         request.null.revision, {"explainer": request.key}, [beside.place, workspace.faces(split)]
     )
-    current = workspace.is_current(place.with_suffix(".json"), made_from, [place])
-    if force or not current:
+    ranks = join_ranks()
+    current = ranks.of_first(lambda: workspace.is_current(place.with_suffix(".json"), made_from, [place]))
+    if (force or not current) and ranks.is_first:
         faces = workspace.load_faces(split)
         rows = np.arange(len(faces))
         first = request.null.make(faces[:1], rows[:1], beside.raw)
@@ -170,6 +192,7 @@ def _ensure_null(
         partial.keep("maps", place)
         _describe(place, request, made_from, compute)
         partial.discard()
+    ranks.wait()
     return _stored(place, made_now=force or not current)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from fertool.masks.regions import DEFAULT_MARGIN_IOD, REGIONS, face_outline, reg
 from fertool.masks.template import mean_face
 from fertool.masks.workers import Detectors, WorkerPool, find_landmarks, find_regions
 from fertool.progress import log, progress_bar
+from fertool.ranks import Ranks, join_ranks
 from fertool.summary import Summary, Table
 from fertool.workspace import PartialRows, Workspace, read_json, write_json, write_npy, write_npz
 
@@ -27,6 +29,7 @@ REVISION = 3
 CHOICES = ("auto", "mediapipe", "dlib", "template")
 DEFAULT_CONFIDENCE = 0.3
 BATCH_FACES = 32
+DEALT_FACES = 1024  # at a time to each of several processes
 ROWS_AT_ONCE = 1024  # of faces that need no detection
 
 
@@ -59,7 +62,8 @@ def make_masks(
     drawn = [split for split in splits if detector == "auto" and workspace.truth(split).exists()]
     dlib = dlib_version()
     order = _detectors_to_try(detector, dlib is not None) if len(drawn) < len(splits) else ()
-    model = find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None
+    ranks = join_ranks()
+    model = ranks.of_first(lambda: find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None)
     settings = {
         "detector": detector,
         "confidence": confidence,
@@ -75,36 +79,53 @@ def make_masks(
         path for split in splits for path in (workspace.region_maps(split), workspace.landmarks(split))
     ]
     notes = []
-    if not force and workspace.is_current(workspace.masks_json, made_from, products):
+    current = ranks.of_first(lambda: workspace.is_current(workspace.masks_json, made_from, products))
+    if current and not force:
         notes.append("masks are up to date; --force makes them again")
         content = read_json(workspace.masks_json)
     else:
         detectors = Detectors(order, confidence, model)
-        with WorkerPool(workers or _cores()) as pool:
-            partials = {}
+        with WorkerPool(workers or max(1, _cores() // ranks.on_this_machine)) as pool:
+            partials: dict[str, PartialRows] = {}
             for split in splits:
-                inputs = [path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)]
-                partials[split] = partial = _open_partial(
-                    workspace, split, workspace.made_from(REVISION, settings, inputs), force=force
+                if ranks.is_first:
+                    inputs = [
+                        path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
+                    ]
+                    partials[split] = _open_partial(
+                        workspace, split, workspace.made_from(REVISION, settings, inputs), force=force
+                    )
+                _fill(
+                    workspace,
+                    split,
+                    partials.get(split),
+                    pool,
+                    detectors,
+                    margin,
+                    ranks,
+                    known=split in drawn,
                 )
-                _fill(workspace, split, partial, pool, detectors, margin, known=split in drawn)
-            agreement = None
-            if model and dlib:
-                agreement = _agreement(workspace, partials, pool, detectors)
-        content = {
-            "detectors": {name: code for code, name in enumerate(DETECTORS)},
-            "regions": {name: code for code, name in enumerate(REGIONS)},
-            "settings": settings,
-            **_counts(workspace, {split: partial.arrays["detector"] for split, partial in partials.items()}),
-            "agreement": agreement,
-            "made_from": made_from,
-        }
-        _publish(workspace, partials, content)
+
+            def finish() -> dict[str, Any]:
+                both = model and dlib
+                codes = {split: partial.arrays["detector"] for split, partial in partials.items()}
+                content = {
+                    "detectors": {name: code for code, name in enumerate(DETECTORS)},
+                    "regions": {name: code for code, name in enumerate(REGIONS)},
+                    "settings": settings,
+                    **_counts(workspace, codes),
+                    "agreement": _agreement(workspace, partials, pool, detectors) if both else None,
+                    "made_from": made_from,
+                }
+                _publish(workspace, partials, content)
+                return content
+
+            content = ranks.of_first(finish)
     if detector == "auto" and MEDIAPIPE in order and not dlib:
         notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
                      "pip install 'fertool[dlib]' adds it")  # fmt: skip
     if preview is not None:
-        _write_preview(workspace, splits, preview)
+        ranks.of_first(lambda: _write_preview(workspace, splits, preview))
         notes.append(f"preview: {preview}")
     data = {key: value for key, value in content.items() if key != "made_from"}
     return Summary(data, _tables(data), notes + _agreement_notes(data["agreement"]))
@@ -165,23 +186,34 @@ def _open_partial(workspace: Workspace, split: str, made_from: dict[str, Any], *
 def _fill(
     workspace: Workspace,
     split: str,
-    partial: PartialRows,
+    partial: PartialRows | None,
     pool: WorkerPool,
     detectors: Detectors,
     margin: float,
+    ranks: Ranks,
     *,
     known: bool,
 ) -> None:
+    """Find the faces of a split; the first of several processes, which alone has `partial`, keeps the rows."""
     faces = workspace.load_faces(split)
-    if known:
-        answers = _from_truth(workspace, split, partial.done, faces, margin)
-    elif detectors.order:
-        answers = pool.in_order(
-            functools.partial(find_regions, detectors, margin), _batches(faces, partial.done, BATCH_FACES)
-        )
+    done = ranks.of_first(lambda: partial.done)
+    if known or not detectors.order:
+        answers: Iterator[dict[str, np.ndarray]] = iter(())
+        if partial is not None and known:
+            answers = _from_truth(workspace, split, done, faces, margin)
+        elif partial is not None:
+            answers = _from_template(done, faces, margin)
     else:
-        answers = _from_template(partial.done, faces, margin)
-    with progress_bar(f"masks of {split}", len(faces), "faces", partial.done) as bar:
+        find = functools.partial(find_regions, detectors, margin)
+        if ranks.count == 1:
+            answers = pool.in_order(find, _batches(faces, done, BATCH_FACES))
+        else:
+            dealt = ranks.in_order(
+                _batches(faces, done, DEALT_FACES),
+                lambda some: list(pool.in_order(find, _batches(some, 0, BATCH_FACES))),
+            )
+            answers = itertools.chain.from_iterable(dealt)
+    with progress_bar(f"masks of {split}", len(faces), "faces", done) as bar:
         for answer in answers:
             partial.append(**answer)
             bar.update(len(answer["detector"]))

@@ -5,6 +5,7 @@ Crowd-Sourced Label Distribution, ICMI 2016; the file is `fer2013new.csv` of git
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def read_ferplus(path: Path) -> CrowdVotes:
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a readable csv ({error})") from error
     return CrowdVotes(path, np.array(votes, np.int64).reshape(-1, len(ANSWERS)), usages)
+
+
+def crowd_shares(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Which part of the votes for any of `classes` each of them got, float32 (N, C) of votes (N, 10).
+
+    Votes for other answers do not count; a row without any that do is nan. Barsoum et al. 2016, section 3.4
+    ('cross-entropy loss'), there over all answers.
+    """
+    counted = votes[:, [ANSWERS.index(name) for name in classes]].astype(np.float32)
+    total = counted.sum(axis=1, keepdims=True)
+    return np.divide(counted, total, out=np.full_like(counted, np.nan), where=total > 0)
 
 
 def crowd_labels(votes: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:

@@ -9,13 +9,17 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import Group, Scores, groups, over_seeds, with_interval
+from fertool.score.test_time import tta_logits
 from fertool.summary import Table
 
 CALIBRATION_BINS = 15
 
 
-def score_classification(subject: Subject) -> tuple[Figures, Columns]:
-    """Figures over all faces, over those without and with a twin in train, and by the crowd's labels."""
+def score_classification(subject: Subject, tta: str | None = None) -> tuple[Figures, Columns]:
+    """Figures over all faces, over those without and with a twin in train, and by the crowd's labels.
+
+    With `tta`, a test-time augmentation by its name, also those of the predictions with it.
+    """
     labels, predicted = subject.labels, subject.predicted
     probabilities = softmax(subject.logits, axis=1)
     confidence = probabilities.max(axis=1)
@@ -30,6 +34,18 @@ def score_classification(subject: Subject) -> tuple[Figures, Columns]:
 
     everyone = np.ones(len(labels), dtype=bool)
     figures = on(everyone) | {"without_twins_in_train": on(~leaked), "with_twins_in_train": on(leaked)}
+    if tta is not None:
+        several = tta_logits(subject, tta)
+        figures["tta"] = {
+            "name": tta,
+            **classification_figures(
+                several.argmax(axis=1),
+                labels,
+                softmax(several, axis=1).max(axis=1),
+                subject.clusters,
+                subject.classes,
+            ),
+        }
     crowd = crowd_labels_of(subject)
     if crowd is not None:
         agreed = crowd >= 0
@@ -51,10 +67,9 @@ def crowd_labels_of(subject: Subject) -> np.ndarray | None:
     """The crowd's majority, a class code int64 (N,), -1 where there is none; None without votes."""
     from fertool.prepare.ferplus import ANSWERS, crowd_labels
 
-    rows = subject.face_rows
-    if f"votes_{ANSWERS[0]}" not in rows[0]:
+    votes = subject.workspace.load_votes(subject.split)
+    if votes is None:
         return None
-    votes = np.array([[int(row[f"votes_{answer}"]) for answer in ANSWERS] for row in rows])
     codes, _ = crowd_labels(votes)
     names = [ANSWERS[code] if code >= 0 else None for code in codes]
     return np.array([subject.classes.index(name) if name in subject.classes else -1 for name in names])
@@ -182,6 +197,8 @@ def classification_tables(scores: Scores) -> list[Table]:
         "ECE": lambda run: run["ece"],
         "no twins in train": lambda run: (run["without_twins_in_train"] or run)["accuracy"],
     }
+    if all("tta" in run for run in scores):
+        measures |= {f"with {first['tta']['name']}": lambda run: run["tta"]["accuracy"]}
     overall = Table(
         f"classification on {first['split']}: {first['faces']:,} faces",
         ["model", "seeds", "accuracy", *measures],

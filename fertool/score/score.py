@@ -15,6 +15,7 @@ from fertool.score.fills import FILLS
 from fertool.score.stored import identity, with_marks
 from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
+from fertool.score.test_time import check_tta
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace, read_json, write_json
 
@@ -37,6 +38,7 @@ def score(
     fills: Sequence[str] = tuple(FILLS),
     reference: str | None = None,
     seed: int = 0,
+    tta: str | None = None,
     device: str = "auto",
     precision: str = "fp32",
     force: bool = False,
@@ -49,11 +51,12 @@ def score(
     heatmaps that are missing are made first. `by` names the fields of run.json whose values make a row.
     `grid` compares models on a common pooled grid; `jitter` moves landmarks by that part of the inter-ocular
     distance; `contrasts` are the regions whose differences are tested; `fills` are the ways of covering of the
-    suite causal; `reference` is the run whose corruption error is 100%; `seed` draws samples. Raises UserError
-    for names that are none, and where faces, masks or runs are missing.
+    suite causal; `reference` is the run whose corruption error is 100%; `seed` draws samples; `tta`, flip or
+    tencrop, adds accuracy with test-time augmentation to the suite classification. Raises UserError for names
+    that are none, and where faces, masks or runs are missing.
     """
     request = parse_request(explainer)
-    asked = Asked(request, target, grid, jitter, tuple(contrasts), tuple(fills), reference, seed)
+    asked = Asked(request, target, grid, jitter, tuple(contrasts), tuple(fills), reference, seed, tta)
     # named before the workspace changes: runs belong to the one that trained them
     chosen_runs = explainable_runs(workspace, request, runs)
     notes = []
@@ -88,6 +91,7 @@ def _missing_classes(other: Workspace, runs: Sequence[Run]) -> list[str]:
 
 def _check(workspace: Workspace, split: str, asked: Asked) -> None:
     workspace.check_split(split)
+    check_tta(asked.tta)
     check_target(asked.target, workspace.dataset()["classes"])
     if asked.target == "all":
         raise UserError("--target all: scores are of one target; name a class, or predicted or label")

@@ -39,6 +39,7 @@ class Asked:
     fills: tuple[str, ...] = tuple(FILLS)  # ways of covering a region
     reference: str | None = None  # the run whose corruption error is 100%
     seed: int = 0  # of samples and of what is drawn for a face
+    tta: str | None = None  # test-time augmentation
 
 
 Compared = dict[str, Any]  # figures that only several runs together have, by what they are
@@ -76,7 +77,8 @@ def _prediction_files(subject: Subject, asked: Asked) -> list[Path]:
 
 
 def _twin_files(subject: Subject, asked: Asked) -> list[Path]:
-    return [*_prediction_files(subject, asked), subject.workspace.faces_csv("train")]
+    files = [*_prediction_files(subject, asked), subject.workspace.faces_csv("train")]
+    return [*files, subject.run.best, subject.workspace.faces(subject.split)] if asked.tta else files
 
 
 def _model_files(subject: Subject, asked: Asked) -> list[Path]:
@@ -136,9 +138,9 @@ SUITES: dict[str, Suite] = {
         Suite(
             name="classification",
             of_heatmaps=False,
-            score=lambda subject, asked: classification.score_classification(subject),
+            score=lambda subject, asked: classification.score_classification(subject, asked.tta),
             show=_only_tables(classification.classification_tables),
-            settings=lambda asked: {},
+            settings=lambda asked: {"tta_asked": asked.tta} if asked.tta else {},
             inputs=_twin_files,
         ),
         Suite(

@@ -44,8 +44,8 @@ PRESETS = {
 class Draws:
     """The random choices for some faces, a row a face.
 
-    They are keyed by (seed, epoch, row): what a face meets depends neither on its batch nor on how many
-    processes share the work.
+    They are keyed by (seed, epoch, row, number of faces): what a face meets depends neither on its batch nor
+    on how many processes share the work.
     """
 
     flips: Tensor  # bool (N,)

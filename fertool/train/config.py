@@ -7,6 +7,7 @@ from typing import Any
 
 from fertool.errors import UserError
 from fertool.train.augment import Augmentation
+from fertool.train.schedule import SCHEDULES
 
 HASH_LENGTH = 6
 
@@ -26,6 +27,9 @@ class TrainConfig:
     weight_decay: float = 1e-4  # Adam: L2 penalty; AdamW, SGD: decay of matrices and kernels
     clip: float | None = None  # largest norm of the gradient
     label_smoothing: float = 0.1
+    balance: bool = False  # a face counts by the inverse of its class's frequency
+    labels: str = "own"  # or ferplus-soft: the crowd's votes as a distribution
+    patience: int | None = None  # epochs without a better val accuracy after which training stops
     ema: float | None = None  # decay a step of the weights' moving mean, which is then what is kept
     # pretrained networks
     freeze_epochs: int = 0  # in which the new head trains alone
@@ -53,6 +57,7 @@ class TrainConfig:
     drop_leaks: bool = False  # leave out of train what has an identical twin in val or test
     train_fraction: float = 1.0  # of each class's faces in train, drawn by seed
     precision: str = "auto"
+    compile: bool = False  # the network, by torch.compile
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,7 +110,11 @@ def _is_unfreeze(value: str) -> bool:
     return value in ("all", "none") or (kind == "last" and number.isdigit())
 
 
+LABELS = ("own", "ferplus-soft")
+OPTIMIZERS = ("adam", "adamw", "sgd")
 RANGES = {
+    "optimizer": (lambda value: value in OPTIMIZERS, ", ".join(OPTIMIZERS)),
+    "schedule": (lambda value: value in SCHEDULES, ", ".join(SCHEDULES)),
     "epochs": (lambda value: value >= 1, "1 or more"),
     "batch_size": (lambda value: value >= 1, "1 or more"),
     "lr": (lambda value: value > 0, "above 0"),
@@ -113,6 +122,8 @@ RANGES = {
     "weight_decay": (lambda value: value >= 0, "0 or more"),
     "clip": (lambda value: value > 0, "above 0"),
     "label_smoothing": (_share, "from 0 to below 1"),
+    "labels": (lambda value: value in LABELS, ", ".join(LABELS)),
+    "patience": (lambda value: value >= 1, "1 or more"),
     "ema": (_share, "from 0 to below 1"),
     "freeze_epochs": (lambda value: value >= 0, "0 or more"),
     "unfreeze": (_is_unfreeze, "all, none, or last:N"),

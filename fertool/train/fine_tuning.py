@@ -1,13 +1,15 @@
 """What of a pretrained network trains in which epoch."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fertool.hardware import Compute
 from fertool.models import FaceClassifier
+from fertool.models.predict import face_batches
 from fertool.models.stages import parameter_stages
+from fertool.progress import progress_bar
 from fertool.train.config import TrainConfig
-
-FEATURE_BATCH = 256
 
 
 def trained_parameters(model: FaceClassifier, config: TrainConfig, epoch: int) -> set[str]:
@@ -43,7 +45,9 @@ def frozen_backbone(model: FaceClassifier, names: set[str]) -> bool:
 
 
 @torch.no_grad()
-def head_inputs(model: FaceClassifier, faces: Tensor, boxes: Tensor | None) -> Tensor | None:
+def head_inputs(
+    model: FaceClassifier, faces: np.ndarray, boxes: np.ndarray | None, compute: Compute
+) -> Tensor | None:
     """What the head is given for each face (N, ...), in evaluation mode.
 
     With a frozen backbone and faces that stay as they are this is all that training needs of the network. None
@@ -54,22 +58,24 @@ def head_inputs(model: FaceClassifier, faces: Tensor, boxes: Tensor | None) -> T
     handle = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     was_training = model.training
 
-    def logits_of(rows: slice) -> Tensor:
-        with model.looking_at(None if boxes is None else boxes[rows]):
-            return model(faces[rows])
+    def logits_of(pixels: Tensor, of_batch: Tensor | None) -> Tensor:
+        with model.looking_at(of_batch):
+            return model(pixels.to(compute.device))
 
     try:
-        training_mode(model)
-        with torch.random.fork_rng():
-            logits_of(slice(FEATURE_BATCH))
-        in_training = seen.pop()
-        model.eval()
-        for start in range(0, len(faces), FEATURE_BATCH):
-            logits = logits_of(slice(start, start + FEATURE_BATCH))
-            if not torch.equal(_apply(head, seen[-1]), logits):
-                return None
-            if start == 0 and not torch.equal(seen[0], in_training):
-                return None
+        with compute.autocast(), progress_bar("features of the frozen backbone", len(faces), "faces") as bar:
+            training_mode(model)
+            with torch.random.fork_rng():
+                logits_of(*next(face_batches(faces, boxes)))
+            in_training = seen.pop()
+            model.eval()
+            for pixels, of_batch in face_batches(faces, boxes):
+                logits = logits_of(pixels, of_batch)
+                if not torch.equal(_apply(head, seen[-1]), logits):
+                    return None
+                if len(seen) == 1 and not torch.equal(seen[0], in_training):
+                    return None
+                bar.update(len(pixels))
     finally:
         handle.remove()
         model.train(was_training)

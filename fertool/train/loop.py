@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fertool.errors import UserError
 from fertool.hardware import Compute, seed_everything
 from fertool.models import FaceClassifier, predict_logits, save_model
-from fertool.progress import progress_bar
+from fertool.progress import log, progress_bar
+from fertool.ranks import Ranks, join_ranks
 from fertool.train.augment import Draws, augment, draw_epoch, epoch_seed, mix, move_boxes
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import (
@@ -37,11 +38,15 @@ EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, 
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """A split in memory: faces uint8 (N, H, W[, 3]), labels int64 (N,), boxes float32 (N, 4) where asked for."""
+    """A split in memory: faces uint8 (N, H, W[, 3]), labels int64 (N,); where asked for boxes float32 (N, 4).
+
+    `targets`, float32 (N, C), are distributions to be learnt in the labels' place.
+    """
 
     faces: np.ndarray
     labels: np.ndarray
     boxes: np.ndarray | None = None
+    targets: np.ndarray | None = None
 
 
 def train_run(
@@ -55,12 +60,21 @@ def train_run(
 ) -> dict[str, Any]:
     """Train `model` from where the run stands to its last epoch; return the history row of the best one.
 
+    Several processes (`join_ranks`) share each batch: its faces are dealt out, gradients are means over the whole
+    batch, and what a face meets is the same however many there are. Batch norms take the statistics of their own
+    process's part, and dropout its own numbers; otherwise the weights are those of one process, within rounding.
+
     After each epoch the run's folder holds the best weights so far (by val accuracy, the earlier epoch on a
     tie), the history, and `last.pt`, from which a later call goes on to the same bits. Raises UserError when
     the loss stops being finite.
     """
+    ranks = join_ranks()
     faces = torch.from_numpy(np.array(train_split.faces)).to(compute.device)
     labels = torch.from_numpy(train_split.labels).to(compute.device)
+    targets = (
+        labels if train_split.targets is None else torch.from_numpy(train_split.targets).to(compute.device)
+    )
+    class_weights = _class_weights(labels, model.recipe["classes"]) if config.balance else None
     boxes = None if train_split.boxes is None else torch.from_numpy(train_split.boxes).to(compute.device)
     augmentation = config.augmentation
     model.to(compute.device)
@@ -74,22 +88,29 @@ def train_run(
     trained: set[str] = set()
     features: Tensor | None = None
 
+    if config.compile:
+        model.network.compile()
+
     for epoch in range(len(history) + 1, config.epochs + 1):
+        if config.patience and best and epoch - 1 - best["epoch"] >= config.patience:
+            log.info("%s: no better val accuracy in %d epochs", run.name, config.patience)
+            break
         started_s = time.perf_counter()
         # the layers' own random numbers (dropout) start afresh each epoch, so a resumed run draws the same
-        seed_everything(epoch_seed(config.seed, epoch))
+        seed_everything(epoch_seed(config.seed, epoch) + ranks.rank)
 
         if trained != (trained := trained_parameters(model, config, epoch)):
             freeze_all_but(model, trained)
+            network = _on_all_ranks(model, ranks)
             optimizer = make_optimizer(model, config)
             if epoch > 1 and trained == trained_parameters(
                 model, config, epoch - 1
             ):  # resumed within a phase
                 optimizer.load_state_dict(state["optimizer"])
-            features = None
-            if augmentation.is_none and frozen_backbone(model, trained):
-                with compute.autocast():
-                    features = head_inputs(model, faces, boxes)
+            features = val_features = None
+            if augmentation.is_none and frozen_backbone(model, trained) and ranks.count == 1:
+                features = head_inputs(model, train_split.faces, train_split.boxes, compute)
+                val_features = head_inputs(model, val_split.faces, val_split.boxes, compute)
 
         order, draws = draw_epoch(len(faces), faces.shape[1], config.seed, epoch, augmentation)
         batches, draws = _batches(order.to(compute.device), config.batch_size), draws.to(compute.device)
@@ -98,7 +119,8 @@ def train_run(
 
         training_mode(model)
         with progress_bar(f"epoch {epoch}/{config.epochs}", len(faces), "faces") as bar:
-            for step, rows in enumerate(batches):
+            for step, batch in enumerate(batches):
+                rows, weight = _own_part(batch, ranks)
                 steps_done = (epoch - 1) * len(batches) + step
                 set_rates(optimizer, _rate_factor(config, steps_done, len(batches), history))
                 draws_of_rows = draws[rows]
@@ -114,29 +136,31 @@ def train_run(
                         pixels = mix(pixels, partner_pixels, draws_of_rows)
                     moved = None if boxes is None else move_boxes(boxes[rows], draws_of_rows, faces.shape[1])
                     with model.looking_at(moved), compute.autocast():
-                        logits = model(pixels)
+                        logits = network(pixels)
                 logits = logits.float()
-                loss, right = _loss_and_hits(logits, labels[rows], labels, draws_of_rows, config)
-                _require_finite(loss, run, epoch, step + 1, optimizer)
+                loss = _mean_loss(logits, targets, rows, draws_of_rows, class_weights, config)
+                right = _hits(logits, labels, rows, draws_of_rows, config)
+                mean_loss = ranks.sum(weight * loss.detach())
+                _require_finite(mean_loss, run, epoch, step + 1, optimizer)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss * (weight * ranks.count)).backward()  # of which the processes' mean is taken
                 if config.clip:
                     torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
                 optimizer.step()
                 if mean:
                     mean.update(model.network)
-                loss_sum += loss.detach() * len(rows)
-                hits += right
-                bar.update(len(rows))
+                loss_sum += mean_loss * len(batch)
+                hits += right if weight else 0
+                bar.update(len(batch))
         trained_s = time.perf_counter() - started_s
 
         kept = mean.model if mean else model
-        val_loss, val_accuracy = _validate(kept, val_split, compute)
+        val_loss, val_accuracy = _validate(kept, val_split, val_features, compute, ranks)
         row = {
             "epoch": epoch,
             "lr": max(group["lr"] for group in optimizer.param_groups),
             "train_loss": loss_sum.item() / len(faces),
-            "train_accuracy": hits.item() / len(faces),
+            "train_accuracy": ranks.sum(hits).item() / len(faces),
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "best": int(best is None or val_accuracy > best["val_accuracy"]),
@@ -151,13 +175,34 @@ def train_run(
         )
         if row["best"]:
             best = row
-            save_model(kept, run.best)
-        write_csv(run.history_csv, HISTORY_COLUMNS, [list(row.values()) for row in history])
-        write_csv(run.timing_csv, TIMING_COLUMNS, [list(row.values()) for row in timing])
-        # last of all: what `last.pt` counts as done is wholly on disk
-        _save_last(run, model, optimizer, mean, history, timing)
-        on_epoch(row, timing[-1])
+        if ranks.is_first:
+            if row["best"]:
+                save_model(kept, run.best)
+            write_csv(run.history_csv, HISTORY_COLUMNS, [list(row.values()) for row in history])
+            write_csv(run.timing_csv, TIMING_COLUMNS, [list(row.values()) for row in timing])
+            # last of all: what `last.pt` counts as done is wholly on disk
+            _save_last(run, model, optimizer, mean, history, timing)
+            on_epoch(row, timing[-1])
     return best
+
+
+def _on_all_ranks(model: FaceClassifier, ranks: Ranks) -> nn.Module:
+    """The model itself, or, with several processes, as one whose gradients are the mean over all of them."""
+    if ranks.count == 1:
+        return model
+    devices = [torch.cuda.current_device()] if model.device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices)
+
+
+def _own_part(batch: Tensor, ranks: Ranks) -> tuple[Tensor, float]:
+    """This process's rows of a batch, and how much of the batch they are.
+
+    One that there is no row for takes the first with weight 0: it has to take part in the exchange.
+    """
+    if ranks.count == 1:
+        return batch, 1.0
+    own = batch[ranks.rank :: ranks.count]
+    return (own, len(own) / len(batch)) if len(own) else (batch[:1], 0.0)
 
 
 def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
@@ -178,24 +223,45 @@ def _rate_factor(config: TrainConfig, step: int, steps_an_epoch: int, history: l
     )
 
 
-def _loss_and_hits(
-    logits: Tensor, labels: Tensor, all_labels: Tensor, draws: Draws, config: TrainConfig
-) -> tuple[Tensor, Tensor]:
-    """The batch's mean loss, and how many of its faces are classified right.
+def _mean_loss(
+    logits: Tensor,
+    targets: Tensor,
+    rows: Tensor,
+    draws: Draws,
+    class_weights: Tensor | None,
+    config: TrainConfig,
+) -> Tensor:
+    """The mean cross-entropy of a batch's logits with its targets: labels (N,) or distributions (N, C) of all faces.
 
-    Of a mix of two faces both are asked for, each by its share: that is the cross-entropy with the mixed
-    label, and a hit counts by the share of the face that it names.
+    Of a mix of two faces both are asked for, each by its share, which is the cross-entropy with the mixed
+    target.
     """
-    predicted = logits.detach().argmax(dim=1)
+
+    def losses(of: Tensor) -> Tensor:
+        return F.cross_entropy(
+            logits, of, class_weights, label_smoothing=config.label_smoothing, reduction="none"
+        )
+
     if not config.mixup:
-        loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        return loss, (predicted == labels).sum()
-    loss, right = 0.0, 0.0
-    for of_label, share in ((labels, draws.own_shares), (all_labels[draws.partners], 1 - draws.own_shares)):
-        losses = F.cross_entropy(logits, of_label, label_smoothing=config.label_smoothing, reduction="none")
-        loss = loss + (share * losses).mean()
-        right = right + (share * (predicted == of_label)).sum()
-    return loss, right
+        return losses(targets[rows]).mean()
+    own, partners = losses(targets[rows]), losses(targets[draws.partners])
+    return (draws.own_shares * own + (1 - draws.own_shares) * partners).mean()
+
+
+def _hits(logits: Tensor, labels: Tensor, rows: Tensor, draws: Draws, config: TrainConfig) -> Tensor:
+    """How many faces of a batch are classified right; of a mix a hit counts by the share of the face it names."""
+    predicted = logits.detach().argmax(dim=1)
+    own = (predicted == labels[rows]).float()
+    if not config.mixup:
+        return own.sum()
+    partners = (predicted == labels[draws.partners]).float()
+    return (draws.own_shares * own + (1 - draws.own_shares) * partners).sum()
+
+
+def _class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Inverse frequencies, (classes,), such that the mean weight of a face is 1; 0 for a class without faces."""
+    counts = torch.bincount(labels, minlength=classes)
+    return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), 0)
 
 
 def _require_finite(loss: Tensor, run: Run, epoch: int, step: int, optimizer: torch.optim.Optimizer) -> None:
@@ -206,10 +272,23 @@ def _require_finite(loss: Tensor, run: Run, epoch: int, step: int, optimizer: to
         )
 
 
-def _validate(model: FaceClassifier, split: LabelledFaces, compute: Compute) -> tuple[float, float]:
-    logits = torch.from_numpy(predict_logits(model, split.faces, compute, split.boxes))
-    labels = torch.from_numpy(split.labels)
-    return F.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).float().mean().item()
+def _validate(
+    model: FaceClassifier, split: LabelledFaces, features: Tensor | None, compute: Compute, ranks: Ranks
+) -> tuple[float, float]:
+    """Loss and accuracy on val; by the head alone where its inputs are there."""
+    part = slice(ranks.rank, None, ranks.count)
+    if features is None:
+        boxes = None if split.boxes is None else split.boxes[part]
+        logits = torch.from_numpy(predict_logits(model, split.faces[part], compute, boxes))
+    else:
+        model.eval()
+        with torch.inference_mode(), compute.autocast():
+            logits = model.layer(model.head)(features).float().cpu()
+    labels = torch.from_numpy(split.labels[part])
+    losses = F.cross_entropy(logits.double(), labels, reduction="sum")
+    sums = torch.stack([losses, (logits.argmax(dim=1) == labels).sum()]).to(compute.device)
+    loss, hits = ranks.sum(sums).tolist()
+    return loss / len(split.labels), hits / len(split.labels)
 
 
 def _save_last(

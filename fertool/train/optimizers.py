@@ -4,12 +4,10 @@ from typing import Any
 
 import torch
 
-from fertool.errors import UserError
 from fertool.models import FaceClassifier
 from fertool.models.stages import parameter_stages
 from fertool.train.config import TrainConfig
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
 SGD_MOMENTUM = 0.9
 
 
@@ -18,9 +16,14 @@ def make_optimizer(model: FaceClassifier, config: TrainConfig) -> torch.optim.Op
 
     The head trains at `lr`; the backbone at `backbone_lr` where that is given. `layer_decay` d multiplies a
     stage's rate by d to the power of its distance from the head (Clark et al. 2020, section 3.3.5 of
-    'ELECTRA'). AdamW and SGD decay matrices and kernels only, not norms and biases; Adam, whose decay is an
-    L2 penalty, all, as in PyTorch.
+    'ELECTRA'). AdamW and SGD decay matrices and kernels only, not norms, biases and what else a timm network
+    excepts (class tokens, position embeddings); Adam, whose decay is an L2 penalty, all, as in PyTorch.
     """
+    excepted = {
+        f"{prefix}{name}"
+        for prefix, network in model.branches()
+        for name in getattr(network, "no_weight_decay", set)()
+    }
     named = dict(model.network.named_parameters())
     stages = parameter_stages(model)
     groups: list[dict[str, Any]] = []
@@ -28,9 +31,12 @@ def make_optimizer(model: FaceClassifier, config: TrainConfig) -> torch.optim.Op
         from_head = len(stages) - 1 - number
         peak_lr = config.lr if from_head == 0 or config.backbone_lr is None else config.backbone_lr
         peak_lr *= config.layer_decay**from_head
-        trained = [named[name] for name in names if named[name].requires_grad]
-        decayed = [p for p in trained if p.ndim > 1 or config.optimizer == "adam"]
-        plain = [p for p in trained if p.ndim <= 1 and config.optimizer != "adam"]
+        decayed, plain = [], []
+        for name in names:
+            parameter = named[name]
+            decays = config.optimizer == "adam" or (parameter.ndim > 1 and name not in excepted)
+            if parameter.requires_grad:
+                (decayed if decays else plain).append(parameter)
         for parameters, weight_decay in ((decayed, config.weight_decay), (plain, 0.0)):
             if parameters:
                 groups.append(
@@ -41,9 +47,7 @@ def make_optimizer(model: FaceClassifier, config: TrainConfig) -> torch.optim.Op
         return torch.optim.Adam(groups, fused=True)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, fused=True)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=SGD_MOMENTUM, nesterov=True, fused=True)
-    raise UserError(f"no optimizer '{config.optimizer}'; there are {', '.join(OPTIMIZERS)}")
+    return torch.optim.SGD(groups, lr=config.lr, momentum=SGD_MOMENTUM, nesterov=True, fused=True)
 
 
 def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

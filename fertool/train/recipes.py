@@ -29,7 +29,15 @@ _CONVOLUTIONAL = {
 # Transformers want smaller steps in their lower blocks (Bao et al. 2022, 'BEiT', section 3.2)
 _TRANSFORMER = {**_CONVOLUTIONAL, "lr": 5e-4, "layer_decay": 0.75, "drop_path": 0.1, "clip": 1.0}
 
-TRANSFORMER_MODULES = ("beit", "cait", "deit", "eva", "swin_transformer", "vision_transformer")  # of timm
+TRANSFORMER_MODULES = (
+    "beit",
+    "cait",
+    "deit",
+    "eva",
+    "swin_transformer",
+    "swin_transformer_v2",
+    "vision_transformer",
+)  # of timm
 
 OF_KIND: dict[str, dict[str, Any]] = {
     "small": PAGE,

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from fertool.errors import UserError
-
 SCHEDULES = ("constant", "cosine", "one-cycle", "plateau")
 ONE_CYCLE_RISE = 0.3  # of all steps (Smith and Topin 2018, shares as PyTorch's OneCycleLR has them)
 ONE_CYCLE_START = 1 / 25
@@ -18,11 +16,8 @@ def rate_factor(
     """What the learning rate is multiplied by at `step`, 0 to `steps` - 1.
 
     Any schedule but one-cycle, which has its own, first rises in a line over `warmup_steps`. `plateau` falls
-    after each PLATEAU_EPOCHS epochs whose `val_losses` were not below all before. Raises UserError for a name
-    that is none.
+    after each PLATEAU_EPOCHS epochs whose `val_losses` were not below all before.
     """
-    if schedule not in SCHEDULES:
-        raise UserError(f"no schedule '{schedule}'; there are {', '.join(SCHEDULES)}")
     if schedule == "one-cycle":
         peak = max(1, round(ONE_CYCLE_RISE * steps))
         if step < peak:

@@ -1,5 +1,6 @@
 """`fertool train`: one run, from its name to its weights."""
 
+import contextlib
 import platform
 import shutil
 from dataclasses import replace
@@ -16,7 +17,9 @@ from fertool.models import FaceClassifier, build_model
 from fertool.models.dlibface import calibrate_norms
 from fertool.models.registry import parameter_count
 from fertool.models.weights import Weights, find_weights, load_weights
+from fertool.prepare.ferplus import crowd_shares
 from fertool.progress import log
+from fertool.ranks import join_ranks
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import trained_parameters
@@ -48,10 +51,11 @@ def train(
     process trains the run, and where the loss stops being finite.
     """
     config = config or TrainConfig()
+    ranks = join_ranks()
     compute = choose_compute(device, config.precision)
     dataset = workspace.dataset()
     run = workspace.run(name or config.run_name)
-    weights = find_weights(config.model, config.weights, weights_dir)
+    weights = ranks.of_first(lambda: find_weights(config.model, config.weights, weights_dir))
     model = _starting_model(config, weights, len(dataset["classes"]))
     made_from = workspace.made_from(
         REVISION,
@@ -59,20 +63,10 @@ def train(
         _inputs(workspace, config, model),
     )
 
-    with run.locked():
-        earlier = run.config() if run.run_json.exists() else None
-        if earlier and not force:
-            if earlier["made_from"] != made_from:
-                raise UserError(
-                    f"{run.folder}: this name is taken by a run with other settings or faces "
-                    f"({_first_difference(earlier, config)}); give --name, or --force to replace it"
-                )
-            if earlier["state"] == "done":
-                return _summary(run, "was done already; --force trains it again")
-        elif earlier:
-            _clear(run)
-            earlier = None
-
+    with run.locked() if ranks.is_first else contextlib.nullcontext():
+        earlier = ranks.of_first(lambda: _earlier(run, config, made_from, force))
+        if earlier and earlier["state"] == "done":
+            return _summary(run, "was done already; --force trains it again")
         train_split, val_split = _train_split(workspace, config, model), _split(workspace, "val", model)
         if weights.path is not None and weights.path.suffix == DLIB_SUFFIX:
             few, of_few = (
@@ -82,22 +76,48 @@ def train(
             calibrate_norms(model, few, of_few)
         if config.precision == "auto" and compute.precision == "bf16":
             # found by trial, so a run that is gone on with keeps what it began with
-            found = (
-                earlier["hardware"]["precision"]
-                if earlier
-                else faster_precision(model, train_split, config, compute)
+            found = ranks.of_first(
+                lambda: (
+                    earlier["hardware"]["precision"]
+                    if earlier
+                    else faster_precision(model, train_split, config, compute)
+                )
             )
             compute = replace(compute, precision=found)
         record = _record(run, config, compute, dataset, model, weights, made_from)
-        write_json(run.run_json, {**record, "state": "running"})
-        seed_everything(config.seed)
+
+        def note(state: str, **more: Any) -> None:
+            if ranks.is_first:
+                write_json(run.run_json, {**record, "state": state, **more})
+
+        note("running")
         try:
             best = train_run(model, config, train_split, val_split, run, compute, on_epoch)
         except UserError as error:
-            write_json(run.run_json, {**record, "state": "failed", "reason": str(error)})
+            note("failed", reason=str(error))
             raise
-        write_json(run.run_json, {**record, "state": "done", "best": best})
+        note("done", best=best)
+        ranks.wait()
     return _summary(run)
+
+
+def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bool) -> dict[str, Any] | None:
+    """The record of an earlier call for this run; None, its folder cleared, where it is to start from nothing.
+
+    Raises UserError where the name is taken by other settings.
+    """
+    if not run.run_json.exists():
+        return None
+    earlier = run.config()
+    if force:
+        _clear(run)
+        return None
+    if earlier["made_from"] != made_from:
+        raise UserError(
+            f"{run.folder}: this name is taken by a run with other settings or faces "
+            f"({_first_difference(earlier, config)}); give --name, or --force to replace it"
+        )
+    return earlier
 
 
 def _starting_model(config: TrainConfig, weights: Weights, classes: int) -> FaceClassifier:
@@ -136,6 +156,8 @@ def _split(workspace: Workspace, split: str, model: FaceClassifier) -> LabelledF
 
 def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> LabelledFaces:
     whole = _split(workspace, "train", model)
+    if config.labels == "ferplus-soft":
+        whole = replace(whole, targets=_crowd_targets(workspace, whole.labels))
     kept = np.ones(len(whole.labels), dtype=bool)
     if config.drop_leaks:
         elsewhere = np.concatenate([workspace.load_twin_groups(split) for split in ("val", "test")])
@@ -148,8 +170,25 @@ def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifie
     if len(rows) == len(whole.labels):
         return whole
     return LabelledFaces(
-        whole.faces[rows], whole.labels[rows], None if whole.boxes is None else whole.boxes[rows]
+        whole.faces[rows],
+        whole.labels[rows],
+        None if whole.boxes is None else whole.boxes[rows],
+        None if whole.targets is None else whole.targets[rows],
     )
+
+
+def _crowd_targets(workspace: Workspace, labels: np.ndarray) -> np.ndarray:
+    """The crowd's distribution for each face of train; its own label where nobody voted for any of the classes."""
+    votes = workspace.load_votes("train")
+    if votes is None:
+        raise UserError(
+            f"{workspace.root}: --labels ferplus-soft: these faces carry no votes; run 'fertool prepare' again "
+            "with --ferplus fer2013new.csv"
+        )
+    classes = workspace.dataset()["classes"]
+    shares = crowd_shares(votes, classes)
+    own = np.eye(len(classes), dtype=np.float32)[labels]
+    return np.where(np.isnan(shares), own, shares)
 
 
 def stratified_part(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:

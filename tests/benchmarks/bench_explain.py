@@ -193,8 +193,6 @@ def transformer(batch: int) -> Scene:
         [
             ("rollout", "forward, fused", 1 / 1.2),
             ("rollout, bf16", "forward, fused, bf16", 1 / 1.2),
-            ("rollout", "usual rollout", 1.0),
-            ("rollout, bf16", "usual rollout, bf16", 1.0),
         ],
         [("rollout", "usual rollout")],
         [("rollout, bf16", "rollout")],

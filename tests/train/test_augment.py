@@ -32,9 +32,7 @@ def drawn_faces(number: int, *, colour: bool = False, seed: int = 0) -> Tensor:
 def test_each_face_is_moved_and_mirrored_by_its_own_draw() -> None:
     faces = torch.zeros(3, 5, 5, dtype=torch.uint8)
     faces[:, 2, 1] = 9
-    draws = chosen(
-        3, flips=torch.tensor([False, True, False]), shifts=torch.tensor([[0, 0], [0, 0], [1, 2]])
-    )
+    draws = chosen(3, flips=torch.tensor([False, True, False]), shifts=torch.tensor([[0, 0], [0, 0], [1, 2]]))
     moved = augment(faces, draws, MOVES)
     assert moved.dtype == torch.uint8
     assert moved[0, 2, 1] == 9 and moved[1, 2, 3] == 9 and moved[2, 3, 3] == 9
@@ -183,7 +181,13 @@ def test_values_stay_pixels_and_shapes_stay(seed: int, colour: bool, augmentatio
     assert changed.shape == faces.shape
     assert changed.min() >= 0 and changed.max() <= 255
     only_moved = not any(
-        (augmentation.rotate_deg, augmentation.crop, augmentation.jitter, augmentation.noise, augmentation.erase)
+        (
+            augmentation.rotate_deg,
+            augmentation.crop,
+            augmentation.jitter,
+            augmentation.noise,
+            augmentation.erase,
+        )
     )
     assert changed.dtype == (torch.uint8 if only_moved else torch.float32)
     if augmentation.is_none:
@@ -192,7 +196,9 @@ def test_values_stay_pixels_and_shapes_stay(seed: int, colour: bool, augmentatio
     if colour and not augmentation.noise:
         grey = drawn_faces(3, seed=seed)
         in_colour = augment(grey[..., None].expand(-1, -1, -1, 3), draws, augmentation)
-        assert torch.allclose(in_colour[..., 1].float(), augment(grey, draws, augmentation).float(), atol=1e-2)
+        assert torch.allclose(
+            in_colour[..., 1].float(), augment(grey, draws, augmentation).float(), atol=1e-2
+        )
 
 
 @pytest.mark.parametrize("augmentation", [MOVES, EVERYTHING])
@@ -288,9 +294,7 @@ def test_a_strength_changes_no_draws_but_its_own(
     column=st.integers(8, SIDE - 9),
     augmentation=st.sampled_from([MOVES, TURNS, replace(TURNS, flip=False, crop=0.0, rotate_deg=30)]),
 )
-def test_a_box_moves_with_what_is_in_it(
-    seed: int, row: int, column: int, augmentation: Augmentation
-) -> None:
+def test_a_box_moves_with_what_is_in_it(seed: int, row: int, column: int, augmentation: Augmentation) -> None:
     faces = torch.zeros(8, SIDE, SIDE, dtype=torch.uint8)
     faces[:, row, column] = 255
     _, draws = draw_epoch(8, SIDE, seed, 1, augmentation)

@@ -7,7 +7,16 @@ from fertool.train.augment import PRESETS, Augmentation
 from fertool.train.config import TrainConfig
 from fertool.train.recipes import OF_KIND, configure
 
-MODELS = ("cnn", "resnet50", "vit", "facevit", "dlibface", "vggface", "multiscale:resnet18", "mine.nets:small")
+MODELS = (
+    "cnn",
+    "resnet50",
+    "vit",
+    "facevit",
+    "dlibface",
+    "vggface",
+    "multiscale:resnet18",
+    "mine.nets:small",
+)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -15,7 +24,12 @@ def test_the_page_is_the_same_plain_training_for_every_model(model: str) -> None
     config = configure(model, recipe="page")
     assert config == TrainConfig(model=model)
     assert (config.optimizer, config.batch_size, config.epochs, config.lr) == ("adam", 64, 30, 1e-4)
-    assert (config.schedule, config.unfreeze, config.freeze_epochs, config.ema) == ("constant", "all", 0, None)
+    assert (config.schedule, config.unfreeze, config.freeze_epochs, config.ema) == (
+        "constant",
+        "all",
+        0,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,5 +91,5 @@ def test_names_that_are_none_are_refused_with_those_there_are() -> None:
         configure("cnn", recipe="pages")
     with pytest.raises(UserError, match="--augment wild: there are none, light, strong"):
         configure("cnn", augment="wild")
-    with pytest.raises(UserError, match="^--lr -1"):
+    with pytest.raises(UserError, match=r"^--lr -1: must be above 0"):
         configure("cnn", settings={"lr": -1})

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fertool.errors import UserError
 from fertool.train.schedule import PLATEAU_EPOCHS, PLATEAU_FACTOR, SCHEDULES, rate_factor
 
 
@@ -80,8 +79,3 @@ def test_one_cycle_needs_no_warm_up() -> None:
 def test_plateau_falls_after_each_three_flat_epochs(val_losses: list[float], plateaus: int) -> None:
     assert PLATEAU_EPOCHS == 3
     assert rate_factor("plateau", 70, 100, 5, val_losses) == pytest.approx(PLATEAU_FACTOR**plateaus)
-
-
-def test_an_unknown_schedule_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(UserError, match="no schedule 'step'; there are constant, cosine, one-cycle, plateau"):
-        rate_factor("step", 0, 1, 0, [])

@@ -1,0 +1,98 @@
+"""Several processes on one job, as torchrun starts them; without it there is one, and nothing here costs anything.
+
+    torchrun --nproc-per-node 2 -m fertool train ...
+
+The processes ('ranks') do the same in step; only the first one writes.
+"""
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+Job = TypeVar("Job")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this one is. All of them must call the methods that exchange, in step."""
+
+    rank: int = 0
+    count: int = 1
+
+    on_this_machine: int = 1  # of all of them
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        if self.count > 1:
+            _distributed().barrier()
+
+    def of_first(self, make: Callable[[], Value]) -> Value:
+        """What the first process makes; the others get it without making it, and what it raises too."""
+        if self.count == 1:
+            return make()
+        told: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                told[0] = make()
+            except Exception as error:
+                told[1] = error
+        _distributed().broadcast_object_list(told, src=0)
+        if told[1] is not None:
+            raise told[1]
+        return told[0]
+
+    def in_order(self, jobs: Iterable[Job], do: Callable[[Job], Value]) -> Iterator[Value]:
+        """`do` of each job, jobs dealt out in turn; the first process gets all in order, the others nothing."""
+        if self.count == 1:
+            yield from map(do, jobs)
+            return
+        jobs = iter(jobs)
+        while dealt := tuple(itertools.islice(jobs, self.count)):
+            done = do(dealt[self.rank]) if self.rank < len(dealt) else None
+            gathered = [None] * self.count if self.is_first else None
+            _distributed().gather_object(done, gathered, dst=0)
+            if gathered is not None:
+                yield from gathered[: len(dealt)]
+
+    def sum(self, tensor: Any) -> Any:
+        """The sum of a tensor over all processes, in place."""
+        if self.count > 1:
+            _distributed().all_reduce(tensor)
+        return tensor
+
+
+@functools.cache
+def join_ranks() -> Ranks:
+    """Join the processes that torchrun started with this one, by NCCL where each has a GPU, else by gloo."""
+    count = int(os.environ.get("WORLD_SIZE", 1))
+    if count == 1:
+        return Ranks()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    distributed = _distributed()
+    if not distributed.is_initialized():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), here)
+
+
+def started_as_first() -> bool:
+    """Whether this process is the first of its job, without joining the others."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _distributed() -> Any:
+    from torch import distributed
+
+    return distributed

@@ -1,0 +1,128 @@
+"""Two processes on one job, as torchrun starts them (gloo), beside one."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fertool.explain import explain
+from fertool.masks import make_masks
+from fertool.prepare import prepare
+from fertool.ranks import Ranks
+from fertool.train import train
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace, read_csv, read_json
+
+# neither batch norm nor dropout, so that a batch's parts make the whole; 5 faces are left over for the last step
+CONFIG = TrainConfig(
+    epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3
+)
+
+JOB = """
+import sys
+from fertool.cli import main
+from fertool.explain import explain
+from fertool.masks import make_masks
+from fertool.ranks import join_ranks
+from fertool.train import train
+from fertool.workspace import Workspace
+from tests_config import CONFIG
+
+workspace = Workspace(sys.argv[1])
+make_masks(workspace, detector="template", force=True)
+train(workspace, CONFIG, name="cnn", device="cpu")
+explain(workspace, ["gradcam", "swapped"], device="cpu")
+print("done on", join_ranks().rank)
+"""
+
+
+def torchrun(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *arguments,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace]:
+    """The same job done by one process and by two."""
+    folder = tmp_path_factory.mktemp("ranks")
+    one = Workspace(folder / "one")
+    prepare(one, "synthetic", count=140)
+    two = Workspace(shutil.copytree(one.root, folder / "two"))
+    make_masks(one, detector="template")
+    train(one, CONFIG, name="cnn", device="cpu")
+    explain(one, ["gradcam", "swapped"], device="cpu")
+    (folder / "job.py").write_text(JOB)
+    (folder / "tests_config.py").write_text(
+        f"from fertool.train.config import TrainConfig\nCONFIG = {CONFIG!r}\n"
+    )
+    done = torchrun(str(folder / "job.py"), str(two.root), folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line for line in done.stdout.splitlines() if line) == ["done on 0", "done on 1"]
+    return one, two
+
+
+def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Workspace]) -> None:
+    curves = [
+        np.array(
+            [
+                [
+                    float(row[name])
+                    for name in ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+                ]
+                for row in read_csv(workspace.run("cnn").history_csv)
+            ]
+        )
+        for workspace in both
+    ]
+    assert curves[0].shape == (2, 5)
+    assert np.allclose(curves[0][:, [0, 1, 3]], curves[1][:, [0, 1, 3]], rtol=1e-3)
+    assert np.allclose(
+        curves[0][:, [2, 4]], curves[1][:, [2, 4]], atol=0.08
+    )  # a face or two of the few there are
+    assert both[1].run("cnn").config()["state"] == "done"
+
+
+def test_two_processes_explain_every_face_once_in_order(both: tuple[Workspace, Workspace]) -> None:
+    workspace = both[1]
+    place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
+    by_two = np.load(place).copy()
+    explain(workspace, ["gradcam"], device="cpu", force=True)
+    assert np.allclose(by_two, np.load(place), atol=1e-6)
+    assert not list(place.parent.glob("*.partial"))
+    null = workspace.run("cnn").heatmaps("swapped@of=gradcam", "predicted", "test")
+    assert np.load(null).shape == by_two.shape
+
+
+def test_two_processes_make_the_same_masks(both: tuple[Workspace, Workspace]) -> None:
+    for split in ("train", "val", "test"):
+        one, two = (np.load(workspace.region_maps(split)) for workspace in both)
+        assert np.array_equal(one, two)
+    assert read_json(both[0].masks_json)["found"] == read_json(both[1].masks_json)["found"]
+
+
+def test_an_error_of_the_first_ends_all(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
+    done = torchrun("-m", "fertool", "train", "--workspace", str(tmp_path / "empty"), folder=tmp_path)
+    assert done.returncode != 0
+    assert "no faces here; run 'fertool prepare SOURCE' first" in done.stderr
+
+
+def test_one_process_alone_exchanges_nothing() -> None:
+    ranks = Ranks()
+    assert ranks.is_first and ranks.of_first(lambda: 3) == 3
+    assert list(ranks.in_order([1, 2, 3], lambda job: job * 2)) == [2, 4, 6]
+    assert ranks.sum(torch.tensor(2.0)) == 2
+    ranks.wait()

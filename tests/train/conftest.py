@@ -1,0 +1,22 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fertool.masks import make_masks
+from fertool.prepare import prepare
+from fertool.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = Workspace(tmp_path_factory.mktemp("drawn"))
+    prepare(workspace, "synthetic", count=140)
+    make_masks(workspace)
+    return workspace.root
+
+
+@pytest.fixture
+def drawn(drawn_once: Path, tmp_path: Path) -> Workspace:
+    """A fresh workspace with a few drawn faces and their masks; a copy, for many tests here ask for one."""
+    return Workspace(shutil.copytree(drawn_once, tmp_path / "ws"))

@@ -1,0 +1,67 @@
+"""Training that is killed at any moment, over and over, and gone on with."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from fertool.workspace import Workspace, read_csv
+
+KILLS = 20
+
+# forks children that train: they begin in the middle of things, without the seconds that imports take
+JOB = """
+import json, os, random, signal, sys, time
+import torch
+from fertool.train import train
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace
+
+workspace, kills = Workspace(sys.argv[1]), int(sys.argv[2])
+config = TrainConfig(epochs=8, lr=1e-3, precision="fp32", ema=0.9, schedule="cosine", mixup=0.2)
+
+def begin(name):
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            train(workspace, config, name=name, device="cpu")
+            os._exit(0)
+        except BaseException as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
+    return child
+
+started_s = time.monotonic()
+assert os.waitpid(begin("undisturbed"), 0)[1] == 0
+takes_s = time.monotonic() - started_s
+moments, last = random.Random(0), workspace.run("disturbed").last
+killed, epochs = 0, []
+while killed < kills:
+    child = begin("disturbed")
+    time.sleep(moments.uniform(0, 0.5 * takes_s))
+    os.kill(child, signal.SIGKILL)
+    killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    epochs.append(len(torch.load(last)["history"]) if last.exists() else 0)
+    if epochs[-1] == config.epochs:  # done before all kills: once more from nothing
+        os.system(f"rm -r {last.parent}")
+assert os.waitpid(begin("disturbed"), 0)[1] == 0
+print(json.dumps(epochs))
+"""
+
+
+def test_killed_at_twenty_moments_it_ends_in_the_same_bits(drawn: Workspace, tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(JOB)
+    done = subprocess.run(
+        [sys.executable, str(script), str(drawn.root), str(KILLS)],
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    epochs = json.loads(done.stdout)
+    assert len(epochs) >= KILLS and max(epochs) > 0, "kills fell between epochs, not before the first"
+    undisturbed, disturbed = drawn.run("undisturbed"), drawn.run("disturbed")
+    assert disturbed.best.read_bytes() == undisturbed.best.read_bytes()
+    assert disturbed.history_csv.read_bytes() == undisturbed.history_csv.read_bytes()
+    assert len(read_csv(disturbed.history_csv)) == 8 and disturbed.config()["state"] == "done"
+    assert not [path for path in disturbed.folder.iterdir() if path.name.endswith(".tmp")]

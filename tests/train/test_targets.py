@@ -1,0 +1,112 @@
+"""What a batch's loss is made of: class weights, crowd labels, mixes; and when training stops by itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fertool.errors import UserError
+from fertool.models import load_model
+from fertool.prepare.ferplus import ANSWERS, crowd_shares
+from fertool.train import loop, train
+from fertool.train.augment import Augmentation, draw_epoch
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace, read_csv, write_csv
+
+CONFIG = TrainConfig(epochs=1, lr=1e-3, precision="fp32")
+LABELS = torch.tensor([0, 0, 0, 1, 2, 2])
+LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_class_weights_are_inverse_frequencies_of_mean_one() -> None:
+    weights = loop._class_weights(LABELS, 4)
+    assert torch.allclose(weights, torch.tensor([6 / 9, 2.0, 1.0, 0.0]))
+    assert weights[LABELS].mean() == pytest.approx(1)
+
+
+def test_distributions_of_one_class_are_labels() -> None:
+    _, draws = draw_epoch(6, 48, 0, 1, Augmentation())
+    rows = torch.arange(6)
+    hard = loop._mean_loss(LOGITS, LABELS, rows, draws, None, CONFIG)
+    soft = loop._mean_loss(LOGITS, F.one_hot(LABELS, 3).float(), rows, draws, None, CONFIG)
+    assert hard.item() == pytest.approx(soft.item(), abs=1e-6)
+
+
+def test_a_mix_asks_for_both_faces_by_their_shares() -> None:
+    config = replace(CONFIG, mixup=0.4, label_smoothing=0.0)
+    _, draws = draw_epoch(6, 48, 0, 1, config.augmentation)
+    rows = torch.tensor([4, 1, 3])
+    mixed = draws.own_shares[rows, None] * F.one_hot(LABELS[rows], 3)
+    mixed = mixed + (1 - draws.own_shares[rows, None]) * F.one_hot(LABELS[draws.partners[rows]], 3)
+    expected = -(mixed * LOGITS[:3].log_softmax(dim=1)).sum(dim=1).mean()
+    assert loop._mean_loss(LOGITS[:3], LABELS, rows, draws[rows], None, config).item() == pytest.approx(
+        expected.item(), abs=1e-6
+    )
+    hits = mixed.gather(1, LOGITS[:3].argmax(dim=1, keepdim=True)).sum()
+    assert loop._hits(LOGITS[:3], LABELS, rows, draws[rows], config).item() == pytest.approx(
+        hits.item(), abs=1e-6
+    )
+
+
+def test_shares_of_the_crowd() -> None:
+    votes = np.zeros((3, len(ANSWERS)), dtype=np.int64)
+    votes[0, [0, 3, ANSWERS.index("contempt")]] = 6, 2, 2
+    votes[1, ANSWERS.index("not_face")] = 10
+    votes[2, 5] = 9
+    shares = crowd_shares(votes, ANSWERS[:7])
+    assert shares[0].tolist() == [0.75, 0, 0, 0.25, 0, 0, 0]
+    assert np.isnan(shares[1]).all() and shares[2, 5] == 1
+    assert crowd_shares(votes, [ANSWERS[3], ANSWERS[0]])[0].tolist() == [0.25, 0.75]
+
+
+def test_training_follows_the_crowd(drawn: Workspace) -> None:
+    """All votes say one class: a network trained on them says it too, whatever the labels are."""
+    rows = read_csv(drawn.faces_csv("train"))
+    columns = [*rows[0], *(f"votes_{answer}" for answer in ANSWERS)]
+    votes = [10 * (answer == "sad") for answer in ANSWERS]
+    write_csv(drawn.faces_csv("train"), columns, [[*row.values(), *votes] for row in rows])
+    train(drawn, replace(CONFIG, epochs=3, labels="ferplus-soft"), name="crowd", device="cpu")
+    model = load_model(drawn.run("crowd").best)
+    with torch.inference_mode():
+        predicted = model(torch.from_numpy(np.array(drawn.load_faces("val")))).argmax(dim=1)
+    assert (predicted == drawn.dataset()["classes"].index("sad")).all()
+
+
+def test_without_votes_there_are_no_crowd_labels(drawn: Workspace) -> None:
+    with pytest.raises(
+        UserError, match="these faces carry no votes; run 'fertool prepare' again with --ferplus"
+    ):
+        train(drawn, replace(CONFIG, labels="ferplus-soft"), device="cpu")
+
+
+def test_balance_changes_what_is_learnt(drawn: Workspace) -> None:
+    """With one class left almost alone, a balanced training predicts the others more often."""
+    rows = read_csv(drawn.faces_csv("train"))
+    for number, row in enumerate(rows):
+        row["label"] = "3" if number % 12 else row["label"]
+    write_csv(drawn.faces_csv("train"), list(rows[0]), [list(row.values()) for row in rows])
+    share = {}
+    for balance in (False, True):
+        config = replace(CONFIG, epochs=2, balance=balance)
+        train(drawn, config, name=f"balance-{balance}", device="cpu")
+        model = load_model(drawn.run(f"balance-{balance}").best)
+        with torch.inference_mode():
+            chances = model(torch.from_numpy(np.array(drawn.load_faces("train")))).softmax(dim=1)
+        share[balance] = chances[:, 3].mean().item()
+    assert share[True] < share[False] - 0.1
+
+
+def test_training_stops_when_patience_ends_also_when_gone_on_with(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter([0.3, 0.5, 0.4, 0.5, 0.2, 0.9])
+    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies)))
+    config = replace(CONFIG, epochs=6, patience=2)
+    train(drawn, config, name="short", device="cpu")
+    run = drawn.run("short")
+    assert len(read_csv(run.history_csv)) == 4 and run.config()["best"]["epoch"] == 2
+    run.run_json.write_text(run.run_json.read_text().replace('"state": "done"', '"state": "running"'))
+    train(drawn, config, name="short", device="cpu")
+    assert len(read_csv(run.history_csv)) == 4 and run.config()["state"] == "done"
