@@ -109,6 +109,7 @@ def _landmarker(model: Path, confidence: float, most_faces: int) -> "FaceLandmar
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{model}: MediaPipe does not start with this model ({reason})") from None
-    # left to the interpreter's end it would complain that what it needs for closing is gone
-    atexit.register(landmarker.close)
+    # at the interpreter's end it would close itself through threads that are gone, and complain; the process is
+    # all that it holds then
+    atexit.register(setattr, landmarker, "_handle", None)
     return landmarker

@@ -1,5 +1,6 @@
 """Augmentation of whole batches, on the model's device, at the faces' own resolution."""
 
+import functools
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -142,9 +143,9 @@ def augment(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
         mean = _per_face(mean, pixels)
         pixels = (pixels - mean) * contrast + mean + 255 * brightness
     if augmentation.noise:
-        bank = _noise_bank(pixels.device)
-        stretch = torch.arange(pixels[0].numel(), device=pixels.device)
-        noise = bank[(draws.noise_starts[:, None] + stretch) % NOISE_BANK].view(pixels.shape)
+        # each row of the view is the stretch that begins there; nothing of it is copied but what is asked for
+        stretches = _noise_bank(pixels.device, pixels[0].numel()).unfold(0, pixels[0].numel(), 1)
+        noise = stretches[draws.noise_starts].view(pixels.shape)
         pixels = pixels.float() + 255 * augmentation.noise * noise
     if augmentation.erase:
         pixels = pixels.float()
@@ -213,10 +214,8 @@ def _sources(draws: Draws, side: int) -> tuple[Tensor, Tensor]:
     return matrix, offset
 
 
-_banks: dict[torch.device, Tensor] = {}
-
-
-def _noise_bank(device: torch.device) -> Tensor:
-    if device not in _banks:
-        _banks[device] = torch.randn(NOISE_BANK, generator=torch.Generator().manual_seed(0)).to(device)
-    return _banks[device]
+@functools.cache
+def _noise_bank(device: torch.device, length: int) -> Tensor:
+    """Normal numbers in which stretches of `length` begin at NOISE_BANK places."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(NOISE_BANK + length - 1, generator=generator).to(device)

@@ -97,12 +97,12 @@ def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
     ways = {"deletion": (faces, mean_fill(faces)), "insertion": (blur_fill(faces), faces)}
 
     def ours(precision: str) -> dict[str, np.ndarray]:
-        network = network_of(of[precision])
+        network_on = network_of(of[precision])
         curves = {}
         for name, (start, end) in ways.items():
             logits = torch.cat(
                 [
-                    flip_logits(network, start[few], end[few], ranks[few], STEPS)
+                    flip_logits(network_on(few.numpy()), start[few], end[few], ranks[few], STEPS)
                     for few in torch.arange(len(rows)).split(32)
                 ],
                 dim=1,

@@ -15,6 +15,7 @@ from PIL import Image
 from fertool.errors import UserError
 from fertool.explain import explain, photograph_faces
 from fertool.explain.photograph_faces import (
+    Crop,
     PhotographDetectors,
     crop_face,
     find_faces,
@@ -212,9 +213,10 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
 def test_all_classes_are_columns_and_what_ignores_them_is_one(trained: Workspace) -> None:
     run, classes = trained.run("cnn"), trained.dataset()["classes"]
     faces = np.array(trained.load_faces("test")[:3])
+    crops = [Crop((0, 0, 48, 48), face, mean_face((48, 48))) for face in faces]
     requests = [parse_request("gradcam"), parse_request("random")]
     maps, probabilities = _explain_faces(
-        load_model(run.best), run, requests, faces, "all", classes, choose_compute("cpu", "fp32")
+        load_model(run.best), run, requests, crops, "all", classes, choose_compute("cpu", "fp32")
     )
     assert [each.name for each in maps] == [
         *(f"gradcam\nfor {name}" for name in classes),

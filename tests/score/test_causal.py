@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fertool.errors import UserError
 from fertool.hardware import choose_compute
 from fertool.masks.regions import REGIONS
+from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.score import causal
 from fertool.score.causal import causal_tables, cause_column, causes_of, coalition_logits, score_causal
 from fertool.score.fills import FILLS
@@ -31,10 +32,11 @@ def striped(count: int) -> np.ndarray:
     return np.broadcast_to(np.repeat(np.arange(6, dtype=np.uint8), 8)[None, :, None], (count, 48, 48))
 
 
-class OnlyTheMouth(nn.Module):
+class OnlyTheMouth(FaceClassifier):
     """Logits that hang on the mouth's stripe alone; its rows 40 to 47."""
 
-    family = "cnn"
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), "cnn", InputSpec(48, 1, (0.0,), (1.0,)), "")
 
     def forward(self, pixels: Tensor) -> Tensor:
         brightness = pixels[:, 40:].float().mean(dim=(1, 2)) / 255

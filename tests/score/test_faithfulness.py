@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fertool.errors import UserError
 from fertool.explain.registry import parse_request
 from fertool.hardware import choose_compute
+from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.cnn import build_cnn
 from fertool.score.faithfulness import (
     MEASURES,
@@ -165,10 +166,11 @@ def test_deletion_and_insertion_equal_quantus(network: nn.Module, faces: Tensor,
         assert np.ptp(ours) > 0.1  # there was something to agree about
 
 
-class OnePixel(nn.Module):
+class OnePixel(FaceClassifier):
     """Sure of class 1 while pixel (10, 20) is bright, of class 0 else."""
 
-    family = "cnn"
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), "cnn", InputSpec(48, 1, (0.0,), (1.0,)), "")
 
     def forward(self, pixels: Tensor) -> Tensor:
         bright = (pixels[:, 10, 20] > 200).float()
