@@ -44,12 +44,14 @@ def action_unit_maps(emotions: list[str], landmarks: np.ndarray, shape: tuple[in
     maps = np.zeros((len(emotions), *shape), dtype=np.float32)
     for emotion in dict.fromkeys(emotions):
         rows = np.flatnonzero([name == emotion for name in emotions])
+        of_emotion = np.zeros((len(rows), *shape), dtype=np.float32)
         for point in _points(emotion):
             at = landmarks[rows, point].astype(np.float32)
             width = 2 * spread[rows, None] ** 2
             vertical = np.exp(-((down - at[:, 1:]) ** 2) / width)
             horizontal = np.exp(-((across - at[:, :1]) ** 2) / width)
-            maps[rows] = np.maximum(maps[rows], vertical[:, :, None] * horizontal[:, None, :])
+            np.maximum(of_emotion, vertical[:, :, None] * horizontal[:, None, :], out=of_emotion)
+        maps[rows] = of_emotion
     return maps
 
 

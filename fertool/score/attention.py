@@ -9,6 +9,7 @@ from fertool.explain.registry import Request
 from fertool.masks.landmarks import interocular_distance
 from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
 from fertool.score.action_units import action_unit_maps
+from fertool.score.explained import maps_beside_nulls
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, pooled, shares_and_ceilings
 from fertool.score.spread import agreement_with, spread_of_maps
@@ -26,11 +27,12 @@ def score_attention(
     Normal(0, (jitter * inter-ocular distance)^2) and says how far shares move. Faces with a template's
     landmarks and maps of zeros have no shares: they are counted, described and left out.
     """
-    stored = subject.heatmaps(request, target)
-    heatmaps = stored.rectified()
-    heatmaps = heatmaps if grid is None else pooled(heatmaps, grid)
+    maps = maps_beside_nulls(subject, request, target)
+    if grid is not None:
+        maps = {name: pooled(of_name, grid) for name, of_name in maps.items()}
     regions = np.asarray(subject.region_maps)
-    shares, ceilings = shares_and_ceilings(heatmaps, regions)
+    (shares, *of_nulls), ceilings = shares_and_ceilings(list(maps.values()), regions)
+    heatmaps, *_ = maps.values()
     areas = area_shares(regions)
     empty = np.isnan(shares[:, 0])
     counted = subject.located & ~empty
@@ -60,7 +62,11 @@ def score_attention(
         },
         "ceiling": _by_region(ceilings[subject.located].mean(axis=0)) if subject.located.any() else None,
         **_figures_of_subsets(subject, columns, counted),
-        "nulls": _null_shares(subject, request, target, grid, regions, counted),
+        "nulls": {
+            name: _by_region(np.nanmean(of_null[counted], axis=0))
+            for name, of_null in zip(NULLS, of_nulls, strict=True)
+            if counted.any()
+        },
         "template_faces": _describe_template_faces(subject),
         "jitter": _jitter(subject, heatmaps, shares, counted, jitter) if jitter > 0 else None,
     }
@@ -137,25 +143,6 @@ def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
     }
 
 
-def _null_shares(
-    subject: Subject,
-    request: Request,
-    target: str,
-    grid: int | None,
-    regions: np.ndarray,
-    counted: np.ndarray,
-) -> dict[str, Any]:
-    """The mean shares that each null explanation gets on the same faces."""
-    if not counted.any():
-        return {}
-    figures = {}
-    for name, null in NULLS.items():
-        maps = subject.heatmaps(Request(request.explainer, null, request.options), target).rectified()
-        shares, _ = shares_and_ceilings(maps if grid is None else pooled(maps, grid), regions)
-        figures[name] = _by_region(np.nanmean(shares[counted], axis=0))
-    return figures
-
-
 def _describe_template_faces(subject: Subject) -> dict[str, Any] | None:
     """Who is left out with the template's landmarks: accuracy and class mix beside the rest's."""
     if subject.located.all():
@@ -181,7 +168,7 @@ def _jitter(
     steps = generator.standard_normal(subject.landmarks.shape) * jitter
     moved = subject.landmarks + steps * interocular_distance(subject.landmarks)[:, None, None]
     moved_maps = region_maps(moved, subject.region_maps.shape[1:])
-    others, _ = shares_and_ceilings(heatmaps, moved_maps)
+    (others,), _ = shares_and_ceilings([heatmaps], moved_maps)
     change = others[counted] - shares[counted]
     return {
         "iod": jitter,

@@ -51,10 +51,9 @@ def score_causal_agreement(
         )
     regions = np.asarray(subject.region_maps)
     areas = area_shares(regions)
-    shares = {
-        name: shares_and_ceilings(maps, regions)[0]
-        for name, maps in maps_beside_nulls(subject, request, target).items()
-    }
+    maps = maps_beside_nulls(subject, request, target)
+    of_maps, _ = shares_and_ceilings(list(maps.values()), regions)
+    shares = dict(zip(maps, of_maps, strict=True))
     known = np.all([np.isfinite(of).all(axis=1) for of in shares.values()], axis=0)
     counted = subject.located & known
     fills = [fill for fill in FILLS if cause_column(target, fill, REGIONS[0]) in causes]

@@ -251,7 +251,8 @@ def _attention_figures(
 
     def shares_of(pictures: np.ndarray, regions: np.ndarray) -> np.ndarray:
         raw = unstored_heatmaps(subject.model, request, pictures, subject.compute, codes, boxes)
-        return shares_and_ceilings(rectify(raw, request.explainer.negatives), regions)[0]
+        (shares,), _ = shares_and_ceilings([rectify(raw, request.explainer.negatives)], regions)
+        return shares
 
     clean = shares_of(faces, region_maps)
     spoilt: dict[str, list[np.ndarray]] = {}

@@ -10,6 +10,8 @@ linear, up(H) = U H, so
 and the share is an exact weighted sum over the cells c of the raw map: nothing is upsampled or stored.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fertool.explain.interpolation import interpolation_matrix
@@ -29,20 +31,27 @@ def region_weights(region_maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray
         return masks.astype(np.float64)
     down = interpolation_matrix(region_maps.shape[1], grid[0])
     across = interpolation_matrix(region_maps.shape[2], grid[1])
-    return np.einsum("nrij,ih,jw->nrhw", masks.astype(np.float64), down, across, optimize=True)
+    return down.T @ (masks.astype(np.float64) @ across)
 
 
-def shares_and_ceilings(heatmaps: np.ndarray, region_maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`region_shares` and `region_ceilings` of many faces, each float64 (N, regions), in bounded memory.
+def shares_and_ceilings(
+    heatmaps: Sequence[np.ndarray], region_maps: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """`region_shares` of each of several explanations of the same faces, and the `region_ceilings` of the first.
 
-    `heatmaps` are rectified, (N, h, w); `region_maps` codes, uint8 (N, H, W).
+    Each of `heatmaps` is rectified, (N, h, w), on a grid of its own; `region_maps` are codes, uint8 (N, H, W).
+    All are float64 (N, regions), made in bounded memory; what a grid's cells put on the regions, which takes
+    longest, is made once for the maps that share it.
     """
-    shares, ceilings = np.empty((2, len(heatmaps), len(REGIONS)))
-    for start in range(0, len(heatmaps), ROWS_AT_ONCE):
+    shares = [np.empty((len(region_maps), len(REGIONS))) for _ in heatmaps]
+    ceilings = np.empty((len(region_maps), len(REGIONS)))
+    for start in range(0, len(region_maps), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
-        weights = region_weights(region_maps[rows], heatmaps.shape[1:])
-        shares[rows] = region_shares(heatmaps[rows], weights)
-        ceilings[rows] = region_ceilings(weights)
+        grids = dict.fromkeys(maps.shape[1:] for maps in heatmaps)
+        weights = {grid: region_weights(region_maps[rows], grid) for grid in grids}
+        for maps, of_maps in zip(heatmaps, shares, strict=True):
+            of_maps[rows] = region_shares(maps[rows], weights[maps.shape[1:]])
+        ceilings[rows] = region_ceilings(weights[heatmaps[0].shape[1:]])
     return shares, ceilings
 
 

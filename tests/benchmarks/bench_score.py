@@ -3,14 +3,15 @@
 Quantus flips pixels as its users run it (PixelFlipping, float32, batches of 64), with a perturbation that puts
 the same pictures before the network, so the curves must agree. All take the same weights, faces, heatmaps,
 fills and steps, in turns, in this one process: Quantus once on the network in PyTorch's default memory format,
-as a user has it, and once on it in the format that fertool takes.
+as a user has it, and once on it in the format that fertool takes. With a workspace that holds finished runs,
+classification and attention of up to four of them are timed as `fertool score` makes them, heatmaps being there.
 
-    python tests/benchmarks/bench_score.py
+    python tests/benchmarks/bench_score.py [--threads N] [--workspace data]
 """
 
+import argparse
 import copy
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from fertool.hardware import Compute, choose_compute
 from fertool.masks import make_masks
 from fertool.models import FaceClassifier
 from fertool.prepare import prepare
+from fertool.score import score
 from fertool.score.causal import score_causal
 from fertool.score.explained import explained_classes
 from fertool.score.faithfulness import flip_logits, relevance_ranks, score_faithfulness, to_faces
@@ -40,6 +42,7 @@ from fertool.workspace import Workspace
 FACES = 256
 STEPS = 16
 ROUNDS = 3
+MOST_RUNS = 4
 TEST_SPLIT = 3589  # faces of FER2013's
 
 
@@ -182,10 +185,25 @@ def bench_suites(of: dict[str, Subject]) -> None:
         print(f"faithfulness, {precision}: 100 faces, an explainer and its five nulls, in {taken:.1f} s")
 
 
+def bench_stored(workspace: Workspace) -> None:
+    names = [run.name for run in workspace.runs() if run.config()["state"] == "done"][:MOST_RUNS]
+    faces = len(workspace.load_faces("test"))
+    for suite in ("classification", "attention"):
+        again = partial(score, workspace, suites=[suite], runs=names, target="label", force=True)
+        again()  # heatmaps are made now, if they are not there
+        taken = statistics.median(seconds(again) for _ in range(ROUNDS))
+        print(f"{suite} of {len(names)} runs, {faces:,} faces, heatmaps being there: {taken:.2f} s")
+
+
 if __name__ == "__main__":
-    if "--threads" in sys.argv:
-        torch.set_num_threads(int(sys.argv[sys.argv.index("--threads") + 1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--workspace", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     print(f"{torch.get_num_threads()} threads")
+    if arguments.workspace and Workspace(arguments.workspace).runs():
+        bench_stored(Workspace(arguments.workspace))
     with tempfile.TemporaryDirectory() as place:
         scored = subjects(Path(place))
         bench_insertion_and_deletion(scored)
