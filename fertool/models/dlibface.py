@@ -5,7 +5,6 @@ A ResNet of 29 convolutions on 150-pixel RGB faces, trained by Davis King on som
 """
 
 import contextlib
-import importlib.util
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fertool.dlib_files import dlib_file
 from fertool.errors import UserError
 from fertool.models.cam_layer import find_cam_layer
 from fertool.models.classifier import FaceClassifier, InputSpec
@@ -135,12 +135,7 @@ def build_dlibface(
 
 def dlib_network_file() -> Path | None:
     """dlib's file in the package face_recognition_models (extra `dlib`), or None where it is not installed."""
-    # the package is not imported: it asks for pkg_resources, which setuptools no longer has
-    package = importlib.util.find_spec("face_recognition_models")
-    if package is None or package.origin is None:
-        return None
-    file = Path(package.origin).parent / "models" / FILE_NAME
-    return file if file.is_file() else None
+    return dlib_file(FILE_NAME)
 
 
 @torch.no_grad()
