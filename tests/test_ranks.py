@@ -51,7 +51,12 @@ def torchrun(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         "2",
         *arguments,
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "PYTHONPATH": str(folder),
+    }
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
