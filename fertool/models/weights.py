@@ -57,6 +57,11 @@ class Weights:
     mean: tuple[float, ...] | None = None  # of pixels in 0..1, where not the model's own
     std: tuple[float, ...] | None = None
 
+    @property
+    def folded_norms(self) -> bool:
+        """Whether batch norms come folded, as in dlib's file: `calibrate_norms` is then due before training."""
+        return self.path is not None and self.path.suffix == ".dat"
+
 
 NO_WEIGHTS = Weights("none")
 
@@ -253,7 +258,7 @@ def load_weights(model: FaceClassifier, weights: Weights) -> None:
     if weights.path is None:
         return
     recipe = {**model.recipe, "name": model.recipe["name"].removeprefix(multiscale.PREFIX)}
-    if recipe["name"] == "dlibface" and weights.path.suffix == ".dat":
+    if recipe["name"] == "dlibface" and weights.folded_norms:
         from fertool.models.dlibface import load_dlib_weights
 
         for _, network in model.branches():

@@ -29,7 +29,6 @@ from fertool.workspace import SPLITS, Run, Workspace, read_csv, write_json
 
 REVISION = 2  # of the algorithm: raise it when the same settings would train to other weights
 CALIBRATION_FACES = 512
-DLIB_SUFFIX = ".dat"  # of files whose norms are folded, and measured anew on faces of train
 
 
 def train(
@@ -68,7 +67,7 @@ def train(
         if earlier and earlier["state"] == "done":
             return _summary(run, "was done already; --force trains it again")
         train_split, val_split = _train_split(workspace, config, model), _split(workspace, "val", model)
-        if weights.path is not None and weights.path.suffix == DLIB_SUFFIX:
+        if weights.folded_norms:
             few, of_few = (
                 None if values is None else torch.from_numpy(np.array(values[:CALIBRATION_FACES]))
                 for values in (train_split.faces, train_split.boxes)
