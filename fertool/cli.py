@@ -305,7 +305,10 @@ def train(
         str | None, typer.Option(help="auto (found by trying), fp32 or bf16 (default: auto)")
     ] = None,
     compile_it: Annotated[
-        bool | None, typer.Option("--compile", help="Compile the network first, by torch.compile")
+        bool | None,
+        typer.Option(
+            "--compile", help="Compile the network first, by torch.compile; its dropout draws other numbers"
+        ),
     ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,

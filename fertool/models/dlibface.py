@@ -18,6 +18,7 @@ from fertool.errors import UserError
 from fertool.models.cam_layer import find_cam_layer
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.dlib_file import FILE_NAME, read_dlib_network
+from fertool.models.head import begin_small
 
 SIZE = 150  # pixels
 LEAST_SIZE = 103  # with fewer the last level has no 3x3 cells to read
@@ -123,6 +124,7 @@ def build_dlibface(
     if size < LEAST_SIZE:
         raise UserError(f"--image-size {size}: dlibface takes no fewer than {LEAST_SIZE} pixels")
     network = DlibResNet(classes, 0.0 if dropout is None else dropout)
+    begin_small(network.classifier)
     spec = InputSpec(
         size=size,
         channels=3,

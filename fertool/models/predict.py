@@ -1,6 +1,7 @@
 """Logits of many faces."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,8 +12,16 @@ from fertool.models.classifier import FaceClassifier
 BATCH_SIZE = 256
 
 
+class Faces(Protocol):
+    """Faces uint8 (N, H, W[, 3]): an array, or what reads them from a file as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> np.ndarray: ...
+
+
 def face_batches(
-    faces: np.ndarray, boxes: np.ndarray | None = None, batch_size: int = BATCH_SIZE
+    faces: Faces, boxes: np.ndarray | None = None, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """The faces, uint8 (N, H, W[, 3]), in order, at most `batch_size` at a time, with their boxes (N, 4) if given."""
     for start in range(0, len(faces), batch_size):
@@ -24,7 +33,7 @@ def face_batches(
 
 @torch.inference_mode()
 def predict_logits(
-    model: FaceClassifier, faces: np.ndarray, compute: Compute, boxes: np.ndarray | None = None
+    model: FaceClassifier, faces: Faces, compute: Compute, boxes: np.ndarray | None = None
 ) -> np.ndarray:
     """Logits float32 (N, classes) of faces uint8 (N, H, W) or (N, H, W, 3), in evaluation mode.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fertool.errors import UserError
 from fertool.models.anatomy import face_classifier
 from fertool.models.classifier import FaceClassifier, InputSpec
+from fertool.models.head import begin_small
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def build_timm(
     wanted = timm_network(name, variant)
     config = pretrained_config(wanted)
     network = _create(name, wanted, classes, dropout, drop_path, image_size)
+    for head in heads(network):
+        begin_small(network.get_submodule(head))
     spec = InputSpec(
         size=image_size or config.input_size[-1],
         channels=config.input_size[0],

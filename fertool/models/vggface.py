@@ -6,6 +6,7 @@ from torch import nn
 
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, InputSpec
+from fertool.models.head import begin_small
 
 # Parkhi, Vedaldi and Zisserman, Deep Face Recognition, 2015; numbers of vgg_face_dag.py of Oxford's
 # pytorch-mcn page: RGB in 0..255, a mean a channel and no scale
@@ -52,4 +53,5 @@ def build_vggface(
             # He et al. 2015: without it signals vanish in sixteen layers that have no norm
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+    begin_small(network.fc8)
     return FaceClassifier(network, "cnn", INPUT, cam_layer="relu5_3", head="fc8")

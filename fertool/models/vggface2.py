@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fertool.models.anatomy import face_classifier
 from fertool.models.classifier import FaceClassifier, InputSpec
+from fertool.models.head import begin_small
 
 MEAN = (131.0912, 103.8827, 91.4953)  # RGB, of pixels 0..255, which are not scaled
 SIZE = 224  # pixels
@@ -38,6 +39,7 @@ def build_vggface2(
     network = timm.create_model(
         "resnet50", num_classes=classes, drop_rate=dropout or 0.0, drop_path_rate=drop_path or 0.0
     )
+    begin_small(network.fc)
     network.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
     for stage in (network.layer2, network.layer3, network.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)

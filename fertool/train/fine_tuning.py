@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier
-from fertool.models.predict import face_batches
+from fertool.models.predict import Faces, face_batches
 from fertool.models.stages import parameter_stages
 from fertool.progress import progress_bar
 from fertool.train.config import TrainConfig
@@ -46,7 +46,7 @@ def frozen_backbone(model: FaceClassifier, names: set[str]) -> bool:
 
 @torch.no_grad()
 def head_inputs(
-    model: FaceClassifier, faces: np.ndarray, boxes: np.ndarray | None, compute: Compute
+    model: FaceClassifier, faces: Faces, boxes: np.ndarray | None, compute: Compute
 ) -> Tensor | None:
     """What the head is given for each face (N, ...), in evaluation mode.
 

@@ -25,6 +25,7 @@ from fertool.train.fine_tuning import (
     trained_parameters,
     training_mode,
 )
+from fertool.train.mapped_faces import MappedFaces, face_reader
 from fertool.train.moving_mean import MovingMean
 from fertool.train.optimizers import make_optimizer, set_rates
 from fertool.train.schedule import rate_factor
@@ -38,12 +39,12 @@ EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, 
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """A split in memory: faces uint8 (N, H, W[, 3]), labels int64 (N,); where asked for boxes float32 (N, 4).
+    """A split: faces uint8 (N, H, W[, 3]), labels int64 (N,); where asked for boxes float32 (N, 4).
 
     `targets`, float32 (N, C), are distributions to be learnt in the labels' place.
     """
 
-    faces: np.ndarray
+    faces: MappedFaces
     labels: np.ndarray
     boxes: np.ndarray | None = None
     targets: np.ndarray | None = None
@@ -69,7 +70,8 @@ def train_run(
     the loss stops being finite.
     """
     ranks = join_ranks()
-    faces = torch.from_numpy(np.array(train_split.faces)).to(compute.device)
+    face_count, side = train_split.faces.shape[:2]
+    faces_of = face_reader(train_split.faces, compute.device)
     labels = torch.from_numpy(train_split.labels).to(compute.device)
     targets = (
         labels if train_split.targets is None else torch.from_numpy(train_split.targets).to(compute.device)
@@ -112,13 +114,13 @@ def train_run(
                 features = head_inputs(model, train_split.faces, train_split.boxes, compute)
                 val_features = head_inputs(model, val_split.faces, val_split.boxes, compute)
 
-        order, draws = draw_epoch(len(faces), faces.shape[1], config.seed, epoch, augmentation)
+        order, draws = draw_epoch(face_count, side, config.seed, epoch, augmentation)
         batches, draws = _batches(order.to(compute.device), config.batch_size), draws.to(compute.device)
         loss_sum = torch.zeros((), device=compute.device)
         hits = torch.zeros((), device=compute.device, dtype=torch.float32)
 
         training_mode(model)
-        with progress_bar(f"epoch {epoch}/{config.epochs}", len(faces), "faces") as bar:
+        with progress_bar(f"epoch {epoch}/{config.epochs}", face_count, "faces") as bar:
             for step, batch in enumerate(batches):
                 rows, weight = _own_part(batch, ranks)
                 steps_done = (epoch - 1) * len(batches) + step
@@ -129,12 +131,12 @@ def train_run(
                         logits = model.layer(model.head)(features[rows])
                 else:
                     # before autocast: bfloat16's eight bits are too few to say where a pixel comes from
-                    pixels = augment(faces[rows], draws_of_rows, augmentation)
+                    pixels = augment(faces_of(rows), draws_of_rows, augmentation)
                     if config.mixup:
                         partners = draws_of_rows.partners
-                        partner_pixels = augment(faces[partners], draws[partners], augmentation)
+                        partner_pixels = augment(faces_of(partners), draws[partners], augmentation)
                         pixels = mix(pixels, partner_pixels, draws_of_rows)
-                    moved = None if boxes is None else move_boxes(boxes[rows], draws_of_rows, faces.shape[1])
+                    moved = None if boxes is None else move_boxes(boxes[rows], draws_of_rows, side)
                     with model.looking_at(moved), compute.autocast():
                         logits = network(pixels)
                 logits = logits.float()
@@ -159,8 +161,8 @@ def train_run(
         row = {
             "epoch": epoch,
             "lr": max(group["lr"] for group in optimizer.param_groups),
-            "train_loss": loss_sum.item() / len(faces),
-            "train_accuracy": ranks.sum(hits).item() / len(faces),
+            "train_loss": loss_sum.item() / face_count,
+            "train_accuracy": ranks.sum(hits).item() / face_count,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "best": int(best is None or val_accuracy > best["val_accuracy"]),
@@ -170,7 +172,7 @@ def train_run(
             {
                 "epoch": epoch,
                 "epoch_s": round(time.perf_counter() - started_s, 3),
-                "images_per_s": round(len(faces) / trained_s, 1),
+                "images_per_s": round(face_count / trained_s, 1),
             }
         )
         if row["best"]:
@@ -279,7 +281,7 @@ def _validate(
     part = slice(ranks.rank, None, ranks.count)
     if features is None:
         boxes = None if split.boxes is None else split.boxes[part]
-        logits = torch.from_numpy(predict_logits(model, split.faces[part], compute, boxes))
+        logits = torch.from_numpy(predict_logits(model, split.faces.part(part), compute, boxes))
     else:
         model.eval()
         with torch.inference_mode(), compute.autocast():

@@ -17,7 +17,7 @@ PAGE: dict[str, Any] = {}
 _CONVOLUTIONAL = {
     "optimizer": "adamw",
     "epochs": 12,
-    "lr": 1e-3,
+    "lr": 5e-4,
     "schedule": "cosine",
     "warmup_epochs": 1.0,
     "weight_decay": 0.05,

@@ -1,8 +1,10 @@
 """`fertool train`: one run, from its name to its weights."""
 
 import contextlib
+import os
 import platform
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,11 @@ from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import trained_parameters
 from fertool.train.loop import EpochReport, LabelledFaces, train_run
+from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
 from fertool.workspace import SPLITS, Run, Workspace, read_csv, write_json
 
-REVISION = 2  # of the algorithm: raise it when the same settings would train to other weights
+REVISION = 3  # of the algorithm: raise it when the same settings would train to other weights
 CALIBRATION_FACES = 512
 
 
@@ -52,6 +55,8 @@ def train(
     config = config or TrainConfig()
     ranks = join_ranks()
     compute = choose_compute(device, config.precision)
+    if config.compile:
+        _require_compiler(compute)
     dataset = workspace.dataset()
     run = workspace.run(name or config.run_name)
     weights = ranks.of_first(lambda: find_weights(config.model, config.weights, weights_dir))
@@ -98,6 +103,15 @@ def train(
         note("done", best=best)
         ranks.wait()
     return _summary(run)
+
+
+def _require_compiler(compute: Compute) -> None:
+    if compute.device.type != "cpu":
+        return
+    # torch looks for these
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise UserError(f"--compile: no C++ compiler '{compiler}' here; install one, or leave --compile out")
 
 
 def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bool) -> dict[str, Any] | None:
@@ -150,7 +164,7 @@ def _inputs(workspace: Workspace, config: TrainConfig, model: FaceClassifier) ->
 
 def _split(workspace: Workspace, split: str, model: FaceClassifier) -> LabelledFaces:
     boxes = workspace.load_boxes(split) if model.needs_boxes else None
-    return LabelledFaces(workspace.load_faces(split), workspace.load_labels(split), boxes)
+    return LabelledFaces(MappedFaces(workspace.load_faces(split)), workspace.load_labels(split), boxes)
 
 
 def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> LabelledFaces:
@@ -169,7 +183,7 @@ def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifie
     if len(rows) == len(whole.labels):
         return whole
     return LabelledFaces(
-        whole.faces[rows],
+        whole.faces.part(rows),
         whole.labels[rows],
         None if whole.boxes is None else whole.boxes[rows],
         None if whole.targets is None else whole.targets[rows],

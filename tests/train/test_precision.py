@@ -7,6 +7,7 @@ from fertool.models import build_model
 from fertool.train import precision
 from fertool.train.config import TrainConfig
 from fertool.train.loop import LabelledFaces
+from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
 
 CONFIG = TrainConfig(model="test_resnet", batch_size=8)
@@ -17,7 +18,7 @@ BFLOAT16 = Compute(torch.device("cpu"), "bf16")
 def split() -> LabelledFaces:
     random = np.random.default_rng(0)
     faces = random.integers(0, 256, (20, 48, 48), dtype=np.uint8)
-    return LabelledFaces(faces, random.integers(0, 7, 20))
+    return LabelledFaces(MappedFaces(faces), random.integers(0, 7, 20))
 
 
 @pytest.mark.parametrize("unfreeze", ["all", "none"])

@@ -17,14 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.models import FaceClassifier, build_model, load_model
-from fertool.train import loop, train
+from fertool.hardware import Compute
+from fertool.models import FaceClassifier, build_model, load_model, predict_logits
+from fertool.train import loop, mapped_faces, train
 from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.train import stratified_part
 from fertool.workspace import Run, Workspace, read_csv
 
 CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
+CPU = Compute(torch.device("cpu"), "fp32")
 
 
 def contents(run: Run) -> dict[str, bytes]:
@@ -269,7 +271,7 @@ def test_training_on_a_part_sees_no_other_face(drawn: Workspace, monkeypatch: py
     train_run = loop.train_run
 
     def looking(model, config, train_split, *others):
-        seen["faces"], seen["labels"] = np.array(train_split.faces), train_split.labels
+        seen["faces"], seen["labels"] = train_split.faces[:], train_split.labels
         return train_run(model, config, train_split, *others)
 
     # by its path the module is hidden behind the function of the same name
@@ -419,3 +421,43 @@ def test_augmentation_is_computed_in_full_precision(
         config = replace(CONFIG, epochs=1, rotate_deg=20.0, crop=0.2, mixup=0.2, precision=precision)
         train(drawn, config, device="cpu")
     assert torch.equal(seen["fp32"], seen["bf16"])
+
+
+def test_faces_that_stay_in_their_file_train_to_the_same_bits(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, epochs=2, mixup=0.2)
+    train(drawn, config, name="in-memory", device="cpu")
+    monkeypatch.setattr(mapped_faces, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 1)
+    train(drawn, config, name="mapped", device="cpu")
+    ours, theirs = (contents(drawn.run(name)) for name in ("mapped", "in-memory"))
+    assert ours["history.csv"] == theirs["history.csv"]
+    assert ours["best.safetensors"] == theirs["best.safetensors"]
+
+
+# --- compiled -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here, which torch.compile needs")
+def test_a_compiled_network_learns_the_same(drawn: Workspace) -> None:
+    config = replace(CONFIG, epochs=1, dropout=0.0)  # whose numbers compiled code draws in its own way
+    train(drawn, config, name="plain", device="cpu")
+    train(drawn, replace(config, compile=True), name="compiled", device="cpu")
+    plain, compiled = drawn.run("plain"), drawn.run("compiled")
+    ours, theirs = (float(read_csv(run.history_csv)[0]["train_loss"]) for run in (compiled, plain))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    faces = drawn.load_faces("val")
+    logits = [predict_logits(load_model(run.best), faces, CPU) for run in (compiled, plain)]
+    assert np.allclose(*logits, atol=1e-2)
+
+
+def test_compiling_without_a_compiler_is_said_in_one_line(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    config = replace(CONFIG, compile=True)
+    with pytest.raises(UserError, match=r"--compile: .* C\+\+ compiler"):
+        train(drawn, config, device="cpu")
+    assert not drawn.run(config.run_name).folder.exists()
