@@ -8,10 +8,12 @@ from torch import nn
 
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier
-from fertool.models.cnn import build_cnn
+from fertool.models.cnn import build_cnn, build_cnn_gap
 from fertool.models.multiscale import PREFIX, MultiscaleClassifier, read_views
 from fertool.models.statistics import set_statistics
 from fertool.models.user_network import build_user_network, is_user_network
+
+OWN = {"cnn": build_cnn, "cnn-gap": build_cnn_gap}  # made for 48-pixel faces, which nobody pretrained
 
 
 def build_model(
@@ -55,7 +57,7 @@ def build_model(
         return model
     for option, given, possible in (
         ("views", views, False),
-        ("drop-path", drop_path, name not in ("cnn", "vggface", "dlibface") and not is_user_network(name)),
+        ("drop-path", drop_path, name not in (*OWN, "vggface", "dlibface") and not is_user_network(name)),
         ("dropout", dropout, not is_user_network(name)),
         ("channels", channels, is_user_network(name)),
     ):
@@ -80,13 +82,9 @@ def _build(
     variant: str | None,
     channels: int | None,
 ) -> FaceClassifier:
-    # timm takes seconds to import, and `cnn` does without
-    if name == "cnn":
-        if image_size not in (None, 48):
-            raise UserError(
-                f"--image-size {image_size}: the fully connected layer of 'cnn' takes 48 pixels only"
-            )
-        return build_cnn(classes) if dropout is None else build_cnn(classes, dropout)
+    # timm takes seconds to import, and our own do without
+    if name in OWN:
+        return OWN[name](classes, dropout, image_size)
     if is_user_network(name):
         return build_user_network(name, classes, image_size, channels)
     if name == "vggface":
@@ -105,8 +103,8 @@ def _build(
 
     if not is_timm_model(name):
         raise UserError(
-            f"no model '{name}'; there are cnn, vit, vggface, vggface2, dlibface, facevit, any name of a timm "
-            "model, as resnet50, and package.module:factory for your own"
+            f"no model '{name}'; there are {', '.join(OWN)}, vit, vggface, vggface2, dlibface, facevit, any name "
+            "of a timm model, as resnet50, and package.module:factory for your own"
         )
     return build_timm(name, classes, dropout, drop_path, image_size, variant)
 

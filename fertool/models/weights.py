@@ -15,6 +15,7 @@ from fertool.download import MissingError, cache_folder, download, file_sha256
 from fertool.errors import UserError
 from fertool.models import multiscale
 from fertool.models.classifier import FaceClassifier
+from fertool.models.registry import OWN
 from fertool.models.statistics import set_statistics
 from fertool.models.user_network import is_user_network
 from fertool.models.weight_files import SUFFIXES, read_recipe, read_tensors
@@ -87,7 +88,7 @@ def find_weights(name: str, weights: str = "auto", weights_dir: Path | None = No
         return _of_path(Path(weights))
     if name in PUBLISHED and weights != "imagenet":
         return _published(name, folder)
-    if name == "cnn" or is_user_network(name):
+    if name in OWN or is_user_network(name):
         if weights == "auto":
             return NO_WEIGHTS
         raise UserError(f"--weights {weights}: there are none for {name}; give none, or a file")

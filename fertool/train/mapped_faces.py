@@ -9,14 +9,14 @@ from torch import Tensor
 IN_MEMORY_BYTES = 1 << 29  # sets up to this size are read once and kept on the device
 # a read maps a neighbourhood of pages that are in the system's cache anyway, so many bytes at most
 NEIGHBOURHOOD_BYTES = 1 << 16
-FORGET_BYTES = 1 << 28
+FORGET_BYTES = 1 << 26
 
 
 class MappedFaces:
     """The faces uint8 (N, H, W[, 3]) of a split, or `rows` of it; each read is a copy.
 
     Pages of a memory map count as the process's own once they were read. A new map of the same file has none,
-    so after every 256 MiB it takes the old one's place.
+    so after every 64 MiB it takes the old one's place.
     """
 
     def __init__(self, faces: np.ndarray, rows: np.ndarray | None = None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fertool.errors import UserError
 from fertool.models.multiscale import PREFIX
+from fertool.models.registry import OWN
 from fertool.train.augment import PRESETS
 from fertool.train.config import TrainConfig
 
@@ -79,7 +80,7 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def _kind(model: str) -> str:
-    if model == "cnn" or ":" in model.removeprefix("hf_hub:"):  # of our own, or of the user's
+    if model in OWN or ":" in model.removeprefix("hf_hub:"):  # of our own, or of the user's
         return "small"
     if model in ("vit", "facevit"):
         return "transformer"

@@ -9,8 +9,8 @@ from fertool.models import build_model, load_model, save_model
 
 # every model of the table, at the least size that it can be explained at where it takes any
 MODELS = {
-    "cnn": None, "resnet50": 64, "efficientnet_b0": 64, "mobilenetv2_100": 64, "vit": 48, "vggface": None,
-    "vggface2": 64, "dlibface": None, "facevit": 56,
+    "cnn": None, "cnn-gap": 56, "resnet50": 64, "efficientnet_b0": 64, "mobilenetv2_100": 64, "vit": 48,
+    "vggface": None, "vggface2": 64, "dlibface": None, "facevit": 56,
 }  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def test_every_model_trains_a_step_and_comes_back_bit_for_bit(tmp_path: Path, na
     ("name", "size", "message"),
     [
         ("cnn", 64, "takes 48 pixels only"),
+        ("cnn-gap", 27, "no fewer than 28 pixels"),
         ("vggface", 112, "fc6 of 'vggface' takes 224 pixels only"),
         ("vggface2", 12, "no layer of ResNet has 7x7 cells at 12 pixels"),
     ],
@@ -57,3 +58,15 @@ def test_vggface_reads_its_last_convolution_before_it_is_pooled() -> None:
     with torch.inference_mode():
         model(torch.zeros(1, 48, 48))
     assert shapes == [(1, 512, 14, 14)]
+
+
+def test_logits_of_cnn_gap_are_the_classifier_on_the_mean_cell() -> None:
+    torch.manual_seed(0)
+    model = build_model("cnn-gap", 7).eval()
+    maps = []
+    model.layer(model.cam_layer).register_forward_hook(lambda *call: maps.append(call[2]))
+    faces = torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = model(faces)
+        assert maps[0].shape == (3, 128, 12, 12)
+        assert torch.allclose(model.layer(model.head)(maps[0].mean(dim=(2, 3))), logits, atol=1e-5)

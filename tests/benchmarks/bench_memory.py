@@ -1,0 +1,79 @@
+"""The most memory that `fertool train` has resident: on a set of FER2013's size, and on one that is far larger.
+
+    python tests/benchmarks/bench_memory.py [--gib 4]
+
+Both sets are drawn faces, repeated; the large one's are enlarged eight times, and it stays in its file. With --gib
+above the machine's memory nothing but the file can hold it. Resident is what the system counts as the process's
+own, pages of mapped files among it.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from fertool.prepare import prepare
+from fertool.workspace import Workspace, read_csv, write_csv
+
+FER2013_FACES = 28_709  # of train
+ENLARGED = 8
+LEAST_GIB, MOST_RESIDENT_GIB = 1, 1.5
+
+
+def main() -> None:
+    """Train an epoch on each set; exit 1 where more than 1.5 GiB was resident."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--gib", type=float, default=4, help="size of the large set, at least 1")
+    arguments = parser.parse_args()
+    missed = False
+    for enlarged, gib in ((1, None), (ENLARGED, max(LEAST_GIB, arguments.gib))):
+        with tempfile.TemporaryDirectory() as folder:
+            workspace = Workspace(Path(folder) / "ws")
+            prepare(workspace, "synthetic", count=2000)
+            faces = FER2013_FACES if gib is None else round(gib * 2**30 / (48 * enlarged) ** 2)
+            _repeat(workspace, faces, enlarged)
+            size_gib = workspace.faces("train").stat().st_size / 2**30
+            resident_gib = _peak_gib(workspace)
+        met = resident_gib <= MOST_RESIDENT_GIB
+        missed |= not met
+        print(
+            f"  {'met   ' if met else 'MISSED'} {faces:,} faces of {48 * enlarged} pixels, {size_gib:.1f} GiB: "
+            f"{resident_gib:.2f} GiB resident (at most {MOST_RESIDENT_GIB})",
+            flush=True,
+        )
+    sys.exit(1 if missed else 0)
+
+
+def _repeat(workspace: Workspace, count: int, enlarged: int) -> None:
+    """Make the train split `count` faces: its own, each pixel `enlarged` times a side, over and over."""
+    own = workspace.load_faces("train")
+    large = np.repeat(np.repeat(own, enlarged, axis=1), enlarged, axis=2)
+    rows = read_csv(workspace.faces_csv("train"))
+    shape = (count, *large.shape[1:])
+    target = workspace.faces("train").with_suffix(".large.npy")
+    repeated = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
+    for start in range(0, count, len(large)):
+        repeated[start : start + len(large)] = large[: count - start]
+    repeated.flush()
+    del repeated
+    target.replace(workspace.faces("train"))
+    columns = list(rows[0])
+    content = ([row, *list(rows[row % len(rows)].values())[1:]] for row in range(count))
+    write_csv(workspace.faces_csv("train"), columns, content)
+
+
+def _peak_gib(workspace: Workspace) -> float:
+    command = [sys.executable, "-m", "fertool", "train", "--workspace", str(workspace.root)]
+    process = subprocess.Popen([*command, "--epochs", "1", "--device", "cpu"], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"training failed: {os.waitstatus_to_exitcode(status)}")
+    return usage.ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main()
