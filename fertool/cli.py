@@ -157,6 +157,7 @@ def masks(
 Network = "The network"
 FineTuning = "Fine-tuning in stages"
 Faces = "The faces"
+Guiding = "Attention guidance (needs masks)"
 
 
 @app.command()
@@ -295,6 +296,44 @@ def train(
     train_fraction: Annotated[
         float | None, typer.Option(rich_help_panel=Faces, help="Use this part of each class, drawn by seed")
     ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=Guiding,
+            help="What is asked of the label's map: background, background-sum, regions, action-units or landmarks",
+        ),
+    ] = None,
+    guide_weight: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=Guiding,
+            metavar="LAMBDA",
+            help="Of that loss (default: 1); several, as 0,0.1,1, are trained in turn and one is chosen on val",
+        ),
+    ] = None,
+    guide_explainer: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=Guiding,
+            help="gradcam; of a vision transformer rollout, attention or all-blocks",
+        ),
+    ] = None,
+    guide_map: Annotated[
+        str | None, typer.Option(rich_help_panel=Guiding, help="Of gradcam: relu, abs or signed")
+    ] = None,
+    guide_warmup: Annotated[
+        float | None, typer.Option(rich_help_panel=Guiding, help="Epochs in which lambda rises from nothing")
+    ] = None,
+    guide_masks: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=Guiding, help="own, or shuffled: another face's, the placebo"),
+    ] = None,
+    guide_regions: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=Guiding, metavar="eyes=2,mouth=1", help="The shares that regions is to have"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation")] = 0,
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="Several, one run after another, named NAME-s0 ...")
@@ -322,7 +361,14 @@ def train(
     """
     from fertool import console
     from fertool.models.listing import model_table
-    from fertool.train import preview, read_seeds, train, train_seeds
+    from fertool.train import (
+        preview,
+        read_guide_weights,
+        read_seeds,
+        train,
+        train_guide_weights,
+        train_seeds,
+    )
     from fertool.train.recipes import configure
     from fertool.workspace import Workspace
 
@@ -369,6 +415,13 @@ def train(
             "noise": noise,
             "erase": erase,
             "mixup": mixup,
+            "guide": guide,
+            "guide_weight": guide_weight,
+            "guide_explainer": guide_explainer,
+            "guide_map": guide_map,
+            "guide_warmup": guide_warmup,
+            "guide_masks": guide_masks,
+            "guide_regions": guide_regions,
             "drop_leaks": drop_leaks,
             "train_fraction": train_fraction,
             "precision": precision,
@@ -378,33 +431,22 @@ def train(
     if preview_augment:
         console.show(preview(Workspace.locate(workspace), config, preview_augment), as_json)
         return
-    if seeds is not None:
-        console.show(
-            train_seeds(
-                Workspace.locate(workspace),
-                config,
-                read_seeds(seeds),
-                name=name,
-                weights_dir=weights_dir,
-                device=device,
-                force=force,
-                on_epoch=console.EpochTable(),
-            ),
-            as_json,
-        )
-        return
-    console.show(
-        train(
-            Workspace.locate(workspace),
-            config,
-            name=name,
-            weights_dir=weights_dir,
-            device=device,
-            force=force,
-            on_epoch=console.EpochTable(),
-        ),
-        as_json,
-    )
+    place = Workspace.locate(workspace)
+    how = {
+        "name": name,
+        "weights_dir": weights_dir,
+        "device": device,
+        "force": force,
+        "on_epoch": console.EpochTable(),
+    }
+    lambdas = read_guide_weights(guide_weight or "")
+    if len(lambdas) > 1:
+        summary = train_guide_weights(place, config, lambdas, read_seeds(seeds or f"{seed}"), **how)
+    elif seeds is not None:
+        summary = train_seeds(place, config, read_seeds(seeds), **how)
+    else:
+        summary = train(place, config, **how)
+    console.show(summary, as_json)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from fertool.workspace import Workspace, read_csv, read_json
 CONFIG = TrainConfig(
     epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3
 )
+GUIDED = replace(CONFIG, guide="background", guide_warmup=1.0)
 
 JOB = """
 import sys
@@ -31,9 +33,10 @@ from fertool.masks import make_masks
 from fertool.ranks import join_ranks
 from fertool.train import train
 from fertool.workspace import Workspace
-from tests_config import CONFIG
+from tests_config import CONFIG, GUIDED
 
 workspace = Workspace(sys.argv[1])
+train(workspace, GUIDED, name="guided", device="cpu")
 make_masks(workspace, detector="template", force=True)
 train(workspace, CONFIG, name="cnn", device="cpu")
 explain(workspace, ["gradcam", "swapped"], device="cpu")
@@ -66,13 +69,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     folder = tmp_path_factory.mktemp("ranks")
     one = Workspace(folder / "one")
     prepare(one, "synthetic", count=140)
+    make_masks(one)
     two = Workspace(shutil.copytree(one.root, folder / "two"))
-    make_masks(one, detector="template")
+    train(one, GUIDED, name="guided", device="cpu")
+    make_masks(one, detector="template", force=True)
     train(one, CONFIG, name="cnn", device="cpu")
     explain(one, ["gradcam", "swapped"], device="cpu")
     (folder / "job.py").write_text(JOB)
     (folder / "tests_config.py").write_text(
-        f"from fertool.train.config import TrainConfig\nCONFIG = {CONFIG!r}\n"
+        f"from fertool.train.config import TrainConfig\nCONFIG = {CONFIG!r}\nGUIDED = {GUIDED!r}\n"
     )
     done = torchrun(str(folder / "job.py"), str(two.root), folder=folder)
     assert done.returncode == 0, done.stderr
@@ -99,6 +104,14 @@ def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Wor
         curves[0][:, [2, 4]], curves[1][:, [2, 4]], atol=0.08
     )  # a face or two of the few there are
     assert both[1].run("cnn").config()["state"] == "done"
+
+
+def test_two_processes_are_guided_as_one(both: tuple[Workspace, Workspace]) -> None:
+    one, two = (read_csv(workspace.run("guided").history_csv) for workspace in both)
+    for ours, theirs in zip(two, one, strict=True):
+        assert float(ours["val_empty_maps"]) == float(theirs["val_empty_maps"])
+        for name in ("train_loss", "train_guide_loss", "train_background_share", "val_background_share"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3), name
 
 
 def test_two_processes_explain_every_face_once_in_order(both: tuple[Workspace, Workspace]) -> None:

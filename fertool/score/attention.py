@@ -6,9 +6,9 @@ import numpy as np
 
 from fertool.explain.nulls import NULLS
 from fertool.explain.registry import Request
+from fertool.masks.action_units import action_unit_maps
 from fertool.masks.landmarks import interocular_distance
 from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
-from fertool.score.action_units import action_unit_maps
 from fertool.score.explained import maps_beside_nulls
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, pooled, shares_and_ceilings

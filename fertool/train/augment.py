@@ -149,20 +149,49 @@ def augment(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
         pixels = pixels.float() + 255 * augmentation.noise * noise
     if augmentation.erase:
         pixels = pixels.float()
-        top, left, bottom, right = (
-            (edge * pixels.shape[1]).round()[:, None] for edge in draws.erased.unbind(dim=1)
-        )
-        line = torch.arange(pixels.shape[1], device=pixels.device)
-        inside = ((line >= top) & (line < bottom))[:, :, None] & ((line >= left) & (line < right))[:, None]
+        inside = _erased(draws, pixels.shape[1])
         inside = inside if pixels.ndim == 3 else inside[..., None]
         pixels = torch.where(inside, _per_face(pixels.flatten(1).mean(dim=1), pixels), pixels)
     return pixels.clamp(0, 255) if pixels.is_floating_point() else pixels
 
 
 def mix(pixels: Tensor, partners: Tensor, draws: Draws) -> Tensor:
-    """MixUp: each face added to its partner, both (B, H, W[, 3]), by the face's own share. float32."""
+    """MixUp: each face added to its partner, both (B, H, W[, 3]), by the face's own share. float32.
+
+    Planes (B, P, H, W) are mixed alike.
+    """
     shares = _per_face(draws.own_shares, pixels)
     return shares * pixels.float() + (1 - shares) * partners.float()
+
+
+def move_planes(planes: Tensor, draws: Draws, augmentation: Augmentation, void: int) -> Tensor:
+    """Where planes of coverage, float32 (B, P, H, W), come to lie when their faces are augmented (MixUp apart).
+
+    Where padding (repeated edges) or erasing made the picture every plane is 0, but for the plane `void`, which is
+    1 there: planes that added up to 1 still do. A point that lies in the picture, if beyond the centres of its
+    outermost pixels, is the picture's own.
+    """
+    height, width = planes.shape[2:]
+    own: Tensor | None = None
+    if augmentation.rotate_deg or augmentation.crop:
+        grid = _look_ups(draws, planes.shape)
+        own = (grid.abs() <= 1).all(dim=3)
+        planes = _looked_up(planes, grid)
+    elif augmentation.flip or augmentation.shift:
+        rows, columns = _origins(draws, height, width)
+        own = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        places = (width * rows[:, :, None] + columns[:, None]).flatten(1)
+        places = places[:, None].expand(-1, planes.shape[1], -1)
+        planes = planes.flatten(2).gather(2, places).view(planes.shape)
+    if augmentation.erase:
+        kept = ~_erased(draws, height)
+        own = kept if own is None else own & kept
+    if own is None:
+        return planes
+    planes = planes * own[:, None]
+    planes[:, void] += (~own).to(planes.dtype)
+    return planes
 
 
 def move_boxes(boxes: Tensor, draws: Draws, side: int) -> Tensor:
@@ -181,24 +210,45 @@ def _per_face(values: Tensor, pixels: Tensor) -> Tensor:
     return values.view(-1, *[1] * (pixels.ndim - 1))
 
 
+def _erased(draws: Draws, side: int) -> Tensor:
+    """The rectangles that are painted over, bool (B, side, side)."""
+    top, left, bottom, right = ((edge * side).round()[:, None] for edge in draws.erased.unbind(dim=1))
+    line = torch.arange(side, device=draws.erased.device)
+    return ((line >= top) & (line < bottom))[:, :, None] & ((line >= left) & (line < right))[:, None]
+
+
 def _moved(pixels: Tensor, draws: Draws) -> Tensor:
     """One gather: each output pixel is looked up where it comes from; edges are repeated outwards."""
     height, width = pixels.shape[1:3]
-    rows = torch.arange(height, device=pixels.device) - draws.shifts[:, :1]
-    columns = torch.arange(width, device=pixels.device) - draws.shifts[:, 1:]
-    columns = torch.where(draws.flips[:, None], width - 1 - columns, columns)
+    rows, columns = _origins(draws, height, width)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     faces = torch.arange(len(pixels), device=pixels.device)
     return pixels[faces[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
+def _origins(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The rows (B, H) and columns (B, W) that output pixels come from, outside the picture too."""
+    device = draws.shifts.device
+    rows = torch.arange(height, device=device) - draws.shifts[:, :1]
+    columns = torch.arange(width, device=device) - draws.shifts[:, 1:]
+    return rows, torch.where(draws.flips[:, None], width - 1 - columns, columns)
+
+
 def _resampled(pixels: Tensor, draws: Draws) -> Tensor:
     """One bilinear look-up for flip, shift, rotation and crop together; edges are repeated outwards."""
     planes = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    matrix, offset = _sources(draws, pixels.shape[1])
-    grid = F.affine_grid(torch.cat([matrix, offset[:, :, None]], dim=2), planes.shape, align_corners=False)
-    planes = F.grid_sample(planes.float(), grid, padding_mode="border", align_corners=False)
+    planes = _looked_up(planes.float(), _look_ups(draws, planes.shape))
     return planes[:, 0] if pixels.ndim == 3 else planes.permute(0, 2, 3, 1)
+
+
+def _looked_up(planes: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+
+
+def _look_ups(draws: Draws, shape: torch.Size) -> Tensor:
+    """Where the output points of planes (B, P, H, W) come from: (B, H, W, 2), x and y from -1 to 1 a picture."""
+    matrix, offset = _sources(draws, shape[2])
+    return F.affine_grid(torch.cat([matrix, offset[:, :, None]], dim=2), shape, align_corners=False)
 
 
 def _sources(draws: Draws, side: int) -> tuple[Tensor, Tensor]:

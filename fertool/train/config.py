@@ -7,6 +7,7 @@ from typing import Any
 
 from fertool.errors import UserError
 from fertool.train.augment import Augmentation
+from fertool.train.guidance import FORMS
 from fertool.train.schedule import SCHEDULES
 
 HASH_LENGTH = 6
@@ -54,6 +55,16 @@ class TrainConfig:
     noise: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
+    # attention guidance
+    guide: str | None = (
+        None  # what is asked of the label's map, see fertool.train.guidance.forms; None: nothing
+    )
+    guide_weight: float = 1.0  # lambda; 0: maps are measured, and nothing is asked of them
+    guide_explainer: str | None = None  # whose map; None: the default of the model's family
+    guide_map: str | None = None  # relu, abs or signed; None: the explainer's default
+    guide_warmup: float = 0.0  # epochs in which lambda rises from nothing
+    guide_masks: str = "own"  # or shuffled, the placebo: each face is guided by another face's
+    guide_regions: tuple[tuple[str, float], ...] | None = None  # the shares that `regions` wants
     drop_leaks: bool = False  # leave out of train what has an identical twin in val or test
     train_fraction: float = 1.0  # of each class's faces in train, drawn by seed
     precision: str = "auto"
@@ -66,6 +77,16 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not fits(value):
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
+        if self.guide is None:
+            without = next((name for name in self.changed if name.startswith("guide_")), None)
+            if without:
+                raise UserError(
+                    f"--{without.replace('_', '-')}: of a guided training only; give --guide, as well"
+                )
+        elif self.compile:
+            raise UserError("--guide: a compiled network cannot be differentiated twice; leave --compile out")
+        if self.guide_regions is not None and self.guide != "regions":
+            raise UserError(f"--guide-regions: of --guide regions only, not of {self.guide}")
 
     @property
     def augmentation(self) -> Augmentation:
@@ -111,6 +132,7 @@ def _is_unfreeze(value: str) -> bool:
 
 
 LABELS = ("own", "ferplus-soft")
+GUIDE_MASKS = ("own", "shuffled")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 RANGES = {
     "optimizer": (lambda value: value in OPTIMIZERS, ", ".join(OPTIMIZERS)),
@@ -138,6 +160,10 @@ RANGES = {
     "noise": (_share, "from 0 to below 1"),
     "erase": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "mixup": (lambda value: value >= 0, "0 or more"),
+    "guide": (lambda value: value in FORMS, ", ".join(FORMS)),
+    "guide_weight": (lambda value: value >= 0, "0 or more"),
+    "guide_warmup": (lambda value: value >= 0, "0 or more"),
+    "guide_masks": (lambda value: value in GUIDE_MASKS, ", ".join(GUIDE_MASKS)),
     "train_fraction": (lambda value: 0 < value <= 1, "above 0, at most 1"),
     "seed": (lambda value: value >= 0, "0 or more"),
 }

@@ -1,5 +1,6 @@
 """The training loop: read it from top to bottom, it happens in this order."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -25,14 +26,12 @@ from fertool.train.fine_tuning import (
     trained_parameters,
     training_mode,
 )
+from fertool.train.guidance import Guide, GuidePlanes, guide_figures
 from fertool.train.mapped_faces import MappedFaces, face_reader
 from fertool.train.moving_mean import MovingMean
 from fertool.train.optimizers import make_optimizer, set_rates
 from fertool.train.schedule import rate_factor
 from fertool.workspace import Run, replacing, write_csv
-
-HISTORY_COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "best"]
-TIMING_COLUMNS = ["epoch", "epoch_s", "images_per_s"]
 
 EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, timing row) -> None
 
@@ -41,13 +40,15 @@ EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, 
 class LabelledFaces:
     """A split: faces uint8 (N, H, W[, 3]), labels int64 (N,); where asked for boxes float32 (N, 4).
 
-    `targets`, float32 (N, C), are distributions to be learnt in the labels' place.
+    `targets`, float32 (N, C), are distributions to be learnt in the labels' place; `planes` are where the maps
+    of a guided training are to lie.
     """
 
     faces: MappedFaces
     labels: np.ndarray
     boxes: np.ndarray | None = None
     targets: np.ndarray | None = None
+    planes: GuidePlanes | None = None
 
 
 def train_run(
@@ -82,6 +83,7 @@ def train_run(
     model.to(compute.device)
     if model.family == "cnn":
         model.to(memory_format=torch.channels_last)
+    guide = None if config.guide is None else _guide(model, config, train_split.planes, labels)
     mean = MovingMean(model, config.ema) if config.ema else None
 
     state = _load_last(run, model, mean)
@@ -110,13 +112,15 @@ def train_run(
             ):  # resumed within a phase
                 optimizer.load_state_dict(state["optimizer"])
             features = val_features = None
-            if augmentation.is_none and frozen_backbone(model, trained) and ranks.count == 1:
+            alone = guide is None and ranks.count == 1
+            if alone and augmentation.is_none and frozen_backbone(model, trained):
                 features = head_inputs(model, train_split.faces, train_split.boxes, compute)
                 val_features = head_inputs(model, val_split.faces, val_split.boxes, compute)
 
         order, draws = draw_epoch(face_count, side, config.seed, epoch, augmentation)
         batches, draws = _batches(order.to(compute.device), config.batch_size), draws.to(compute.device)
         loss_sum = torch.zeros((), device=compute.device)
+        guide_sums = torch.zeros(4, device=compute.device)  # see guide_figures
         hits = torch.zeros((), device=compute.device, dtype=torch.float32)
 
         training_mode(model)
@@ -137,13 +141,20 @@ def train_run(
                         partner_pixels = augment(faces_of(partners), draws[partners], augmentation)
                         pixels = mix(pixels, partner_pixels, draws_of_rows)
                     moved = None if boxes is None else move_boxes(boxes[rows], draws_of_rows, side)
-                    with model.looking_at(moved), compute.autocast():
+                    watching = guide.watching(model) if guide else contextlib.nullcontext()
+                    with model.looking_at(moved), compute.autocast(), watching as watch:
                         logits = network(pixels)
                 logits = logits.float()
                 loss = _mean_loss(logits, targets, rows, draws_of_rows, class_weights, config)
                 right = _hits(logits, labels, rows, draws_of_rows, config)
-                mean_loss = ranks.sum(weight * loss.detach())
-                _require_finite(mean_loss, run, epoch, step + 1, optimizer)
+                mean_loss = objective = ranks.sum(weight * loss.detach())
+                if guide:
+                    target = guide.target(rows, draws, batch)
+                    guide_loss, sums = guide.loss(watch, logits, target, differentiable=guide.weight > 0)
+                    loss = loss + guide.weight_at(steps_done / len(batches)) * guide_loss
+                    objective = ranks.sum(weight * loss.detach())
+                    guide_sums += sums if weight else 0
+                _require_finite(objective, run, epoch, step + 1, optimizer)
                 optimizer.zero_grad(set_to_none=True)
                 (loss * (weight * ranks.count)).backward()  # of which the processes' mean is taken
                 if config.clip:
@@ -157,7 +168,9 @@ def train_run(
         trained_s = time.perf_counter() - started_s
 
         kept = mean.model if mean else model
-        val_loss, val_accuracy = _validate(kept, val_split, val_features, compute, ranks)
+        val_loss, val_accuracy, val_guide_sums = _validate(
+            kept, val_split, val_features, compute, ranks, guide
+        )
         row = {
             "epoch": epoch,
             "lr": max(group["lr"] for group in optimizer.param_groups),
@@ -167,6 +180,11 @@ def train_run(
             "val_accuracy": val_accuracy,
             "best": int(best is None or val_accuracy > best["val_accuracy"]),
         }
+        if guide:
+            of_train, of_val = guide_figures(ranks.sum(guide_sums)), guide_figures(val_guide_sums)
+            del of_val["guide_loss"]  # which is of train's augmented faces only
+            row |= {f"train_{name}": figure for name, figure in of_train.items()}
+            row |= {f"val_{name}": figure for name, figure in of_val.items()}
         history.append(row)
         timing.append(
             {
@@ -180,12 +198,27 @@ def train_run(
         if ranks.is_first:
             if row["best"]:
                 save_model(kept, run.best)
-            write_csv(run.history_csv, HISTORY_COLUMNS, [list(row.values()) for row in history])
-            write_csv(run.timing_csv, TIMING_COLUMNS, [list(row.values()) for row in timing])
+            write_csv(run.history_csv, list(row), [list(row.values()) for row in history])
+            write_csv(run.timing_csv, list(timing[-1]), [list(row.values()) for row in timing])
             # last of all: what `last.pt` counts as done is wholly on disk
             _save_last(run, model, optimizer, mean, history, timing)
             on_epoch(row, timing[-1])
     return best
+
+
+def _guide(model: FaceClassifier, config: TrainConfig, planes: GuidePlanes, labels: Tensor) -> Guide:
+    return Guide(
+        model,
+        planes,
+        labels,
+        config.augmentation,
+        form=config.guide,
+        kind=config.guide_map,
+        explainer=config.guide_explainer,
+        weight=config.guide_weight,
+        warmup_epochs=config.guide_warmup,
+        wanted_shares=config.guide_regions and dict(config.guide_regions),
+    )
 
 
 def _on_all_ranks(model: FaceClassifier, ranks: Ranks) -> nn.Module:
@@ -275,11 +308,22 @@ def _require_finite(loss: Tensor, run: Run, epoch: int, step: int, optimizer: to
 
 
 def _validate(
-    model: FaceClassifier, split: LabelledFaces, features: Tensor | None, compute: Compute, ranks: Ranks
-) -> tuple[float, float]:
-    """Loss and accuracy on val; by the head alone where its inputs are there."""
+    model: FaceClassifier,
+    split: LabelledFaces,
+    features: Tensor | None,
+    compute: Compute,
+    ranks: Ranks,
+    guide: Guide | None,
+) -> tuple[float, float, Tensor | None]:
+    """Loss and accuracy on val, and a guide's sums; by the head alone where its inputs are there."""
     part = slice(ranks.rank, None, ranks.count)
-    if features is None:
+    guide_sums = None
+    if guide:
+        logits, guide_sums = guide.measure(
+            model, split.faces.part(part), split.labels[part], split.planes.part(part), compute
+        )
+        logits, guide_sums = torch.from_numpy(logits), ranks.sum(guide_sums)
+    elif features is None:
         boxes = None if split.boxes is None else split.boxes[part]
         logits = torch.from_numpy(predict_logits(model, split.faces.part(part), compute, boxes))
     else:
@@ -290,7 +334,7 @@ def _validate(
     losses = F.cross_entropy(logits.double(), labels, reduction="sum")
     sums = torch.stack([losses, (logits.argmax(dim=1) == labels).sum()]).to(compute.device)
     loss, hits = ranks.sum(sums).tolist()
-    return loss / len(split.labels), hits / len(split.labels)
+    return loss / len(split.labels), hits / len(split.labels), guide_sums
 
 
 def _save_last(

@@ -1,13 +1,16 @@
 """Named sets of training settings, and those that a kind of model gets when none is named."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from fertool.errors import UserError
+from fertool.masks.regions import REGIONS
 from fertool.models.multiscale import PREFIX
 from fertool.models.registry import OWN
 from fertool.train.augment import PRESETS
 from fertool.train.config import TrainConfig
+from fertool.train.guide_weights import read_guide_weights
 
 # Adam, batch 64, 30 epochs, rate 1e-4, the whole network from the first step: the published description's plain
 # training, the same for every model. TrainConfig's own defaults are these.
@@ -69,6 +72,10 @@ def configure(
     for option in ("mean", "std"):
         if isinstance(chosen.get(option), str):
             chosen[option] = _numbers(option, chosen[option])
+    if isinstance(chosen.get("guide_weight"), str):
+        chosen["guide_weight"] = read_guide_weights(chosen["guide_weight"])[0]
+    if isinstance(chosen.get("guide_regions"), str):
+        chosen["guide_regions"] = _shares(chosen["guide_regions"])
     return TrainConfig(model=model, **chosen)
 
 
@@ -77,6 +84,22 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
         raise UserError(f"--{option} {text}: give a number for each channel, with commas between") from None
+
+
+def _shares(text: str) -> tuple[tuple[str, float], ...]:
+    """Regions and the shares wanted of them, as `eyes=2,face contour=1`, in the order of REGIONS."""
+    wanted = {}
+    for part in text.split(","):
+        name, _, share = part.partition("=")
+        try:
+            wanted[name.strip()] = float(share)
+        except ValueError:
+            raise UserError(f"--guide-regions {text}: give shares as eyes=2,mouth=1") from None
+    if unknown := [name for name in wanted if name not in REGIONS]:
+        raise UserError(f"--guide-regions {text}: no region '{unknown[0]}'; there are {', '.join(REGIONS)}")
+    if min(wanted.values()) < 0 or not 0 < sum(wanted.values()) < math.inf:
+        raise UserError(f"--guide-regions {text}: shares are 0 or more, and not all 0")
+    return tuple((name, wanted[name]) for name in REGIONS if name in wanted)
 
 
 def _kind(model: str) -> str:

@@ -25,6 +25,7 @@ from fertool.ranks import join_ranks
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import trained_parameters
+from fertool.train.guidance import check_guidance, load_guide_planes
 from fertool.train.loop import EpochReport, LabelledFaces, train_run
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
@@ -61,6 +62,8 @@ def train(
     run = workspace.run(name or config.run_name)
     weights = ranks.of_first(lambda: find_weights(config.model, config.weights, weights_dir))
     model = _starting_model(config, weights, len(dataset["classes"]))
+    if config.guide is not None:
+        check_guidance(model, config.guide_explainer, config.guide_map)
     made_from = workspace.made_from(
         REVISION,
         {**config.changed, "seed": config.seed, "weights": weights.sha256 or weights.name},
@@ -72,6 +75,8 @@ def train(
         if earlier and earlier["state"] == "done":
             return _summary(run, "was done already; --force trains it again")
         train_split, val_split = _train_split(workspace, config, model), _split(workspace, "val", model)
+        if config.guide is not None:
+            val_split = replace(val_split, planes=load_guide_planes(workspace, "val", "background"))
         if weights.folded_norms:
             few, of_few = (
                 None if values is None else torch.from_numpy(np.array(values[:CALIBRATION_FACES]))
@@ -159,7 +164,11 @@ def _inputs(workspace: Workspace, config: TrainConfig, model: FaceClassifier) ->
         for split in ("train", "val"):
             workspace.load_boxes(split)  # says so where there are none
             inputs.append(workspace.landmarks(split))
-    return inputs
+    if config.guide is not None:
+        for split in ("train", "val"):
+            workspace.load_region_maps(split)  # likewise
+            inputs += [workspace.region_maps(split), workspace.landmarks(split)]
+    return sorted(set(inputs))
 
 
 def _split(workspace: Workspace, split: str, model: FaceClassifier) -> LabelledFaces:
@@ -180,13 +189,16 @@ def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifie
     if config.train_fraction < 1:
         rows = stratified_part(whole.labels, rows, config.train_fraction, config.seed)
         log.info("%d of %d faces of train are used", len(rows), len(whole.labels))
-    if len(rows) == len(whole.labels):
-        return whole
+    planes = None
+    if config.guide is not None:
+        placebo_seed = config.seed if config.guide_masks == "shuffled" else None
+        planes = load_guide_planes(workspace, "train", config.guide, rows=rows, placebo_seed=placebo_seed)
     return LabelledFaces(
         whole.faces.part(rows),
         whole.labels[rows],
         None if whole.boxes is None else whole.boxes[rows],
         None if whole.targets is None else whole.targets[rows],
+        planes,
     )
 
 

@@ -3,16 +3,13 @@
 The emotions' units are EMFACS' (`fertool.prepare.emfacs`). Each unit is seen where its muscle moves the skin
 (Ekman, Friesen and Hager 2002, 'Facial Action Coding System'); LANDMARKS names the points of the 68 that lie
 there, as Belharbi et al. 2024, 'Guided Interpretable Facial Expression Recognition via Spatial Action Unit
-Cues', build their maps. Each point is a Gaussian of SPREAD_IOD inter-ocular distances; a map is the largest
-of its points' values.
+Cues', build their maps. A map is that of its points (`fertool.masks.landmark_heatmaps`).
 """
 
 import numpy as np
 
-from fertool.masks.landmarks import interocular_distance
+from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.prepare.emfacs import EMFACS
-
-SPREAD_IOD = 0.08
 
 LANDMARKS: dict[int, tuple[int, ...]] = {
     1: (20, 21, 22, 23),  # inner brow raiser: the brows' inner ends
@@ -39,19 +36,10 @@ def action_unit_maps(emotions: list[str], landmarks: np.ndarray, shape: tuple[in
     `emotions` are N names; `landmarks` float (N, 68, 2) in pixels. An emotion without units (neutral, or a
     class that EMFACS does not know) has a map of zeros.
     """
-    down, across = (np.arange(side, dtype=np.float32) + 0.5 for side in shape)
-    spread = SPREAD_IOD * interocular_distance(landmarks).astype(np.float32)
     maps = np.zeros((len(emotions), *shape), dtype=np.float32)
     for emotion in dict.fromkeys(emotions):
         rows = np.flatnonzero([name == emotion for name in emotions])
-        of_emotion = np.zeros((len(rows), *shape), dtype=np.float32)
-        for point in _points(emotion):
-            at = landmarks[rows, point].astype(np.float32)
-            width = 2 * spread[rows, None] ** 2
-            vertical = np.exp(-((down - at[:, 1:]) ** 2) / width)
-            horizontal = np.exp(-((across - at[:, :1]) ** 2) / width)
-            np.maximum(of_emotion, vertical[:, :, None] * horizontal[:, None, :], out=of_emotion)
-        maps[rows] = of_emotion
+        maps[rows] = landmark_heatmaps(landmarks[rows], shape, _points(emotion))
     return maps
 
 

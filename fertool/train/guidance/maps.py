@@ -1,0 +1,251 @@
+"""Differentiable maps of the classes that are asked for, from the forward pass that gives the logits.
+
+A convolutional network has its Grad-CAM at the CAM layer, in logits: with A (B, K, h, w) the layer's output,
+S = sum_c weight_c logit_c what the map is of, and G = dS/dA,
+
+    relu      max(L_ij, 0)      L_ij = sum_k a_k A_kij      a_k = 1/(h w) sum_ij G_kij
+    signed    L_ij
+    abs       sum_k |G_kij A_kij|
+
+Selvaraju et al. 2017, 'Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization', for L.
+Where the logits are linear in the mean of A over its cells, a_k = G_kij = sum_c weight_c W_ck / (h w) with W the
+weights of that layer, so nothing need be differentiated twice, and the cells of L add up to S less the bias.
+
+A vision transformer has a map of its attention, whatever the class: shares of the class token's attention (the
+mean over the patches' where the head reads none) to the patches, mean over heads; never negative.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fertool.errors import UserError
+from fertool.explain.hooks import attention_seen, undisturbed
+from fertool.models import FaceClassifier
+from fertool.models.classifier import TokenGrid
+
+KINDS = ("relu", "abs", "signed")
+OF_ATTENTION = ("rollout", "attention", "all-blocks")
+GUIDE_EXPLAINERS = ("gradcam", *OF_ATTENTION)
+
+ROLLOUT_RESIDUAL = 0.5  # as the explainer's default
+LINEAR_TOLERANCE = 1e-3  # of the largest weight: what single precision makes of equal numbers
+
+
+@dataclass
+class Watch:
+    """What the last forward pass left to make its map of; empty before it."""
+
+    model: FaceClassifier
+    explainer: str
+    linear_head: str | None  # see `find_linear_head`
+    activation: Tensor | None = None  # the CAM layer's output
+    attention: list[Tensor] = field(
+        default_factory=list
+    )  # of each block that is read, mean over heads: (B, T, T)
+
+
+def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | None) -> tuple[str, str]:
+    """Explainer and kind of map that guide the model: those asked for, or for None the model's own default.
+
+    Raises UserError for an explainer that cannot guide it, or a kind of map that it does not make.
+    """
+    explainer = explainer or default_guide_explainer(model)
+    kind = kind or default_kind(explainer)
+    name = model.recipe.get("name", "this model")
+    fitting = OF_ATTENTION if model.attention_blocks else ("gradcam",)
+    if len(model.views) > 1 or model.needs_boxes:
+        raise UserError(
+            f"--guide: {name} sees the face in several views, and only models of one can be guided"
+        )
+    if explainer not in fitting:
+        raise UserError(f"--guide-explainer {explainer}: {name} can be guided by {', '.join(fitting)}")
+    if kind not in KINDS:
+        raise UserError(f"--guide-map {kind}: must be {', '.join(KINDS)}")
+    if explainer in OF_ATTENTION and kind != "relu":
+        raise UserError(f"--guide-map {kind}: attention is never negative, its one map is relu; leave it out")
+    return explainer, kind
+
+
+def default_guide_explainer(model: FaceClassifier) -> str:
+    """Rollout where blocks attend, else Grad-CAM."""
+    return "rollout" if model.attention_blocks else "gradcam"
+
+
+def default_kind(explainer: str) -> str:
+    """The absolute map of Grad-CAM; the one that there is of attention."""
+    return "abs" if explainer == "gradcam" else "relu"
+
+
+@contextlib.contextmanager
+def watched(model: FaceClassifier, explainer: str, linear_head: str | None = None) -> Iterator[Watch]:
+    """Inside, each forward pass leaves what its map is made of, its graph uncut.
+
+    What comes before the CAM layer may be frozen. Hooks are on the model's own modules, so it may be wrapped.
+    `linear_head` is what `find_linear_head` found.
+    """
+    watch = Watch(model, explainer, linear_head)
+    if explainer != "gradcam":
+        blocks = model.attention_blocks[-1:] if explainer == "attention" else model.attention_blocks
+
+        def see(attention: Tensor) -> Tensor:
+            if len(watch.attention) == len(blocks):  # of the pass before
+                watch.attention.clear()
+            with torch.autocast(attention.device.type, enabled=False):
+                watch.attention.append(attention.float().mean(dim=1))
+            return attention
+
+        with attention_seen(model, blocks, see):
+            yield watch
+        return
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        watch.activation = output
+        if linear_head is not None:  # nothing but a mean comes behind it
+            return output
+        # behind frozen layers nothing asks for a gradient yet
+        if torch.is_grad_enabled() and not output.requires_grad:
+            watch.activation = output.detach().requires_grad_()
+        # a copy goes on through the network, where an in-place layer may overwrite it
+        return watch.activation.clone()
+
+    handle = model.layer(model.cam_layer).register_forward_hook(keep)
+    # fused attention behind the layer cannot be differentiated twice
+    differentiated_twice = model.family == "transformer" and linear_head is None
+    try:
+        with sdpa_kernel(SDPBackend.MATH) if differentiated_twice else contextlib.nullcontext():
+            yield watch
+    finally:
+        handle.remove()
+
+
+def guide_map(
+    watch: Watch, logits: Tensor, class_weights: Tensor, kind: str, *, differentiable: bool = True
+) -> Tensor:
+    """The map of `sum_c class_weights_c logits_c`, float32 (B, h, w), of the forward pass that gave these logits.
+
+    `logits` and `class_weights` (B, C). In logits by Grad-CAM, see above; in shares by attention. Without
+    `differentiable` it has no graph; that of the logits still serves their own backward pass.
+    """
+    with torch.autocast(logits.device.type, enabled=False), torch.set_grad_enabled(differentiable):
+        if watch.explainer != "gradcam":
+            return _ATTENTION_MAPS[watch.explainer](watch.attention, watch.model.tokens)
+        maps = watch.model.feature_maps(watch.activation)
+        if watch.linear_head is not None:
+            weights = watch.model.network.get_parameter(watch.linear_head).flatten(1)
+            by_channel = class_weights.to(weights.dtype) @ weights / maps[0, 0].numel()
+            if kind == "abs":  # each factor's absolute: nothing as large as the layer is multiplied
+                return _weighted(maps.abs().to(weights.dtype), by_channel.abs())
+            heat = _weighted(maps.to(weights.dtype), by_channel)
+        else:
+            with torch.enable_grad():
+                score = (logits * class_weights).sum()
+                (gradient,) = torch.autograd.grad(
+                    score, watch.activation, retain_graph=True, create_graph=differentiable
+                )
+            gradient = watch.model.feature_maps(gradient).to(score.dtype)
+            maps = maps.to(score.dtype)
+            if kind == "abs":
+                return (gradient * maps).abs().sum(dim=1)
+            heat = _weighted(maps, gradient.mean(dim=(2, 3)))
+        return heat.clamp(min=0) if kind == "relu" else heat
+
+
+def _weighted(maps: Tensor, by_channel: Tensor) -> Tensor:
+    """The sum over channels of maps (B, K, h, w), each weighted by its (B, K): (B, h, w)."""
+    # cells first, channels last, as convolutions lay them out: so does the gradient, and nothing is reordered
+    return (maps.permute(0, 2, 3, 1).flatten(1, 2) @ by_channel[:, :, None]).unflatten(1, maps.shape[2:])[
+        ..., 0
+    ]
+
+
+def find_linear_head(model: FaceClassifier) -> str | None:
+    """The name of the weights W (classes, K) by which logits = W mean(A) + b, A being the CAM layer's maps.
+
+    None where logits are anything else of A. Found by trying maps of noise, in evaluation mode: dropout before
+    the layer counts as none.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator).to(like)
+
+    tried: list[Tensor] = []
+
+    def replace(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        tried.append(noise(output).requires_grad_())
+        return tried[-1].clone()
+
+    with undisturbed(model), torch.enable_grad():
+        handle = model.layer(model.cam_layer).register_forward_hook(replace)
+        try:
+            inputs = noise(model.empty_input())
+            both = [model.logits(inputs)[0] for _ in range(2)]
+        finally:
+            handle.remove()
+        if not all(logits.requires_grad for logits in both):
+            return None
+        slopes = [
+            torch.stack([_slope(model, logit, maps) for logit in logits])
+            for logits, maps in zip(both, tried, strict=True)
+        ]
+    mean = slopes[0].mean(dim=(2, 3))
+    tolerance = LINEAR_TOLERANCE * mean.abs().max()
+    if any((slope - mean[:, :, None, None]).abs().max() > tolerance for slope in slopes) or not tolerance > 0:
+        return None
+    weights = mean * slopes[0][0, 0].numel()
+    return next(
+        (
+            name
+            for name, parameter in model.network.named_parameters()
+            if parameter.shape[:2] == weights.shape
+            and parameter.numel() == weights.numel()
+            and (parameter.detach().flatten(1) - weights).abs().max()
+            <= LINEAR_TOLERANCE * weights.abs().max()
+        ),
+        None,
+    )
+
+
+def _slope(model: FaceClassifier, logit: Tensor, maps: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(logit, maps, retain_graph=True)
+    return model.feature_maps(gradient)[0]
+
+
+def _last_block(attention: list[Tensor], tokens: TokenGrid) -> Tensor:
+    return _on_patches(_reading_row(attention[-1], tokens) @ attention[-1], tokens)
+
+
+def _all_blocks(attention: list[Tensor], tokens: TokenGrid) -> Tensor:
+    """The mean over the blocks of what the head's tokens attend to."""
+    mean = torch.stack(attention).mean(dim=0)
+    return _on_patches(_reading_row(mean, tokens) @ mean, tokens)
+
+
+def _rollout(attention: list[Tensor], tokens: TokenGrid) -> Tensor:
+    """Abnar and Zuidema 2020, 'Quantifying Attention Flow in Transformers', section 3, as the explainer has it."""
+    row = _reading_row(attention[-1], tokens)
+    for block in reversed(attention):
+        row = (1 - ROLLOUT_RESIDUAL) * row @ block + ROLLOUT_RESIDUAL * row
+    return _on_patches(row, tokens)
+
+
+_ATTENTION_MAPS = {"rollout": _rollout, "attention": _last_block, "all-blocks": _all_blocks}
+
+
+def _reading_row(attention: Tensor, tokens: TokenGrid) -> Tensor:
+    """The row (B, 1, T) that reads (B, T, T) matrices as the head reads the tokens."""
+    row = attention.new_zeros(attention.shape[-1])
+    if tokens.reads_class_token:
+        row[0] = 1
+    else:
+        row[tokens.prefix :] = 1 / (tokens.rows * tokens.columns)
+    return row.expand(len(attention), 1, -1)
+
+
+def _on_patches(row: Tensor, tokens: TokenGrid) -> Tensor:
+    return row[:, 0, tokens.prefix :].unflatten(1, (tokens.rows, tokens.columns))

@@ -1,0 +1,126 @@
+"""Where the maps of a split's faces are to lie: planes of coverage that are augmented as the faces are.
+
+A face has a plane for each region (1 where the region is, 0 elsewhere), then one for what augmentation made and
+counts for nothing, void, and, where the form asks for one, the map that is wanted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fertool.errors import UserError
+from fertool.masks.action_units import action_unit_maps
+from fertool.masks.detection import TEMPLATE
+from fertool.masks.landmark_heatmaps import landmark_heatmaps
+from fertool.masks.regions import REGIONS
+from fertool.train.mapped_faces import MappedFaces, face_reader
+from fertool.workspace import Workspace
+
+VOID = len(REGIONS)
+WANTED = VOID + 1
+ROWS_AT_ONCE = 1024
+
+WantedMaps = Callable[[list[str], np.ndarray, tuple[int, int]], np.ndarray]
+"""Emotions of N faces, landmarks (N, 68, 2), shape (H, W) -> wanted maps float32 (N, H, W), 0..1."""
+
+WANTED_MAPS: dict[str, WantedMaps] = {
+    "action-units": action_unit_maps,
+    "landmarks": lambda emotions, landmarks, shape: landmark_heatmaps(landmarks, shape),
+}
+"""The forms that want a map: the action units of the label's emotion, or all 68 landmarks."""
+
+
+@dataclass(frozen=True)
+class GuidePlanes:
+    """A split's guidance, small: planes are made of it a batch at a time, by `plane_reader`."""
+
+    regions: MappedFaces  # region codes, uint8 (N, H, W)
+    guided: np.ndarray  # bool (N,): False for faces that nothing can be asked of
+    wanted: MappedFaces | None = None  # uint8 (N, H, W), 255 for 1
+
+    def part(self, index: slice | np.ndarray) -> "GuidePlanes":
+        """Those of some of the faces."""
+        wanted = None if self.wanted is None else self.wanted.part(index)
+        return GuidePlanes(self.regions.part(index), self.guided[index], wanted)
+
+
+def load_guide_planes(
+    workspace: Workspace,
+    split: str,
+    form: str,
+    *,
+    rows: np.ndarray | None = None,
+    placebo_seed: int | None = None,
+) -> GuidePlanes:
+    """The guidance by which a form is asked of the faces of a split, or of `rows` of them, in their order.
+
+    Not guided are faces with the template's landmarks, and by `action-units` those whose label's emotion has
+    none. With a seed each guided face is given another guided face's place, drawn by it: that one's regions and
+    landmarks; the action units stay those of its own label. Raises UserError where masks are missing or of other
+    faces, and where no face can be guided.
+    """
+    maps = workspace.load_region_maps(split)
+    rows = np.arange(len(maps)) if rows is None else rows
+    with np.load(workspace.landmarks(split)) as stored:
+        landmarks, guided = stored["landmarks"], stored["detector"][rows] != TEMPLATE
+    classes = workspace.dataset()["classes"]
+    emotions = [classes[label] for label in workspace.load_labels(split)[rows]]
+    wanted = None
+    if form == "action-units":  # drawn on its own landmarks, an emotion's map is empty or it is not
+        some = dict(zip(emotions, landmarks[rows], strict=True))
+        with_units = {
+            name: action_unit_maps([name], at[None], maps.shape[1:]).any() for name, at in some.items()
+        }
+        guided &= np.array([with_units[name] for name in emotions])
+    if not guided.any():
+        raise UserError(
+            f"{workspace.root}: --guide {form}: no face of '{split}' can be guided: all have the template's "
+            "landmarks or a label without action units; run 'fertool masks' with another detector, or change the "
+            "form"
+        )
+    places = rows if placebo_seed is None else rows[_shuffled(guided, placebo_seed, workspace, split)]
+    if form in WANTED_MAPS:
+        wanted = MappedFaces(_wanted_maps(form, emotions, landmarks[places], maps.shape[1:]))
+    return GuidePlanes(MappedFaces(maps, places), guided, wanted)
+
+
+def plane_reader(planes: GuidePlanes, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What gives the planes float32 (B, P, H, W) of rows int64 (B,), on the device.
+
+    First those of REGIONS in their order, then void, which is empty, then the wanted map, 0..1, if there is one.
+    """
+    regions_of = face_reader(planes.regions, device)
+    wanted_of = None if planes.wanted is None else face_reader(planes.wanted, device)
+    codes = torch.arange(VOID + 1, dtype=torch.uint8, device=device)[:, None, None]
+
+    def read(rows: Tensor) -> Tensor:
+        covered = (regions_of(rows)[:, None] == codes).float()
+        if wanted_of is None:
+            return covered
+        return torch.cat([covered, wanted_of(rows)[:, None] / 255], dim=1)
+
+    return read
+
+
+def _shuffled(guided: np.ndarray, seed: int, workspace: Workspace, split: str) -> np.ndarray:
+    """For each face the one whose place it is given: a guided face never its own, the others always."""
+    if guided.sum() < 2:
+        raise UserError(f"{workspace.root}: --guide-masks shuffled: only one face of '{split}' can be guided")
+    # one cycle through all of them: nobody is left with their own
+    cycle = np.random.default_rng([seed, len(guided)]).permutation(np.flatnonzero(guided))
+    places = np.arange(len(guided))
+    places[cycle] = np.roll(cycle, 1)
+    return places
+
+
+def _wanted_maps(
+    form: str, emotions: Sequence[str], landmarks: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    maps = np.empty((len(landmarks), *shape), dtype=np.uint8)
+    for start in range(0, len(maps), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        maps[part] = np.rint(255 * WANTED_MAPS[form](list(emotions[part]), landmarks[part], shape))
+    return maps

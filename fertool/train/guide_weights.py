@@ -1,0 +1,129 @@
+"""Several weights of the attention loss, trained one after another, and which of them to choose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.summary import Summary, Table
+from fertool.train.config import TrainConfig
+from fertool.train.loop import EpochReport
+from fertool.train.seeds import train_seeds
+from fertool.workspace import Workspace
+
+MOST_LOST = 0.005  # of val accuracy, beside lambda 0
+
+
+@dataclass(frozen=True)
+class OfWeight:
+    """What a lambda comes to on val, each seed at its best epoch; means over the seeds."""
+
+    weight: float
+    val_accuracy: float
+    val_background_share: float | None  # None: all maps of a seed are empty
+
+
+def train_guide_weights(
+    workspace: Workspace,
+    config: TrainConfig,
+    weights: Sequence[float],
+    seeds: Sequence[int],
+    *,
+    name: str | None = None,
+    weights_dir: Path | None = None,
+    device: str = "auto",
+    force: bool = False,
+    on_epoch: EpochReport = lambda history_row, timing_row: None,
+) -> Summary:
+    """`train_seeds` for each lambda, as `<name>-g<lambda>-s<seed>`, and the lambda that `choose_weight` takes.
+
+    With lambda 0 maps are measured and nothing is asked of them. Test is not looked at. `name` is by default
+    the model and a hash of the other settings. Raises what `train` raises, and UserError without guidance.
+    """
+    if config.guide is None:
+        raise UserError("--guide-weight: of a guided training only; give --guide as well")
+    base = name or replace(config, guide_weight=TrainConfig.guide_weight).condition_name
+    runs: list[dict[str, Any]] = []
+    rows, notes, outcomes = [], [], []
+    for weight in weights:
+        summary = train_seeds(
+            workspace,
+            replace(config, guide_weight=weight),
+            seeds,
+            name=f"{base}-g{weight:g}",
+            weights_dir=weights_dir,
+            device=device,
+            force=force,
+            on_epoch=on_epoch,
+        )
+        of_weight = summary.data["runs"]
+        runs += of_weight
+        rows += summary.tables[0].rows
+        notes += [note for note in summary.notes if "done already" in note]
+        accuracies, shares = (
+            [run["best"][figure] for run in of_weight] for figure in ("val_accuracy", "val_background_share")
+        )
+        share = None if None in shares else float(np.mean(shares))
+        outcomes.append(OfWeight(weight, float(np.mean(accuracies)), share))
+    chosen = choose_weight(outcomes)
+    table = Table(
+        f"lambda, {len(seeds)} seed{'s' if len(seeds) > 1 else ''} each",
+        ["lambda", "val accuracy", "val background share", "chosen"],
+        [
+            [
+                f"{outcome.weight:g}",
+                f"{outcome.val_accuracy:.1%}",
+                "" if outcome.val_background_share is None else f"{outcome.val_background_share:.3f}",
+                "*" if outcome is chosen else "",
+            ]
+            for outcome in outcomes
+        ],
+    )
+    return Summary(
+        data={
+            "runs": runs,
+            "lambdas": [vars(outcome) for outcome in outcomes],
+            "chosen": None if chosen is None else chosen.weight,
+        },
+        tables=[Table("runs", summary.tables[0].columns, rows), table],
+        notes=[*notes, _rule(chosen)],
+    )
+
+
+def choose_weight(outcomes: Sequence[OfWeight]) -> OfWeight | None:
+    """The lambda with the least background share that costs at most half a point of val accuracy beside lambda 0.
+
+    None where nothing was trained with lambda 0, or no other lambda lowers the share at that price.
+    """
+    with_maps = [outcome for outcome in outcomes if outcome.val_background_share is not None]
+    unguided = next((outcome for outcome in with_maps if outcome.weight == 0), None)
+    if unguided is None:
+        return None
+    fitting = [
+        outcome
+        for outcome in with_maps
+        if outcome.val_accuracy >= unguided.val_accuracy - MOST_LOST
+        and outcome.val_background_share < unguided.val_background_share
+    ]
+    return min(fitting, key=lambda outcome: outcome.val_background_share, default=None)
+
+
+def _rule(chosen: OfWeight | None) -> str:
+    rule = f"the least background share on val that costs at most {100 * MOST_LOST:g} points of val accuracy"
+    if chosen is None:
+        return f"no lambda is chosen: {rule} beside lambda 0, by none of these"
+    return f"lambda {chosen.weight:g}: {rule}"
+
+
+def read_guide_weights(text: str) -> list[float]:
+    """The lambdas that `--guide-weight` says, as `1` or `0,0.1,0.3`, none if empty; UserError for other text."""
+    try:
+        weights = [float(part) for part in text.split(",") if text]
+    except ValueError:
+        raise UserError(f"--guide-weight {text}: give numbers, with commas between") from None
+    if len(set(weights)) < len(weights):
+        raise UserError(f"--guide-weight {text}: a lambda stands there twice")
+    return weights

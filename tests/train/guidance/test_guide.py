@@ -1,0 +1,243 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fertool.explain.cams import gradcam
+from fertool.hardware import Compute
+from fertool.models import FaceClassifier
+from fertool.models.predict import predict_logits
+from fertool.score.shares import region_shares, region_weights
+from fertool.train.augment import Augmentation, draw_epoch
+from fertool.train.guidance import FORMS, KINDS, Guide, GuidePlanes, guide_figures
+from fertool.train.guidance.guide import laid_on
+from fertool.train.mapped_faces import MappedFaces
+
+LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])
+ROWS = torch.arange(8)
+NONE, LIGHT = Augmentation(), Augmentation(flip=True, shift=0.1)
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+def step(
+    guide: Guide,
+    model: FaceClassifier,
+    faces: Tensor,
+    rows: Tensor = ROWS,
+    augmentation: Augmentation = NONE,
+    batch: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, sums and logits of faces that are shown as they are."""
+    _, draws = draw_epoch(8, 48, 0, 1, augmentation)
+    target = guide.target(rows, draws, batch)
+    with guide.watching(model) as watch:
+        logits = model(faces[rows])
+    return *guide.loss(watch, logits, target), logits
+
+
+def with_wanted(planes: GuidePlanes) -> GuidePlanes:
+    maps = np.zeros((8, 48, 48), dtype=np.uint8)
+    maps[:, 10:20, 12:36] = 200
+    return GuidePlanes(planes.regions, planes.guided, MappedFaces(maps))
+
+
+# --- what is guided is what is measured --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grid", [(12, 12), (7, 9), (48, 48), (60, 60), (1, 1)])
+def test_shares_on_faces_as_they_are_are_the_scores(grid, regions, planes) -> None:
+    heat = np.random.default_rng(0).random((8, *grid)) ** 4
+    read = (torch.from_numpy(regions)[:, None] == torch.arange(7)[:, None, None]).float()
+    laid = laid_on(torch.from_numpy(heat).float(), read)
+    ours = laid.of_regions / laid.of_regions.sum(dim=1, keepdim=True)
+    assert np.allclose(ours, region_shares(heat, region_weights(regions, grid)), atol=1e-5)
+
+
+def test_heat_at_pixels_adds_up_to_that_of_the_cells(regions) -> None:
+    planes = torch.ones(8, 7, 48, 48)
+    heat = torch.zeros(8, 12, 12)
+    heat[:, 3:9, 3:9] = torch.rand(8, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(laid_on(heat, planes).heat.sum(dim=(1, 2)), heat.sum(dim=(1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["gap", "convolved"])
+def test_val_is_measured_as_the_score_measures_the_explainers_map(
+    which, request, faces, regions, planes
+) -> None:
+    model = request.getfixturevalue(which)
+    guide = Guide(model, planes, LABELS, LIGHT, kind="relu")
+    model.train()
+    some = GuidePlanes(planes.regions, np.arange(8) != 2)
+    logits, sums = guide.measure(model, faces.numpy(), LABELS.numpy(), some, CPU)
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+    assert np.array_equal(logits, predict_logits(model, faces.numpy(), CPU))
+    heat = gradcam(model, faces, lambda logits: LABELS[:, None]).heatmaps[:, 0].clamp(min=0).numpy()
+    shares = region_shares(heat, region_weights(regions, heat.shape[1:]))[:, 0]
+    shares[2] = np.nan
+    figures = guide_figures(sums)
+    assert figures["background_share"] == pytest.approx(np.nanmean(shares), abs=1e-5)
+    assert figures["empty_maps"] == pytest.approx((np.isnan(shares).sum() - 1) / 7)
+
+
+def test_figures_of_no_faces_are_no_numbers() -> None:
+    assert all(value is None for value in guide_figures(torch.zeros(4)).values())
+    assert guide_figures(torch.tensor([6.0, 1.0, 0.5, 3.0])) == {
+        "guide_loss": 2.0,
+        "empty_maps": pytest.approx(1 / 3),
+        "background_share": 0.25,
+    }
+
+
+# --- a step ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("which", ["gap", "convolved"])
+def test_a_step_of_descent_lowers_the_loss(which, kind, form, request, faces, planes) -> None:
+    model = request.getfixturevalue(which).eval()
+    assert_descends(Guide(model, with_wanted(planes), LABELS, NONE, form=form, kind=kind), model, faces)
+
+
+@pytest.mark.parametrize("explainer", ["rollout", "attention", "all-blocks"])
+def test_so_does_a_transformers(explainer, small_vit, faces, planes) -> None:
+    assert_descends(Guide(small_vit, planes, LABELS, NONE, explainer=explainer), small_vit.eval(), faces)
+
+
+def assert_descends(guide: Guide, model: FaceClassifier, faces: Tensor) -> None:
+    before, _, _ = step(guide, model, faces)
+    before.backward()
+    moved = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    slope = sum(parameter.grad.square().sum() for parameter in moved).sqrt()
+    assert slope > 1e-4
+    with torch.no_grad():
+        for parameter in moved:
+            parameter -= 1e-3 * parameter.grad / slope
+    after, _, _ = step(guide, model, faces)
+    # by about as much as the slope says
+    assert 0.5 * 1e-3 * slope < before - after < 2 * 1e-3 * slope
+
+
+def test_guidance_moves_the_evidence_off_the_background(gap, planes) -> None:
+    """A mark in the background tells the class as well as one on the face does; guided, the face's is believed."""
+    torch.manual_seed(0)
+    faces = torch.full((8, 48, 48), 128, dtype=torch.uint8)
+    labels = torch.arange(8) % 2
+    faces[labels == 1, 1:5, 1:5] = faces[labels == 1, 35:39, 20:24] = 255
+    faces[labels == 0, 1:5, 42:46] = faces[labels == 0, 23:27, 21:25] = 0
+    shares = {}
+    for weight in (0.0, 3.0):
+        model = copy.deepcopy(gap)
+        guide = Guide(model, planes, labels, NONE, weight=weight)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(60):
+            loss, _, logits = step(guide, model, faces)
+            optimizer.zero_grad()
+            (F.cross_entropy(logits, labels) + weight * loss).backward()
+            optimizer.step()
+        logits, sums = guide.measure(model, faces.numpy(), labels.numpy(), planes, CPU)
+        assert (logits.argmax(axis=1) == labels.numpy()).all()
+        shares[weight] = guide_figures(sums)["background_share"]
+    assert shares[3.0] < shares[0.0] / 2
+
+
+def test_faces_without_guidance_have_no_part(gap, faces, regions) -> None:
+    gap.eval()
+    some = np.array([True, False, True, True, False, True, True, True])
+    guide = Guide(gap, GuidePlanes(MappedFaces(regions), some), LABELS, NONE)
+    loss, sums, _ = step(guide, gap, faces)
+    only, only_sums, _ = step(guide, gap, faces, torch.from_numpy(np.flatnonzero(some)))
+    assert sums[3] == 6 and torch.allclose(loss, only) and torch.allclose(sums, only_sums)
+    none, no_sums, _ = step(guide, gap, faces, torch.tensor([1, 4]))
+    assert none == 0 and not none.requires_grad and (no_sums == 0).all()
+
+
+def test_parts_of_a_batch_add_up_to_it(gap, faces, regions) -> None:
+    gap.eval()
+    some = np.array([True, False, True, True, False, False, True, True])
+    guide = Guide(gap, GuidePlanes(MappedFaces(regions), some), LABELS, NONE)
+    whole, sums, _ = step(guide, gap, faces)
+    parts = [ROWS[:3], ROWS[3:]]
+    losses = [step(guide, gap, faces, part, batch=ROWS) for part in parts]
+    by_share = sum(len(part) / 8 * loss for part, (loss, _, _) in zip(parts, losses, strict=True))
+    assert torch.allclose(by_share, whole)
+    assert torch.allclose(losses[0][1] + losses[1][1], sums)
+
+
+def test_a_mix_is_guided_where_both_its_faces_are_and_by_the_mixed_logit(gap, faces, regions) -> None:
+    augmentation = Augmentation(mixup=1.0)
+    _, draws = draw_epoch(8, 48, 0, 1, augmentation)
+    some = np.arange(8) != 3
+    guide = Guide(gap, GuidePlanes(MappedFaces(regions), some), LABELS, augmentation)
+    target = guide.target(ROWS, draws)
+    assert target.guided.tolist() == [bool(some[row] and some[draws.partners[row]]) for row in range(8)]
+    for row in range(8):
+        share, expected = draws.own_shares[row], torch.zeros(7)
+        expected[LABELS[row]] += share
+        expected[LABELS[draws.partners[row]]] += 1 - share
+        assert torch.allclose(target.class_weights[row], expected)
+    assert torch.allclose(target.planes.sum(dim=1), torch.ones(8, 48, 48))
+
+
+def test_planes_move_with_the_faces(gap, faces, regions, planes) -> None:
+    _, draws = draw_epoch(8, 48, 0, 1, LIGHT)
+    target = Guide(gap, planes, LABELS, LIGHT).target(ROWS, draws)
+    row = next(row for row in range(8) if draws.flips[row])
+    down, right = draws.shifts[row].tolist()
+    mirrored = regions[row][:, ::-1]
+    for y, x in ((25, 25), (36, 20), (12, 30)):
+        assert target.planes[row, :, y, x].argmax() == mirrored[y - down, x - right]
+
+
+def test_a_measured_step_builds_no_graph(convolved, gap, faces, planes) -> None:
+    for model in (convolved, gap):
+        guide = Guide(model, planes, LABELS, NONE, weight=0.0)
+        _, draws = draw_epoch(8, 48, 0, 1, NONE)
+        with guide.watching(model) as watch:
+            logits = model(faces)
+        loss, sums = guide.loss(watch, logits, guide.target(ROWS, draws), differentiable=False)
+        assert not loss.requires_grad and loss > 0 and sums[3] == 8
+        F.cross_entropy(logits, LABELS).backward()
+
+
+def test_the_weight_rises_linearly() -> None:
+    model = _tiny()
+    guide = Guide(model, _no_planes(), torch.zeros(1, dtype=torch.long), NONE, weight=3.0, warmup_epochs=2)
+    assert [guide.weight_at(epochs) for epochs in (0, 0.5, 1, 2, 9)] == [0, 0.75, 1.5, 3, 3]
+    at_once = Guide(model, _no_planes(), torch.zeros(1, dtype=torch.long), NONE, weight=3.0)
+    assert at_once.weight_at(0) == 3
+
+
+def test_a_wrapped_model_is_guided_alike(gap, faces, planes) -> None:
+    gap.eval()
+    guide = Guide(gap, planes, LABELS, NONE)
+    _, draws = draw_epoch(8, 48, 0, 1, NONE)
+    wrapped = nn.Sequential(gap)
+    with guide.watching(gap) as watch:
+        logits = wrapped(faces)
+    loss, _ = guide.loss(watch, logits, guide.target(ROWS, draws))
+    assert torch.equal(loss, step(guide, gap, faces)[0])
+
+
+def test_a_copy_of_the_model_is_measured_by_its_own_weights(gap, faces, planes) -> None:
+    guide = Guide(gap, planes, LABELS, NONE, kind="relu")
+    moved = copy.deepcopy(gap)
+    with torch.no_grad():
+        moved.network.behind3.weight.neg_()
+    ours, others = (
+        guide.measure(model, faces.numpy(), LABELS.numpy(), planes, CPU)[1] for model in (gap, moved)
+    )
+    assert not torch.allclose(ours, others)
+
+
+def _tiny() -> FaceClassifier:
+    from fertool.models import build_model
+
+    return build_model("cnn", 7)
+
+
+def _no_planes() -> GuidePlanes:
+    return GuidePlanes(MappedFaces(np.zeros((1, 48, 48), dtype=np.uint8)), np.ones(1, dtype=bool))

@@ -1,0 +1,285 @@
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fertool.errors import UserError
+from fertool.explain.attention import rollout, self_attention
+from fertool.explain.cams import gradcam
+from fertool.models import FaceClassifier, build_model
+from fertool.train.guidance.maps import (
+    KINDS,
+    check_guidance,
+    default_guide_explainer,
+    find_linear_head,
+    guide_map,
+    watched,
+)
+
+LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])
+
+
+def make_map(
+    model: FaceClassifier,
+    faces: Tensor,
+    explainer: str = "gradcam",
+    kind: str = "relu",
+    *,
+    linear_head: str | None = None,
+    weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The map and the logits of one pass."""
+    with watched(model, explainer, linear_head) as watch:
+        logits = model(faces)
+    dtype = logits.dtype if logits.dtype == torch.float64 else torch.float32
+    weights = F.one_hot(LABELS, logits.shape[1]).to(dtype) if weights is None else weights
+    return guide_map(watch, logits.to(dtype), weights, kind), logits
+
+
+def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
+    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    return [torch.zeros(()) if gradient is None else gradient for gradient in found]
+
+
+# --- closed form or differentiated twice -------------------------------------------------------------------
+
+
+def test_the_linear_head_is_found_where_there_is_one(gap, convolved) -> None:
+    assert find_linear_head(gap) == "behind3.weight"
+    assert find_linear_head(convolved) is None
+    assert find_linear_head(build_model("cnn", 7)) is None
+    assert find_linear_head(build_model("resnet18", 7)) == "fc.weight"
+
+
+def test_looking_for_it_leaves_the_model_and_the_random_numbers_as_they_were(gap) -> None:
+    before, random = copy.deepcopy(gap.state_dict()), torch.get_rng_state()
+    gap.train()
+    find_linear_head(gap)
+    assert gap.training and all(module.training for module in gap.modules())
+    assert all(parameter.requires_grad for parameter in gap.parameters())
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in gap.state_dict().items())
+
+
+class AddedUp(nn.Module):
+    """Logits of the mean, and of the largest cell a little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 7)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.linear(maps.mean(dim=(2, 3))) + 0.1 * maps.amax(dim=(2, 3))[:, :7]
+
+
+def test_a_head_that_sees_more_than_the_mean_is_not_linear(gap) -> None:
+    network = nn.Sequential(gap.network.conv1, gap.network.pool1, gap.network.conv2, AddedUp())
+    model = FaceClassifier(network, "cnn", gap.input_spec, cam_layer="2")
+    assert find_linear_head(model) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_closed_form_is_what_differentiating_twice_gives(gap, faces, kind) -> None:
+    gap = gap.double().eval()
+    heat, _ = make_map(gap, faces, kind=kind, linear_head="behind3.weight")
+    twice, _ = make_map(gap, faces, kind=kind)
+    assert heat.abs().max() > 0
+    assert torch.allclose(heat, twice, rtol=0, atol=1e-9)
+    spread = torch.linspace(-1, 1, heat.numel(), dtype=torch.float64).view_as(heat)
+    ours, reference = gradients(gap, (heat * spread).sum()), gradients(gap, (twice * spread).sum())
+    assert any(gradient.abs().max() > 1e-6 for gradient in reference)
+    for gradient, wanted in zip(ours, reference, strict=True):
+        assert torch.allclose(gradient, wanted, rtol=0, atol=1e-9)
+
+
+def test_the_signed_map_adds_up_to_the_logit_less_its_bias(gap, faces) -> None:
+    gap.eval()
+    for linear_head in (None, "behind3.weight"):
+        heat, logits = make_map(gap, faces, kind="signed", linear_head=linear_head)
+        of_label = logits.gather(1, LABELS[:, None])[:, 0] - gap.network.behind3.bias[LABELS]
+        assert torch.allclose(heat.sum(dim=(1, 2)), of_label, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["gap", "convolved", "cnn", "resnet18"])
+def test_the_relu_map_is_the_explainers_grad_cam(which, request, faces) -> None:
+    model = request.getfixturevalue(which) if which in ("gap", "convolved") else build_model(which, 7)
+    model.eval()
+    explained = gradcam(model, faces, lambda logits: LABELS[:, None]).heatmaps[:, 0].clamp(min=0)
+    heat, _ = make_map(model, faces, linear_head=find_linear_head(model))
+    assert explained.max() > 0
+    assert torch.allclose(heat, explained, atol=1e-5 * explained.max().item())
+
+
+def test_the_map_of_a_mix_is_that_of_the_mixed_logit(gap, convolved, faces) -> None:
+    shares, partners = torch.linspace(0, 1, 8)[:, None], LABELS.flip(0)
+    own, other = (F.one_hot(labels, 7).float() for labels in (LABELS, partners))
+    for model, linear_head in ((gap, "behind3.weight"), (convolved, None)):
+        model.eval()
+        of = [
+            make_map(model, faces, kind="signed", linear_head=linear_head, weights=weights)[0]
+            for weights in (shares * own + (1 - shares) * other, own, other)
+        ]
+        assert torch.allclose(of[0], shares[..., None] * of[1] + (1 - shares[..., None]) * of[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_through_a_nonlinear_head_are_those_of_finite_differences(convolved, faces, kind) -> None:
+    model, few = convolved.double().eval(), faces[:2]
+    weights = F.one_hot(LABELS[:2], 7).double()
+    convolution = model.network.behind1.weight
+    spread = torch.linspace(-1, 1, 2 * 144, dtype=torch.float64).view(2, 12, 12)
+
+    def loss() -> Tensor:
+        return (make_map(model, few, kind=kind, weights=weights)[0] * spread).sum()
+
+    (gradient,) = torch.autograd.grad(loss(), convolution)
+    direction = torch.randn(convolution.shape, generator=torch.Generator().manual_seed(0)).double()
+    step = 1e-6
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            convolution += sign * step * direction
+        ends.append(loss().detach())
+        with torch.no_grad():
+            convolution -= sign * step * direction
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert slope.abs() > 1e-4
+    assert torch.allclose((gradient * direction).sum(), slope, rtol=1e-4)
+
+
+@pytest.mark.parametrize("which", ["gap", "convolved"])
+def test_watching_changes_no_logits_and_leaves_no_hooks(which, request, faces) -> None:
+    model = request.getfixturevalue(which).eval()
+    plain = model(faces)
+    _, logits = make_map(model, faces, linear_head=find_linear_head(model))
+    assert torch.equal(logits, plain)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("which", ["gap", "convolved"])
+def test_under_autocast_maps_are_float32_and_close_to_those_without(which, request, faces) -> None:
+    model = request.getfixturevalue(which).eval()
+    linear_head = find_linear_head(model)
+    full, _ = make_map(model, faces, kind="abs", linear_head=linear_head)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half, logits = make_map(model, faces, kind="abs", linear_head=linear_head)
+    assert logits.dtype == torch.bfloat16 and half.dtype == torch.float32
+    # a cell at a kink may fall on its other side
+    assert (half - full).abs().mean() < 0.03 * full.mean()
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(model, half.sum()))
+
+
+@pytest.mark.parametrize("which", ["gap", "convolved"])
+def test_behind_a_frozen_backbone_the_head_still_learns(which, request, faces) -> None:
+    model = request.getfixturevalue(which)
+    for name, parameter in model.network.named_parameters():
+        parameter.requires_grad_(name.startswith("behind"))
+    heat, logits = make_map(model, faces, linear_head=find_linear_head(model))
+    (heat.sum() + logits.sum()).backward()
+    for name, parameter in model.network.named_parameters():
+        assert (parameter.grad is not None) == name.startswith("behind")
+
+
+def test_a_map_that_is_only_measured_has_no_graph_and_leaves_the_losses(convolved, faces) -> None:
+    with watched(convolved, "gradcam") as watch:
+        logits = convolved(faces)
+    heat = guide_map(watch, logits, F.one_hot(LABELS, 7).float(), "abs", differentiable=False)
+    assert not heat.requires_grad
+    logits.sum().backward()
+    assert convolved.network.conv1.weight.grad.abs().max() > 0
+
+
+def test_maps_with_channels_last(faces) -> None:
+    model = build_model("swin_tiny_patch4_window7_224", 7).eval()
+    assert model.maps_channels_last
+    few = faces[:1]
+    weights = F.one_hot(LABELS[:1], 7).float()
+    heat, _ = make_map(model, few, weights=weights)
+    explained = gradcam(model, few, lambda logits: LABELS[:1, None]).heatmaps[:, 0].clamp(min=0)
+    assert torch.allclose(heat, explained, atol=1e-5 * explained.max().item())
+    heat.sum().backward()
+
+
+# --- attention ---------------------------------------------------------------------------------------------
+
+
+def test_maps_of_attention_are_the_explainers(small_vit, faces) -> None:
+    small_vit.eval()
+    for explainer, explain in (("rollout", rollout), ("attention", self_attention)):
+        heat, _ = make_map(small_vit, faces, explainer)
+        explained = explain(small_vit, faces, lambda logits: LABELS[:, None]).heatmaps[:, 0]
+        assert heat.std() > 0
+        assert torch.allclose(heat, explained, atol=1e-6)
+
+
+def test_all_blocks_is_the_mean_of_the_blocks(small_vit, faces) -> None:
+    small_vit.eval()
+    blocks = [
+        self_attention(small_vit, faces, lambda logits: LABELS[:, None], block=block).heatmaps[:, 0]
+        for block in range(len(small_vit.attention_blocks))
+    ]
+    heat, _ = make_map(small_vit, faces, "all-blocks")
+    assert torch.allclose(heat, torch.stack(blocks).mean(dim=0), atol=1e-6)
+
+
+def test_a_head_that_pools_the_patches_is_read_there(faces) -> None:
+    torch.manual_seed(0)
+    model = build_model("vit_tiny_patch16_224", 7, image_size=48).eval()
+    tokens = replace(model.tokens, reads_class_token=False)
+    model.views = (replace(model.views[0], tokens=tokens),)
+    heat, _ = make_map(model, faces, "attention")
+    explained = self_attention(model, faces, lambda logits: LABELS[:, None]).heatmaps[:, 0]
+    assert torch.allclose(heat, explained, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("explainer", "read"), [("rollout", "all"), ("all-blocks", "all"), ("attention", "last")]
+)
+def test_attention_is_fused_but_where_it_is_read_and_reaches_the_weights(
+    small_vit, faces, explainer, read
+) -> None:
+    modules = [small_vit.layer(name) for name in small_vit.attention_blocks]
+    fused = [module.fused_attn for module in modules]
+    assert all(fused)
+    with watched(small_vit, explainer) as watch:
+        assert [module.fused_attn for module in modules] == [
+            read == "last" and module is not modules[-1] for module in modules
+        ]
+        small_vit(faces)
+        logits = small_vit(faces)  # a second pass takes the first one's place
+    assert [module.fused_attn for module in modules] == fused
+    heat = guide_map(watch, logits, torch.zeros(8, 7), "relu")
+    assert heat.shape == (8, small_vit.tokens.rows, small_vit.tokens.columns)
+    heat[:, 0].sum().backward()
+    assert modules[0].qkv.weight.grad.abs().max() > 0
+
+
+# --- what is refused ---------------------------------------------------------------------------------------
+
+
+def test_what_cannot_guide_a_model_is_refused_by_name(gap, small_vit) -> None:
+    assert default_guide_explainer(gap) == "gradcam" and default_guide_explainer(small_vit) == "rollout"
+    for model, explainer, kind, words in [
+        (gap, "rollout", "relu", "pooled can be guided by gradcam"),
+        (small_vit, "gradcam", "relu", "rollout, attention, all-blocks"),
+        (gap, "occlusion", "relu", "gradcam"),
+        (gap, "gradcam", "squared", "relu, abs, signed"),
+        (small_vit, "rollout", "abs", "never negative"),
+        (build_model("multiscale:cnn", 7), "gradcam", "relu", "several views"),
+        (build_model("multiscale:cnn", 7, views="face"), "gradcam", "relu", "several views"),
+    ]:
+        with pytest.raises(UserError, match=words) as caught:
+            check_guidance(model, explainer, kind)
+        assert "\n" not in str(caught.value)
+
+
+def test_other_faces_do_not_change_a_map(convolved, faces) -> None:
+    convolved.eval()
+    whole, _ = make_map(convolved, faces)
+    weights = F.one_hot(LABELS[3:5], 7).float()
+    alone, _ = make_map(convolved, faces[3:5], weights=weights)
+    assert np.allclose(alone.detach(), whole[3:5].detach(), atol=1e-6)

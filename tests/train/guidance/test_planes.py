@@ -1,0 +1,117 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fertool.errors import UserError
+from fertool.masks.action_units import action_unit_maps
+from fertool.masks.detection import DRAWN, TEMPLATE
+from fertool.masks.landmark_heatmaps import landmark_heatmaps
+from fertool.prepare import prepare
+from fertool.train.guidance.planes import VOID, WANTED, load_guide_planes, plane_reader
+from fertool.workspace import Workspace, write_npz
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def some_unlocated(drawn: Workspace) -> tuple[Workspace, np.ndarray]:
+    """A workspace in which every fourth face of train has the template's landmarks; which have their own."""
+    with np.load(drawn.landmarks("train")) as stored:
+        arrays = dict(stored)
+    arrays["detector"][::4] = TEMPLATE
+    arrays["detector"][1::4] = DRAWN
+    write_npz(drawn.landmarks("train"), **arrays)
+    return drawn, arrays["detector"] != TEMPLATE
+
+
+def emotions_of(workspace: Workspace) -> list[str]:
+    classes = workspace.dataset()["classes"]
+    return [classes[label] for label in workspace.load_labels("train")]
+
+
+def landmarks_of(workspace: Workspace) -> np.ndarray:
+    with np.load(workspace.landmarks("train")) as stored:
+        return stored["landmarks"]
+
+
+def test_planes_are_the_regions_in_order_then_an_empty_void(some_unlocated) -> None:
+    workspace, located = some_unlocated
+    planes = load_guide_planes(workspace, "train", "background")
+    assert np.array_equal(planes.guided, located)
+    rows = torch.tensor([5, 0, 17])
+    read = plane_reader(planes, CPU)(rows)
+    assert read.dtype == torch.float32 and read.shape[1] == VOID + 1
+    assert np.array_equal(read.argmax(dim=1).numpy(), workspace.load_region_maps("train")[rows])
+    assert (read.sum(dim=1) == 1).all() and (read[:, VOID] == 0).all()
+
+
+def test_wanted_maps_are_the_labels_action_units_and_the_landmarks(some_unlocated) -> None:
+    workspace, located = some_unlocated
+    emotions, landmarks = emotions_of(workspace), landmarks_of(workspace)
+    shape = workspace.load_region_maps("train").shape[1:]
+    rows = torch.arange(len(emotions))
+    for form, maps in [
+        ("action-units", action_unit_maps(emotions, landmarks, shape)),
+        ("landmarks", landmark_heatmaps(landmarks, shape)),
+    ]:
+        planes = load_guide_planes(workspace, "train", form)
+        wanted = plane_reader(planes, CPU)(rows)[:, WANTED].numpy()
+        assert np.abs(wanted - maps).max() <= 0.51 / 255
+        with_units = np.array([name != "neutral" for name in emotions])
+        assert np.array_equal(planes.guided, located & with_units if form == "action-units" else located)
+    assert "neutral" in emotions
+
+
+def test_some_of_the_faces_in_their_order(some_unlocated) -> None:
+    workspace, located = some_unlocated
+    rows = np.array([9, 2, 30, 7])
+    whole, some = (load_guide_planes(workspace, "train", "landmarks", rows=which) for which in (None, rows))
+    assert np.array_equal(some.guided, located[rows])
+    expected = plane_reader(whole, CPU)(torch.from_numpy(rows))
+    assert torch.equal(plane_reader(some, CPU)(torch.arange(4)), expected)
+    assert torch.equal(plane_reader(whole.part(rows), CPU)(torch.arange(4)), expected)
+
+
+def test_the_placebo_gives_each_guided_face_anothers_place(some_unlocated) -> None:
+    workspace, located = some_unlocated
+    regions = np.asarray(workspace.load_region_maps("train"))
+    placebo, again, other = (
+        load_guide_planes(workspace, "train", "background", placebo_seed=seed).regions[:]
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(placebo, again) and not np.array_equal(placebo, other)
+    assert np.array_equal(placebo[~located], regions[~located])
+    # nobody its own, everybody's once: drawn faces differ in their outlines
+    assert all((mine != given).any() for mine, given in zip(regions[located], placebo[located], strict=True))
+    given, true = (sorted(face.tobytes() for face in maps[located]) for maps in (placebo, regions))
+    assert given == true
+
+
+def test_the_placebos_action_units_are_the_own_labels_on_the_others_landmarks(some_unlocated) -> None:
+    workspace, _ = some_unlocated
+    planes = load_guide_planes(workspace, "train", "action-units", placebo_seed=3)
+    regions = np.asarray(workspace.load_region_maps("train"))
+    emotions, landmarks = emotions_of(workspace), landmarks_of(workspace)
+    donors = {face.tobytes(): row for row, face in enumerate(regions)}
+    for row in np.flatnonzero(planes.guided)[:20]:
+        donor = donors[planes.regions[np.array([row])][0].tobytes()]
+        assert donor != row and planes.guided[donor]
+        expected = action_unit_maps([emotions[row]], landmarks[[donor]], regions.shape[1:])[0]
+        assert np.abs(planes.wanted[np.array([row])][0] / 255 - expected).max() <= 0.51 / 255
+
+
+def test_what_is_missing_is_said_in_one_line(drawn: Workspace, tmp_path: Path) -> None:
+    bare = Workspace(tmp_path / "bare")
+    prepare(bare, "synthetic", count=70)
+    with pytest.raises(UserError, match="fertool masks"):
+        load_guide_planes(bare, "train", "background")
+    neutral = np.flatnonzero(np.array(emotions_of(drawn)) == "neutral")
+    with pytest.raises(UserError, match="no face of 'train' can be guided") as caught:
+        load_guide_planes(drawn, "train", "action-units", rows=neutral)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="only one face"):
+        load_guide_planes(drawn, "train", "background", rows=neutral[:1], placebo_seed=0)
+    shutil.rmtree(bare.root)

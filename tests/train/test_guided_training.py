@@ -1,0 +1,199 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fertool.errors import UserError
+from fertool.masks import make_masks
+from fertool.prepare import prepare
+from fertool.train import loop, read_guide_weights, train, train_guide_weights
+from fertool.train.config import TrainConfig
+from fertool.train.guide_weights import MOST_LOST, OfWeight, choose_weight
+from fertool.train.recipes import configure
+from fertool.workspace import Workspace, read_csv
+
+CONFIG = TrainConfig(epochs=2, lr=1e-3, precision="fp32")
+GUIDED = replace(CONFIG, guide="background")
+
+
+@pytest.fixture(scope="module")
+def planted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn faces with a mark in the background that gives most labels of train away."""
+    workspace = Workspace(tmp_path_factory.mktemp("planted"))
+    prepare(workspace, "synthetic", count=700, spurious=0.9)
+    make_masks(workspace)
+    return workspace.root
+
+
+@pytest.mark.parametrize("model", ["cnn", "cnn-gap"])
+@pytest.mark.parametrize("settings", [{}, {"rotate_deg": 10.0, "erase": 0.5, "mixup": 0.3}])
+def test_maps_that_are_only_measured_leave_the_weights_as_they_are(
+    drawn: Workspace, model: str, settings: dict[str, Any]
+) -> None:
+    plain = replace(CONFIG, model=model, **settings)
+    train(drawn, plain, name="plain", device="cpu")
+    train(drawn, replace(plain, guide="background", guide_weight=0.0), name="measured", device="cpu")
+    measured = drawn.run("measured")
+    assert measured.best.read_bytes() == drawn.run("plain").best.read_bytes()
+    for row, unguided in zip(
+        *(read_csv(drawn.run(n).history_csv) for n in ("measured", "plain")), strict=True
+    ):
+        assert row.items() >= unguided.items()
+        for split in ("train", "val"):
+            assert 0 < float(row[f"{split}_background_share"]) < 1
+            assert 0 <= float(row[f"{split}_empty_maps"]) <= 1
+
+
+@pytest.mark.parametrize("model", ["cnn", "cnn-gap"])
+def test_guidance_moves_the_maps_off_the_background(planted_once: Path, model: str, tmp_path: Path) -> None:
+    workspace = Workspace(shutil.copytree(planted_once, tmp_path / "ws"))
+    config = replace(GUIDED, model=model, epochs=4)
+    shares = {}
+    for weight in (0.0, 10.0):
+        train(workspace, replace(config, guide_weight=weight), name=f"g{weight}", device="cpu")
+        last = read_csv(workspace.run(f"g{weight}").history_csv)[-1]
+        shares[weight] = float(last["val_background_share"])
+    assert shares[10.0] < 0.7 * shares[0.0]
+
+
+def test_a_guided_training_that_is_interrupted_ends_in_the_same_bits(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(GUIDED, epochs=3, guide_warmup=1.5, guide="landmarks")
+    train(drawn, config, name="undisturbed", device="cpu")
+    save = loop._save_last
+
+    def save_and_die(*state: Any) -> None:
+        save(*state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "_save_last", save_and_die)
+        train(drawn, config, name="interrupted", device="cpu")
+    train(drawn, config, name="interrupted", device="cpu")
+    ours, theirs = (drawn.run(name) for name in ("interrupted", "undisturbed"))
+    assert ours.history_csv.read_bytes() == theirs.history_csv.read_bytes()
+    assert ours.best.read_bytes() == theirs.best.read_bytes()
+
+
+def test_the_placebo_is_another_training_measured_by_the_true_masks(drawn: Workspace) -> None:
+    histories = {}
+    for masks in ("own", "shuffled"):
+        train(drawn, replace(GUIDED, guide_masks=masks), name=masks, device="cpu")
+        histories[masks] = read_csv(drawn.run(masks).history_csv)
+    own, placebo = histories["own"][0], histories["shuffled"][0]
+    assert own["train_guide_loss"] != placebo["train_guide_loss"]
+    assert drawn.run("shuffled").config()["config"]["guide_masks"] == "shuffled"
+
+
+def test_guidance_needs_masks_and_leaves_nothing_behind(drawn: Workspace) -> None:
+    shutil.rmtree(drawn.root / "masks")
+    with pytest.raises(UserError, match="run 'fertool masks' first") as raised:
+        train(drawn, GUIDED, name="guided", device="cpu")
+    assert "\n" not in str(raised.value)
+    assert not drawn.run("guided").folder.exists()
+
+
+def test_other_masks_are_another_training(drawn: Workspace) -> None:
+    train(drawn, GUIDED, name="guided", device="cpu")
+    make_masks(drawn, margin=0.1, force=True)
+    with pytest.raises(UserError, match="this name is taken"):
+        train(drawn, GUIDED, name="guided", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"guide_weight": "0.3"}, "--guide-weight: of a guided training only"),
+        ({"guide": "shape"}, "--guide shape: must be background, background-sum"),
+        ({"guide": "background", "guide_weight": "-1"}, "--guide-weight -1.0: must be 0 or more"),
+        ({"guide": "background", "guide_weight": "much"}, "--guide-weight much: give numbers"),
+        ({"guide": "background", "guide_masks": "none"}, "--guide-masks none: must be own, shuffled"),
+        ({"guide": "background", "guide_regions": "eyes=1"}, "--guide-regions: of --guide regions only"),
+        ({"guide": "regions", "guide_regions": "ears=1"}, "no region 'ears'; there are background"),
+        ({"guide": "regions", "guide_regions": "eyes"}, "give shares as eyes=2,mouth=1"),
+        ({"guide": "regions", "guide_regions": "eyes=0"}, "not all 0"),
+    ],
+)
+def test_settings_that_make_no_guidance_are_said_in_one_line(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        configure("cnn", settings=settings)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        ("cnn", {"guide_explainer": "rollout"}, "cnn can be guided by gradcam"),
+        ("cnn", {"guide_map": "half"}, "--guide-map half: must be relu, abs, signed"),
+        ("multiscale:cnn", {}, "several views"),
+    ],
+)
+def test_a_model_that_cannot_be_guided_so_leaves_nothing_behind(
+    drawn: Workspace, model: str, settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(drawn, replace(GUIDED, model=model, **settings), name="guided", device="cpu")
+    assert not drawn.run("guided").folder.exists()
+
+
+# --- which lambda -------------------------------------------------------------------------------------------
+
+
+def test_every_lambda_is_trained_and_one_chosen_by_the_rule(drawn: Workspace) -> None:
+    summary = train_guide_weights(drawn, GUIDED, [0.0, 3.0], [0, 1], name="g", device="cpu")
+    assert {run.name for run in drawn.runs()} == {"g-g0-s0", "g-g0-s1", "g-g3-s0", "g-g3-s1"}
+    for outcome in summary.data["lambdas"]:
+        bests = [drawn.run(f"g-g{outcome['weight']:g}-s{seed}").config()["best"] for seed in (0, 1)]
+        for figure in ("val_accuracy", "val_background_share"):
+            assert outcome[figure] == pytest.approx(sum(best[figure] for best in bests) / 2)
+    expected = choose_weight([OfWeight(**outcome) for outcome in summary.data["lambdas"]])
+    assert summary.data["chosen"] == (expected and expected.weight)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "chosen"),
+    [
+        ([(0, 0.60, 0.5), (1, 0.597, 0.3), (3, 0.596, 0.2), (9, 0.58, 0.1)], 3),
+        ([(0, 0.60, 0.5), (1, 0.61, 0.51)], None),
+        ([(0, 0.60, 0.5), (1, 0.50, 0.1)], None),
+        ([(1, 0.60, 0.5), (3, 0.60, 0.1)], None),  # nothing to compare with
+    ],
+)
+def test_the_rule(outcomes: list[tuple[float, float, float]], chosen: float | None) -> None:
+    picked = choose_weight([OfWeight(*outcome) for outcome in outcomes])
+    assert (picked and picked.weight) == chosen
+
+
+SHARES = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=6))
+def test_no_fitting_lambda_lies_less_on_the_background(figures: list[tuple[float, float]]) -> None:
+    outcomes = [OfWeight(float(number), *of_weight) for number, of_weight in enumerate(figures)]
+    unguided, *others = outcomes
+    picked = choose_weight(outcomes)
+    least = min(
+        (
+            outcome.val_background_share
+            for outcome in others
+            if unguided.val_accuracy - outcome.val_accuracy <= MOST_LOST - 1e-12
+        ),
+        default=1.0,
+    )
+    if picked is None:
+        assert least >= unguided.val_background_share
+    else:
+        assert picked.val_background_share <= least
+        assert unguided.val_accuracy - picked.val_accuracy <= MOST_LOST + 1e-12
+
+
+def test_lambdas_as_text() -> None:
+    assert read_guide_weights("0,0.1,3") == [0, 0.1, 3]
+    assert read_guide_weights("") == []
+    with pytest.raises(UserError, match="twice"):
+        read_guide_weights("1,1.0")
