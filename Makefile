@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := data/demo
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench study-guided clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed ## install, then the whole pipeline on faces that fertool draws itself (2 minutes)
 	$(BIN)/fertool prepare synthetic --count 4000 --workspace $(DEMO)
@@ -33,6 +33,9 @@ format: $(VENV)/.installed-for-tests ## let ruff put right what it can
 
 bench: $(VENV)/.installed-for-tests ## speed, side by side with what a user would take instead
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+study-guided: $(VENV)/.installed ## what attention guidance does, on a planted truth and on FER2013 (hours)
+	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/guided.sh
 
 clean: ## remove the environment, caches and the demo
 	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,88 @@
+"""What attention guidance costs: the time of an epoch with it over that of the same training without.
+
+    python tests/benchmarks/bench_guide.py [--model cnn-gap cnn vit] [--rounds 5]
+
+Guided and unguided epochs take turns, on the same drawn faces in the same format; medians. An epoch is training
+and val, on which the guided one measures its maps. Weights are random: speed does not depend on them.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fertool.masks import make_masks
+from fertool.prepare import prepare
+from fertool.train import train
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace, read_csv
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A guided training, how many drawn faces time it, and what it may cost."""
+
+    config: TrainConfig
+    faces: int
+    most_ratio: float
+
+
+SCENES = {
+    # logits are linear in the CAM layer's mean: Grad-CAM in closed form
+    "cnn-gap": Scene(TrainConfig(model="cnn-gap"), 5000, 1.15),
+    # differentiated twice behind the CAM layer
+    "cnn": Scene(TrainConfig(model="cnn"), 5000, 1.4),
+    # attention rollout
+    "vit": Scene(TrainConfig(model="vit_tiny_patch16_224", image_size=96, weights="none"), 800, 1.5),
+}
+
+
+def main() -> None:
+    """Time every scene asked for; exit 1 where guidance costs more than it may."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", nargs="+", default=list(SCENES), choices=list(SCENES))
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+    missed = False
+    for name in arguments.model:
+        scene = SCENES[name]
+        with tempfile.TemporaryDirectory() as folder:
+            workspace = Workspace(Path(folder) / "ws")
+            prepare(workspace, "synthetic", count=scene.faces)
+            make_masks(workspace)
+            missed |= _compare(name, scene, workspace, arguments.rounds)
+    sys.exit(1 if missed else 0)
+
+
+def _compare(name: str, scene: Scene, workspace: Workspace, rounds: int) -> bool:
+    missed = False
+    for precision in ("fp32", "bf16"):
+        config = replace(scene.config, epochs=2, precision=precision)
+        guided = replace(config, guide="background")
+        epoch_s: dict[str, list[float]] = {"unguided": [], "guided": []}
+        for _ in range(rounds):
+            for kind, of_kind in (("unguided", config), ("guided", guided)):
+                train(workspace, of_kind, name=kind, force=True, device="cpu")
+                epoch_s[kind].append(float(read_csv(workspace.run(kind).timing_csv)[-1]["epoch_s"]))
+        unguided_s, guided_s = (statistics.median(of_kind) for of_kind in epoch_s.values())
+        ratio = guided_s / unguided_s
+        missed |= ratio > scene.most_ratio
+        print(
+            f"  {'met   ' if ratio <= scene.most_ratio else 'MISSED'} {name} {precision}: {ratio:.2f} times the "
+            f"epoch without ({unguided_s:.1f} s; at most {scene.most_ratio})",
+            flush=True,
+        )
+    return missed
+
+
+if __name__ == "__main__":
+    main()
