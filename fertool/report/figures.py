@@ -11,9 +11,20 @@ from matplotlib.figure import Figure
 
 from fertool.explain.overlay import png_bytes
 from fertool.masks.regions import REGIONS
+from fertool.score.guidance import (
+    ACCURACY,
+    CORRUPTION_ERROR,
+    SHARE,
+    SWAP_LOSS,
+    WORTH,
+    Guidance,
+    Measure,
+)
+from fertool.score.sweeps import OWN, SHUFFLED
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in print
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GUIDANCE_KINDS = (ACCURACY, SHARE, WORTH, SWAP_LOSS, CORRUPTION_ERROR)  # of the panels over lambda
 
 
 def as_svg(figure: Figure) -> str:
@@ -95,6 +106,50 @@ def confusion_figure(matrix: list[list[int]], classes: list[str]) -> Figure:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure
+
+
+def guidance_figure(guidance: Guidance, columns: int = 3) -> Figure:
+    """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed."""
+    shown = [measure for kind in GUIDANCE_KINDS for measure in guidance.measures if measure.kind is kind]
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(9, 0.3 + 2.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axes, measure in zip(panels, shown, strict=False):
+        _guidance_panel(axes, guidance, measure)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes in panels[: len(shown)][-columns:]:
+        axes.set_xlabel("lambda")
+        axes.tick_params(labelbottom=True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8,
+                  ncols=2)  # fmt: skip
+    return figure
+
+
+def _guidance_panel(axes: Axes, guidance: Guidance, measure: Measure) -> None:
+    weights = sorted({of.condition.weight for of in guidance.outcomes})
+    kind = measure.kind
+    styles = ((OWN, "-", "o", 0.06), (SHUFFLED, "--", "s", -0.06))
+    for colour, (masks, line, marker, aside) in zip(LINE_COLOURS, styles, strict=False):
+        if all(of.condition.masks != masks for of in guidance.outcomes):
+            continue
+        curve = [of for of in guidance.outcomes if of.condition.masks in (None, masks)]
+        # beside each other but where they are the same runs
+        at = [weights.index(of.condition.weight) + aside * bool(of.condition.masks) for of in curve]
+        figures = [of.figures[measure.name] for of in curve]
+        middle, low, high = (
+            kind.scale * np.array([getattr(of, limit) for of in figures])
+            for limit in ("value", "low", "high")
+        )
+        reach = np.clip([middle - low, high - middle], 0, None)  # limits that differ by rounding
+        axes.errorbar(at, middle, reach, color=colour, linestyle=line, marker=marker,
+                      markersize=4, linewidth=1.2, capsize=2, label=f"{masks} masks")  # fmt: skip
+    if axes.get_ylim()[0] < 0:
+        axes.axhline(0, color="#b3b3b8", linewidth=0.8, zorder=0)
+    axes.set_title(measure.name, fontsize=9)
+    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+    axes.tick_params(labelsize=8)
+    _plain(axes)
 
 
 def _plain(axes: Axes) -> None:

@@ -10,10 +10,20 @@ import fertool
 from fertool.errors import UserError
 from fertool.explain.explainer import rectify
 from fertool.explain.gallery import GalleryColumn, draw_lots, gallery_figure
-from fertool.report.figures import as_png, as_svg, confusion_figure, curves_figure, shares_figure
+from fertool.report.figures import (
+    as_png,
+    as_svg,
+    confusion_figure,
+    curves_figure,
+    guidance_figure,
+    shares_figure,
+)
+from fertool.score.guidance import Guidance, gather_guidance
+from fertool.score.guidance_tables import guidance_tables
+from fertool.score.guidance_verdict import verdicts_of
 from fertool.score.stored import Gathered, gather_scores
 from fertool.summary import Greyed, Summary
-from fertool.workspace import Workspace, read_csv, replacing
+from fertool.workspace import Run, Workspace, read_csv, replacing
 
 
 def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str = "test") -> Summary:
@@ -31,13 +41,20 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
         raise UserError(f"{workspace.root}: {which} scored on '{split}'; run 'fertool score' first")
 
     gathered = gather_scores(workspace, scored, split)
-    histories = {run.name: read_csv(run.history_csv) for run in scored if run.history_csv.exists()}
+    pictured = _first_seeds(scored)
+    histories = {
+        run.name: read_csv(run.history_csv)
+        for run in scored
+        if run.name in pictured and run.history_csv.exists()
+    }
     page = _template().render(
         version=fertool.__version__,
         dataset=dataset,
         split=split,
         runs=[run.config() for run in scored],
-        sections=[_section(workspace, of, split, dataset["classes"]) for of in gathered],
+        sections=[_section(workspace, of, split, dataset["classes"], pictured) for of in gathered],
+        pictured=pictured if len(pictured) < len(scored) else [],
+        guidance=[_guidance_section(of) for of in gather_guidance(workspace, scored, split)],
         curves=as_svg(curves_figure(histories)) if histories else "",
     )
     with replacing(workspace.report) as handle:
@@ -48,26 +65,49 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
     )
 
 
-def _section(workspace: Workspace, of: Gathered, split: str, classes: list[str]) -> dict[str, Any]:
-    """A suite's part of the page: its first table, figures, and the tables that are folded away."""
+def _first_seeds(runs: Sequence[Run]) -> list[str]:
+    """The runs that pictures are of, one a condition: of forty seeds they would be a wall."""
+    first: dict[str, tuple[int, str]] = {}
+    for run in runs:
+        record = run.config()
+        of_run = (record["config"]["seed"], run.name)
+        first[record["condition"]] = min(first.get(record["condition"], of_run), of_run)
+    return [run.name for run in runs if run.name in {name for _, name in first.values()}]
+
+
+def _section(
+    workspace: Workspace, of: Gathered, split: str, classes: list[str], pictured: Sequence[str]
+) -> dict[str, Any]:
+    """A suite's part of the page: its first table, figures of `pictured` runs, and the tables that are folded away."""
+    scores = [run for run in of.scores if run["run"] in pictured]
     section: dict[str, Any] = {"suite": of.suite.name, "tables": of.tables, "figures": [], "gallery": ""}
     if of.suite.name == "classification":
         section["figures"] = [
             (f"{run['run']}: confusion matrix", as_svg(confusion_figure(run["confusion"], classes)))
-            for run in of.scores
+            for run in scores
         ]
     if of.suite.name == "attention":
-        shown = [run for run in of.scores if run["overall"]]
+        shown = [run for run in scores if run["overall"]]
         section["figures"] = [("", as_svg(shares_figure(shown)))] if shown else []
-        section["gallery"] = _gallery(workspace, of, split, classes)
+        names = [run["run"] for run in scores]
+        section["gallery"] = _gallery(workspace, of, names, split, classes) if names else ""
     return section
 
 
-def _gallery(workspace: Workspace, of: Gathered, split: str, classes: list[str]) -> str:
+def _guidance_section(of: Guidance) -> dict[str, Any]:
+    return {
+        "name": of.sweep.name,
+        "verdicts": verdicts_of(of),
+        "figure": as_svg(guidance_figure(of)),
+        "tables": guidance_tables(of),
+    }
+
+
+def _gallery(workspace: Workspace, of: Gathered, names: Sequence[str], split: str, classes: list[str]) -> str:
     labels = workspace.load_labels(split)
     rows = draw_lots(labels, len(classes))
     columns = []
-    for run in (workspace.run(scores["run"]) for scores in of.scores):
+    for run in map(workspace.run, names):
         heatmaps = np.load(run.heatmaps(of.asked.request.key, of.asked.target, split), mmap_mode="r")[rows]
         with np.load(run.predictions(split)) as stored:
             predicted = stored["logits"][rows].argmax(axis=1)

@@ -37,6 +37,7 @@ from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
 FACES_AT_ONCE = 8  # in all coalitions
+SWAP_COLUMN = "swap_loss"
 CAUSAL_TARGETS = ("label", "predicted")  # whose logit is played for, a face's row in the CSV holding both
 
 
@@ -44,7 +45,8 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
     """Shapley values of the regions, their interactions, and what a run loses with its background.
 
     Figures are of the label's logit and of accuracy. Columns hold each face's Shapley values, by fill and
-    region, for the label's logit, the predicted class's and for being recognised (`cause_column` names them);
+    region, for the label's logit, the predicted class's and for being recognised (`cause_column` names them), and
+    what it loses of being recognised before another face's background (SWAP_COLUMN: 1, 0 or -1);
     nan for faces whose landmarks are the template's, which are left out. Other faces that are pasted in are
     drawn by `seed`. Raises UserError for a fill that is none, and where no face has landmarks.
     """
@@ -56,15 +58,17 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
         raise UserError(f"{subject.workspace.root}: no face of '{subject.split}' has landmarks of its own")
     donors = Donors.of(subject, seed)
     labels, clusters = subject.labels[rows], subject.clusters[rows]
+    background, swap_losses = _background_figures(subject, rows, donors, seed)
     figures: Figures = {
         "faces": len(subject.labels),
         "counted": len(rows),
         "left_out": {"landmarks of the template": int((~subject.located).sum())},
         "seed": seed,
-        "background": _background_figures(subject, rows, donors, seed),
+        "background": background,
         "fills": {},
     }
-    columns: Columns = {}
+    columns: Columns = {SWAP_COLUMN: np.full(len(subject.labels), np.nan)}
+    columns[SWAP_COLUMN][rows] = swap_losses
     weights: dict[str, np.ndarray] = {}
     for fill in fills:
         logits = _coalition_logits(subject, rows, fill, donors, seed)
@@ -175,8 +179,13 @@ def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _background_figures(subject: Subject, rows: np.ndarray, donors: Donors, seed: int) -> dict[str, Any]:
-    """Accuracy and the label's logit before and after another face's background stands behind the face."""
+def _background_figures(
+    subject: Subject, rows: np.ndarray, donors: Donors, seed: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Accuracy and the label's logit before and after another face's background stands behind the face.
+
+    With them what each of `rows` loses of being recognised: 1, 0, or -1.
+    """
     before, after = [], []
     network_on = network_of(subject)
     for start in range(0, len(rows), BLOCK_FACES):
@@ -190,12 +199,14 @@ def _background_figures(subject: Subject, rows: np.ndarray, donors: Donors, seed
         after.append(network(swapped).cpu().numpy())
     labels = subject.labels[rows]
     figures: dict[str, Any] = {}
+    losses: dict[str, np.ndarray] = {}
     for name, measure in (
         ("accuracy", lambda logits: (logits.argmax(axis=1) == labels).astype(np.float64)),
         ("logit", lambda logits: logits[np.arange(len(labels)), labels].astype(np.float64)),
     ):
         own, other = measure(np.concatenate(before)), measure(np.concatenate(after))
-        means = resample_means(np.column_stack([own, other, own - other]), subject.clusters[rows])
+        losses[name] = own - other
+        means = resample_means(np.column_stack([own, other, losses[name]]), subject.clusters[rows])
         low, high = means.interval()
         figures[name] = {
             "own": _number(means.figures[0]),
@@ -203,7 +214,7 @@ def _background_figures(subject: Subject, rows: np.ndarray, donors: Donors, seed
             "loss": _number(means.figures[2]),
             "loss_interval": [_number(low[2]), _number(high[2])],
         }
-    return figures
+    return figures, losses["accuracy"]
 
 
 def _correlation_by_face(one: np.ndarray, other: np.ndarray) -> float | None:

@@ -12,6 +12,7 @@ from fertool.masks.regions import REGIONS
 from fertool.score.attention_tables import CONTRASTS
 from fertool.score.columns import read_columns, write_columns
 from fertool.score.fills import FILLS
+from fertool.score.guidance_tables import guidance_summary
 from fertool.score.stored import identity, with_marks
 from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
@@ -79,7 +80,8 @@ def score(
         data[suite.name] = scores
         data |= {f"{suite.name}_{name}": figures for name, figures in compared.items()}
         tables += with_marks(shown, suite, subjects, asked)
-    return Summary(data=data, tables=tables, notes=notes)
+    guided = guidance_summary(workspace, chosen_runs, split)
+    return Summary(data=data | guided.data, tables=[*tables, *guided.tables], notes=[*notes, *guided.notes])
 
 
 def _missing_classes(other: Workspace, runs: Sequence[Run]) -> list[str]:

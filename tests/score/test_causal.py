@@ -10,7 +10,14 @@ from fertool.hardware import choose_compute
 from fertool.masks.regions import REGIONS
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.score import causal
-from fertool.score.causal import causal_tables, cause_column, causes_of, coalition_logits, score_causal
+from fertool.score.causal import (
+    SWAP_COLUMN,
+    causal_tables,
+    cause_column,
+    causes_of,
+    coalition_logits,
+    score_causal,
+)
 from fertool.score.fills import FILLS
 from fertool.score.shapley import ALL_SEEN, NOTHING_SEEN, SEEN, shapley_matrix
 from fertool.score.subject import Subject
@@ -114,6 +121,14 @@ def test_shapley_values_add_up_and_do_not_hang_on_batches(
     for name, values in columns.items():
         if not name.startswith("shapley_correct"):
             assert np.allclose(values, again[name], atol=2e-3, equal_nan=True), name
+
+
+def test_what_faces_lose_before_another_background_is_what_the_figure_says(subject: Subject) -> None:
+    figures, columns = score_causal(subject, fills=["paste"])
+    lost, of = columns[SWAP_COLUMN], figures["background"]["accuracy"]
+    assert np.array_equal(np.isfinite(lost), subject.located)
+    assert np.nanmean(lost) == pytest.approx(of["loss"]) == pytest.approx(of["own"] - of["swapped"])
+    assert set(lost[subject.located]) <= {-1, 0, 1}
 
 
 def test_faces_with_the_templates_landmarks_are_left_out(subject: Subject) -> None:

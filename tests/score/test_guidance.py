@@ -1,0 +1,470 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fertool.errors import UserError
+from fertool.masks.regions import REGIONS
+from fertool.score.causal import SWAP_COLUMN, cause_column
+from fertool.score.columns import write_columns
+from fertool.score.guidance import Guidance, Outcome, gather_guidance
+from fertool.score.guidance_tables import guidance_record, guidance_summary, guidance_tables
+from fertool.score.guidance_verdict import verdicts_of
+from fertool.score.intervals import difference_interval, resample_means
+from fertool.score.sweeps import find_sweeps
+from fertool.train.config import TrainConfig
+from fertool.workspace import Run, Workspace, write_csv, write_json
+
+FACES = 120
+GUIDED = TrainConfig(guide="background")
+CORRUPTIONS = ("fog", "noise")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A split of faces without twins, and no runs."""
+    workspace = Workspace(tmp_path)
+    write_csv(workspace.faces_csv("test"), ["row", "twin_group"], ((row, "") for row in range(FACES)))
+    return workspace
+
+
+def put_run(workspace: Workspace, name: str, config: TrainConfig) -> Run:
+    run = workspace.run(name)
+    write_json(run.run_json, {"name": name, "config": config.as_record(), "attention_blocks": 0})
+    return run
+
+
+def put(run: Run, suite: str, figures: dict, columns: dict[str, np.ndarray], *key: str) -> None:
+    place = run.scores(suite, "test", *key)
+    write_json(place, figures)
+    write_columns(place.with_suffix(".csv"), columns)
+
+
+def around(mean: float, seed: int, spread: float = 0.02) -> np.ndarray:
+    """Values a face with nearly that mean: what the faces do is common to all seeds, some of it is the seed's."""
+    of_faces = np.random.default_rng(0).normal(size=FACES)
+    of_seed = np.random.default_rng([seed, round(1e6 * abs(mean))]).normal(size=FACES)
+    values = 0.7 * (of_faces - of_faces.mean()) + 0.3 * (of_seed - of_seed.mean())
+    return mean + spread * (values + 0.1 * (seed - 2))
+
+
+def put_attention(run: Run, explainer: str, background: np.ndarray, **others: np.ndarray) -> None:
+    shares = {"share_background": background}
+    shares |= {f"share_{name.replace(' ', '_')}": (1 - background) / 5 for name in REGIONS[1:]}
+    areas = {name.replace("share", "area"): np.full(FACES, 1 / 6) for name in shares}
+    whole = {"located": np.ones(FACES, int), "empty": np.zeros(FACES, int)}
+    put(run, "attention", {}, whole | shares | areas | others, explainer, "predicted")
+
+
+def put_causal(run: Run, worth: dict[str, np.ndarray], loss: np.ndarray) -> None:
+    columns = {SWAP_COLUMN: loss}
+    for fill, values in worth.items():
+        columns[cause_column("correct", fill, "background")] = values
+        columns[cause_column("label", fill, "background")] = 5 * values
+    put(run, "causal", {"fills": dict.fromkeys(worth)}, columns)
+
+
+def put_robustness(run: Run, error: dict[str, float]) -> None:
+    """Every face is recognised at the same part of the severities."""
+    corruptions = {name: {"faces": FACES, "error": [of] * 5} for name, of in error.items()}
+    columns = {f"right_{name}": np.full(FACES, 5 * (1 - of)) for name, of in error.items()}
+    put(run, "robustness", {"corruptions": corruptions}, columns, "gradcam", "predicted")
+
+
+def put_condition(
+    workspace: Workspace,
+    weight: float,
+    masks: str = "own",
+    *,
+    seeds: Sequence[int] = range(4),
+    share: float = 0.4,
+    other_share: float = 0.4,
+    worth: float = 0.10,
+    blur_worth: float | None = None,
+    swap: float | None = None,
+    right: int = 70,
+    error: float = 0.5,
+) -> list[Run]:
+    """A run a seed with all suites stored, by default what all conditions have in common."""
+    runs = []
+    for seed in seeds:
+        config = replace(GUIDED, guide_weight=weight, guide_masks=masks, seed=seed)
+        run = put_run(workspace, f"g{weight:g}-{masks}-s{seed}", config)
+        correct = (np.random.default_rng(seed).permutation(FACES) < right).astype(int)
+        put(run, "classification", {}, {"correct": correct})
+        put_attention(run, "gradcam", around(share, seed))
+        put_attention(run, "occlusion", around(other_share, seed))
+        fills = {"mean": worth, "blur": worth if blur_worth is None else blur_worth}
+        loss = around(worth if swap is None else swap, seed)
+        put_causal(run, {fill: around(of, seed) for fill, of in fills.items()}, loss)
+        put_robustness(run, dict.fromkeys(CORRUPTIONS, error + 0.005 * (seed % 2)))
+        runs.append(run)
+    return runs
+
+
+def gathered(workspace: Workspace) -> Guidance:
+    (guidance,) = gather_guidance(workspace, workspace.runs(), "test")
+    return guidance
+
+
+def outcome(guidance: Guidance, name: str) -> Outcome:
+    return next(of for of in guidance.outcomes if of.condition.name == name)
+
+
+# --- sweeps -------------------------------------------------------------------------------------------------
+
+POOL = [
+    replace(GUIDED, guide=guide, lr=lr, guide_weight=weight, guide_masks=masks, seed=seed)
+    for guide, lr in (("background", 1e-3), ("background", 1e-4), ("regions", 1e-3))
+    for weight, masks in ((0.0, "own"), (0.3, "own"), (0.3, "shuffled"), (3.0, "own"))
+    for seed in (0, 1)
+] + [TrainConfig(lr=lr, seed=seed) for lr in (1e-3, 1e-4) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Runs of three sweeps, and unguided ones."""
+    workspace = Workspace(tmp_path_factory.mktemp("pool"))
+    return [put_run(workspace, f"run{number:02}", config) for number, config in enumerate(POOL)]
+
+
+def names(runs: Sequence[Run]) -> list[tuple]:
+    return [
+        (sweep.name, of.masks, of.weight, [run.name for run in of.runs])
+        for sweep in find_sweeps(runs)
+        for of in sweep.conditions
+    ]
+
+
+@given(data=st.data())
+def test_the_order_of_runs_does_not_matter(pool: list[Run], data: st.DataObject) -> None:
+    some = data.draw(st.lists(st.sampled_from(pool), unique=True))
+    assert names(some) == names(data.draw(st.permutations(some)))
+
+
+@given(data=st.data())
+def test_a_run_of_another_sweep_never_mixes_in(pool: list[Run], data: st.DataObject) -> None:
+    some = data.draw(st.lists(st.sampled_from(pool), unique=True))
+    for sweep in find_sweeps(some):
+        configs = [run.config()["config"] for of in sweep.conditions for run in of.runs]
+        assert len({of["lr"] for of in configs}) == 1
+        assert len({of["guide"] for of in configs if of["guide"]}) == 1
+        assert any(of.masks for of in sweep.conditions) and len(sweep.conditions) > 1
+        for of in sweep.conditions:
+            of_condition = [run.config()["config"] for run in of.runs]
+            assert {of["guide_weight"] if of["guide"] else 0 for of in of_condition} == {of.weight}
+            assert len({of["seed"] for of in of_condition}) == len(of.runs)
+            if of.masks:
+                assert {of["guide_masks"] for of in of_condition} == {of.masks}
+
+
+def test_a_sweep_is_ordered_and_named_by_its_settings(pool: list[Run]) -> None:
+    sweeps = find_sweeps(pool)
+    assert [sweep.name for sweep in sweeps] == [
+        "cnn, guide background",
+        "cnn, lr 0.001, guide background",
+        "cnn, lr 0.001, guide regions",
+    ]
+    assert [of.name for of in sweeps[0].conditions] == ["0", "0.3 own", "0.3 shuffled", "3 own"]
+
+
+def test_runs_without_guidance_stand_for_lambda_0_where_there_is_none(workspace: Workspace) -> None:
+    put_run(workspace, "plain", TrainConfig())
+    put_run(workspace, "plain-other", TrainConfig(lr=1e-3))
+    put_run(workspace, "guided", GUIDED)
+    (sweep,) = find_sweeps(workspace.runs())
+    assert [run.name for run in sweep.unguided.runs] == ["plain"]
+    put_run(workspace, "measured", replace(GUIDED, guide_weight=0.0))
+    (sweep,) = find_sweeps(workspace.runs())
+    assert [run.name for run in sweep.unguided.runs] == ["measured"]
+
+
+def test_lambda_0_of_both_masks_counts_a_seed_once(workspace: Workspace) -> None:
+    for masks, seeds in (("shuffled", (0, 1)), ("own", (1, 2))):
+        for seed in seeds:
+            config = replace(GUIDED, guide_weight=0.0, guide_masks=masks, seed=seed)
+            put_run(workspace, f"{masks}-s{seed}", config)
+    put_run(workspace, "guided", GUIDED)
+    (sweep,) = find_sweeps(workspace.runs())
+    assert [run.name for run in sweep.unguided.runs] == ["shuffled-s0", "own-s1", "own-s2"]
+    assert sweep.repeated == ("shuffled-s1",)
+
+
+def test_runs_of_one_condition_are_no_sweep(workspace: Workspace) -> None:
+    runs = [put_run(workspace, f"s{seed}", replace(GUIDED, seed=seed)) for seed in (0, 1)]
+    runs.append(put_run(workspace, "unguided of another", TrainConfig(epochs=3)))
+    assert find_sweeps(runs) == []
+    assert guidance_summary(workspace, runs, "test").data == {}
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+def test_figures_and_changes_are_those_of_the_stored_values(workspace: Workspace) -> None:
+    runs = {weight: put_condition(workspace, weight, share=0.4 - 0.1 * weight) for weight in (0, 1)}
+    of = outcome(gathered(workspace), "1 own")
+    stored = {
+        weight: np.array([around(0.4 - 0.1 * weight, seed) for seed in range(len(of_weight))])
+        for weight, of_weight in runs.items()
+    }
+    sides = [resample_means(stored[weight][..., None], np.arange(FACES)) for weight in (1, 0)]
+    (low,), (high,) = difference_interval(*sides)
+    change = of.change["background share, gradcam"]
+    assert change.value == pytest.approx(-0.1, abs=1e-6)
+    assert (change.low, change.high) == pytest.approx((low, high), abs=1e-6)
+    (low,), (high,) = sides[0].interval()
+    figure = of.figures["background share, gradcam"]
+    assert figure.value == pytest.approx(stored[1].mean(), abs=1e-6)
+    assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-6)
+    assert of.figures["accuracy"].value == pytest.approx(70 / FACES)
+
+
+def test_empty_maps_and_template_faces_do_not_count(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    for run in put_condition(workspace, 1.0):
+        empty, located = np.zeros(FACES, int), np.ones(FACES, int)
+        empty[:30], located[90:] = 1, 0
+        background = np.full(FACES, 0.6)
+        background[30:60], background[:30], background[90:] = 0.2, np.nan, 0.99
+        areas = np.linspace(0.2, 0.4, FACES)
+        put_attention(run, "gradcam", background, empty=empty, located=located, area_background=areas)
+    figures = outcome(gathered(workspace), "1 own").figures
+    assert figures["background share, gradcam"].value == pytest.approx(0.4)
+    assert figures["empty maps, gradcam"].value == pytest.approx(1 / 3)
+    lift = 0.4 / np.round(areas[30:90], 6).mean()
+    assert figures["lift, gradcam, background"].value == pytest.approx(lift, rel=1e-5)
+
+
+def test_mean_corruption_error_is_against_lambda_0(workspace: Workspace) -> None:
+    errors = {0.0: (0.2, 0.5), 1.0: (0.3, 0.4)}
+    for weight, of_weight in errors.items():
+        for run in put_condition(workspace, weight):
+            put_robustness(run, dict(zip(CORRUPTIONS, of_weight, strict=True)))
+    guidance = gathered(workspace)
+    assert outcome(guidance, "0").figures["mCE"].value == pytest.approx(1)
+    assert outcome(guidance, "1 own").figures["mCE"].value == pytest.approx((0.3 / 0.2 + 0.4 / 0.5) / 2)
+
+
+def test_one_seed_has_intervals_over_images_only(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0, seeds=[0], share=0.4, swap=0.2)
+    put_condition(workspace, 1.0, seeds=[0], share=0.3, swap=0.1)
+    guidance = gathered(workspace)
+    of = outcome(guidance, "1 own")
+    (low,), (high,) = resample_means(around(0.3, 0), np.arange(FACES)).interval()
+    figure = of.figures["background share, gradcam"]
+    assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-6)
+    assert of.change["background share, gradcam"].direction == -1
+    assert of.change["swap loss"].value == pytest.approx(-0.1, abs=0.01)
+    assert of.change["swap loss"].direction == -1
+    notes = [note for table in guidance_tables(guidance) for note in table.notes]
+    assert "One seed each: this table compares networks and not methods." in notes
+
+
+@pytest.mark.parametrize(
+    ("suite", "figure"),
+    [
+        ("classification", "accuracy"),
+        ("attention/gradcam", "background share, gradcam"),
+        ("attention/occlusion", "background share, occlusion"),
+        ("causal", "background worth, mean"),
+        ("causal", "swap loss"),
+        ("robustness", "mCE"),
+    ],
+)
+def test_a_suite_that_one_seed_has_not_is_a_dash_and_no_crash(
+    workspace: Workspace, suite: str, figure: str
+) -> None:
+    put_condition(workspace, 0.0)
+    *_, last = put_condition(workspace, 1.0, share=0.3)
+    for place in (last.folder / "scores" / suite).rglob("test.*"):
+        place.unlink()
+    guidance = gathered(workspace)
+    assert np.isnan(outcome(guidance, "1 own").figures[figure].value)
+    assert np.isnan(outcome(guidance, "1 own").change[figure].value)
+    assert np.isfinite(outcome(guidance, "0").figures[figure].value)
+    head = figure.removeprefix("background ")
+    (table,) = (of for of in guidance_tables(guidance) if head in of.columns)
+    column = table.columns.index(head)
+    assert [row[column] == "-" for row in table.rows] == [False, True, True]
+    json.dumps(guidance_record(guidance), allow_nan=False)
+
+
+def test_nothing_stored_but_accuracy_is_a_table_of_accuracy(workspace: Workspace) -> None:
+    for weight in (0.0, 1.0):
+        run = put_run(workspace, f"g{weight:g}", replace(GUIDED, guide_weight=weight))
+        put(run, "classification", {}, {"correct": np.arange(FACES) % 2})
+    guidance = gathered(workspace)
+    (table,) = guidance_tables(guidance)
+    assert table.columns == ["lambda, masks", "seeds", "accuracy"]
+    (verdict,) = verdicts_of(guidance)
+    assert verdict.moved is None
+    assert verdict.sentences == [
+        "Whether the map moved is not known: no attention of gradcam, which guided, is stored for all seeds.",
+        "Accuracy: no difference shown, +0.0 [+0.0, +0.0] points.",
+    ]
+
+
+def test_without_lambda_0_there_are_figures_and_no_verdict(workspace: Workspace) -> None:
+    put_condition(workspace, 1.0)
+    put_condition(workspace, 3.0)
+    guidance = gathered(workspace)
+    assert verdicts_of(guidance) == []
+    assert "mCE" not in [measure.name for measure in guidance.measures]
+    assert [row[0] for row in guidance_tables(guidance)[0].rows] == ["1 own", "3 own"]
+
+
+def test_null_maps_are_no_explainers(workspace: Workspace) -> None:
+    for weight in (0.0, 1.0):
+        for run in put_condition(workspace, weight):
+            put_attention(run, "random@of=gradcam", np.full(FACES, 0.5))
+    assert not any("random" in measure.name for measure in gathered(workspace).measures)
+
+
+def test_values_of_other_faces_are_one_line(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    put_condition(workspace, 1.0)
+    write_csv(workspace.faces_csv("test"), ["row", "twin_group"], ((row, "") for row in range(FACES + 1)))
+    with pytest.raises(UserError, match=r"120 rows, but 'test' has 121 faces; run 'fertool score' again"):
+        gathered(workspace)
+
+
+# --- in words -----------------------------------------------------------------------------------------------
+
+HEATMAP = "guidance taught the heatmap, not the model"
+MODEL = "with it: guidance moved the model"
+ANY_MASK = "any mask does it: "
+
+
+def verdict_of(workspace: Workspace, guided: dict, placebo: dict | None = None, unguided: dict | None = None):
+    put_condition(workspace, 0.0, **(unguided or {}))
+    put_condition(workspace, 1.0, **guided)
+    if placebo is not None:
+        put_condition(workspace, 1.0, "shuffled", **placebo)
+    (verdict,) = verdicts_of(gathered(workspace))
+    return verdict.moved, " ".join(verdict.sentences)
+
+
+def test_the_map_moved_and_the_cause_did_not(workspace: Workspace) -> None:
+    moved, text = verdict_of(workspace, {"share": 0.2}, {"share": 0.4})
+    assert moved == "heatmap" and HEATMAP in text and MODEL not in text and ANY_MASK not in text
+    assert "Background share, points, fell: gradcam, which guided, -20.0 [-" in text
+    assert "; no change shown: occlusion +0.0 [" in text
+    assert "Causal weight of the background, points, no change shown: mean" in text
+    assert "Own less shuffled masks, points, own masks lower it further: share by gradcam -20.0 [-" in text
+    assert "not shown to have any causal weight" not in text
+
+
+def test_there_was_no_causal_weight_to_lose(workspace: Workspace) -> None:
+    _, text = verdict_of(workspace, {"share": 0.2, "worth": 0.0}, unguided={"worth": 0.0})
+    assert HEATMAP in text and "not shown to have any causal weight that could fall" in text
+
+
+def test_both_moved(workspace: Workspace) -> None:
+    moved, text = verdict_of(workspace, {"share": 0.2, "other_share": 0.3, "worth": 0.02})
+    assert moved == "model" and MODEL in text and HEATMAP not in text
+    assert "fell: gradcam, which guided, -20.0 [-" in text and ", occlusion -10.0 [-" in text
+    assert "Causal weight of the background, points, fell: mean -8.0 [-" in text and ", swap -8.0 [-" in text
+    assert "Without shuffled masks at this lambda it is open" in text
+
+
+def test_the_placebo_does_the_same(workspace: Workspace) -> None:
+    alike = {"share": 0.2, "worth": 0.02}
+    moved, text = verdict_of(workspace, alike, alike)
+    assert moved == "model" and "further" not in text
+    assert f"Own less shuffled masks, points, {ANY_MASK}share by gradcam" in text
+    assert ", causal weight by mean" in text and ", causal weight by swap" in text
+
+
+def test_the_placebo_moves_the_map_alone(workspace: Workspace) -> None:
+    _, text = verdict_of(workspace, {"share": 0.2, "worth": 0.02}, {"share": 0.2})
+    assert f"{ANY_MASK}share by gradcam" in text
+    assert "; own masks lower it further: causal weight by mean -8.0 [-" in text
+
+
+def test_a_placebo_that_shows_nothing_itself_does_not_say_that_any_mask_does_it(workspace: Workspace) -> None:
+    """Seeds so different that neither the placebo's fall nor its difference from own masks shows."""
+    put_condition(workspace, 0.0)
+    put_condition(workspace, 1.0, share=0.3)
+    for run, share in zip(put_condition(workspace, 1.0, "shuffled"), (0.1, 0.3, 0.4, 0.6), strict=True):
+        put_attention(run, "gradcam", around(share, 0))
+    (verdict,) = verdicts_of(gathered(workspace))
+    text = " ".join(verdict.sentences)
+    assert ANY_MASK not in text and "not told apart: share by gradcam" in text
+
+
+def test_the_ways_of_taking_the_background_away_disagree(workspace: Workspace) -> None:
+    moved, text = verdict_of(workspace, {"share": 0.2, "worth": 0.02, "blur_worth": 0.1, "swap": 0.1})
+    assert moved == "in part" and MODEL not in text and HEATMAP not in text
+    assert "the causal weight fell by mean, and no fall is shown by blur and swap: whether" in text
+
+
+def test_nothing_moved(workspace: Workspace) -> None:
+    moved, text = verdict_of(workspace, {}, {})
+    assert moved == "nothing" and HEATMAP not in text and MODEL not in text and "masks" not in text
+    assert "No fall of the background share that guidance asked for is shown." in text
+    assert "Accuracy: no difference shown" in text and "Robustness (mCE): no difference shown" in text
+
+
+@pytest.mark.parametrize(
+    ("guided", "accuracy", "robustness"),
+    [({"right": 100, "error": 0.6}, "better", "worse"), ({"right": 40, "error": 0.4}, "worse", "better")],
+)
+def test_accuracy_and_robustness_are_told_with_their_intervals(
+    workspace: Workspace, guided: dict, accuracy: str, robustness: str
+) -> None:
+    _, text = verdict_of(workspace, guided)
+    change = 100 * (guided["right"] - 70) / FACES
+    assert f"Accuracy: {accuracy}, {change:+.1f} [" in text
+    assert f"Robustness (mCE): {robustness}, " in text
+
+
+def test_more_empty_maps_are_told(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    for seed, run in enumerate(put_condition(workspace, 1.0)):
+        empty = (np.arange(FACES) < 40).astype(int)
+        put_attention(run, "gradcam", np.where(empty, np.nan, around(0.2, seed)), empty=empty)
+    (verdict,) = verdicts_of(gathered(workspace))
+    assert "More maps are empty and have no share, points: gradcam +33.3 [" in " ".join(verdict.sentences)
+
+
+def test_without_causes_a_fall_only_where_it_was_asked_for_is_a_hint(workspace: Workspace) -> None:
+    for run in [*put_condition(workspace, 0.0), *put_condition(workspace, 1.0, share=0.2)]:
+        for place in run.scored("causal", "test.*"):
+            place.unlink()
+    (verdict,) = verdicts_of(gathered(workspace))
+    text = " ".join(verdict.sentences)
+    assert verdict.moved is None and "speaks for a taught heatmap" in text
+
+
+def test_tables_have_a_row_a_condition_and_its_change(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    put_condition(workspace, 1.0, share=0.2)
+    put_condition(workspace, 1.0, "shuffled")
+    tables = guidance_tables(gathered(workspace))
+    for table in tables:
+        assert [row[0] for row in table.rows] == ["0", "1 own", "  change", "1 shuffled", "  change"]
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    assert [table.detail for table in tables] == [False, False, True, True, True]
+    maps = tables[1]
+    assert maps.rows[2][maps.columns.index("share, gradcam")].startswith("-20.0 [-")
+    lifts = next(table for table in tables if table.title.endswith("lift by gradcam"))
+    assert lifts.columns[2:] == list(REGIONS)
+    assert "Swap loss: points of accuracy lost" in " ".join(tables[0].notes)
+
+
+def test_the_record_has_what_the_tables_have(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    put_condition(workspace, 1.0, share=0.2)
+    summary = guidance_summary(workspace, workspace.runs(), "test")
+    (record,) = json.loads(json.dumps(summary.data["guidance"], allow_nan=False))
+    unguided, guided = record["conditions"]
+    assert (unguided["lambda"], unguided["masks"], unguided["change"]) == (0, None, {})
+    low, high = guided["change"]["background share, gradcam"]["interval"]
+    assert low < -0.2 < high < 0
+    assert record["verdicts"][0]["moved"] == "heatmap"
+    assert summary.notes[0].startswith("cnn, guide background, lambda 1: The map moved and no fall")
