@@ -59,6 +59,9 @@ for explainer in attention rollout all-blocks; do
     planted "vit-$explainer" --model vit_tiny_patch16_224 --weights none --image-size 96 --epochs 24 \
         --guide-explainer "$explainer"
 done
+for explainer in attention rollout; do
+    fertool score --suite attention --explainer "$explainer" --target label
+done
 fertool report
 
 # --- 2. FER2013: every lambda on val, with each face's own masks and with another face's; the chosen one on test
