@@ -31,11 +31,13 @@ def test_integrated_gradients_equal_captum(name, size, built, faces, fixed, clos
 @pytest.mark.parametrize("baseline", [127.5, 0.0])
 def test_integrated_gradients_are_complete(name, size, baseline, built, faces, fixed) -> None:
     """They add up to the logit's difference from the baseline's, to 1%."""
-    model, codes = built(name, size), [0, 4]
+    model = built(name, size)
     smooth = (faces[:1].float() / 4 + 64).to(torch.uint8)
-    explanation = integrated_gradients(model, smooth, fixed(*codes), baseline=baseline)
     with torch.no_grad():
-        difference = (model(smooth) - model(torch.full_like(smooth, baseline, dtype=torch.float32)))[:, codes]
+        difference = model(smooth) - model(torch.full_like(smooth, baseline, dtype=torch.float32))
+    codes = difference[0].abs().topk(2).indices.tolist()
+    explanation = integrated_gradients(model, smooth, fixed(*codes), baseline=baseline)
+    difference = difference[:, codes]
     assert (explanation.heatmaps.sum(dim=(2, 3)) - difference).abs().max() <= 0.01 * difference.abs().max()
 
 

@@ -134,8 +134,8 @@ def test_after_freeze_epochs_the_backbone_trains_as_well(drawn: Workspace, ema: 
 
 
 def test_layers_that_train_slower_move_less(drawn: Workspace) -> None:
-    fast = replace(CONFIG, epochs=1, optimizer="sgd", lr=1e-2)
-    slow = replace(fast, backbone_lr=1e-4)
+    fast = replace(CONFIG, epochs=1, optimizer="sgd", lr=0.1)
+    slow = replace(fast, backbone_lr=1e-3)
     start = state_at_start(fast)
     moved = []
     for config in (fast, slow):

@@ -102,7 +102,7 @@ def test_training_stops_when_patience_ends_also_when_gone_on_with(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = iter([0.3, 0.5, 0.4, 0.5, 0.2, 0.9])
-    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies)))
+    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), None))
     config = replace(CONFIG, epochs=6, patience=2)
     train(drawn, config, name="short", device="cpu")
     run = drawn.run("short")
