@@ -50,17 +50,9 @@ def rollout(
     with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
         logits = model(pixels)
     with torch.autocast(model.device.type, enabled=False):
-        maps = []
-        for view, of_view in _by_view(model, fused):
-            # only the rows that the map is read from are carried through the product, last block first
-            rows = _reading_rows(view.tokens, of_view[0])
-            for attention in reversed(of_view):
-                if discard > 0:
-                    attention = _without_smallest(attention, discard)
-                scale = (1 - residual) * attention.sum(dim=-1) + residual
-                rows = rows / scale[:, None]
-                rows = (1 - residual) * rows @ attention + residual * rows
-            maps.append(_on_patch_grid(view.tokens, rows[:, 0]))
+        maps = [
+            rolled_out(of_view, view.tokens, residual, discard) for view, of_view in _by_view(model, fused)
+        ]
     return _target_ignored(model, maps, logits, choose, pixels)
 
 
@@ -98,8 +90,8 @@ def self_attention(
     with torch.autocast(model.device.type, enabled=False):
         for view, attention in zip(model.views, seen, strict=True):
             chosen = attention.mean(dim=1) if head is None else attention[:, head]
-            row = (_reading_rows(view.tokens, chosen) @ chosen)[:, 0]
-            maps.append(_on_patch_grid(view.tokens, row))
+            row = (reading_rows(view.tokens, chosen) @ chosen)[:, 0]
+            maps.append(on_patch_grid(view.tokens, row))
     return _target_ignored(model, maps, logits, choose, pixels)
 
 
@@ -149,11 +141,11 @@ def _by_view(model: FaceClassifier, of_blocks: Sequence[Tensor]) -> Iterator[tup
 
 
 def _relevance(tokens: TokenGrid, attention: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    rows = _reading_rows(tokens, attention[0].detach()[:, 0].float())
+    rows = reading_rows(tokens, attention[0].detach()[:, 0].float())
     # the row of R is the reading row times (I + C_L) ... (I + C_1): again from the last block to the first
     for block, gradient in zip(reversed(attention), reversed(gradients), strict=True):
         rows = rows + rows @ (block.detach() * gradient).float().clamp(min=0).mean(dim=1)
-    return _on_patch_grid(tokens, rows[:, 0])
+    return on_patch_grid(tokens, rows[:, 0])
 
 
 def _fuse_heads(attention: Tensor, fusion: str) -> Tensor:
@@ -168,7 +160,22 @@ def _without_smallest(attention: Tensor, share: float) -> Tensor:
     return entries.scatter(1, smallest, 0).view_as(attention)
 
 
-def _reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
+def rolled_out(
+    fused: Sequence[Tensor], tokens: TokenGrid, residual: float = 0.5, discard: float = 0.0
+) -> Tensor:
+    """The rollout (B, rows, columns) of the blocks' attention (B, T, T), first to last; see `rollout`."""
+    # only the rows that the map is read from are carried through the product, last block first
+    rows = reading_rows(tokens, fused[0])
+    for attention in reversed(fused):
+        if discard > 0:
+            attention = _without_smallest(attention, discard)
+        scale = (1 - residual) * attention.sum(dim=-1) + residual
+        rows = rows / scale[:, None]
+        rows = (1 - residual) * rows @ attention + residual * rows
+    return on_patch_grid(tokens, rows[:, 0])
+
+
+def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
     """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
     row = torch.zeros(attention.shape[-1], device=attention.device)
     if tokens.reads_class_token:
@@ -178,7 +185,8 @@ def _reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
     return row.expand(len(attention), 1, -1)
 
 
-def _on_patch_grid(tokens: TokenGrid, row: Tensor) -> Tensor:
+def on_patch_grid(tokens: TokenGrid, row: Tensor) -> Tensor:
+    """What a row over the tokens (B, T) has on the patches, (B, rows, columns)."""
     return row[:, tokens.prefix :].unflatten(1, (tokens.rows, tokens.columns))
 
 

@@ -42,18 +42,22 @@ class Activation:
 
 
 @contextlib.contextmanager
-def captured(model: FaceClassifier, layer: str, *, cut: bool = True) -> Iterator[Activation]:
+def captured(
+    model: FaceClassifier, layer: str, *, cut: bool = True, copy: bool = True
+) -> Iterator[Activation]:
     """Keep the output of a layer; with `cut` it becomes a leaf that gradients can be asked for.
 
-    What lies before a cut is computed without a graph, as in inference. Raises AttributeError where the
-    model has no such layer.
+    What lies before a cut is computed without a graph, as in inference. Uncut it becomes a leaf only where
+    gradients are recorded and nothing before it asks for one, as behind frozen layers. `copy` may be left out
+    where nothing behind the layer works in place. Raises AttributeError where the model has no such layer.
     """
     activation = Activation()
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        activation.value = output.detach().requires_grad_() if cut else output
+        begins = cut or (torch.is_grad_enabled() and not output.requires_grad)
+        activation.value = output.detach().requires_grad_() if begins else output
         # a copy goes on through the network, where an in-place layer may overwrite it
-        return activation.value.clone()
+        return activation.value.clone() if copy else activation.value
 
     handle = model.layer(layer).register_forward_hook(keep)
     try:

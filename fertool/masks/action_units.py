@@ -43,5 +43,10 @@ def action_unit_maps(emotions: list[str], landmarks: np.ndarray, shape: tuple[in
     return maps
 
 
+def has_action_units(emotion: str) -> bool:
+    """Whether EMFACS knows units of the emotion: without any its map is empty."""
+    return bool(_points(emotion))
+
+
 def _points(emotion: str) -> list[int]:
     return sorted({point for unit in EMFACS.get(emotion, {}) for point in LANDMARKS[unit]})

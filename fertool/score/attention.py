@@ -14,6 +14,7 @@ from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, pooled, shares_and_ceilings
 from fertool.score.spread import agreement_with, spread_of_maps
 from fertool.score.subject import Columns, Figures, Subject
+from fertool.score.tables import number_or_none
 
 MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
 
@@ -133,11 +134,11 @@ def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
         "area": _by_region(area.figures),
         "lift": _by_region(lift.figures),
         "lift_interval": _by_region(np.stack(lift.interval(), axis=1)),
-        "background_ratio": _number(ratio.figures[0]),
-        "background_ratio_interval": [_number(limit[0]) for limit in ratio.interval()],
-        **dict(zip(MEASURES, map(_number, measures.figures), strict=True)),
+        "background_ratio": number_or_none(ratio.figures[0]),
+        "background_ratio_interval": [number_or_none(limit[0]) for limit in ratio.interval()],
+        **dict(zip(MEASURES, map(number_or_none, measures.figures), strict=True)),
         **{
-            f"{name}_interval": list(map(_number, limits))
+            f"{name}_interval": list(map(number_or_none, limits))
             for name, *limits in zip(MEASURES, *measures.interval(), strict=True)
         },
     }
@@ -180,12 +181,8 @@ def _jitter(
 def _by_region(values: np.ndarray) -> dict[str, Any]:
     """Region name -> figure, or list of figures; what is no number becomes None."""
     if values.ndim == 1:
-        return dict(zip(REGIONS, map(_number, values), strict=True))
-    return {name: list(map(_number, row)) for name, row in zip(REGIONS, values, strict=True)}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+        return dict(zip(REGIONS, map(number_or_none, values), strict=True))
+    return {name: list(map(number_or_none, row)) for name, row in zip(REGIONS, values, strict=True)}
 
 
 def share_column(region: str) -> str:

@@ -32,7 +32,7 @@ from fertool.score.shapley import (
     variance_of_coalitions,
 )
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, percent, with_interval
+from fertool.score.tables import Scores, groups, number_or_none, percent, with_interval
 from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
@@ -168,14 +168,14 @@ def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
     all_seen, nothing_seen = part(players + pairs, 2).figures
     pair_names = [f"{REGIONS[one]} and {REGIONS[other]}" for one, other in PAIRS]
     return {
-        "all_seen": _number(all_seen),
-        "nothing_seen": _number(nothing_seen),
+        "all_seen": number_or_none(all_seen),
+        "nothing_seen": number_or_none(nothing_seen),
         "shapley": _named(REGIONS, shapley),
         "shapley_interval": _named_intervals(REGIONS, shapley),
         "interaction": _named(pair_names, interaction),
         "interaction_interval": _named_intervals(pair_names, interaction),
-        "holism": _number(holism.figures[0]),
-        "holism_interval": [_number(limit[0]) for limit in holism.interval()],
+        "holism": number_or_none(holism.figures[0]),
+        "holism_interval": [number_or_none(limit[0]) for limit in holism.interval()],
     }
 
 
@@ -209,10 +209,10 @@ def _background_figures(
         means = resample_means(np.column_stack([own, other, losses[name]]), subject.clusters[rows])
         low, high = means.interval()
         figures[name] = {
-            "own": _number(means.figures[0]),
-            "swapped": _number(means.figures[1]),
-            "loss": _number(means.figures[2]),
-            "loss_interval": [_number(low[2]), _number(high[2])],
+            "own": number_or_none(means.figures[0]),
+            "swapped": number_or_none(means.figures[1]),
+            "loss": number_or_none(means.figures[2]),
+            "loss_interval": [number_or_none(low[2]), number_or_none(high[2])],
         }
     return figures, losses["accuracy"]
 
@@ -222,21 +222,18 @@ def _correlation_by_face(one: np.ndarray, other: np.ndarray) -> float | None:
     one, other = (values - values.mean(axis=1, keepdims=True) for values in (one, other))
     size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     known = size > 0
-    return _number(((one * other).sum(axis=1)[known] / size[known]).mean()) if known.any() else None
+    return number_or_none(((one * other).sum(axis=1)[known] / size[known]).mean()) if known.any() else None
 
 
 def _named(names: Sequence[str], of: Resampled) -> dict[str, float | None]:
-    return dict(zip(names, map(_number, of.figures), strict=True))
+    return dict(zip(names, map(number_or_none, of.figures), strict=True))
 
 
 def _named_intervals(names: Sequence[str], of: Resampled) -> dict[str, list[float | None]]:
     return {
-        name: [_number(low), _number(high)] for name, low, high in zip(names, *of.interval(), strict=True)
+        name: [number_or_none(low), number_or_none(high)]
+        for name, low, high in zip(names, *of.interval(), strict=True)
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 # --- tables -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from fertool.score.guidance import (
     gather_guidance,
 )
 from fertool.score.guidance_verdict import signed, verdicts_of
-from fertool.score.tables import with_interval
+from fertool.score.tables import number_or_none, with_interval
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace
 
@@ -113,15 +113,11 @@ def _record(estimates: Estimates, measures: Sequence[Measure]) -> dict[str, Any]
     if not estimates:
         return {}
     named = {measure.name: estimates[measure.name] for measure in measures}
-    return {name: {"value": _number(of.value), "interval": _limits(of)} for name, of in named.items()}
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return {name: {"value": number_or_none(of.value), "interval": _limits(of)} for name, of in named.items()}
 
 
 def _limits(of: Estimate) -> list[float | None]:
-    return [_number(of.low), _number(of.high)]
+    return [number_or_none(of.low), number_or_none(of.high)]
 
 
 def guidance_summary(workspace: Workspace, runs: Sequence[Run], split: str) -> Summary:

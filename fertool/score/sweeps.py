@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from fertool.train.config import TrainConfig
+from fertool.train.guidance import default_guide_explainer
 from fertool.workspace import Run
 
 OF_THE_CONDITION = ("guide_weight", "guide_masks", "seed")  # what the runs of a sweep may differ in
@@ -110,5 +111,4 @@ def _sweep_name(config: dict[str, Any]) -> str:
 
 
 def _guiding_explainer(record: dict[str, Any]) -> str:
-    # the defaults of fertool.train.guidance.maps, which asks a model that is not loaded here
-    return record["config"].get("guide_explainer") or ("rollout" if record["attention_blocks"] else "gradcam")
+    return record["config"].get("guide_explainer") or default_guide_explainer(record["attention_blocks"])

@@ -29,6 +29,11 @@ def groups(scores: Scores) -> list[Group]:
     return [Group(name, list(runs)) for name, runs in groupby(ordered, key=lambda run: run["group"])]
 
 
+def number_or_none(value: float) -> float | None:
+    """A figure as JSON has it, which knows no nan: None where there is no number."""
+    return float(value) if np.isfinite(value) else None
+
+
 def percent(value: float | None) -> str:
     """A share as `28.3%`; a dash where there is none."""
     return "-" if value is None or np.isnan(value) else f"{value:.1%}"

@@ -29,6 +29,7 @@ import torch
 from captum.attr import LayerGradCam
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
+from targets import missed
 from torch import Tensor
 
 from fertool.errors import UserError
@@ -282,7 +283,7 @@ def bench(scene_name: str, quick: bool, clock: str) -> bool:
             if least >= 1
             else (f"at most {1 / least:.2f} times the time of", f"{1 / speed:.2f}")
         )
-        print(f"  {'met   ' if speed >= least else 'MISSED'} {name}: {asked} {other}: {got}")
+        missed(f"{name}: {asked} {other}: {got}", speed >= least)
     return agree
 
 
@@ -301,9 +302,10 @@ def bench_split(workspace: Workspace, run_name: str | None, precision: str) -> N
         explain(copied, ["gradcam"], runs=[run.name], device="cpu", precision=precision)
         taken = time.perf_counter() - start
         faces = len(workspace.load_faces("test"))
-    print(
-        f"  {'met   ' if taken <= 5 else 'MISSED'} {run.name}, {faces:,} faces of test, {precision}: "
-        f"{taken:.1f} s (at most 5 s for FER2013's 3,589), {faces / taken:,.0f} images/s"
+    missed(
+        f"{run.name}, {faces:,} faces of test, {precision}: {taken:.1f} s (at most 5 s for FER2013's 3,589), "
+        f"{faces / taken:,.0f} images/s",
+        taken <= 5,
     )
 
 

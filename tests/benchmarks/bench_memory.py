@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from targets import missed
 
 from fertool.prepare import prepare
 from fertool.workspace import Workspace, read_csv, write_csv
@@ -29,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gib", type=float, default=4, help="size of the large set, at least 1")
     arguments = parser.parse_args()
-    missed = False
+    any_missed = False
     for enlarged, gib in ((1, None), (ENLARGED, max(LEAST_GIB, arguments.gib))):
         with tempfile.TemporaryDirectory() as folder:
             workspace = Workspace(Path(folder) / "ws")
@@ -38,14 +39,12 @@ def main() -> None:
             _repeat(workspace, faces, enlarged)
             size_gib = workspace.faces("train").stat().st_size / 2**30
             resident_gib = _peak_gib(workspace)
-        met = resident_gib <= MOST_RESIDENT_GIB
-        missed |= not met
-        print(
-            f"  {'met   ' if met else 'MISSED'} {faces:,} faces of {48 * enlarged} pixels, {size_gib:.1f} GiB: "
-            f"{resident_gib:.2f} GiB resident (at most {MOST_RESIDENT_GIB})",
-            flush=True,
+        any_missed |= missed(
+            f"{faces:,} faces of {48 * enlarged} pixels, {size_gib:.1f} GiB: {resident_gib:.2f} GiB resident (at "
+            f"most {MOST_RESIDENT_GIB})",
+            resident_gib <= MOST_RESIDENT_GIB,
         )
-    sys.exit(1 if missed else 0)
+    sys.exit(1 if any_missed else 0)
 
 
 def _repeat(workspace: Workspace, count: int, enlarged: int) -> None:

@@ -2,7 +2,7 @@
 
 from fertool.train.guidance.forms import FORMS
 from fertool.train.guidance.guide import Guide, guide_figures
-from fertool.train.guidance.maps import GUIDE_EXPLAINERS, KINDS, check_guidance
+from fertool.train.guidance.maps import GUIDE_EXPLAINERS, KINDS, check_guidance, default_guide_explainer
 from fertool.train.guidance.planes import GuidePlanes, load_guide_planes
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Guide",
     "GuidePlanes",
     "check_guidance",
+    "default_guide_explainer",
     "guide_figures",
     "load_guide_planes",
 ]

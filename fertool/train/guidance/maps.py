@@ -16,7 +16,7 @@ mean over the patches' where the head reads none) to the patches, mean over head
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fertool.errors import UserError
-from fertool.explain.hooks import attention_seen, undisturbed
+from fertool.explain.attention import on_patch_grid, reading_rows, rolled_out
+from fertool.explain.hooks import Activation, attention_seen, captured, undisturbed
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
 
@@ -32,7 +33,6 @@ KINDS = ("relu", "abs", "signed")
 OF_ATTENTION = ("rollout", "attention", "all-blocks")
 GUIDE_EXPLAINERS = ("gradcam", *OF_ATTENTION)
 
-ROLLOUT_RESIDUAL = 0.5  # as the explainer's default
 LINEAR_TOLERANCE = 1e-3  # of the largest weight: what single precision makes of equal numbers
 
 
@@ -43,7 +43,7 @@ class Watch:
     model: FaceClassifier
     explainer: str
     linear_head: str | None  # see `find_linear_head`
-    activation: Tensor | None = None  # the CAM layer's output
+    activation: Activation | None = None  # the CAM layer's output
     attention: list[Tensor] = field(
         default_factory=list
     )  # of each block that is read, mean over heads: (B, T, T)
@@ -54,7 +54,7 @@ def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | Non
 
     Raises UserError for an explainer that cannot guide it, or a kind of map that it does not make.
     """
-    explainer = explainer or default_guide_explainer(model)
+    explainer = explainer or default_guide_explainer(len(model.attention_blocks))
     kind = kind or default_kind(explainer)
     name = model.recipe.get("name", "this model")
     fitting = OF_ATTENTION if model.attention_blocks else ("gradcam",)
@@ -71,9 +71,9 @@ def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | Non
     return explainer, kind
 
 
-def default_guide_explainer(model: FaceClassifier) -> str:
-    """Rollout where blocks attend, else Grad-CAM."""
-    return "rollout" if model.attention_blocks else "gradcam"
+def default_guide_explainer(attention_blocks: int) -> str:
+    """Rollout where there are blocks that attend, else Grad-CAM."""
+    return "rollout" if attention_blocks else "gradcam"
 
 
 def default_kind(explainer: str) -> str:
@@ -103,24 +103,14 @@ def watched(model: FaceClassifier, explainer: str, linear_head: str | None = Non
             yield watch
         return
 
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        watch.activation = output
-        if linear_head is not None:  # nothing but a mean comes behind it
-            return output
-        # behind frozen layers nothing asks for a gradient yet
-        if torch.is_grad_enabled() and not output.requires_grad:
-            watch.activation = output.detach().requires_grad_()
-        # a copy goes on through the network, where an in-place layer may overwrite it
-        return watch.activation.clone()
-
-    handle = model.layer(model.cam_layer).register_forward_hook(keep)
     # fused attention behind the layer cannot be differentiated twice
     differentiated_twice = model.family == "transformer" and linear_head is None
-    try:
-        with sdpa_kernel(SDPBackend.MATH) if differentiated_twice else contextlib.nullcontext():
-            yield watch
-    finally:
-        handle.remove()
+    # nothing but a mean comes behind a layer with a linear head, which needs no copy
+    with (
+        captured(model, model.cam_layer, cut=False, copy=linear_head is None) as watch.activation,
+        sdpa_kernel(SDPBackend.MATH) if differentiated_twice else contextlib.nullcontext(),
+    ):
+        yield watch
 
 
 def guide_map(
@@ -134,7 +124,7 @@ def guide_map(
     with torch.autocast(logits.device.type, enabled=False), torch.set_grad_enabled(differentiable):
         if watch.explainer != "gradcam":
             return _ATTENTION_MAPS[watch.explainer](watch.attention, watch.model.tokens)
-        maps = watch.model.feature_maps(watch.activation)
+        maps = watch.model.feature_maps(watch.activation.value)
         if watch.linear_head is not None:
             weights = watch.model.network.get_parameter(watch.linear_head).flatten(1)
             by_channel = class_weights.to(weights.dtype) @ weights / maps[0, 0].numel()
@@ -145,7 +135,7 @@ def guide_map(
             with torch.enable_grad():
                 score = (logits * class_weights).sum()
                 (gradient,) = torch.autograd.grad(
-                    score, watch.activation, retain_graph=True, create_graph=differentiable
+                    score, watch.activation.value, retain_graph=True, create_graph=differentiable
                 )
             gradient = watch.model.feature_maps(gradient).to(score.dtype)
             maps = maps.to(score.dtype)
@@ -216,36 +206,17 @@ def _slope(model: FaceClassifier, logit: Tensor, maps: Tensor) -> Tensor:
     return model.feature_maps(gradient)[0]
 
 
-def _last_block(attention: list[Tensor], tokens: TokenGrid) -> Tensor:
-    return _on_patches(_reading_row(attention[-1], tokens) @ attention[-1], tokens)
+def _last_block(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
+    return _read(attention[-1], tokens)
 
 
-def _all_blocks(attention: list[Tensor], tokens: TokenGrid) -> Tensor:
+def _all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
     """The mean over the blocks of what the head's tokens attend to."""
-    mean = torch.stack(attention).mean(dim=0)
-    return _on_patches(_reading_row(mean, tokens) @ mean, tokens)
+    return _read(torch.stack(attention).mean(dim=0), tokens)
 
 
-def _rollout(attention: list[Tensor], tokens: TokenGrid) -> Tensor:
-    """Abnar and Zuidema 2020, 'Quantifying Attention Flow in Transformers', section 3, as the explainer has it."""
-    row = _reading_row(attention[-1], tokens)
-    for block in reversed(attention):
-        row = (1 - ROLLOUT_RESIDUAL) * row @ block + ROLLOUT_RESIDUAL * row
-    return _on_patches(row, tokens)
+def _read(attention: Tensor, tokens: TokenGrid) -> Tensor:
+    return on_patch_grid(tokens, (reading_rows(tokens, attention) @ attention)[:, 0])
 
 
-_ATTENTION_MAPS = {"rollout": _rollout, "attention": _last_block, "all-blocks": _all_blocks}
-
-
-def _reading_row(attention: Tensor, tokens: TokenGrid) -> Tensor:
-    """The row (B, 1, T) that reads (B, T, T) matrices as the head reads the tokens."""
-    row = attention.new_zeros(attention.shape[-1])
-    if tokens.reads_class_token:
-        row[0] = 1
-    else:
-        row[tokens.prefix :] = 1 / (tokens.rows * tokens.columns)
-    return row.expand(len(attention), 1, -1)
-
-
-def _on_patches(row: Tensor, tokens: TokenGrid) -> Tensor:
-    return row[:, 0, tokens.prefix :].unflatten(1, (tokens.rows, tokens.columns))
+_ATTENTION_MAPS = {"rollout": rolled_out, "attention": _last_block, "all-blocks": _all_blocks}

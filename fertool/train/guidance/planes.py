@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fertool.errors import UserError
-from fertool.masks.action_units import action_unit_maps
+from fertool.masks.action_units import action_unit_maps, has_action_units
 from fertool.masks.detection import TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
@@ -69,12 +69,8 @@ def load_guide_planes(
     classes = workspace.dataset()["classes"]
     emotions = [classes[label] for label in workspace.load_labels(split)[rows]]
     wanted = None
-    if form == "action-units":  # drawn on its own landmarks, an emotion's map is empty or it is not
-        some = dict(zip(emotions, landmarks[rows], strict=True))
-        with_units = {
-            name: action_unit_maps([name], at[None], maps.shape[1:]).any() for name, at in some.items()
-        }
-        guided &= np.array([with_units[name] for name in emotions])
+    if form == "action-units":
+        guided &= np.array([has_action_units(emotion) for emotion in emotions])
     if not guided.any():
         raise UserError(
             f"{workspace.root}: --guide {form}: no face of '{split}' can be guided: all have the template's "
