@@ -77,13 +77,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not fits(value):
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
-        if self.guide is None:
-            without = next((name for name in self.changed if name.startswith("guide_")), None)
-            if without:
-                raise UserError(
-                    f"--{without.replace('_', '-')}: of a guided training only; give --guide, as well"
-                )
-        elif self.compile:
+        if self.guide is not None and self.compile:
             raise UserError("--guide: a compiled network cannot be differentiated twice; leave --compile out")
         if self.guide_regions is not None and self.guide != "regions":
             raise UserError(f"--guide-regions: of --guide regions only, not of {self.guide}")

@@ -69,6 +69,10 @@ def configure(
     if augment is not None:
         chosen |= vars(PRESETS[augment])
     chosen |= {name: value for name, value in (settings or {}).items() if value is not None}
+    if chosen.get("guide") is None:
+        without = next((name for name in chosen if name.startswith("guide_")), None)
+        if without is not None:
+            raise UserError(f"--{without.replace('_', '-')}: of a guided training only; give --guide as well")
     for option in ("mean", "std"):
         if isinstance(chosen.get(option), str):
             chosen[option] = _numbers(option, chosen[option])

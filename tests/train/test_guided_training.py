@@ -109,6 +109,8 @@ def test_other_masks_are_another_training(drawn: Workspace) -> None:
     ("settings", "message"),
     [
         ({"guide_weight": "0.3"}, "--guide-weight: of a guided training only"),
+        ({"guide_weight": "1"}, "--guide-weight: of a guided training only"),  # the default, but asked for
+        ({"guide_masks": "own"}, "--guide-masks: of a guided training only"),
         ({"guide": "shape"}, "--guide shape: must be background, background-sum"),
         ({"guide": "background", "guide_weight": "-1"}, "--guide-weight -1.0: must be 0 or more"),
         ({"guide": "background", "guide_weight": "much"}, "--guide-weight much: give numbers"),

@@ -34,14 +34,16 @@ def begin(name):
 
 started_s = time.monotonic()
 assert os.waitpid(begin("undisturbed"), 0)[1] == 0
-takes_s = time.monotonic() - started_s
+latest_s = 0.5 * (time.monotonic() - started_s)  # of the moments of a kill
 moments, last = random.Random(0), workspace.run("disturbed").last
 killed, epochs = 0, []
-while killed < kills:
+while killed < kills or not any(epochs):
     child = begin("disturbed")
-    time.sleep(moments.uniform(0, 0.5 * takes_s))
+    time.sleep(moments.uniform(0, latest_s))
     os.kill(child, signal.SIGKILL)
     killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    if not last.exists():  # the first epoch is not reached: the machine is busier than it was
+        latest_s *= 1.1
     epochs.append(len(torch.load(last)["history"]) if last.exists() else 0)
     if epochs[-1] == config.epochs:  # done before all kills: once more from nothing
         os.system(f"rm -r {last.parent}")
@@ -59,7 +61,7 @@ def test_killed_at_twenty_moments_it_ends_in_the_same_bits(drawn: Workspace, tmp
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     epochs = json.loads(done.stdout)
-    assert len(epochs) >= KILLS and max(epochs) > 0, "kills fell between epochs, not before the first"
+    assert len(epochs) >= KILLS
     undisturbed, disturbed = drawn.run("undisturbed"), drawn.run("disturbed")
     assert disturbed.best.read_bytes() == undisturbed.best.read_bytes()
     assert disturbed.history_csv.read_bytes() == undisturbed.history_csv.read_bytes()
