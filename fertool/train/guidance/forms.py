@@ -9,6 +9,7 @@ heat where none is wanted, stands against it: a map much larger than it is judge
 as if all of it lay wrong.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fertool.explain.interpolation import interpolation_matrix
 from fertool.masks.regions import BACKGROUND, REGIONS
-from fertool.train.guidance.planes import VOID, WANTED
 
 EVIDENCE = 0.1  # logits; for maps of attention the share of a row
 LEAST_SHARE = 1e-3  # of EVIDENCE that each region of the face has, so that a divergence is finite
@@ -28,19 +29,53 @@ DEFAULT_SHARES = dict.fromkeys(REGIONS[1:], 1 / (len(REGIONS) - 1))
 
 @dataclass(frozen=True)
 class MapOnFace:
-    """A batch's maps at the pixels of their faces.
+    """A batch's maps (B, h, w), and the planes of `fertool.train.guidance.planes` that their faces have.
 
-    `heat` (B, H, W) adds up, but for the edges, to what the map's cells add up to; `planes` (B, P, H, W) are those
-    of `fertool.train.guidance.planes`.
+    Cells are brought to the face's pixels bilinearly, each cell's heat spread over them. `planes` (B, P, H, W) are
+    those of the regions, the background first, and of void; `wanted` (B, H, W) those that a form may ask for.
     """
 
-    heat: Tensor
+    cells: Tensor
     planes: Tensor
+    wanted: Tensor | None = None
+
+    @cached_property
+    def heat(self) -> Tensor:
+        """The map at the face's pixels, (B, H, W): it adds up, but for the edges, to what the cells add up to."""
+        down, across = self._interpolation
+        return down @ self.cells @ across.T
 
     @cached_property
     def of_regions(self) -> Tensor:
         """The heat on each region, (B, regions)."""
-        return torch.einsum("bhw,bphw->bp", self.heat, self.planes[:, :VOID])
+        # what a cell's heat has on a region is brought to the cells, rather than the heat to as many pixels
+        down, across = self._interpolation
+        regions = self.planes[:, :-1]
+        of_columns = regions.flatten(0, 2) @ across
+        of_cells = of_columns.unflatten(0, (-1, len(down))).mT.flatten(0, 1) @ down
+        on_cells = of_cells.view(*regions.shape[:2], *self.cells.shape[:0:-1]).mT
+        return (on_cells * self.cells[:, None]).sum(dim=(2, 3))
+
+    @property
+    def void(self) -> Tensor:
+        """What counts for nothing, (B, H, W)."""
+        return self.planes[:, -1]
+
+    @property
+    def _interpolation(self) -> tuple[Tensor, Tensor]:
+        """From cells to pixels: down (H, h) and across (W, w)."""
+        return tuple(
+            _interpolation_matrix(pixels, cells, self.cells.device, self.cells.dtype)
+            for pixels, cells in zip(self.planes.shape[2:], self.cells.shape[1:], strict=True)
+        )
+
+
+@functools.cache
+def _interpolation_matrix(pixels: int, cells: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    matrix = interpolation_matrix(pixels, cells) * (cells / pixels)
+    # the backward pass keeps it, which it may not do of one made in inference mode
+    with torch.inference_mode(False):
+        return torch.from_numpy(matrix).to(device, dtype)
 
 
 Form = Callable[[MapOnFace], Tensor]
@@ -85,7 +120,7 @@ def regions(wanted: Mapping[str, float] | None = None) -> Form:
         evidence = torch.full_like(of_regions, EVIDENCE * LEAST_SHARE)
         evidence[:, BACKGROUND] = EVIDENCE * (1 - LEAST_SHARE * (len(REGIONS) - 1))
         shares = (of_regions + evidence) / (of_regions.sum(dim=1, keepdim=True) + EVIDENCE)
-        shown = laid.planes[:, :VOID].sum(dim=(2, 3)) > 0
+        shown = laid.planes[:, :-1].sum(dim=(2, 3)) > 0
         target = shares.new_tensor(weights) * shown
         target = target / target.sum(dim=1, keepdim=True).clamp(min=torch.finfo(target.dtype).tiny)
         return (torch.xlogy(target, target) - target * shares.log()).sum(dim=1)
@@ -99,7 +134,7 @@ def wanted_cosine(laid: MapOnFace) -> Tensor:
     Belharbi et al. 2024, 'Guided Interpretable Facial Expression Recognition via Spatial Action Unit Cues', whose
     map is the mean of a layer's channels. A face that shows nothing of the wanted map costs nothing.
     """
-    return _one_less_agreement(laid.heat * (1 - laid.planes[:, VOID]), laid.planes[:, WANTED])
+    return _one_less_agreement(laid.heat * (1 - laid.void), laid.wanted)
 
 
 def wanted_correlation(laid: MapOnFace) -> Tensor:
@@ -109,13 +144,13 @@ def wanted_correlation(laid: MapOnFace) -> Tensor:
     loss is the cross-correlation of the standardised attribution (gradient times input of a layer) with the
     landmarks' heatmap. A face that shows nothing of the wanted map costs nothing.
     """
-    known = 1 - laid.planes[:, VOID]
+    known = 1 - laid.void
 
     def centred(values: Tensor) -> Tensor:
         mean = (values * known).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)
         return (values - mean[:, None, None]) * known.sqrt()
 
-    return _one_less_agreement(centred(laid.heat), centred(laid.planes[:, WANTED]))
+    return _one_less_agreement(centred(laid.heat), centred(laid.wanted))
 
 
 def _one_less_agreement(heat: Tensor, wanted: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """What the training loop asks of guidance: a batch's targets, its loss, and how the maps lie on val."""
 
-import functools
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fertool.explain.hooks import undisturbed
-from fertool.explain.interpolation import interpolation_matrix
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier
 from fertool.models.predict import Faces, face_batches
@@ -24,14 +22,15 @@ from fertool.train.guidance.maps import (
     guide_map,
     watched,
 )
-from fertool.train.guidance.planes import VOID, GuidePlanes, plane_reader
+from fertool.train.guidance.planes import GuidePlanes, plane_reader, region_planes
 
 
 @dataclass(frozen=True)
 class GuideTarget:
     """Where the maps of a batch are to lie."""
 
-    planes: Tensor  # float32 (B, P, H, W), augmented as the faces are
+    planes: Tensor  # float32 (B, P, H, W): of regions, then void, augmented as the faces are
+    wanted: Tensor | None  # float32 (B, H, W), likewise
     class_weights: Tensor  # float32 (B, C): of which logits the maps are
     guided: Tensor  # bool (B,): of a mix where both its faces are
     divisor: (
@@ -77,7 +76,8 @@ class Guide:
         self.weight = weight
         self.warmup_epochs = warmup_epochs
         self._judge = regions(wanted_shares) if form == "regions" else FORMS[form]
-        self._planes_of = plane_reader(planes, labels.device)
+        self._void = region_planes(form)  # the plane behind them
+        self._planes_of = plane_reader(planes, labels.device, self._void)
         self._guided = torch.from_numpy(planes.guided).to(labels.device)
         self._labels = labels
         self._classes = model.recipe["classes"]
@@ -103,7 +103,8 @@ class Guide:
         divisor = guided.sum().float()
         if batch is not None and len(batch) != len(rows):
             divisor = self._guided_rows(batch, draws).sum() * (len(rows) / len(batch))
-        return GuideTarget(planes, class_weights, guided, divisor)
+        wanted = planes[:, -1] if planes.shape[1] > self._void + 1 else None
+        return GuideTarget(planes[:, : self._void + 1], wanted, class_weights, guided, divisor)
 
     def watching(self, model: FaceClassifier) -> AbstractContextManager[Watch]:
         """Inside, a forward pass of the model leaves what `loss` makes the map of."""
@@ -120,9 +121,10 @@ class Guide:
             return logits.new_zeros(()), logits.new_zeros(4)
         with torch.autocast(logits.device.type, enabled=False), torch.set_grad_enabled(differentiable):
             heatmap = guide_map(watch, logits, target.class_weights, self.kind, differentiable=differentiable)
-            laid = judged = laid_on(heatmap if self.kind != "signed" else heatmap.abs(), target.planes)
+            absolute = heatmap.abs() if self.kind == "signed" else heatmap
+            laid = judged = MapOnFace(absolute, target.planes, target.wanted)
             if self.kind == "signed" and self.form == "background-sum":  # the one that takes it as it is
-                judged = laid_on(heatmap, target.planes)
+                judged = MapOnFace(heatmap, target.planes)
             losses = self._judge(judged).where(target.guided, 0)
             loss = losses.sum() / target.divisor
         return loss, _sums(losses.detach(), laid, target.guided)
@@ -135,7 +137,8 @@ class Guide:
         In evaluation mode; no graph is built but, where a map needs one, behind the CAM layer. `planes` are the
         true ones of any form, `labels` int64 (N,).
         """
-        planes_of = plane_reader(planes, compute.device)
+        background_and_rest = region_planes("background")
+        planes_of = plane_reader(planes, compute.device, background_and_rest)
         guided = torch.from_numpy(planes.guided).to(compute.device)
         codes = torch.from_numpy(labels).to(compute.device)
         sums, all_logits, start = torch.zeros(4, device=compute.device), [], 0
@@ -150,13 +153,14 @@ class Guide:
                     logits = model.logits(inputs).float()
                 weights = F.one_hot(codes[rows], logits.shape[1]).float()
                 heatmap = guide_map(watch, logits, weights, self.kind, differentiable=False)
-                laid = laid_on(heatmap.abs() if self.kind == "signed" else heatmap, planes_of(rows))
-                sums += _sums(torch.zeros_like(laid.heat[:, 0, 0]), laid, guided[rows])
+                absolute = heatmap.abs() if self.kind == "signed" else heatmap
+                laid = MapOnFace(absolute, planes_of(rows)[:, : background_and_rest + 1])
+                sums += _sums(torch.zeros_like(heatmap[:, 0, 0]), laid, guided[rows])
                 all_logits.append(logits.detach().cpu())
         return torch.cat(all_logits).numpy(), sums
 
     def _moved_planes(self, rows: Tensor, draws: Draws) -> Tensor:
-        return move_planes(self._planes_of(rows), draws[rows], self._augmentation, VOID)
+        return move_planes(self._planes_of(rows), draws[rows], self._augmentation, self._void)
 
     def _of_labels(self, rows: Tensor) -> Tensor:
         return F.one_hot(self._labels[rows], self._classes).float()
@@ -164,23 +168,6 @@ class Guide:
     def _guided_rows(self, rows: Tensor, draws: Draws) -> Tensor:
         guided = self._guided[rows]
         return guided & self._guided[draws.partners[rows]] if self._augmentation.mixup else guided
-
-
-def laid_on(heatmap: Tensor, planes: Tensor) -> MapOnFace:
-    """Maps (B, h, w) brought bilinearly to the faces of planes (B, P, H, W), each cell's heat spread over pixels."""
-    down, across = (
-        _interpolation(pixels, cells, heatmap.device, heatmap.dtype)
-        for pixels, cells in zip(planes.shape[2:], heatmap.shape[1:], strict=True)
-    )
-    return MapOnFace(down @ heatmap @ across.T, planes)
-
-
-@functools.cache
-def _interpolation(pixels: int, cells: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    matrix = interpolation_matrix(pixels, cells) * (cells / pixels)
-    # the backward pass keeps it, which it may not do of one made in inference mode
-    with torch.inference_mode(False):
-        return torch.from_numpy(matrix).to(device, dtype)
 
 
 def _sums(losses: Tensor, laid: MapOnFace, guided: Tensor) -> Tensor:

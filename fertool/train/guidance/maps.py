@@ -129,28 +129,27 @@ def guide_map(
             weights = watch.model.network.get_parameter(watch.linear_head).flatten(1)
             by_channel = class_weights.to(weights.dtype) @ weights / maps[0, 0].numel()
             if kind == "abs":  # each factor's absolute: nothing as large as the layer is multiplied
-                return _weighted(maps.abs().to(weights.dtype), by_channel.abs())
-            heat = _weighted(maps.to(weights.dtype), by_channel)
+                return _weighted(maps.abs(), by_channel.abs())
+            heat = _weighted(maps, by_channel)
         else:
             with torch.enable_grad():
                 score = (logits * class_weights).sum()
                 (gradient,) = torch.autograd.grad(
                     score, watch.activation.value, retain_graph=True, create_graph=differentiable
                 )
-            gradient = watch.model.feature_maps(gradient).to(score.dtype)
-            maps = maps.to(score.dtype)
+            gradient = watch.model.feature_maps(gradient)
             if kind == "abs":
-                return (gradient * maps).abs().sum(dim=1)
+                return (gradient * maps).to(score.dtype).abs().sum(dim=1)
             heat = _weighted(maps, gradient.mean(dim=(2, 3)))
         return heat.clamp(min=0) if kind == "relu" else heat
 
 
 def _weighted(maps: Tensor, by_channel: Tensor) -> Tensor:
-    """The sum over channels of maps (B, K, h, w), each weighted by its (B, K): (B, h, w)."""
-    # cells first, channels last, as convolutions lay them out: so does the gradient, and nothing is reordered
-    return (maps.permute(0, 2, 3, 1).flatten(1, 2) @ by_channel[:, :, None]).unflatten(1, maps.shape[2:])[
-        ..., 0
-    ]
+    """The sum over channels of maps (B, K, h, w), each weighted by its (B, K): (B, h, w), of the weights' format."""
+    # in the maps' own format, bfloat16 being half the bytes; and cells first, channels last, as convolutions lay
+    # them out: so does the gradient, and nothing is reordered
+    cells = maps.permute(0, 2, 3, 1).flatten(1, 2) @ by_channel.to(maps.dtype)[:, :, None]
+    return cells.to(by_channel.dtype).unflatten(1, maps.shape[2:])[..., 0]
 
 
 def find_linear_head(model: FaceClassifier) -> str | None:

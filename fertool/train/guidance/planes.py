@@ -1,7 +1,8 @@
 """Where the maps of a split's faces are to lie: planes of coverage that are augmented as the faces are.
 
-A face has a plane for each region (1 where the region is, 0 elsewhere), then one for what augmentation made and
-counts for nothing, void, and, where the form asks for one, the map that is wanted.
+A face has a plane for its background (1 where it is, 0 elsewhere) and one for the rest, or for the form `regions`
+one for each region; then one for what augmentation made and counts for nothing, void, and, where the form asks for
+one, the map that is wanted.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +20,6 @@ from fertool.masks.regions import REGIONS
 from fertool.train.mapped_faces import MappedFaces, face_reader
 from fertool.workspace import Workspace
 
-VOID = len(REGIONS)
-WANTED = VOID + 1
 ROWS_AT_ONCE = 1024
 
 WantedMaps = Callable[[list[str], np.ndarray, tuple[int, int]], np.ndarray]
@@ -83,17 +82,25 @@ def load_guide_planes(
     return GuidePlanes(MappedFaces(maps, places), guided, wanted)
 
 
-def plane_reader(planes: GuidePlanes, device: torch.device) -> Callable[[Tensor], Tensor]:
+def region_planes(form: str) -> int:
+    """How many planes the regions have: one each for `regions`, otherwise the background's and the rest's."""
+    return len(REGIONS) if form == "regions" else 2
+
+
+def plane_reader(
+    planes: GuidePlanes, device: torch.device, count: int = len(REGIONS)
+) -> Callable[[Tensor], Tensor]:
     """What gives the planes float32 (B, P, H, W) of rows int64 (B,), on the device.
 
-    First those of REGIONS in their order, then void, which is empty, then the wanted map, 0..1, if there is one.
+    First `count` of REGIONS in their order, the last with all that follow it, then void, which is empty, then the
+    wanted map, 0..1, if there is one.
     """
     regions_of = face_reader(planes.regions, device)
     wanted_of = None if planes.wanted is None else face_reader(planes.wanted, device)
-    codes = torch.arange(VOID + 1, dtype=torch.uint8, device=device)[:, None, None]
+    codes = torch.arange(count + 1, dtype=torch.uint8, device=device)[:, None, None]
 
     def read(rows: Tensor) -> Tensor:
-        covered = (regions_of(rows)[:, None] == codes).float()
+        covered = (regions_of(rows).clamp(max=count - 1)[:, None] == codes).float()
         if wanted_of is None:
             return covered
         return torch.cat([covered, wanted_of(rows)[:, None] / 255], dim=1)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -21,16 +22,14 @@ from fertool.train.guidance.forms import (
     wanted_correlation,
     wanted_cosine,
 )
-from fertool.train.guidance.guide import laid_on
-from fertool.train.guidance.planes import VOID, WANTED
 
 SIDE = 12
+VOID = len(REGIONS)
 
 
-def planes_of(codes: Tensor, wanted: Tensor | None = None) -> Tensor:
-    """Planes of region codes (B, H, W), VOID among them, and of wanted maps."""
-    planes = (codes[:, None] == torch.arange(VOID + 1)[:, None, None]).double()
-    return planes if wanted is None else torch.cat([planes, wanted[:, None].double()], dim=1)
+def planes_of(codes: Tensor) -> Tensor:
+    """Planes of region codes (B, H, W), VOID among them."""
+    return (codes[:, None] == torch.arange(VOID + 1)[:, None, None]).double()
 
 
 def halves(right: int = REGIONS.index("mouth")) -> Tensor:
@@ -52,7 +51,7 @@ def some_maps(seed: int, count: int = 3, size: float = 1.0) -> MapOnFace:
     codes = torch.randint(0, VOID + 1, (count, SIDE, SIDE), generator=generator)
     wanted = torch.rand(count, SIDE, SIDE, generator=generator) ** 4 * (codes != VOID)
     heat = torch.rand(count, SIDE, SIDE, generator=generator, dtype=torch.float64) ** 4
-    return MapOnFace(size * heat, planes_of(codes, wanted))
+    return MapOnFace(size * heat, planes_of(codes), wanted.double())
 
 
 # --- known answers -----------------------------------------------------------------------------------------
@@ -81,24 +80,38 @@ def test_the_cosine_is_the_scores(seed: int) -> None:
     generator = np.random.default_rng(seed)
     heat, wanted = generator.random((3, 5, 4)) ** 3, generator.random((3, SIDE, SIDE)) ** 3
     _, cosine = agreement_with(heat, wanted)
-    planes = planes_of(torch.zeros(3, SIDE, SIDE, dtype=torch.long), torch.from_numpy(wanted))
-    losses = wanted_cosine(laid_on(1000 * torch.from_numpy(heat), planes))
+    planes = planes_of(torch.zeros(3, SIDE, SIDE, dtype=torch.long))
+    losses = wanted_cosine(MapOnFace(1000 * torch.from_numpy(heat), planes, torch.from_numpy(wanted)))
     assert torch.allclose(1 - losses, torch.from_numpy(cosine), atol=1e-6)
 
 
 def test_the_correlation_is_numpys() -> None:
     laid = some_maps(0, size=1000)
     for face, loss in enumerate(wanted_correlation(laid)):
-        known = laid.planes[face, VOID] == 0
-        wanted = np.corrcoef(laid.heat[face][known], laid.planes[face, WANTED][known])[0, 1]
+        known = laid.void[face] == 0
+        wanted = np.corrcoef(laid.heat[face][known], laid.wanted[face][known])[0, 1]
         assert 1 - loss.item() == pytest.approx(wanted, abs=1e-6)
 
 
 def test_a_map_that_is_the_wanted_one_costs_nothing_and_its_opposite_most() -> None:
     wanted = torch.rand(1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).double()
-    planes = planes_of(torch.zeros(1, SIDE, SIDE, dtype=torch.long), wanted)
+    planes = planes_of(torch.zeros(1, SIDE, SIDE, dtype=torch.long))
     for sign, form, cost in ((1, wanted_cosine, 0), (1, wanted_correlation, 0), (-1, wanted_correlation, 2)):
-        assert form(MapOnFace(sign * 100 * wanted, planes)).item() == pytest.approx(cost, abs=1e-6)
+        loss = form(MapOnFace(sign * 100 * wanted, planes, wanted))
+        assert loss.item() == pytest.approx(cost, abs=1e-6)
+
+
+@pytest.mark.parametrize("grid", [(12, 12), (3, 4), (5, 1), (20, 7)])
+def test_heat_on_regions_is_that_of_their_pixels_however_regions_are_parted(grid: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    planes = some_maps(0).planes
+    laid = MapOnFace(torch.randn(3, *grid, generator=generator, dtype=torch.float64), planes)
+    expected = torch.stack([(laid.heat * planes[:, region]).sum(dim=(1, 2)) for region in range(VOID)], dim=1)
+    assert torch.allclose(laid.of_regions, expected)
+    two = torch.stack([planes[:, BACKGROUND], planes[:, 1:VOID].sum(dim=1), planes[:, VOID]], dim=1)
+    merged = MapOnFace(laid.cells.abs(), two)
+    for of in (background, background_sum, lambda laid: background_shares(laid)[0]):
+        assert torch.allclose(of(merged), of(replace(laid, cells=laid.cells.abs())))
 
 
 # --- what holds for all maps -------------------------------------------------------------------------------
@@ -108,22 +121,21 @@ def test_a_map_that_is_the_wanted_one_costs_nothing_and_its_opposite_most() -> N
 def test_shrinking_never_lowers_the_background_share_nor_does_it_matter_to_a_large_map(seed, scale) -> None:
     for size in (1e-3, 1e-2, 1):
         laid = some_maps(seed, size=size)
-        shrunk = MapOnFace(scale * laid.heat, laid.planes)
+        shrunk = replace(laid, cells=scale * laid.cells)
         assert (background(shrunk) >= background(laid) - 1e-12).all()
     large = some_maps(seed, size=100)
     for factor in (scale, 1 / scale):
-        assert torch.allclose(
-            background(MapOnFace(factor * large.heat, large.planes)), background(large), atol=1e-3
-        )
+        scaled = replace(large, cells=factor * large.cells)
+        assert torch.allclose(background(scaled), background(large), atol=1e-3)
 
 
 @given(seed=st.integers(0, 2**20))
 def test_a_map_that_vanishes_costs_as_much_as_one_on_the_background(seed: int) -> None:
     laid = some_maps(seed)
-    vanished = MapOnFace(0 * laid.heat, laid.planes)
+    vanished = replace(laid, cells=0 * laid.cells)
     assert (background(vanished) == 1).all()
     assert background_shares(vanished)[1].all()
-    on_background = MapOnFace(laid.planes[:, BACKGROUND], laid.planes)
+    on_background = replace(laid, cells=laid.planes[:, BACKGROUND])
     assert (background(on_background) == 1).all()
     assert (FORMS["regions"](vanished) > FORMS["regions"](laid)).all()
     assert (wanted_cosine(vanished) == 1).all() and (wanted_correlation(vanished) == 1).all()
@@ -132,7 +144,7 @@ def test_a_map_that_vanishes_costs_as_much_as_one_on_the_background(seed: int) -
 @given(seed=st.integers(0, 2**20), form=st.sampled_from(list(FORMS)))
 def test_what_is_void_counts_for_nothing(seed: int, form: str) -> None:
     laid = some_maps(seed)
-    moved = MapOnFace(laid.heat + 7 * laid.planes[:, VOID], laid.planes)
+    moved = replace(laid, cells=laid.cells + 7 * laid.void)
     assert torch.allclose(FORMS[form](moved), FORMS[form](laid))
     assert torch.allclose(background_shares(moved)[0], background_shares(laid)[0])
 
@@ -140,21 +152,17 @@ def test_what_is_void_counts_for_nothing(seed: int, form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_losses_and_their_gradients_are_finite_for_any_map(form: str) -> None:
     everything = some_maps(1)
-    nothing_wanted = everything.planes.clone()
-    nothing_wanted[:, WANTED] = 0
+    nothing = torch.zeros_like(everything.void)
     all_void = torch.zeros_like(everything.planes)
     all_void[:, VOID] = 1
-    maps = [
-        0 * everything.heat,
-        1e-30 * everything.heat,
-        1e6 * everything.heat,
-        torch.ones_like(everything.heat),
-    ]
-    for dtype, heat, planes in product(
-        (torch.float32, torch.float64), maps, (everything.planes, nothing_wanted, all_void)
+    cells = everything.cells
+    for dtype, heat, (planes, wanted) in product(
+        (torch.float32, torch.float64),
+        (0 * cells, 1e-30 * cells, 1e6 * cells, torch.ones_like(cells)),
+        ((everything.planes, everything.wanted), (everything.planes, nothing), (all_void, nothing)),
     ):
         leaf = heat.to(dtype).requires_grad_()
-        losses = FORMS[form](MapOnFace(leaf, planes.to(dtype)))
+        losses = FORMS[form](MapOnFace(leaf, planes.to(dtype), wanted.to(dtype)))
         assert torch.isfinite(losses).all()
         losses.sum().backward()
         assert torch.isfinite(leaf.grad).all()
@@ -163,15 +171,15 @@ def test_losses_and_their_gradients_are_finite_for_any_map(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_are_those_of_finite_differences(form: str) -> None:
     laid = some_maps(2, count=2)
-    heat = (laid.heat + 0.01).requires_grad_()
-    assert torch.autograd.gradcheck(lambda heat: FORMS[form](MapOnFace(heat, laid.planes)), (heat,))
+    cells = (laid.cells + 0.01).requires_grad_()
+    assert torch.autograd.gradcheck(lambda cells: FORMS[form](replace(laid, cells=cells)), (cells,))
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_descending_lowers_it_for_each_face(form: str) -> None:
     laid = some_maps(3, size=0.1)
-    heat = laid.heat.clone().requires_grad_()
-    before = FORMS[form](MapOnFace(heat, laid.planes))
-    (slope,) = torch.autograd.grad(before.sum(), heat)
-    after = FORMS[form](MapOnFace(heat.detach() - 1e-4 * slope, laid.planes))
+    cells = laid.cells.clone().requires_grad_()
+    before = FORMS[form](replace(laid, cells=cells))
+    (slope,) = torch.autograd.grad(before.sum(), cells)
+    after = FORMS[form](replace(laid, cells=cells.detach() - 1e-4 * slope))
     assert (after < before).all()

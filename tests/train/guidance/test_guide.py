@@ -13,7 +13,7 @@ from fertool.models.predict import predict_logits
 from fertool.score.shares import region_shares, region_weights
 from fertool.train.augment import Augmentation, draw_epoch
 from fertool.train.guidance import FORMS, KINDS, Guide, GuidePlanes, guide_figures
-from fertool.train.guidance.guide import laid_on
+from fertool.train.guidance.forms import MapOnFace
 from fertool.train.mapped_faces import MappedFaces
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])
@@ -51,7 +51,7 @@ def with_wanted(planes: GuidePlanes) -> GuidePlanes:
 def test_shares_on_faces_as_they_are_are_the_scores(grid, regions, planes) -> None:
     heat = np.random.default_rng(0).random((8, *grid)) ** 4
     read = (torch.from_numpy(regions)[:, None] == torch.arange(7)[:, None, None]).float()
-    laid = laid_on(torch.from_numpy(heat).float(), read)
+    laid = MapOnFace(torch.from_numpy(heat).float(), read)
     ours = laid.of_regions / laid.of_regions.sum(dim=1, keepdim=True)
     assert np.allclose(ours, region_shares(heat, region_weights(regions, grid)), atol=1e-5)
 
@@ -60,7 +60,7 @@ def test_heat_at_pixels_adds_up_to_that_of_the_cells(regions) -> None:
     planes = torch.ones(8, 7, 48, 48)
     heat = torch.zeros(8, 12, 12)
     heat[:, 3:9, 3:9] = torch.rand(8, 6, 6, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(laid_on(heat, planes).heat.sum(dim=(1, 2)), heat.sum(dim=(1, 2)), rtol=1e-5)
+    assert torch.allclose(MapOnFace(heat, planes).heat.sum(dim=(1, 2)), heat.sum(dim=(1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("which", ["gap", "convolved"])
@@ -187,7 +187,7 @@ def test_planes_move_with_the_faces(gap, faces, regions, planes) -> None:
     target = Guide(gap, planes, LABELS, LIGHT).target(ROWS, draws)
     row = next(row for row in range(8) if draws.flips[row])
     down, right = draws.shifts[row].tolist()
-    mirrored = regions[row][:, ::-1]
+    mirrored = regions[row][:, ::-1] > 0  # background or not
     for y, x in ((25, 25), (36, 20), (12, 30)):
         assert target.planes[row, :, y, x].argmax() == mirrored[y - down, x - right]
 

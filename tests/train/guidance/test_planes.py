@@ -9,8 +9,9 @@ from fertool.errors import UserError
 from fertool.masks.action_units import action_unit_maps
 from fertool.masks.detection import DRAWN, TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
+from fertool.masks.regions import REGIONS
 from fertool.prepare import prepare
-from fertool.train.guidance.planes import VOID, WANTED, load_guide_planes, plane_reader
+from fertool.train.guidance.planes import load_guide_planes, plane_reader
 from fertool.workspace import Workspace, write_npz
 
 CPU = torch.device("cpu")
@@ -43,9 +44,12 @@ def test_planes_are_the_regions_in_order_then_an_empty_void(some_unlocated) -> N
     assert np.array_equal(planes.guided, located)
     rows = torch.tensor([5, 0, 17])
     read = plane_reader(planes, CPU)(rows)
-    assert read.dtype == torch.float32 and read.shape[1] == VOID + 1
+    assert read.dtype == torch.float32 and read.shape[1] == len(REGIONS) + 1
     assert np.array_equal(read.argmax(dim=1).numpy(), workspace.load_region_maps("train")[rows])
-    assert (read.sum(dim=1) == 1).all() and (read[:, VOID] == 0).all()
+    assert (read.sum(dim=1) == 1).all() and (read[:, -1] == 0).all()
+    background_and_rest = plane_reader(planes, CPU, 2)(rows)
+    assert torch.equal(background_and_rest[:, 0], read[:, 0])
+    assert torch.equal(background_and_rest[:, 1], 1 - read[:, 0]) and (background_and_rest[:, 2] == 0).all()
 
 
 def test_wanted_maps_are_the_labels_action_units_and_the_landmarks(some_unlocated) -> None:
@@ -58,7 +62,7 @@ def test_wanted_maps_are_the_labels_action_units_and_the_landmarks(some_unlocate
         ("landmarks", landmark_heatmaps(landmarks, shape)),
     ]:
         planes = load_guide_planes(workspace, "train", form)
-        wanted = plane_reader(planes, CPU)(rows)[:, WANTED].numpy()
+        wanted = plane_reader(planes, CPU)(rows)[:, -1].numpy()
         assert np.abs(wanted - maps).max() <= 0.51 / 255
         with_units = np.array([name != "neutral" for name in emotions])
         assert np.array_equal(planes.guided, located & with_units if form == "action-units" else located)
