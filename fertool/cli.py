@@ -173,7 +173,10 @@ def train(
     ] = False,
     recipe: Annotated[
         str | None,
-        typer.Option(help="page: the same plain training for every model (default: the kind's own)"),
+        typer.Option(
+            help="page: the same plain training for every model; strong: cnn's and resnet48's best (default: the "
+            "kind's own)"
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the train split")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Faces a step")] = None,

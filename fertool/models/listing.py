@@ -24,6 +24,7 @@ class ModelEntry:
 MODELS = (
     ModelEntry("cnn", "cnn", 1_274_375, 48, "none", "", ""),
     ModelEntry("cnn-gap", "cnn", 93_575, 48, "none", "", ""),
+    ModelEntry("resnet48", "cnn", 2_719_975, 48, "none", "", ""),
     ModelEntry("resnet50", "cnn", 23_522_375, 224, "imagenet", "timm/resnet50.a1_in1k", "Apache-2.0"),
     ModelEntry("efficientnet_b0", "cnn", 4_016_515, 224, "imagenet", "timm/efficientnet_b0.ra_in1k", "Apache-2.0"),
     ModelEntry("mobilenetv2_100", "cnn", 2_232_839, 224, "imagenet", "timm/mobilenetv2_100.ra_in1k", "Apache-2.0"),

@@ -10,10 +10,12 @@ from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier
 from fertool.models.cnn import build_cnn, build_cnn_gap
 from fertool.models.multiscale import PREFIX, MultiscaleClassifier, read_views
+from fertool.models.resnet48 import build_resnet48
 from fertool.models.statistics import set_statistics
 from fertool.models.user_network import build_user_network, is_user_network
 
-OWN = {"cnn": build_cnn, "cnn-gap": build_cnn_gap}  # made for 48-pixel faces, which nobody pretrained
+# made for 48-pixel faces, which nobody pretrained
+OWN = {"cnn": build_cnn, "cnn-gap": build_cnn_gap, "resnet48": build_resnet48}
 
 
 def build_model(

@@ -33,6 +33,35 @@ _CONVOLUTIONAL = {
 # Transformers want smaller steps in their lower blocks (Bao et al. 2022, 'BEiT', section 3.2)
 _TRANSFORMER = {**_CONVOLUTIONAL, "lr": 5e-4, "layer_decay": 0.75, "drop_path": 0.1, "clip": 1.0}
 
+# As far as a network of our own comes without pretraining, and without other faces
+STRONG: dict[str, dict[str, Any]] = {
+    "cnn": {
+        "optimizer": "adamw",
+        "epochs": 42,
+        "lr": 2e-3,
+        "schedule": "cosine",
+        "warmup_epochs": 2.0,
+        "weight_decay": 0.05,
+        "ema": 0.9995,
+        "rotate_deg": 8.0,
+        "crop": 0.1,
+        "jitter": 0.1,
+    },
+    "resnet48": {
+        "optimizer": "sgd",
+        "epochs": 66,
+        "lr": 0.05,
+        "schedule": "cosine",
+        "warmup_epochs": 3.0,
+        "weight_decay": 5e-4,
+        "ema": 0.999,
+        "rotate_deg": 10.0,
+        "crop": 0.15,
+        "jitter": 0.2,
+        "mixup": 0.2,
+    },
+}
+
 TRANSFORMER_MODULES = (
     "beit",
     "cait",
@@ -48,7 +77,7 @@ OF_KIND: dict[str, dict[str, Any]] = {
     "convolutional": _CONVOLUTIONAL,
     "transformer": _TRANSFORMER,
 }
-RECIPES = {"page": PAGE}
+RECIPES = ("page", "strong")
 
 
 def configure(
@@ -59,13 +88,12 @@ def configure(
 ) -> TrainConfig:
     """The settings of a training: the recipe's, or those of the model's kind; over them `settings` not None.
 
-    `augment` is a preset of augmentations, over the recipe's. Raises UserError for names that are none.
+    `augment` is a preset of augmentations, over the recipe's. Raises UserError for names that are none, and for a
+    recipe that the model has none of.
     """
-    if recipe is not None and recipe not in RECIPES:
-        raise UserError(f"no recipe '{recipe}'; there is {', '.join(RECIPES)}")
     if augment is not None and augment not in PRESETS:
         raise UserError(f"--augment {augment}: there are {', '.join(PRESETS)}")
-    chosen = dict(OF_KIND[_kind(model.removeprefix(PREFIX))] if recipe is None else RECIPES[recipe])
+    chosen = dict(_of_recipe(model.removeprefix(PREFIX), recipe))
     if augment is not None:
         chosen |= vars(PRESETS[augment])
     chosen |= {name: value for name, value in (settings or {}).items() if value is not None}
@@ -81,6 +109,21 @@ def configure(
     if isinstance(chosen.get("guide_regions"), str):
         chosen["guide_regions"] = _shares(chosen["guide_regions"])
     return TrainConfig(model=model, **chosen)
+
+
+def _of_recipe(model: str, recipe: str | None) -> Mapping[str, Any]:
+    if recipe is None and model == "resnet48":  # for which nothing plainer is sensible
+        return STRONG[model]
+    if recipe is None:
+        return OF_KIND[_kind(model)]
+    if recipe not in RECIPES:
+        raise UserError(f"no recipe '{recipe}'; there are {', '.join(RECIPES)}")
+    if recipe == "strong" and model not in STRONG:
+        raise UserError(
+            f"--recipe strong: made for {', '.join(STRONG)}, not for {model}; leave it out, and {model} trains by "
+            "settings of its own"
+        )
+    return PAGE if recipe == "page" else STRONG[model]
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from fertool.models import build_model, load_model, save_model
 
 # every model of the table, at the least size that it can be explained at where it takes any
 MODELS = {
-    "cnn": None, "cnn-gap": 56, "resnet50": 64, "efficientnet_b0": 64, "mobilenetv2_100": 64, "vit": 48,
+    "cnn": None, "cnn-gap": 56, "resnet48": 40, "resnet50": 64, "efficientnet_b0": 64, "mobilenetv2_100": 64, "vit": 48,
     "vggface": None, "vggface2": 64, "dlibface": None, "facevit": 56,
 }  # fmt: skip
 
@@ -42,6 +42,7 @@ def test_every_model_trains_a_step_and_comes_back_bit_for_bit(tmp_path: Path, na
     [
         ("cnn", 64, "takes 48 pixels only"),
         ("cnn-gap", 27, "no fewer than 28 pixels"),
+        ("resnet48", 13, "no fewer than 14 pixels"),
         ("vggface", 112, "fc6 of 'vggface' takes 224 pixels only"),
         ("vggface2", 12, "no layer of ResNet has 7x7 cells at 12 pixels"),
     ],
@@ -58,6 +59,29 @@ def test_vggface_reads_its_last_convolution_before_it_is_pooled() -> None:
     with torch.inference_mode():
         model(torch.zeros(1, 48, 48))
     assert shapes == [(1, 512, 14, 14)]
+
+
+@pytest.mark.parametrize(
+    ("size", "cam_layer", "cells"), [(48, "stage2", 12), (14, "stage1", 7), (56, "stage3", 7)]
+)
+def test_resnet48_is_read_at_its_deepest_stage_of_7x7_cells(size: int, cam_layer: str, cells: int) -> None:
+    model = build_model("resnet48", 7, image_size=size).eval()
+    shapes = []
+    model.layer(model.cam_layer).register_forward_hook(lambda *call: shapes.append(call[2].shape))
+    with torch.inference_mode():
+        model(torch.zeros(1, 48, 48))
+    assert model.cam_layer == cam_layer and shapes[0][2:] == (cells, cells)
+
+
+def test_resnet48_begins_as_what_goes_past_its_blocks_with_logits_of_about_0() -> None:
+    torch.manual_seed(0)
+    model = build_model("resnet48", 7).eval()
+    faces = torch.randint(0, 256, (4, 48, 48), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = model(faces)
+        assert logits.abs().max() < 0.5
+        model.network.stage2[1].conv2.weight.normal_()
+        assert torch.equal(model(faces), logits)
 
 
 def test_logits_of_cnn_gap_are_the_classifier_on_the_mean_cell() -> None:

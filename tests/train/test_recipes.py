@@ -5,7 +5,7 @@ import pytest
 from fertool.errors import UserError
 from fertool.train.augment import PRESETS, Augmentation
 from fertool.train.config import TrainConfig
-from fertool.train.recipes import OF_KIND, configure
+from fertool.train.recipes import OF_KIND, STRONG, configure
 
 MODELS = (
     "cnn",
@@ -30,6 +30,26 @@ def test_the_page_is_the_same_plain_training_for_every_model(model: str) -> None
         0,
         None,
     )
+
+
+@pytest.mark.parametrize("model", STRONG)
+def test_the_strong_recipe_is_the_models_own_and_settings_win_over_it(model: str) -> None:
+    config = configure(model, recipe="strong")
+    assert config == TrainConfig(model=model, **STRONG[model]) != TrainConfig(model=model)
+    assert configure(f"multiscale:{model}", recipe="strong") == replace(config, model=f"multiscale:{model}")
+    assert configure(model, recipe="strong", settings={"epochs": 3}) == replace(config, epochs=3)
+
+
+def test_resnet48_trains_by_its_strong_recipe_unless_told_otherwise() -> None:
+    assert configure("resnet48") == configure("resnet48", recipe="strong")
+    assert configure("resnet48", recipe="page") == TrainConfig(model="resnet48")
+
+
+@pytest.mark.parametrize("model", ["vit", "cnn-gap", "mine.nets:small"])
+def test_models_without_a_strong_recipe_say_so(model: str) -> None:
+    with pytest.raises(UserError, match=f"made for cnn, resnet48, not for {model}") as raised:
+        configure(model, recipe="strong")
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +107,7 @@ def test_statistics_are_read_as_numbers() -> None:
 
 
 def test_names_that_are_none_are_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="no recipe 'pages'; there is page"):
+    with pytest.raises(UserError, match="no recipe 'pages'; there are page, strong"):
         configure("cnn", recipe="pages")
     with pytest.raises(UserError, match="--augment wild: there are none, light, strong"):
         configure("cnn", augment="wild")
