@@ -1,4 +1,4 @@
-"""The one place that hooks into a network, and leaves it as it was."""
+"""What explaining and guiding hook into a network; it is left as it was."""
 
 import contextlib
 import functools

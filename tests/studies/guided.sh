@@ -45,18 +45,18 @@ export FERTOOL_WORKSPACE="$STUDY"
 fertool prepare synthetic --count 5000 --spurious 0.9
 fertool masks
 
-planted() { # NAME TRAINING-OPTIONS...
-    name=$1
-    shift
-    sweep "$name" 0,1,3,10 --seeds 0-2 "$@"
+planted() { # NAME LAMBDAS SEEDS TRAINING-OPTIONS...
+    name=$1 lambdas=$2 seeds=$3
+    shift 3
+    sweep "$name" "$lambdas" --seeds "$seeds" "$@"
     measured test $(runs "$name-g0-s*" ${chosen:+"$name-g$chosen-s*"})
 }
 
-planted cnn --model cnn --epochs 12 --lr 1e-3
-planted cnn-relu --model cnn --epochs 12 --lr 1e-3 --guide-map relu
-planted cnn-gap --model cnn-gap --epochs 24 --lr 3e-3
+planted cnn 0,1,3,10 0-2 --model cnn --epochs 12 --lr 1e-3
+planted cnn-relu 0,1,3,10 0-2 --model cnn --epochs 12 --lr 1e-3 --guide-map relu
+planted cnn-gap 0,1,3,10 0-2 --model cnn-gap --epochs 24 --lr 3e-3
 for explainer in attention rollout all-blocks; do
-    planted "vit-$explainer" --model vit_tiny_patch16_224 --weights none --image-size 96 --epochs 24 \
+    planted "vit-$explainer" 0,3 0-1 --model vit_tiny_patch16_224 --weights none --image-size 96 --epochs 20 \
         --guide-explainer "$explainer"
 done
 for explainer in attention rollout; do
