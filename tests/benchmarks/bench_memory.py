@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_memory.py [--gib 4]
 
 Both sets are drawn faces, repeated; the large one's are enlarged eight times, and it stays in its file. With --gib
-above the machine's memory nothing but the file can hold it. Resident is what the system counts as the process's
+above the machine's memory nothing but the file can hold it; what is resident does not grow with it. Resident is what the system counts as the process's
 own, pages of mapped files among it.
 """
 
@@ -22,16 +22,20 @@ from fertool.workspace import Workspace, read_csv, write_csv
 
 FER2013_FACES = 28_709  # of train
 ENLARGED = 8
-LEAST_GIB, MOST_RESIDENT_GIB = 1, 1.5
+LEAST_GIB = 1
+MOST_GIB, MOST_OF_LARGE_GIB = 1.5, 2.0  # a batch of the enlarged faces takes more, too
 
 
 def main() -> None:
-    """Train an epoch on each set; exit 1 where more than 1.5 GiB was resident."""
+    """Train an epoch on each set; exit 1 where more was resident than may be."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--gib", type=float, default=4, help="size of the large set, at least 1")
     arguments = parser.parse_args()
     any_missed = False
-    for enlarged, gib in ((1, None), (ENLARGED, max(LEAST_GIB, arguments.gib))):
+    for enlarged, gib, most_gib in (
+        (1, None, MOST_GIB),
+        (ENLARGED, max(LEAST_GIB, arguments.gib), MOST_OF_LARGE_GIB),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             workspace = Workspace(Path(folder) / "ws")
             prepare(workspace, "synthetic", count=2000)
@@ -41,8 +45,8 @@ def main() -> None:
             resident_gib = _peak_gib(workspace)
         any_missed |= missed(
             f"{faces:,} faces of {48 * enlarged} pixels, {size_gib:.1f} GiB: {resident_gib:.2f} GiB resident (at "
-            f"most {MOST_RESIDENT_GIB})",
-            resident_gib <= MOST_RESIDENT_GIB,
+            f"most {most_gib})",
+            resident_gib <= most_gib,
         )
     sys.exit(1 if any_missed else 0)
 
