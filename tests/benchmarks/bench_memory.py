@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_memory.py [--gib 4]
 
 Both sets are drawn faces, repeated; the large one's are enlarged eight times, and it stays in its file. With --gib
-above the machine's memory nothing but the file can hold it; what is resident does not grow with it. Resident is what the system counts as the process's
-own, pages of mapped files among it.
+above the machine's memory nothing but the file can hold it; what is resident does not grow with it. Resident is what
+the system counts as the process's own, pages of mapped files among it.
 """
 
 import argparse
