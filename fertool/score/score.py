@@ -13,7 +13,7 @@ from fertool.score.attention_tables import CONTRASTS
 from fertool.score.columns import read_columns, write_columns
 from fertool.score.fills import FILLS
 from fertool.score.guidance_tables import guidance_summary
-from fertool.score.stored import identity, with_marks
+from fertool.score.stored import identities, with_marks
 from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
 from fertool.score.test_time import check_tta
@@ -65,6 +65,7 @@ def score(
         notes = _missing_classes(on, chosen_runs)
         workspace, chosen_runs = on, [run.on(on) for run in chosen_runs]
     _check(workspace, split, asked)
+    known = identities(chosen_runs, by)
     compute = choose_compute(device, precision)
     chosen = chosen_suites(tuple(suites), target, _truth_is_known(workspace, split))
     subjects = [Subject(workspace, run, split, compute) for run in chosen_runs]
@@ -75,7 +76,7 @@ def score(
         scores, columns = [], {}
         for subject in subjects:
             figures, columns[subject.run.name] = _kept(subject, suite, asked, force)
-            scores.append(figures | identity(subject.run, by))
+            scores.append(figures | known[subject.run.name])
         compared, shown = suite.show(subjects, scores, columns, asked)
         data[suite.name] = scores
         data |= {f"{suite.name}_{name}": figures for name, figures in compared.items()}

@@ -1,7 +1,8 @@
 """Figures that were scored before: read back, and gathered over runs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Gathered:
 def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Gathered]:
     """All suites that the runs have on disk for a split, in the order of SUITES."""
     compute = choose_compute("cpu", "fp32")
+    known = identities(runs)
     found: dict[tuple[str, str, str], list[tuple[Run, Path]]] = {}
     for run in runs:
         for suite in SUITES.values():
@@ -44,7 +46,7 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
     ):
         suite = SUITES[name]
         asked = Asked(parse_request(explainer), target) if suite.of_heatmaps else Asked()
-        scores = [read_json(place) | identity(run) for run, place in places]
+        scores = [read_json(place) | known[run.name] for run, place in places]
         columns = {run.name: read_columns(place.with_suffix(".csv")) for run, place in places}
         subjects = [Subject(workspace, run, split, compute) for run, _ in places]
         _, tables = suite.show(subjects, scores, columns, asked)
@@ -52,19 +54,41 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
     return gathered
 
 
-def identity(run: Run, by: Sequence[str] = ("condition",)) -> dict[str, Any]:
-    """What a table needs to know of a run beside its figures: its name, its row, its configuration."""
-    record = run.config()
-    fields = record["config"] | {
-        key: value for key, value in record.items() if not isinstance(value, dict | list)
-    }
-    for name in by:
-        if name not in fields:
-            raise UserError(f"--by {name}: no such field in run.json; there are {', '.join(sorted(fields))}")
+def identities(runs: Sequence[Run], by: Sequence[str] = ("condition",)) -> dict[str, dict[str, Any]]:
+    """What tables need to know of runs beside their figures, by name: the run, its row, its configuration.
+
+    A row is what runs have the same of: the values of the fields `by` of run.json. A condition is called as its
+    runs are, the seed left out, where they are called alike and the runs of no other are. Raises UserError for a
+    field that there is not.
+    """
+    records = {run.name: run.config() for run in runs}
+    conditions = _condition_names(records)
+    known = {}
+    for run, record in records.items():
+        fields = record["config"] | {
+            key: value for key, value in record.items() if not isinstance(value, dict | list)
+        }
+        fields["condition"] = conditions[record["condition"]]
+        for name in by:
+            if name not in fields:
+                raise UserError(
+                    f"--by {name}: no such field in run.json; there are {', '.join(sorted(fields))}"
+                )
+        row = ", ".join(str(fields[name]) for name in by)
+        known[run] = {"run": run, "group": row, "config": record["config"]}
+    return known
+
+
+def _condition_names(records: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """What each condition is called: by default, and in doubt, a model and a hash of settings."""
+    called: dict[str, set[str]] = {}
+    for run, record in records.items():
+        called.setdefault(record["condition"], set()).add(run.removesuffix(f"-s{record['config']['seed']}"))
+    of_how_many = Counter(name for condition, names in called.items() for name in names | {condition})
+    ambiguous = {name for name, count in of_how_many.items() if count > 1}
     return {
-        "run": run.name,
-        "group": ", ".join(str(fields[name]) for name in by),
-        "config": record["config"],
+        condition: next(iter(names)) if len(names) == 1 and not names & ambiguous else condition
+        for condition, names in called.items()
     }
 
 
