@@ -183,7 +183,9 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd (Nesterov)")] = None,
     lr: Annotated[float | None, typer.Option(help="Largest learning rate")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine, one-cycle or plateau")] = None,
-    warmup_epochs: Annotated[float | None, typer.Option(help="In which the rate rises from nothing")] = None,
+    warmup_epochs: Annotated[
+        float | None, typer.Option(help="In which the rate rises (not one-cycle)")
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="L2 penalty (adam) or decay")] = None,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient")] = None,
     ema: Annotated[
@@ -442,7 +444,7 @@ def train(
         "force": force,
         "on_epoch": console.EpochTable(),
     }
-    lambdas = read_guide_weights(guide_weight or "")
+    lambdas = [] if guide_weight is None else read_guide_weights(guide_weight)
     if len(lambdas) > 1:
         summary = train_guide_weights(place, config, lambdas, read_seeds(seeds or f"{seed}"), **how)
     elif seeds is not None:

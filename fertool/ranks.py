@@ -69,6 +69,12 @@ class Ranks:
             _distributed().all_reduce(tensor)
         return tensor
 
+    def share(self, tensors: Iterable[Any]) -> None:
+        """Give all processes the first one's tensors, in place."""
+        if self.count > 1:
+            for tensor in tensors:
+                _distributed().broadcast(tensor, src=0)
+
 
 @functools.cache
 def join_ranks() -> Ranks:

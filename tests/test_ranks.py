@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from fertool.explain import explain
+from fertool.hardware import Compute
 from fertool.masks import make_masks
+from fertool.models import load_model, predict_logits
 from fertool.prepare import prepare
 from fertool.ranks import Ranks
 from fertool.train import train
@@ -24,6 +27,7 @@ CONFIG = TrainConfig(
     epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3
 )
 GUIDED = replace(CONFIG, guide="background", guide_warmup=1.0)
+NORMED = TrainConfig(model="resnet48", image_size=16, epochs=1, lr=1e-2, batch_size=23, precision="fp32")
 
 JOB = """
 import sys
@@ -33,13 +37,14 @@ from fertool.masks import make_masks
 from fertool.ranks import join_ranks
 from fertool.train import train
 from fertool.workspace import Workspace
-from tests_config import CONFIG, GUIDED
+from tests_config import CONFIG, GUIDED, NORMED
 
 workspace = Workspace(sys.argv[1])
 train(workspace, GUIDED, name="guided", device="cpu")
 make_masks(workspace, detector="template", force=True)
 train(workspace, CONFIG, name="cnn", device="cpu")
 explain(workspace, ["gradcam", "swapped"], device="cpu")
+train(workspace, NORMED, name="normed", device="cpu")
 Path(sys.argv[1], f"done-{join_ranks().rank}").touch()
 """
 
@@ -77,7 +82,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     explain(one, ["gradcam", "swapped"], device="cpu")
     (folder / "job.py").write_text(JOB)
     (folder / "tests_config.py").write_text(
-        f"from fertool.train.config import TrainConfig\nCONFIG = {CONFIG!r}\nGUIDED = {GUIDED!r}\n"
+        f"from fertool.train.config import TrainConfig\nCONFIG = {CONFIG!r}\nGUIDED = {GUIDED!r}\nNORMED = {NORMED!r}\n"
     )
     done = torchrun(str(folder / "job.py"), str(two.root), folder=folder)
     assert done.returncode == 0, done.stderr
@@ -112,6 +117,19 @@ def test_two_processes_are_guided_as_one(both: tuple[Workspace, Workspace]) -> N
         assert float(ours["val_empty_maps"]) == float(theirs["val_empty_maps"])
         for name in ("train_loss", "train_guide_loss", "train_background_share", "val_background_share"):
             assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3), name
+
+
+def test_val_is_measured_with_the_statistics_that_are_saved(both: tuple[Workspace, Workspace]) -> None:
+    workspace = both[1]
+    run = workspace.run("normed")
+    logits = predict_logits(
+        load_model(run.best), workspace.load_faces("val"), Compute(torch.device("cpu"), "fp32")
+    )
+    labels = torch.from_numpy(workspace.load_labels("val"))
+    (row,) = read_csv(run.history_csv)
+    assert F.cross_entropy(torch.from_numpy(logits), labels).item() == pytest.approx(
+        float(row["val_loss"]), rel=1e-5
+    )
 
 
 def test_two_processes_explain_every_face_once_in_order(both: tuple[Workspace, Workspace]) -> None:

@@ -1,5 +1,6 @@
 """Several weights of the attention loss, trained one after another, and which of them to choose."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,11 +120,13 @@ def _rule(chosen: OfWeight | None) -> str:
 
 
 def read_guide_weights(text: str) -> list[float]:
-    """The lambdas that `--guide-weight` says, as `1` or `0,0.1,0.3`, none if empty; UserError for other text."""
+    """The lambdas that `--guide-weight` says, as `1` or `0,0.1,0.3`; UserError for other text."""
     try:
-        weights = [float(part) for part in text.split(",") if text]
+        weights = [float(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"--guide-weight {text}: give numbers, with commas between") from None
-    if len(set(weights)) < len(weights):
+    if not all(0 <= weight < math.inf for weight in weights):
+        raise UserError(f"--guide-weight {text}: a lambda is 0 or more")
+    if len({f"{weight:g}" for weight in weights}) < len(weights):
         raise UserError(f"--guide-weight {text}: a lambda stands there twice")
     return weights

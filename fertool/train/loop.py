@@ -168,6 +168,7 @@ def train_run(
         trained_s = time.perf_counter() - started_s
 
         kept = mean.model if mean else model
+        ranks.share(kept.network.buffers())  # the statistics that are saved
         val_loss, val_accuracy, val_guide_sums = _validate(
             kept, val_split, val_features, compute, ranks, guide
         )
@@ -332,8 +333,7 @@ def _validate(
             logits = model.layer(model.head)(features).float().cpu()
     labels = torch.from_numpy(split.labels[part])
     losses = F.cross_entropy(logits.double(), labels, reduction="sum")
-    sums = torch.stack([losses, (logits.argmax(dim=1) == labels).sum()]).to(compute.device)
-    loss, hits = ranks.sum(sums).tolist()
+    loss, hits = ranks.sum(torch.stack([losses, (logits.argmax(dim=1) == labels).sum()])).tolist()
     return loss / len(split.labels), hits / len(split.labels), guide_sums
 
 

@@ -96,7 +96,12 @@ def configure(
     chosen = dict(_of_recipe(model.removeprefix(PREFIX), recipe))
     if augment is not None:
         chosen |= vars(PRESETS[augment])
-    chosen |= {name: value for name, value in (settings or {}).items() if value is not None}
+    given = {name: value for name, value in (settings or {}).items() if value is not None}
+    chosen |= given
+    if chosen.get("schedule") == "one-cycle":
+        if given.get("warmup_epochs"):
+            raise UserError("--warmup-epochs: the schedule one-cycle has a rise of its own; leave it out")
+        chosen["warmup_epochs"] = 0.0
     if chosen.get("guide") is None:
         without = next((name for name in chosen if name.startswith("guide_")), None)
         if without is not None:

@@ -125,6 +125,7 @@ def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bo
     Raises UserError where the name is taken by other settings.
     """
     if not run.run_json.exists():
+        run.last.unlink(missing_ok=True)  # nobody knows by what settings it was trained
         return None
     earlier = run.config()
     if force:
@@ -272,7 +273,11 @@ def _first_difference(earlier: dict[str, Any], config: TrainConfig) -> str:
 
 
 def _clear(run: Run) -> None:
-    """Empty the run's folder but for the lock that is held on it."""
+    """Empty the run's folder but for the lock that is held on it.
+
+    What a training goes on from is the first to go: interrupted, nobody takes it for another's.
+    """
+    run.last.unlink(missing_ok=True)
     for path in run.folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -112,7 +112,7 @@ def test_other_masks_are_another_training(drawn: Workspace) -> None:
         ({"guide_weight": "1"}, "--guide-weight: of a guided training only"),  # the default, but asked for
         ({"guide_masks": "own"}, "--guide-masks: of a guided training only"),
         ({"guide": "shape"}, "--guide shape: must be background, background-sum"),
-        ({"guide": "background", "guide_weight": "-1"}, "--guide-weight -1.0: must be 0 or more"),
+        ({"guide": "background", "guide_weight": "-1"}, "--guide-weight -1: a lambda is 0 or more"),
         ({"guide": "background", "guide_weight": "much"}, "--guide-weight much: give numbers"),
         ({"guide": "background", "guide_masks": "none"}, "--guide-masks none: must be own, shuffled"),
         ({"guide": "background", "guide_regions": "eyes=1"}, "--guide-regions: of --guide regions only"),
@@ -196,6 +196,10 @@ def test_no_fitting_lambda_lies_less_on_the_background(figures: list[tuple[float
 
 def test_lambdas_as_text() -> None:
     assert read_guide_weights("0,0.1,3") == [0, 0.1, 3]
-    assert read_guide_weights("") == []
+    for text in ("", "1,", "0,-1", "0,nan", "inf"):
+        with pytest.raises(UserError, match=f"^--guide-weight {text}: "):
+            read_guide_weights(text)
+    with pytest.raises(UserError, match="twice"):  # by the same name
+        read_guide_weights("0.1,0.10000001")
     with pytest.raises(UserError, match="twice"):
         read_guide_weights("1,1.0")

@@ -99,6 +99,16 @@ def test_a_preset_is_all_of_the_augmentation(model: str, preset: str) -> None:
     assert configure(model, augment="none").augmentation == Augmentation()
 
 
+def test_one_cycle_has_a_rise_of_its_own() -> None:
+    assert (
+        configure("resnet50").warmup_epochs
+        > 0
+        == configure("resnet50", settings={"schedule": "one-cycle"}).warmup_epochs
+    )
+    with pytest.raises(UserError, match="--warmup-epochs: the schedule one-cycle has a rise of its own"):
+        configure("cnn", settings={"schedule": "one-cycle", "warmup_epochs": 2.0})
+
+
 def test_statistics_are_read_as_numbers() -> None:
     config = configure("mine.nets:small", settings={"mean": "0.5,0.4,0.3", "std": "1"})
     assert config.mean == (0.5, 0.4, 0.3) and config.std == (1.0,)

@@ -195,6 +195,17 @@ def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
     assert contents(trained.run("cnn")) == before
 
 
+def test_what_a_lost_record_described_is_not_gone_on_with(drawn: Workspace) -> None:
+    once, other = replace(CONFIG, epochs=1), replace(CONFIG, epochs=2, lr=2e-3)
+    run, afresh = drawn.run("cnn"), drawn.run("afresh")
+    train(drawn, once, name=run.name, device="cpu")
+    run.run_json.unlink()
+    for name in (run.name, afresh.name):
+        train(drawn, other, name=name, device="cpu")
+    assert run.best.read_bytes() == afresh.best.read_bytes()
+    assert run.history_csv.read_bytes() == afresh.history_csv.read_bytes()
+
+
 def test_a_name_taken_by_other_settings_is_refused(trained: Workspace) -> None:
     before = contents(trained.run("cnn"))
     with pytest.raises(UserError, match=r"its lr is 0\.001, not 0\.5"):
@@ -311,8 +322,8 @@ def test_a_run_starts_from_its_weights_and_names_them(drawn: Workspace, pretrain
         if not name.startswith("fc."):
             assert torch.equal(value, from_file[name]), name
     record = run.config()
-    assert record["weights"] == "pretrained.safetensors"
     digest = hashlib.sha256(pretrained.read_bytes()).hexdigest()
+    assert record["weights"] == f"pretrained.safetensors {digest[:6]}"
     assert record["pretraining"] == {"source": str(pretrained), "sha256": digest}
     assert record["made_from"]["settings"]["weights"] == digest
     assert record["config"]["weights"] == str(pretrained)
