@@ -17,7 +17,7 @@ def show(summary: Summary, as_json: bool) -> None:
     if not started_as_first():
         return
     if as_json:
-        print(json.dumps(summary.data, ensure_ascii=False, default=str))
+        print(json.dumps(summary.data, ensure_ascii=False, allow_nan=False, default=str))
         return
     from rich.console import Console
 

@@ -49,8 +49,8 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
 
 def write_json(target: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    """Write `content` as indented JSON. Raises ValueError for nan, which JSON does not know: None stands for it."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(target) as handle:
         handle.write(text.encode())
 
@@ -58,7 +58,8 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`. Raises UserError where it cannot be read."""
     try:
-        return json.loads(path.read_text())
+        # nan stood in figures once
+        return json.loads(path.read_text(), parse_constant=lambda name: None)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
@@ -160,7 +161,10 @@ class Run:
 
     def on(self, other: "Workspace") -> "Run":
         """The run as it does on the faces of another workspace: its results have a place of their own."""
-        return Run(self.folder, self.folder / "on" / other.root.resolve().name)
+        root = other.root.resolve()
+        # folders of the same name are different faces
+        digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
+        return Run(self.folder, self.folder / "on" / f"{root.name}-{digest}")
 
     @property
     def run_json(self) -> Path:

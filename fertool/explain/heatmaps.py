@@ -13,9 +13,10 @@ from fertool.explain.registry import Request
 from fertool.explain.targets import choose_classes, stored_targets
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, load_model
+from fertool.predictions import keep_logits, model_inputs
 from fertool.progress import progress_bar
 from fertool.ranks import join_ranks
-from fertool.workspace import PartialRows, Run, Workspace, read_json, write_json, write_npz
+from fertool.workspace import PartialRows, Run, Workspace, read_json, write_json
 
 NULL_BATCH = 1024
 WHOLE_BATCH_SIDE = 112  # pixels: networks of larger pictures take fewer faces at a time, for the memory
@@ -48,9 +49,9 @@ def ensure_heatmaps(
 ) -> list[Heatmaps]:
     """Make a run's heatmaps of a split, and its predictions with them, unless they are up to date.
 
-    One `Heatmaps` for each class where `target` is `all`, else one. Maps that were made elsewhere and put at
-    their place without a record are taken as they are. Memory does not grow with the split; an interrupted
-    call goes on where it stopped.
+    One `Heatmaps` for each class where `target` is `all`, else one. Maps and predictions that were made
+    elsewhere and put at their place without a record are taken as they are. Memory does not grow with the
+    split; an interrupted call goes on where it stopped.
     """
     classes = run.config()["classes"]
     targets = stored_targets(target, classes)
@@ -73,18 +74,15 @@ def ensure_heatmaps(
         )
     )
     if force or not current:
-        _explain_split(workspace, run, request, split, target, places, wanted, compute)
+        _explain_split(workspace, run, request, split, target, places, wanted, compute, force)
     return [_stored(place, made_now=force or not current) for place in places]
 
 
 def _made_from(
     workspace: Workspace, run: Run, request: Request, split: str, compute: Compute
 ) -> dict[str, Any]:
-    inputs = [run.best, workspace.faces(split), workspace.faces_csv(split)]
-    if run.config().get("needs_boxes"):
-        inputs.append(workspace.landmarks(split))
     settings = {"explainer": request.key, "precision": compute.precision}
-    return workspace.made_from(request.explainer.revision, settings, inputs)
+    return workspace.made_from(request.explainer.revision, settings, model_inputs(workspace, run, split))
 
 
 def _explain_split(
@@ -96,6 +94,7 @@ def _explain_split(
     places: list[Path],
     made_from: list[dict[str, Any]],
     compute: Compute,
+    force: bool,
 ) -> None:
     model = load_model(run.best, compute.device)
     classes = run.config()["classes"]
@@ -129,7 +128,9 @@ def _explain_split(
             partial.append(**arrays)
             bar.update(len(arrays["logits"]))
     if partial is not None:
-        _keep(model, run, request, split, places, made_from, partial, labels, compute)
+        logits = np.array(partial.arrays["logits"])
+        keep_logits(workspace, run, split, compute, lambda: logits, force=force)
+        _keep(model, run, request, split, places, made_from, partial, compute)
     ranks.wait()
 
 
@@ -141,11 +142,9 @@ def _keep(
     places: list[Path],
     made_from: list[dict[str, Any]],
     partial: PartialRows,
-    labels: np.ndarray,
     compute: Compute,
 ) -> None:
     """Make finished rows the files of the workspace."""
-    write_npz(run.predictions(split), logits=np.array(partial.arrays["logits"]), labels=labels)
     for number, (place, of) in enumerate(zip(places, made_from, strict=True)):
         partial.keep(str(number), place)
         shares = None

@@ -64,10 +64,11 @@ def _stages() -> tuple[list[tuple[str, nn.Module]], int]:
     stages: list[tuple[str, nn.Module]] = []
     channels = INPUT.channels
     for stage, width in enumerate(WIDTHS, start=1):
-        relu, pool = (f"relu{stage}", nn.ReLU()), (f"pool{stage}", nn.MaxPool2d(2))
-        # the two commute: pooled first where no CAM reads the ReLU, it has a quarter of the work
-        after = (relu, pool) if stage == len(WIDTHS) else (pool, relu)
-        stages += [(f"conv{stage}", nn.Conv2d(channels, width, kernel_size=3, padding=1)), *after]
+        stages += [
+            (f"conv{stage}", nn.Conv2d(channels, width, kernel_size=3, padding=1)),
+            (f"relu{stage}", nn.ReLU()),
+            (f"pool{stage}", nn.MaxPool2d(2)),
+        ]
         channels = width
     return stages, channels
 

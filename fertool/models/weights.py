@@ -50,7 +50,7 @@ PUBLISHED = {
 class Weights:
     """Weights that were found: what they are called, the file, and what it needs of the model."""
 
-    name: str  # none, imagenet, vggface, vggface2, dlibface, facevit, hf_hub:ORG/NAME, else the file's name
+    name: str  # none, imagenet, vggface, vggface2, dlibface, facevit, hf_hub:ORG/NAME, else by `_file_name`
     path: Path | None = None
     sha256: str | None = None
     source: str | None = None  # the address or path that they are from
@@ -112,9 +112,15 @@ def _of_path(path: Path) -> Weights:
         )
     recipe = read_recipe(path) or {}
     mean, std = (tuple(recipe[key]) if recipe.get(key) else None for key in ("mean", "std"))
+    sha256 = file_sha256(path)
     return Weights(
-        path.name, path, file_sha256(path), str(path), variant=recipe.get("variant"), mean=mean, std=std
+        _file_name(path, sha256), path, sha256, str(path), variant=recipe.get("variant"), mean=mean, std=std
     )
+
+
+def _file_name(path: Path, sha256: str) -> str:
+    """What weights are called that only a file is known of: `best.safetensors 3fa2b1`, as every run has one."""
+    return f"{path.name} {sha256[:6]}"
 
 
 def _of_address(name: str, address: str, folder: Path) -> Weights:
@@ -123,7 +129,8 @@ def _of_address(name: str, address: str, folder: Path) -> Weights:
     target = folder / hashlib.sha256(address.encode()).hexdigest()[:8] / file
     if not target.is_file():
         _download(name, address, target)
-    return Weights(file, target, file_sha256(target), address)
+    sha256 = file_sha256(target)
+    return Weights(_file_name(target, sha256), target, sha256, address)
 
 
 def _published(name: str, folder: Path) -> Weights:

@@ -21,7 +21,7 @@ from fertool.report.figures import (
 from fertool.score.guidance import Guidance, gather_guidance
 from fertool.score.guidance_tables import guidance_tables
 from fertool.score.guidance_verdict import verdicts_of
-from fertool.score.stored import Gathered, gather_scores
+from fertool.score.stored import Gathered, gather_scores, without_repeats
 from fertool.summary import Greyed, Summary
 from fertool.workspace import Run, Workspace, read_csv, replacing
 
@@ -29,7 +29,8 @@ from fertool.workspace import Run, Workspace, read_csv, replacing
 def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str = "test") -> Summary:
     """Write the page over the named runs, or over all that are scored on `split`.
 
-    Raises UserError where nothing is scored, or a named run is not.
+    Of runs with the same settings and seed only the first by name counts. Raises UserError where nothing is
+    scored, or a named run is not.
     """
     dataset = workspace.dataset()
     workspace.check_split(split)
@@ -40,6 +41,7 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
         which = f"run {missing[0]} is" if runs and missing else "no run is"
         raise UserError(f"{workspace.root}: {which} scored on '{split}'; run 'fertool score' first")
 
+    scored, notes = without_repeats(scored)
     gathered = gather_scores(workspace, scored, split)
     pictured = _first_seeds(scored)
     histories = {
@@ -51,6 +53,7 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
         version=fertool.__version__,
         dataset=dataset,
         split=split,
+        notes=notes,
         runs=[run.config() for run in scored],
         sections=[_section(workspace, of, split, dataset["classes"], pictured) for of in gathered],
         pictured=pictured if len(pictured) < len(scored) else [],
@@ -61,7 +64,7 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
         handle.write(page.encode())
     return Summary(
         data={"report": str(workspace.report), "split": split, "runs": [run.name for run in scored]},
-        notes=[f"{workspace.report}: {len(scored)} run{'s' if len(scored) > 1 else ''} on {split}"],
+        notes=[f"{workspace.report}: {len(scored)} run{'s' if len(scored) > 1 else ''} on {split}", *notes],
     )
 
 

@@ -15,6 +15,7 @@ from fertool.score.shares import area_shares, pooled, shares_and_ceilings
 from fertool.score.spread import agreement_with, spread_of_maps
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import number_or_none
+from fertool.workspace import read_json
 
 MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
 
@@ -69,7 +70,9 @@ def score_attention(
             if counted.any()
         },
         "template_faces": _describe_template_faces(subject),
-        "jitter": _jitter(subject, heatmaps, shares, counted, jitter) if jitter > 0 else None,
+        "jitter": _jitter(subject, heatmaps, shares, counted, jitter)
+        if jitter > 0 and counted.any()
+        else None,
     }
     return figures, columns
 
@@ -168,7 +171,8 @@ def _jitter(
     generator = np.random.default_rng(0)
     steps = generator.standard_normal(subject.landmarks.shape) * jitter
     moved = subject.landmarks + steps * interocular_distance(subject.landmarks)[:, None, None]
-    moved_maps = region_maps(moved, subject.region_maps.shape[1:])
+    margin = read_json(subject.workspace.masks_json)["settings"]["margin_iod"]
+    moved_maps = region_maps(moved, subject.region_maps.shape[1:], margin)
     (others,), _ = shares_and_ceilings([heatmaps], moved_maps)
     change = others[counted] - shares[counted]
     return {

@@ -35,14 +35,15 @@ def joint_figures(
         of_group = [columns[run["run"]] for run in group.runs]
         values = np.stack([np.where(counted[:, None], face_values(of), np.nan) for of in of_group])
         of = region_figures(resample_means(values, clusters), int(counted.sum())) if counted.any() else None
-        rate = float(np.mean([(of_run["empty"] == 1)[located].mean() for of_run in of_group]))
+        empty = [of_run["empty"][located] == 1 for of_run in of_group]
+        rate = float(np.mean(empty)) if located.any() else None
         figures[group.name] = {"figures": of, "empty_rate": rate, "bounds": _bounds(of, rate)}
     return figures
 
 
-def _bounds(figures: dict[str, Any] | None, empty_rate: float) -> dict[str, list[float]] | None:
+def _bounds(figures: dict[str, Any] | None, empty_rate: float | None) -> dict[str, list[float]] | None:
     """Shares if maps of zeros counted as none of a region, and as all of it."""
-    if figures is None:
+    if figures is None or empty_rate is None:
         return None
     return {
         region: [(1 - empty_rate) * share, (1 - empty_rate) * share + empty_rate]
@@ -69,7 +70,7 @@ def compare_groups(
             )
             for group in table_groups
         }
-        if faces.sum() > 1:
+        if len(np.unique(clusters[faces])) > 1:
             comparisons[what] = compare_all(shares, clusters, codes)
     return comparisons
 
@@ -154,7 +155,7 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
             for name, (low, high) in (joint[group.name]["bounds"] or {}).items()
         )
         for group in rows
-        if joint[group.name]["empty_rate"] > 0
+        if joint[group.name]["empty_rate"]
     ]
     if len(rows) > 1 and all(len(group.runs) == 1 for group in rows):
         notes.append("One seed each: this table compares two networks and not two methods.")

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Group, Scores, groups, over_seeds, with_interval
+from fertool.score.tables import Group, Scores, groups, number_or_none, over_seeds, with_interval
 from fertool.score.test_time import tta_logits
 from fertool.summary import Table
 
@@ -125,15 +125,19 @@ def classification_figures(
 
 def _intervals(
     predicted: np.ndarray, labels: np.ndarray, confidence: np.ndarray, clusters: np.ndarray, classes: int
-) -> dict[str, list[float]]:
-    """95% limits of the measures, all functions of the confusion matrix and of the calibration bins' sums."""
+) -> dict[str, list[float | None]]:
+    """95% limits of the measures, all functions of the confusion matrix and of the calibration bins' sums.
+
+    None where all faces are of one cluster.
+    """
     cells = np.eye(classes * classes)[labels * classes + predicted]
     sums = _calibration_sums(confidence, predicted == labels)
     means = resample_means(np.concatenate([cells, sums], axis=1), clusters)
     measures = means.apply(lambda values: _measures(values, classes))
     names = ["accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "ece"]
     return {
-        name: [float(low), float(high)] for name, low, high in zip(names, *measures.interval(), strict=True)
+        name: list(map(number_or_none, limits))
+        for name, *limits in zip(names, *measures.interval(), strict=True)
     }
 
 
@@ -183,9 +187,16 @@ def _calibration_error(mean_of_bins: np.ndarray) -> Any:
     return error if error.ndim else float(error)
 
 
-def classification_tables(scores: Scores) -> list[Table]:
-    """Runs by measures, then those with and without twins and against the crowd, then each run's classes."""
-    first = scores[0]
+def classification_tables(
+    scores: Scores, columns: dict[str, Columns], clusters: np.ndarray
+) -> tuple[dict[str, Any], list[Table]]:
+    """Runs by measures, then those with and without twins and against the crowd, then each run's classes.
+
+    `scores` are the runs' figures, `columns` their values a face, by run; `clusters` the faces' (N,). Returns
+    each row's accuracy, with its interval over images and seeds, and the tables.
+    """
+    rows, first = groups(scores), scores[0]
+    joint = {group.name: _joint_accuracy(group, columns, clusters) for group in rows}
     clean = first["without_twins_in_train"]
     measures = {
         "balanced": lambda run: run["balanced_accuracy"],
@@ -206,24 +217,37 @@ def classification_tables(scores: Scores) -> list[Table]:
             [
                 group.name,
                 group.seeds,
-                _accuracy_cell(group),
+                _accuracy_cell(group, joint[group.name]),
                 *(over_seeds(measure(run) for run in group.runs) for measure in measures.values()),
             ]
-            for group in groups(scores)
+            for group in rows
         ],
         [f"Without those that have an identical twin in train there are {clean['faces']:,} faces."]
         if clean and clean["faces"] < first["faces"]
         else [],
     )
-    return [overall, *_leak_tables(scores), *_crowd_tables(scores), *map(_class_table, scores)]
+    tables = [overall, *_leak_tables(scores), *_crowd_tables(scores), *map(_class_table, scores)]
+    return {"joint": joint}, tables
 
 
-def _accuracy_cell(group: Group) -> str:
-    """One seed: the accuracy with its interval over images; several: mean and deviation over seeds."""
-    if len(group.runs) > 1:
-        return over_seeds(run["accuracy"] for run in group.runs)
-    (run,) = group.runs
-    return with_interval(run["accuracy"], run["intervals"]["accuracy"])
+def _joint_accuracy(group: Group, columns: dict[str, Columns], clusters: np.ndarray) -> dict[str, Any]:
+    """The mean accuracy of a row's runs, with its 95% interval over images and, with several seeds, over seeds."""
+    correct = np.stack([columns[run["run"]]["correct"] for run in group.runs])
+    of = resample_means(correct[:, :, None], clusters)
+    return {
+        "accuracy": float(of.figures[0]),
+        "accuracy_interval": [number_or_none(limit[0]) for limit in of.interval()],
+    }
+
+
+def _accuracy_cell(group: Group, joint: dict[str, Any]) -> str:
+    """The accuracy with its interval; of several seeds mean ± deviation [interval]."""
+    cell = with_interval(joint["accuracy"], joint["accuracy_interval"])
+    if len(group.runs) == 1:
+        return cell
+    mean, *interval = cell.partition(" [")
+    deviation = np.std([run["accuracy"] for run in group.runs], ddof=1)
+    return f"{mean} ± {100 * deviation:.1f}{''.join(interval)}"
 
 
 def _leak_tables(scores: Scores) -> list[Table]:

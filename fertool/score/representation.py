@@ -8,19 +8,22 @@ them linear CKA (`score.cka`) of each stage before and after, and, by `cka_betwe
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fertool.download import file_sha256
 from fertool.errors import UserError
 from fertool.models import FaceClassifier
-from fertool.models.weights import FOLDER_VARIABLE, find_weights, load_weights
+from fertool.models.weights import FOLDER_VARIABLE, Weights, find_weights, load_weights
 from fertool.progress import progress_bar
 from fertool.score.cka import linear_cka
 from fertool.score.initial_model import initial_model
 from fertool.score.intervals import mean_interval
 from fertool.score.stages import stage_features
 from fertool.score.subject import Columns, Figures, Subject
+from fertool.score.tables import number_or_none, with_interval
 from fertool.summary import Table
 
 # C of scikit-learn's LogisticRegression, the inverse strength of its L2 penalty: of 0.001 to 1 the best for the late
@@ -75,7 +78,7 @@ def score_representation(
                 **{
                     when: {
                         "accuracy": float(right[when, stage].mean()),
-                        "interval": list(limits[when, stage]),
+                        "interval": [number_or_none(limit) for limit in limits[when, stage]],
                     }
                     for when in models
                 },
@@ -134,16 +137,24 @@ def cka_between(first: Subject, second: Subject) -> Figures:
 def _initial(subject: Subject) -> FaceClassifier:
     record = subject.run.config()
     model = initial_model(subject.model.recipe, record["config"]["seed"], subject.compute.device)
-    if record.get("weights", "none") == "none":
-        return model
-    weights = find_weights(record["model"], record["config"]["weights"])
-    if weights.sha256 != record["pretraining"]["sha256"]:
-        raise UserError(
-            f"{subject.run.folder}: began with the weights {record['pretraining']['source']}, and others are "
-            f"found now; name their folder in {FOLDER_VARIABLE}"
-        )
-    load_weights(model, weights)
+    if record.get("weights", "none") != "none":
+        load_weights(model, _pretrained(subject, record))
     return model
+
+
+def _pretrained(subject: Subject, record: Mapping[str, Any]) -> Weights:
+    """The weights that a run began with: the file that it names, else what its setting means now."""
+    source, sha256 = record["pretraining"]["source"], record["pretraining"]["sha256"]
+    path = Path(source)
+    if path.is_file() and file_sha256(path) == sha256:
+        return Weights(record["weights"], path, sha256, source)
+    weights = find_weights(record["model"], record["config"]["weights"])
+    if weights.sha256 != sha256:
+        raise UserError(
+            f"{subject.run.folder}: began with the weights {source}, and others are found now; name their "
+            f"folder in {FOLDER_VARIABLE}"
+        )
+    return weights
 
 
 def _train_sample(
@@ -217,15 +228,11 @@ def _rows(run: Mapping[str, Any]) -> list[list[str]]:
         [
             run["run"],
             when,
-            *(_with_interval(of[when]["accuracy"], of[when]["interval"]) for of in run["stages"]),
+            *(with_interval(of[when]["accuracy"], of[when]["interval"]) for of in run["stages"]),
         ]
         for when in ("before", "after")
     ]
     return [*probes, [run["run"], "CKA", *(_two_digits(of["cka"]) for of in run["stages"])]]
-
-
-def _with_interval(value: float, interval: list[float]) -> str:
-    return f"{value * 100:.1f} [{interval[0] * 100:.1f}, {interval[1] * 100:.1f}]"
 
 
 def _two_digits(value: float | None) -> str:

@@ -29,6 +29,7 @@ from fertool.score.intervals import mean_interval
 from fertool.score.network import network_of
 from fertool.score.shares import shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
+from fertool.score.tables import number_or_none
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 from fertool.workspace import read_csv
@@ -77,7 +78,7 @@ def score_robustness(
         "faces": len(clean),
         "seed": seed,
         "clean_accuracy": float(clean.mean()),
-        "clean_interval": [float(low[0]), float(high[0])],
+        "clean_interval": [number_or_none(low[0]), number_or_none(high[0])],
         "corruptions": {
             name: {
                 "unit": corruption.unit,
@@ -88,7 +89,7 @@ def score_robustness(
                 "accuracy": float(1 - np.mean(~right[name][:, counted[name]]))
                 if counted[name].any()
                 else None,
-                "accuracy_interval": [float(low[number]), float(high[number])],
+                "accuracy_interval": [number_or_none(low[number]), number_or_none(high[number])],
             }
             for number, (name, corruption) in enumerate(CORRUPTIONS.items(), start=1)
         },
@@ -459,8 +460,8 @@ def _mean_known(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _with_interval(value: float | None, interval: list[float] | None) -> str:
-    if value is None or interval is None:
+def _with_interval(value: float | None, interval: list[float | None] | None) -> str:
+    if value is None or interval is None or None in interval:
         return _percent(value)
     return f"{value * 100:.1f} [{interval[0] * 100:.1f}, {interval[1] * 100:.1f}]"
 

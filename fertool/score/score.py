@@ -9,11 +9,12 @@ from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
 from fertool.hardware import choose_compute
 from fertool.masks.regions import REGIONS
+from fertool.predictions import made_elsewhere
 from fertool.score.attention_tables import CONTRASTS
 from fertool.score.columns import read_columns, write_columns
 from fertool.score.fills import FILLS
 from fertool.score.guidance_tables import guidance_summary
-from fertool.score.stored import identities, with_marks
+from fertool.score.stored import identities, with_marks, without_repeats
 from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
 from fertool.score.test_time import check_tta
@@ -54,21 +55,21 @@ def score(
     distance; `contrasts` are the regions whose differences are tested; `fills` are the ways of covering of the
     suite causal; `reference` is the run whose corruption error is 100%; `seed` draws samples; `tta`, flip or
     tencrop, adds accuracy with test-time augmentation to the suite classification. Raises UserError for names
-    that are none, and where faces, masks or runs are missing.
+    that are none, and where faces, masks or runs are missing. Of runs with the same settings and seed only the
+    first by name is scored. `force` makes predictions and figures again that are up to date.
     """
     request = parse_request(explainer)
     asked = Asked(request, target, grid, jitter, tuple(contrasts), tuple(fills), reference, seed, tta)
     # named before the workspace changes: runs belong to the one that trained them
-    chosen_runs = explainable_runs(workspace, request, runs)
-    notes = []
+    chosen_runs, notes = without_repeats(explainable_runs(workspace, request, runs))
     if on is not None:
-        notes = _missing_classes(on, chosen_runs)
+        notes += _missing_classes(on, chosen_runs)
         workspace, chosen_runs = on, [run.on(on) for run in chosen_runs]
     _check(workspace, split, asked)
     known = identities(chosen_runs, by)
     compute = choose_compute(device, precision)
     chosen = chosen_suites(tuple(suites), target, _truth_is_known(workspace, split))
-    subjects = [Subject(workspace, run, split, compute) for run in chosen_runs]
+    subjects = [Subject(workspace, run, split, compute, force) for run in chosen_runs]
     workspace.load_region_maps(split)  # an early word where masks are missing
     data: dict[str, Any] = {"split": split}
     tables: list[Table] = []
@@ -81,6 +82,10 @@ def score(
         data[suite.name] = scores
         data |= {f"{suite.name}_{name}": figures for name, figures in compared.items()}
         tables += with_marks(shown, suite, subjects, asked)
+    predictions = [
+        run.predictions(split, tta) for run in chosen_runs for tta in dict.fromkeys((None, asked.tta))
+    ]
+    notes += [f"{place}: made elsewhere, taken as it is" for place in predictions if made_elsewhere(place)]
     guided = guidance_summary(workspace, chosen_runs, split)
     return Summary(data=data | guided.data, tables=[*tables, *guided.tables], notes=[*notes, *guided.notes])
 

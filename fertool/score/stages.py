@@ -1,15 +1,17 @@
 """The stages of a network, and the pooled features that faces have there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier
+from fertool.models.map_layers import map_layers
 from fertool.models.predict import face_batches
-from fertool.score.layers import classifier_layer, layers_seen, try_out
+from fertool.score.layers import classifier_layer, layers_seen
 
 BLOCKS_BETWEEN = 3  # of a transformer every third block is a stage
 PRE_LOGITS = "pre-logits"
@@ -25,18 +27,19 @@ class Stage:
 
 
 def find_stages(model: FaceClassifier) -> list[Stage]:
-    """The stages of a network, first to last; the last is always what goes into the layer of the logits.
+    """The stages of a network's first view, first to last; the last is what goes into the layer of the logits.
 
-    Of a transformer whose tokens keep their places, every third block and the last. Of another network, where
-    the resolution falls: the layers that it declares itself (timm's `feature_info`), else the first layer at
-    each resolution coarser than the one before (the poolings of `cnn`).
+    Of a transformer whose tokens keep their places, every third block and the last. Of another network the
+    layers that it declares itself (timm's `feature_info`), else at each resolution the last layer through which
+    everything passes (`map_layers`): the end of a residual block, the activation behind a convolution.
     """
-    if model.tokens is not None:
-        names = _every_third_block(model)
-    elif hasattr(model.network, "feature_info"):
-        names = [info["module"] for info in model.network.feature_info]
+    view, (prefix, branch) = model.views[0], model.branches()[0]
+    if view.tokens is not None:
+        names = _every_third_block(view.attention_blocks)
+    elif hasattr(branch, "feature_info"):
+        names = [f"{prefix}{info['module']}" for info in branch.feature_info]
     else:
-        names = _where_resolution_falls(model)
+        names = [f"{prefix}{name}" for name in _last_at_each_resolution(model, branch)]
     there = {name for name, _ in model.network.named_modules()}
     stages = [Stage(name, name) for name in names if name in there]
     return [*stages, Stage(PRE_LOGITS, classifier_layer(model), reads_input=True)]
@@ -50,16 +53,17 @@ def stage_features(
     `boxes` (N, 4) are where the faces lie, for a model that asks; its stages are those of its first view.
 
     Maps are averaged over their cells. Of tokens the class token is taken where the head reads it, else the
-    mean over the patches. Features of one axis are taken as they are.
+    mean over the patches. Features of one axis are taken as they are. Of a layer that runs several times the
+    last output counts.
     """
     stages = find_stages(model)
     of_layer = {stage.layer: stage for stage in stages}
     features: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
+    last_seen: dict[str, Tensor] = {}
 
     def see(layer: str, given: Tensor, output: Tensor) -> None:
         stage = of_layer[layer]
-        pooled = pool_features(model, given if stage.reads_input else output)
-        features[stage.name].append(pooled.float().cpu().numpy())
+        last_seen[stage.name] = pool_features(model, given if stage.reads_input else output)
 
     was_training = model.training
     model.eval()
@@ -68,6 +72,8 @@ def stage_features(
             for pixels, of_batch in face_batches(faces, boxes):
                 with model.looking_at(of_batch), compute.autocast():
                     model(pixels.to(compute.device))
+                for name, pooled in last_seen.items():
+                    features[name].append(pooled.float().cpu().numpy())
     finally:
         model.train(was_training)
     return {name: np.concatenate(batches) for name, batches in features.items()}
@@ -86,31 +92,19 @@ def pool_features(model: FaceClassifier, activation: Tensor) -> Tensor:
     return activation
 
 
-def _every_third_block(model: FaceClassifier) -> list[str]:
-    last = len(model.attention_blocks) - 1
+def _every_third_block(attention_blocks: Sequence[str]) -> list[str]:
+    last = len(attention_blocks) - 1
     chosen = sorted({*range(BLOCKS_BETWEEN - 1, last, BLOCKS_BETWEEN), last})
     # a block is the module that holds its attention
-    return [model.attention_blocks[number].rpartition(".")[0] for number in chosen]
+    return [attention_blocks[number].rpartition(".")[0] for number in chosen]
 
 
-def _where_resolution_falls(model: FaceClassifier) -> list[str]:
-    sides: list[tuple[str, int]] = []
-
-    def see(name: str, given: Tensor, output: Tensor) -> None:
-        if output.ndim == 4:
-            sides.append((name, output.shape[1 if model.maps_channels_last else 2]))
-
-    leaves = [name for name, module in model.network.named_modules() if name and not any(module.children())]
-    was_training = model.training
-    model.eval()
-    try:
-        with layers_seen(model, leaves, see):
-            try_out(model)
-    finally:
-        model.train(was_training)
-    names, side = [], model.input_spec.size
-    for name, of_layer in sides:
-        if of_layer < side:
-            names.append(name)
-            side = of_layer
-    return names
+def _last_at_each_resolution(model: FaceClassifier, branch: nn.Module) -> list[str]:
+    spec = model.input_spec
+    picture = torch.zeros(1, spec.channels, spec.size, spec.size, device=model.device)
+    names: dict[int, str] = {}
+    for layer in map_layers(branch, picture, channels_last=model.maps_channels_last):
+        if layer.cells > 1:  # a single cell is what the pre-logits are
+            names.pop(layer.cells, None)
+            names[layer.cells] = layer.name
+    return list(names.values())

@@ -54,6 +54,26 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
     return gathered
 
 
+def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs, of those with one condition and seed only the first by name; and a note that names the others.
+
+    Trained twice they are one network, and would pass for two seeds.
+    """
+    named = {run.name: run for run in runs}
+    of_seed: dict[tuple[str, int], list[str]] = {}
+    for name, run in named.items():
+        record = run.config()
+        of_seed.setdefault((record["condition"], record["config"]["seed"]), []).append(name)
+    kept, left_out = set(), []
+    for names in of_seed.values():
+        first, *others = sorted(names)
+        kept.add(first)
+        if others:
+            left_out.append(f"as {first} has the same settings and seed: {', '.join(others)}")
+    notes = [f"left out, {'; '.join(left_out)}"] if left_out else []
+    return [run for name, run in named.items() if name in kept], notes
+
+
 def identities(runs: Sequence[Run], by: Sequence[str] = ("condition",)) -> dict[str, dict[str, Any]]:
     """What tables need to know of runs beside their figures, by name: the run, its row, its configuration.
 

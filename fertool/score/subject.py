@@ -6,13 +6,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from fertool.errors import UserError
 from fertool.explain.heatmaps import Heatmaps, ensure_heatmaps
 from fertool.explain.registry import Request
 from fertool.hardware import Compute
 from fertool.masks.detection import TEMPLATE
 from fertool.models import FaceClassifier, load_model, predict_logits
-from fertool.workspace import Run, Workspace, read_csv, write_npz
+from fertool.predictions import Predict, ensure_logits
+from fertool.workspace import Run, Workspace, read_csv
 
 Figures = dict[str, object]  # what stands in a suite's JSON
 Columns = dict[str, np.ndarray]  # what stands in its CSV: a value a face, (N,)
@@ -26,6 +26,7 @@ class Subject:
     run: Run
     split: str
     compute: Compute
+    force: bool = False  # make predictions again that are up to date
 
     @cached_property
     def classes(self) -> list[str]:
@@ -92,18 +93,14 @@ class Subject:
 
     @cached_property
     def logits(self) -> np.ndarray:
-        """The run's logits, float32 (N, C): those stored, made now where there are none."""
-        place = self.run.predictions(self.split)
-        if not place.exists():
-            logits = predict_logits(self.model, self.faces, self.compute, self.boxes)
-            write_npz(place, logits=logits, labels=self.labels)
-        with np.load(place) as stored:
-            logits = stored["logits"]
-        if logits.shape != (len(self.labels), len(self.classes)):
-            raise UserError(
-                f"{place}: logits of shape {logits.shape} do not fit '{self.split}'; remove the file"
-            )
-        return logits
+        """The run's logits, float32 (N, C), made now unless those stored are up to date or made elsewhere."""
+        return self.stored_logits(lambda: predict_logits(self.model, self.faces, self.compute, self.boxes))
+
+    def stored_logits(self, predict: Predict, tta: str | None = None) -> np.ndarray:
+        """`ensure_logits` of this run on these faces, by `predict` and with a test-time augmentation."""
+        return ensure_logits(
+            self.workspace, self.run, self.split, self.compute, predict, tta=tta, force=self.force
+        )
 
     @cached_property
     def predicted(self) -> np.ndarray:

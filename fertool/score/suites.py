@@ -101,6 +101,12 @@ def _causal_columns(subject: Subject) -> Path:
 # --- suites that need more than a line ----------------------------------------------------------------------
 
 
+def _show_classification(
+    subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
+) -> tuple[Compared, list[Table]]:
+    return classification.classification_tables(scores, columns, subjects[0].clusters)
+
+
 def _show_attention(
     subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
 ) -> tuple[Compared, list[Table]]:
@@ -139,7 +145,7 @@ SUITES: dict[str, Suite] = {
             name="classification",
             of_heatmaps=False,
             score=lambda subject, asked: classification.score_classification(subject, asked.tta),
-            show=_only_tables(classification.classification_tables),
+            show=_show_classification,
             settings=lambda asked: {"tta_asked": asked.tta} if asked.tta else {},
             inputs=_twin_files,
         ),
@@ -154,6 +160,7 @@ SUITES: dict[str, Suite] = {
                 _explainer_and_target(asked) | {"grid": asked.grid, "jitter": asked.jitter}
             ),
             inputs=_heatmap_files,
+            revision=2,
         ),
         Suite(
             name="faithfulness",
@@ -211,6 +218,7 @@ SUITES: dict[str, Suite] = {
                 subject.workspace.faces("train"),
                 subject.workspace.faces_csv("train"),
             ],
+            revision=2,
         ),
         Suite(
             name="truth",

@@ -10,7 +10,6 @@ from fertool.errors import UserError
 from fertool.models.predict import face_batches
 from fertool.progress import progress_bar
 from fertool.score.subject import Subject
-from fertool.workspace import write_npz
 
 CROP = 7 / 8  # of the picture's side, as 224 of 256 pixels in Krizhevsky et al. 2012, section 4.1
 
@@ -50,23 +49,23 @@ def check_tta(name: str | None) -> None:
         raise UserError(f"--tta {name}: there are {', '.join(VIEWS)}")
 
 
-@torch.inference_mode()
 def tta_logits(subject: Subject, name: str) -> np.ndarray:
-    """Logs of the probabilities' mean over the views, float32 (N, C); made now unless they are stored.
+    """Logs of the probabilities' mean over the views, float32 (N, C), kept as a run's other predictions are.
 
     `flip` are the face and its mirror image; `tencrop` five crops, of the corners and the middle, and theirs.
     """
-    place = subject.run.predictions(subject.split, name)
-    if not place.exists():
-        logits = []
-        with progress_bar(f"{subject.run.name}: {name}", len(subject.faces), "faces") as bar:
-            for pixels, boxes in face_batches(subject.faces, subject.boxes):
-                chances = []
-                for view, of_view in VIEWS[name](pixels, boxes):
-                    with subject.model.looking_at(of_view), subject.compute.autocast():
-                        chances.append(subject.model(view.to(subject.compute.device)).float().softmax(dim=1))
-                logits.append(torch.stack(chances).mean(dim=0).clamp(min=1e-30).log().cpu().numpy())
-                bar.update(len(pixels))
-        write_npz(place, logits=np.concatenate(logits), labels=subject.labels)
-    with np.load(place) as stored:
-        return stored["logits"]
+    return subject.stored_logits(lambda: _predict(subject, name), tta=name)
+
+
+@torch.inference_mode()
+def _predict(subject: Subject, name: str) -> np.ndarray:
+    logits = []
+    with progress_bar(f"{subject.run.name}: {name}", len(subject.faces), "faces") as bar:
+        for pixels, boxes in face_batches(subject.faces, subject.boxes):
+            chances = []
+            for view, of_view in VIEWS[name](pixels, boxes):
+                with subject.model.looking_at(of_view), subject.compute.autocast():
+                    chances.append(subject.model(view.to(subject.compute.device)).float().softmax(dim=1))
+            logits.append(torch.stack(chances).mean(dim=0).clamp(min=1e-30).log().cpu().numpy())
+            bar.update(len(pixels))
+    return np.concatenate(logits)

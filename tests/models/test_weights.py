@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import time
@@ -128,6 +129,17 @@ def test_what_means_nothing_is_one_line(name: str, weights: str, message: str) -
     with pytest.raises(UserError, match=message) as error:
         find_weights(name, weights)
     assert "\n" not in str(error.value)
+
+
+def test_files_of_one_name_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
+    paths = [tmp_path / run / "best.safetensors" for run in ("a-s0", "b-s0", "copy-of-b")]
+    for path, classes in zip(paths, (7, 8, 8), strict=True):
+        path.parent.mkdir()
+        torch.manual_seed(0)
+        save_file(state_of("test_resnet", classes=classes), path)
+    first, second, copy = (find_weights("test_resnet", str(path)) for path in paths)
+    assert first.name == f"best.safetensors {first.sha256[:6]}"
+    assert first.name != second.name == copy.name
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -277,7 +289,8 @@ def test_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights_module, "download", download)
     for _ in range(2):
         found = find_weights("cnn", "https://example.org/w.pth?version=1")
-    assert (found.name, found.source) == ("w.pth", "https://example.org/w.pth?version=1")
+    assert found.name == f"w.pth {hashlib.sha256(b'weights').hexdigest()[:6]}"
+    assert found.source == "https://example.org/w.pth?version=1"
     assert len(asked) == 1
     find_weights("cnn", "https://example.com/w.pth")
     assert len(asked) == 2, "another file, though of the same name"

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import matthews_corrcoef
 
-from fertool.score.classification import classification_figures
+from fertool.score.classification import classification_figures, classification_tables
+from fertool.score.intervals import mean_interval
 
+TWINS = ("without_twins_in_train", "with_twins_in_train")
 codes = arrays.arrays(np.int64, 30, elements=st.integers(0, 2))
 
 
@@ -89,3 +91,28 @@ def test_twins_count_as_one_face() -> None:
         ["a", "b", "c"],
     )["intervals"]["accuracy"]
     assert doubled == pytest.approx(alone, abs=1e-6)
+
+
+def test_accuracy_of_several_seeds_has_an_interval_over_images_and_seeds() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 400)
+    scores, columns = [], {}
+    for seed, known in enumerate((0.5, 0.6, 0.7)):
+        predicted = np.where(generator.random(400) < known, labels, generator.integers(0, 3, 400))
+        run = {"run": f"s{seed}", "group": "one", "split": "test", "config": {}}
+        scores.append(run | figures(predicted, labels) | dict.fromkeys(TWINS))
+        columns[run["run"]] = {"correct": (predicted == labels).astype(float)}
+    data, (table, *_) = classification_tables(scores, columns, np.arange(400))
+    of = data["joint"]["one"]
+    accuracies = [run["accuracy"] for run in scores]
+    low, high = of["accuracy_interval"]
+    stacked = np.stack([columns[run["run"]]["correct"] for run in scores])[:, :, None]
+    assert [low, high] == pytest.approx(np.concatenate(mean_interval(stacked, np.arange(400))))
+    assert low < min(accuracies) and high > max(accuracies), "three seeds as far apart say little of a fourth"
+    assert table.rows[0][1:3] == [
+        "3",
+        f"{100 * np.mean(accuracies):.1f} ± {100 * np.std(accuracies, ddof=1):.1f} "
+        f"[{100 * low:.1f}, {100 * high:.1f}]",
+    ]
+    (alone, *_) = classification_tables(scores[:1], columns, np.arange(400))[1]
+    assert alone.rows[0][2].startswith(f"{100 * accuracies[0]:.1f} [")

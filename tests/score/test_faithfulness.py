@@ -238,3 +238,15 @@ def test_the_suite_scores_a_run(trained: Workspace) -> None:
     assert len(table.rows) == 6 and len(table.rows[0]) == len(table.columns)
     with pytest.raises(UserError, match="one class"):
         score_faithfulness(subject, request, "all")
+
+
+def test_of_a_single_cluster_there_is_no_interval(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Subject, "clusters", property(lambda subject: np.zeros(len(subject.labels), int)))
+    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    figures, _ = score_faithfulness(subject, parse_request("gradcam"), "label", steps=4, faces=6)
+    json.dumps(figures, allow_nan=False)
+    record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}
+    (table,) = faithfulness_tables([figures | record])
+    assert table.rows[0][2] == f"{100 * figures['maps']['gradcam']['deletion']:.1f}"

@@ -1,17 +1,27 @@
 import json
+import shutil
+from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from scipy.stats import ortho_group
+from torch import Tensor, nn
 
+from fertool.download import CACHE_VARIABLE
 from fertool.errors import UserError
 from fertool.hardware import Compute
+from fertool.models.anatomy import face_classifier
+from fertool.models.classifier import InputSpec
 from fertool.models.registry import build_model
+from fertool.models.weights import FOLDER_VARIABLE, find_weights, load_weights
 from fertool.prepare import prepare
 from fertool.score.cka import linear_cka
+from fertool.score.initial_model import initial_model
 from fertool.score.representation import (
     cka_between,
     cka_table,
@@ -21,9 +31,12 @@ from fertool.score.representation import (
 )
 from fertool.score.stages import PRE_LOGITS, find_stages, stage_features
 from fertool.score.subject import Subject
+from fertool.train import train
+from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
 CPU = Compute(torch.device("cpu"), "fp32")
+OF_CNN = ["relu1", "relu2", "relu3", "pool3", PRE_LOGITS]
 
 
 @pytest.fixture
@@ -84,7 +97,8 @@ def test_features_that_do_not_differ_have_no_cka() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("cnn", {"pool1": 32, "pool2": 64, "pool3": 128, PRE_LOGITS: 256}),
+        ("cnn", {"relu1": 32, "relu2": 64, "relu3": 128, "pool3": 128, PRE_LOGITS: 256}),
+        ("resnet48", {"relu1": 32, "stage1": 64, "stage2": 128, "stage3": 256, PRE_LOGITS: 256}),
         (
             "resnet18",
             {"act1": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512, PRE_LOGITS: 512},
@@ -108,10 +122,10 @@ def test_features_are_means_of_maps_and_logits_follow_from_the_last() -> None:
     with torch.no_grad():
         inputs = model.preprocess(torch.from_numpy(faces))
         network = model.network
-        first = network.pool1(network.relu1(network.conv1(inputs)))
+        first = network.conv1(inputs).clamp(min=0)
         logits = network.classifier(torch.from_numpy(features[PRE_LOGITS]))
         assert torch.allclose(logits, model.logits(inputs), atol=1e-5)
-    assert np.allclose(features["pool1"], first.mean(dim=(2, 3)), atol=1e-5)
+    assert np.allclose(features["relu1"], first.mean(dim=(2, 3)), atol=1e-5)
 
 
 def test_of_a_transformers_tokens_the_one_that_the_head_reads_is_taken() -> None:
@@ -123,10 +137,80 @@ def test_of_a_transformers_tokens_the_one_that_the_head_reads_is_taken() -> None
         assert torch.allclose(logits, model(torch.from_numpy(faces)), atol=1e-4)
 
 
-def test_stages_of_a_network_that_declares_none_are_where_resolution_falls() -> None:
-    model = build_model("cnn", 7)
-    assert not hasattr(model.network, "feature_info")
-    assert [stage.layer for stage in find_stages(model)] == ["pool1", "pool2", "pool3", "classifier"]
+class Halving(nn.Module):
+    """A residual block that halves the resolution; its one ReLU runs twice."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.past = nn.Conv2d(channels_in, channels, 1, stride=2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.relu(self.conv2(self.relu(self.conv1(maps))) + self.past(maps))
+
+
+class OfAUser(nn.Module):
+    """Its stem's ReLU stands behind the last block once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.relu = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()
+        self.block1, self.block2 = Halving(4, 8), Halving(8, 16)
+        self.mean, self.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(16, 7)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        maps = self.block2(self.block1(self.relu(self.norm(self.stem(inputs)))))
+        return self.classifier(self.relu(self.mean(maps)).flatten(1))
+
+
+def test_stages_of_a_users_residual_network_are_the_ends_of_its_blocks() -> None:
+    spec = InputSpec(size=32, channels=1, mean=(0.5,), std=(0.25,))
+    model = face_classifier(OfAUser(), spec, head="classifier").eval()
+    ran: list[nn.Module] = []
+    handle = model.network.register_forward_hook(lambda module, inputs, output: ran.append(module))
+    # not the stem's ReLU: what it gives last is no map any more
+    assert [stage.layer for stage in find_stages(model)] == ["norm", "block1", "block2", "classifier"]
+    handle.remove()
+    assert len(ran) == 2, "once for the maps and once for the logits, however many layers there are"
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
+    with torch.no_grad():
+        network, inputs = model.network, model.preprocess(torch.from_numpy(faces))
+        first = network.block1(network.relu(network.norm(network.stem(inputs))))
+    features = stage_features(model, faces, CPU)
+    assert np.allclose(features["block1"], first.mean(dim=(2, 3)), atol=1e-6)
+
+
+def test_of_a_layer_that_runs_several_times_the_last_output_counts() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+            self.relu, self.pool, self.classifier = nn.ReLU(), nn.MaxPool2d(2), nn.Linear(8, 7)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            maps = self.pool(self.relu(self.conv1(inputs)))
+            return self.classifier(self.pool(self.relu(self.conv2(maps))).mean(dim=(2, 3)))
+
+    spec = InputSpec(size=32, channels=1, mean=(0.5,), std=(0.25,))
+    model = face_classifier(Shared(), spec, head="classifier").eval()
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
+    features = stage_features(model, faces, CPU)
+    assert {name: values.shape for name, values in features.items()} == {
+        "conv1": (5, 4),
+        "relu": (5, 8),
+        "pool": (5, 8),
+        PRE_LOGITS: (5, 8),
+    }
+    assert np.array_equal(features["pool"], features[PRE_LOGITS])
+
+
+@pytest.mark.parametrize("name", ["cnn", "test_resnet", "vit_tiny_patch16_224"])
+def test_stages_of_several_views_are_the_first_views(name: str) -> None:
+    single, several = build_model(name, 7), build_model(f"multiscale:{name}", 7)
+    expected = [f"branches.0.{stage.layer}" for stage in find_stages(single)[:-1]]
+    assert [stage.layer for stage in find_stages(several)] == [*expected, "classifier"]
 
 
 def test_a_probe_finds_a_class_in_features_of_any_scale_and_none_in_noise() -> None:
@@ -148,7 +232,7 @@ def test_a_run_scored_beside_a_network_that_passes_nothing_on(subject: Subject) 
     figures, columns = score_representation(subject, initial=blind)
     json.dumps(figures, allow_nan=False)
     stages = {of["stage"]: of for of in figures["stages"]}
-    assert list(stages) == ["pool1", "pool2", "pool3", PRE_LOGITS]
+    assert list(stages) == OF_CNN
     commonest = np.bincount(subject.workspace.load_labels("train")).argmax()
     for stage, of in stages.items():
         assert of["before"]["accuracy"] == pytest.approx((subject.labels == commonest).mean())
@@ -166,6 +250,46 @@ def test_before_is_what_the_runs_own_seed_gives(subject: Subject) -> None:
     assert figures == same and all((columns[name] == same_columns[name]).all() for name in columns)
 
 
+@pytest.fixture
+def pretrained(drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+    """A run that began with a file of `--weights-dir`, on a machine that has the weights nowhere else."""
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    torch.manual_seed(99)
+    state = build_model("test_resnet", 10, image_size=32).network.state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / "test_resnet.safetensors")
+    config = TrainConfig(model="test_resnet", image_size=32, epochs=1)
+    train(drawn, config, name="run", weights_dir=folder, device="cpu")
+    return Subject(drawn, drawn.run("run"), "test", CPU)
+
+
+def test_before_is_the_file_that_the_run_began_with(pretrained: Subject, tmp_path: Path) -> None:
+    found = find_weights("test_resnet", weights_dir=tmp_path / "mine")
+    initial = initial_model(pretrained.model.recipe, pretrained.run.config()["config"]["seed"])
+    load_weights(initial, found)
+    figures, _ = score_representation(pretrained)
+    assert figures == score_representation(pretrained, initial=initial)[0]
+
+
+def test_another_file_in_its_place_is_not_taken(
+    pretrained: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine" / "test_resnet.safetensors"
+    (tmp_path / "moved").mkdir()
+    right = shutil.copy(path, tmp_path / "moved")
+    state = build_model("test_resnet", 10, image_size=32).network.state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(path.parent))
+    with pytest.raises(UserError, match=r"began with the weights .*, and others are found now"):
+        score_representation(pretrained)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(Path(right).parent))
+    score_representation(pretrained)
+
+
 def test_before_and_after_are_alike_of_a_run_that_learned_nothing(subject: Subject) -> None:
     figures, _ = score_representation(subject, initial=subject.model, train_faces=200)
     assert figures["train_faces"] == 200
@@ -176,9 +300,9 @@ def test_before_and_after_are_alike_of_a_run_that_learned_nothing(subject: Subje
 def test_cka_of_a_run_with_itself(subject: Subject) -> None:
     figures = cka_between(subject, subject)
     matrix = np.array(figures["cka"])
-    assert np.diag(matrix) == pytest.approx(np.ones(4)) and np.allclose(matrix, matrix.T)
+    assert np.diag(matrix) == pytest.approx(np.ones(5)) and np.allclose(matrix, matrix.T)
     table = cka_table(figures)
-    assert [row[0] for row in table.rows] == table.columns[1:] == ["pool1", "pool2", "pool3", PRE_LOGITS]
+    assert [row[0] for row in table.rows] == table.columns[1:] == OF_CNN
 
 
 def test_cka_needs_the_same_faces(subject: Subject, tmp_path) -> None:

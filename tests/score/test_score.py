@@ -1,17 +1,23 @@
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
+from fertool.console import show
 from fertool.errors import UserError
+from fertool.hardware import choose_compute
 from fertool.masks import make_masks
 from fertool.masks.regions import REGIONS
 from fertool.prepare import prepare
+from fertool.report import write_report
 from fertool.score import score
+from fertool.score.robustness import score_robustness
+from fertool.score.subject import Subject
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, read_csv
+from fertool.workspace import Workspace, read_csv, read_json
 
 
 @pytest.fixture
@@ -111,7 +117,7 @@ def test_seeds_of_a_condition_share_a_row(workspace: Workspace) -> None:
     )
     tables = score(workspace, device="cpu").tables
     assert tables[0].rows[0][1] == "2"
-    assert "± 0.0" in tables[0].rows[0][2]
+    assert re.fullmatch(r"\d+\.\d ± 0\.0 \[\d+\.\d, \d+\.\d\]", tables[0].rows[0][2])
 
 
 def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> None:
@@ -170,6 +176,70 @@ def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:
         for jitter in (0.02, 0.1)
     )
     assert 0 < small < large
+
+
+def test_zero_jitter_moves_nothing_whatever_the_margin(workspace: Workspace) -> None:
+    make_masks(workspace, margin=0.15)
+    (of,) = score(workspace, suites=["attention"], device="cpu", jitter=1e-9).data["attention"]
+    assert all(move == 0 for kind in ("mean_moves", "face_moves") for move in of["jitter"][kind].values())
+
+
+def test_a_seed_trained_twice_counts_once(workspace: Workspace) -> None:
+    for name, seed in (("cnn-again", 0), ("cnn-other", 1)):
+        copied = shutil.copytree(workspace.run("cnn").folder, workspace.run(name).folder) / "run.json"
+        copied.write_text(copied.read_text().replace('"seed": 0', f'"seed": {seed}'))
+    summary = score(workspace, device="cpu")
+    assert [run["run"] for run in summary.data["classification"]] == ["cnn", "cnn-other"]
+    assert [row[1] for row in summary.tables[0].rows] == ["2"]
+    note = "left out, as cnn has the same settings and seed: cnn-again"
+    assert summary.notes.count(note) == 1
+    alone = score(workspace, runs=["cnn-again", "cnn-again"], device="cpu")
+    assert not alone.notes and alone.tables[0].rows[0][1] == "1"
+
+    report = write_report(workspace)
+    assert report.data["runs"] == ["cnn", "cnn-other"]
+    assert note in report.notes and note in workspace.report.read_text()
+
+
+def no_number(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_without_landmarks_there_is_valid_json(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_masks(workspace, detector="template")
+    summary = score(workspace, device="cpu", jitter=0.1)
+    show(summary, as_json=True)
+    printed = json.loads(capsys.readouterr().out, parse_constant=no_number)
+    for place in (workspace.run("cnn").folder / "scores").rglob("*.json"):
+        json.loads(place.read_text(), parse_constant=no_number)
+    (joint,) = printed["attention_joint"].values()
+    assert joint == {"figures": None, "empty_rate": None, "bounds": None}
+    show(summary, as_json=False)
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_of_a_single_cluster_there_are_no_intervals(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Subject, "clusters", property(lambda subject: np.zeros(len(subject.labels), int)))
+    summary = score(workspace, device="cpu", force=True)
+    summary.data["robustness"], _ = score_robustness(
+        Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    )
+    printed = json.loads(json.dumps(summary.data, allow_nan=False))
+    assert printed["classification"][0]["intervals"]["accuracy"] == [None, None]
+    assert printed["robustness"]["clean_interval"] == [None, None]
+    cell = f"{100 * printed['classification'][0]['accuracy']:.1f}"
+    assert summary.tables[0].rows[0][2] == cell
+
+
+def test_figures_without_numbers_of_earlier_files_are_read(workspace: Workspace) -> None:
+    place = workspace.root / "old.json"
+    place.write_text('{"limits": [NaN, 0.5]}')
+    assert read_json(place) == {"limits": [None, 0.5]}
 
 
 @pytest.mark.parametrize(

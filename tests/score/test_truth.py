@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,11 +7,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from fertool.errors import UserError
+from fertool.explain.registry import parse_request
+from fertool.hardware import choose_compute
 from fertool.masks import make_masks
 from fertool.masks.regions import MOUTH
 from fertool.prepare import prepare
 from fertool.score import score
-from fertool.score.truth import find_evidence
+from fertool.score.subject import Subject
+from fertool.score.truth import find_evidence, score_truth, truth_tables
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
@@ -58,6 +63,21 @@ def test_auc_is_that_of_scikit_learn_and_no_share_passes_the_ceiling(seed: int) 
 def test_only_faces_with_a_known_truth_can_be_asked(trained: Workspace) -> None:
     with pytest.raises(UserError, match="nothing is known of where the evidence is"):
         score(trained, suites=["truth"], device="cpu")
+
+
+def test_of_a_single_cluster_there_is_no_interval(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fertool.score.truth.known_planes", lambda subject: {"evidence": subject.region_maps == MOUTH}
+    )
+    monkeypatch.setattr(Subject, "clusters", property(lambda subject: np.zeros(len(subject.labels), int)))
+    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    figures, _ = score_truth(subject, parse_request("gradcam"), "predicted")
+    json.dumps(figures, allow_nan=False)
+    record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam"}
+    (table,) = truth_tables([figures | record])
+    assert table.rows[0][3] == f"{100 * figures['planes']['evidence']['gradcam']['share']:.1f}"
 
 
 def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
