@@ -140,7 +140,7 @@ def guide_map(
             gradient = watch.model.feature_maps(gradient)
             if kind == "abs":
                 return (gradient * maps).to(score.dtype).abs().sum(dim=1)
-            heat = _weighted(maps, gradient.mean(dim=(2, 3)))
+            heat = _weighted(maps, gradient.mean(dim=(2, 3), dtype=score.dtype))
         return heat.clamp(min=0) if kind == "relu" else heat
 
 
