@@ -19,37 +19,6 @@ Predict = Callable[[], np.ndarray]
 """Gives logits (N, C), when they are needed."""
 
 
-def ensure_logits(
-    workspace: Workspace,
-    run: Run,
-    split: str,
-    compute: Compute,
-    predict: Predict,
-    *,
-    tta: str | None = None,
-    force: bool = False,
-) -> np.ndarray:
-    """The logits of a run on a split, float32 (N, C): as `keep_logits` leaves them.
-
-    Raises UserError where predictions that were made elsewhere do not fit the split.
-    """
-    keep_logits(workspace, run, split, compute, predict, tta=tta, force=force)
-    place, classes = run.predictions(split, tta), run.config()["classes"]
-    labels = workspace.load_labels(split, classes)
-    try:
-        with np.load(place) as stored:
-            logits, of_whom = stored["logits"], stored.get("labels", labels)
-    except (ValueError, TypeError, KeyError, EOFError, BadZipFile):
-        raise UserError(f"{place}: no NumPy archive with 'logits'; remove it or put it right") from None
-    if logits.shape != (len(labels), len(classes)):
-        raise UserError(f"{place}: logits of shape {logits.shape} do not fit '{split}'; remove the file")
-    if not np.array_equal(of_whom, labels):
-        raise UserError(f"{place}: labels of other faces than those of '{split}'; remove it or put it right")
-    if np.isnan(logits).any():
-        raise UserError(f"{place}: row {np.isnan(logits).any(axis=1).argmax()} has logits that are no number")
-    return logits
-
-
 def keep_logits(
     workspace: Workspace,
     run: Run,
@@ -77,6 +46,27 @@ def keep_logits(
         write_json(record, {})
         write_npz(place, logits=logits, labels=workspace.load_labels(split, run.config()["classes"]))
         write_json(record, {"precision": compute.precision, "made_from": made_from})
+
+
+def read_logits(workspace: Workspace, run: Run, split: str, tta: str | None = None) -> np.ndarray:
+    """The logits of a run on a split, float32 (N, C), that are stored.
+
+    Raises UserError where predictions that were made elsewhere do not fit the split.
+    """
+    place, classes = run.predictions(split, tta), run.config()["classes"]
+    labels = workspace.load_labels(split, classes)
+    try:
+        with np.load(place) as stored:
+            logits, of_whom = stored["logits"], stored.get("labels", labels)
+    except (ValueError, TypeError, KeyError, EOFError, BadZipFile):
+        raise UserError(f"{place}: no NumPy archive with 'logits'; remove it or put it right") from None
+    if logits.shape != (len(labels), len(classes)):
+        raise UserError(f"{place}: logits of shape {logits.shape} do not fit '{split}'; remove the file")
+    if not np.array_equal(of_whom, labels):
+        raise UserError(f"{place}: labels of other faces than those of '{split}'; remove it or put it right")
+    if np.isnan(logits).any():
+        raise UserError(f"{place}: row {np.isnan(logits).any(axis=1).argmax()} has logits that are no number")
+    return logits
 
 
 def made_elsewhere(place: Path) -> bool:

@@ -29,7 +29,7 @@ from fertool.score.intervals import mean_interval
 from fertool.score.network import network_of
 from fertool.score.shares import shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none
+from fertool.score.tables import number_or_none, percent
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 from fertool.workspace import read_csv
@@ -356,10 +356,10 @@ def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any
         rows.append(
             [
                 run["run"],
-                _percent(1 - run["clean_accuracy"]),
-                _percent(mean_corruption_error(errors, reference_errors)),
-                _percent(relative),
-                *(_percent(of_corruption[name]) for name in shared),
+                percent(1 - run["clean_accuracy"]),
+                percent(mean_corruption_error(errors, reference_errors)),
+                percent(relative),
+                *(percent(of_corruption[name]) for name in shared),
             ]
         )
     return Table(
@@ -411,7 +411,7 @@ def _severity_table(run: dict[str, Any]) -> Table:
                 name,
                 of["unit"],
                 *(
-                    f"{_percent(None if error is None else 1 - error)}  ({severity:g})"
+                    f"{percent(None if error is None else 1 - error)}  ({severity:g})"
                     for error, severity in zip(of["error"], of["severities"], strict=True)
                 ),
             ]
@@ -440,10 +440,10 @@ def _stratum_table(scores: list[dict[str, Any]], trait: str) -> Table:
 
 def _attention_table(run: dict[str, Any]) -> Table:
     attention = run["attention"]
-    rows = [["clean", *(_percent(attention["clean"]["share"][region][0]) for region in REGIONS), "", ""]]
+    rows = [["clean", *(percent(attention["clean"]["share"][region][0]) for region in REGIONS), "", ""]]
     for name, of in attention["corruptions"].items():
-        shares = [_percent(_mean_known(of["share"][region])) for region in REGIONS]
-        rows.append([name, *shares, _percent(_mean_known(of["moved"])), str(sum(of["empty"]))])
+        shares = [percent(_mean_known(of["share"][region])) for region in REGIONS]
+        rows.append([name, *shares, percent(_mean_known(of["moved"])), str(sum(of["empty"]))])
     return Table(
         f"{run['run']}: {attention['explainer']} on spoilt faces of {run['split']}, target {attention['target']}",
         ["corruption", *REGIONS, "moved", "empty maps"],
@@ -462,9 +462,5 @@ def _mean_known(values: list[float | None]) -> float | None:
 
 def _with_interval(value: float | None, interval: list[float | None] | None) -> str:
     if value is None or interval is None or None in interval:
-        return _percent(value)
+        return percent(value)
     return f"{value * 100:.1f} [{interval[0] * 100:.1f}, {interval[1] * 100:.1f}]"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or np.isnan(value) else f"{value:.1%}"

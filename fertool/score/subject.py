@@ -11,7 +11,7 @@ from fertool.explain.registry import Request
 from fertool.hardware import Compute
 from fertool.masks.detection import TEMPLATE
 from fertool.models import FaceClassifier, load_model, predict_logits
-from fertool.predictions import Predict, ensure_logits
+from fertool.predictions import Predict, keep_logits, read_logits
 from fertool.workspace import Run, Workspace, read_csv
 
 Figures = dict[str, object]  # what stands in a suite's JSON
@@ -97,10 +97,9 @@ class Subject:
         return self.stored_logits(lambda: predict_logits(self.model, self.faces, self.compute, self.boxes))
 
     def stored_logits(self, predict: Predict, tta: str | None = None) -> np.ndarray:
-        """`ensure_logits` of this run on these faces, by `predict` and with a test-time augmentation."""
-        return ensure_logits(
-            self.workspace, self.run, self.split, self.compute, predict, tta=tta, force=self.force
-        )
+        """The logits with a test-time augmentation, made by `predict` unless up to date or made elsewhere."""
+        keep_logits(self.workspace, self.run, self.split, self.compute, predict, tta=tta, force=self.force)
+        return read_logits(self.workspace, self.run, self.split, tta)
 
     @cached_property
     def predicted(self) -> np.ndarray:
