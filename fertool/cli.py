@@ -203,6 +203,10 @@ def train(
     label_smoothing: Annotated[
         float | None, typer.Option(help="Share of the target spread over all classes")
     ] = None,
+    self_distillation: Annotated[
+        float | None,
+        typer.Option(help="Share of its own earlier predictions in the targets, rising to this by the end"),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -395,6 +399,7 @@ def train(
             "weight_decay": weight_decay,
             "clip": clip,
             "label_smoothing": label_smoothing,
+            "self_distillation": self_distillation,
             "patience": patience,
             "balance": balance,
             "labels": labels,

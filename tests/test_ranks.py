@@ -27,6 +27,7 @@ CONFIG = TrainConfig(
     epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3
 )
 GUIDED = replace(CONFIG, guide="background", guide_warmup=1.0)
+DISTILLED = replace(CONFIG, epochs=3, mixup=0.0, self_distillation=1.0)
 NORMED = TrainConfig(model="resnet48", image_size=16, epochs=1, lr=1e-2, batch_size=23, precision="fp32")
 
 JOB = """
@@ -37,12 +38,13 @@ from fertool.masks import make_masks
 from fertool.ranks import join_ranks
 from fertool.train import train
 from fertool.workspace import Workspace
-from tests_config import CONFIG, GUIDED, NORMED
+from tests_config import CONFIG, DISTILLED, GUIDED, NORMED
 
 workspace = Workspace(sys.argv[1])
 train(workspace, GUIDED, name="guided", device="cpu")
 make_masks(workspace, detector="template", force=True)
 train(workspace, CONFIG, name="cnn", device="cpu")
+train(workspace, DISTILLED, name="distilled", device="cpu")
 explain(workspace, ["gradcam", "swapped"], device="cpu")
 train(workspace, NORMED, name="normed", device="cpu")
 Path(sys.argv[1], f"done-{join_ranks().rank}").touch()
@@ -79,10 +81,13 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     train(one, GUIDED, name="guided", device="cpu")
     make_masks(one, detector="template", force=True)
     train(one, CONFIG, name="cnn", device="cpu")
+    train(one, DISTILLED, name="distilled", device="cpu")
     explain(one, ["gradcam", "swapped"], device="cpu")
     (folder / "job.py").write_text(JOB)
+    configs = {"CONFIG": CONFIG, "DISTILLED": DISTILLED, "GUIDED": GUIDED, "NORMED": NORMED}
+    lines = [f"{name} = {config!r}" for name, config in configs.items()]
     (folder / "tests_config.py").write_text(
-        f"from fertool.train.config import TrainConfig\nCONFIG = {CONFIG!r}\nGUIDED = {GUIDED!r}\nNORMED = {NORMED!r}\n"
+        "\n".join(["from fertool.train.config import TrainConfig", *lines])
     )
     done = torchrun(str(folder / "job.py"), str(two.root), folder=folder)
     assert done.returncode == 0, done.stderr
@@ -90,7 +95,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     return one, two
 
 
-def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Workspace]) -> None:
+@pytest.mark.parametrize("run", ["cnn", "distilled"])
+def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Workspace], run: str) -> None:
     curves = [
         np.array(
             [
@@ -98,17 +104,17 @@ def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Wor
                     float(row[name])
                     for name in ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
                 ]
-                for row in read_csv(workspace.run("cnn").history_csv)
+                for row in read_csv(workspace.run(run).history_csv)
             ]
         )
         for workspace in both
     ]
-    assert curves[0].shape == (2, 5)
+    assert curves[0].shape == ({"cnn": 2, "distilled": 3}[run], 5)
     assert np.allclose(curves[0][:, [0, 1, 3]], curves[1][:, [0, 1, 3]], rtol=1e-3)
     assert np.allclose(
         curves[0][:, [2, 4]], curves[1][:, [2, 4]], atol=0.08
     )  # a face or two of the few there are
-    assert both[1].run("cnn").config()["state"] == "done"
+    assert both[1].run(run).config()["state"] == "done"
 
 
 def test_two_processes_are_guided_as_one(both: tuple[Workspace, Workspace]) -> None:

@@ -16,8 +16,9 @@ from fertool.errors import UserError
 from fertool.explain.branches import explanation_of
 from fertool.explain.cams import each_class_gradients
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
-from fertool.explain.hooks import attention_seen, undisturbed
+from fertool.explain.hooks import attention_seen
 from fertool.models.classifier import FaceClassifier, TokenGrid, View
+from fertool.models.undisturbed import undisturbed
 
 
 def rollout(

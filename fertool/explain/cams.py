@@ -18,8 +18,9 @@ from torch import Tensor
 
 from fertool.explain.branches import explanation_of
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
-from fertool.explain.hooks import captured, undisturbed
+from fertool.explain.hooks import captured
 from fertool.models.classifier import FaceClassifier
+from fertool.models.undisturbed import undisturbed
 
 Combine = Callable[[Tensor, Tensor], Tensor]  # A and G, both (B, K, h, w) -> map (B, h, w)
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from fertool.errors import UserError
 from fertool.explain.cams import class_gradients
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
-from fertool.explain.hooks import undisturbed
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
+from fertool.models.undisturbed import undisturbed
 
 MID_GREY = 127.5
 SMOOTHING_SEED = 0

@@ -19,9 +19,10 @@ from torch import Tensor
 from fertool.explain.branches import onto_picture
 from fertool.explain.cams import class_gradients, each_class_gradients, mean_gradient
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
-from fertool.explain.hooks import affine_norms, captured, guided, undisturbed
+from fertool.explain.hooks import affine_norms, captured, guided
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
+from fertool.models.undisturbed import undisturbed
 
 
 def guided_backprop(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:

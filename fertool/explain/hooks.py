@@ -11,29 +11,6 @@ from torch import Tensor, nn
 from fertool.models.classifier import FaceClassifier
 
 
-@contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and parameters without gradients inside; modes and flags as before outside.
-
-    Without gradients on the parameters no graph is built before the layer that an explainer asks for.
-    Surroundings of `torch.inference_mode` end here, where no gradient could be had; whether gradients are
-    recorded is for the explainer to say.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval()
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        with torch.inference_mode(False):
-            yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-        for module, mode in modes:
-            module.training = mode
-
-
 @dataclass
 class Activation:
     """The output of a layer in the last forward pass."""

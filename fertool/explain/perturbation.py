@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from fertool.errors import UserError
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
-from fertool.explain.hooks import undisturbed
 from fertool.models.classifier import FaceClassifier
+from fertool.models.undisturbed import undisturbed
 
 RISE_SEED = 0
 

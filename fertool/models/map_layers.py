@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fertool.models.undisturbed import undisturbed
+
 Place = tuple[Node | None, int]
 """A tensor in autograd's graph: the operation that gave it, and as which of its outputs."""
 
@@ -28,16 +30,8 @@ def map_layers(network: nn.Module, inputs: Tensor, *, channels_last: bool = Fals
     comes after the activation that ends it; of a layer that runs several times the last output counts. A layer
     inside a residual branch is none of them: what goes past it, a map of it would not see.
     """
-    modes = [(module, module.training) for module in network.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    try:
-        network.eval().requires_grad_(False)
+    with undisturbed(network):
         return _try(network, inputs, channels_last)
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 def _try(network: nn.Module, inputs: Tensor, channels_last: bool) -> list[MapLayer]:

@@ -29,7 +29,7 @@ from fertool.score.intervals import mean_interval
 from fertool.score.network import network_of
 from fertool.score.shares import shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none, percent
+from fertool.score.tables import number_or_none, percent, with_interval
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 from fertool.workspace import read_csv
@@ -390,9 +390,9 @@ def _accuracy_table(scores: list[dict[str, Any]]) -> Table:
         [
             [
                 run["run"],
-                _with_interval(run["clean_accuracy"], run["clean_interval"]),
+                with_interval(run["clean_accuracy"], run["clean_interval"]),
                 *(
-                    _with_interval(of["accuracy"], of["accuracy_interval"])
+                    with_interval(of["accuracy"], of["accuracy_interval"])
                     for of in run["corruptions"].values()
                 ),
             ]
@@ -429,7 +429,7 @@ def _stratum_table(scores: list[dict[str, Any]], trait: str) -> Table:
             [
                 run["run"],
                 *(
-                    _with_interval(of["accuracy"], of["accuracy_interval"])
+                    with_interval(of["accuracy"], of["accuracy_interval"])
                     for of in run["strata"][trait].values()
                 ),
             ]
@@ -458,9 +458,3 @@ def _attention_table(run: dict[str, Any]) -> Table:
 def _mean_known(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def _with_interval(value: float | None, interval: list[float | None] | None) -> str:
-    if value is None or interval is None or None in interval:
-        return percent(value)
-    return f"{value * 100:.1f} [{interval[0] * 100:.1f}, {interval[1] * 100:.1f}]"

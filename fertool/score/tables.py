@@ -48,13 +48,13 @@ def over_seeds(values: Iterable[float]) -> str:
 
 
 def with_interval(
-    value: float | None, interval: Sequence[float | None], *, scale: float = 100, digits: int = 1
+    value: float | None, interval: Sequence[float | None] | None, *, scale: float = 100, digits: int = 1
 ) -> str:
-    """A figure with its 95% interval: `28.3 [27.9, 28.8]`; a dash for no figure, no interval of one face."""
+    """A figure with its 95% interval, `28.3 [27.9, 28.8]`, or without where there is none; a dash for no figure."""
     if value is None or np.isnan(value):
         return "-"
     text = f"{scale * value:.{digits}f}"
-    low, high = interval
-    if low is None or high is None:
+    if interval is None or None in interval:
         return text
+    low, high = interval
     return f"{text} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"

@@ -30,6 +30,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     balance: bool = False  # a face counts by the inverse of its class's frequency
     labels: str = "own"  # or ferplus-soft: the crowd's votes as a distribution
+    self_distillation: float = 0.0  # largest share of the network's own earlier predictions in the targets
     patience: int | None = None  # epochs without a better val accuracy after which training stops
     ema: float | None = None  # decay a step of the weights' moving mean, which is then what is kept
     # pretrained networks
@@ -77,6 +78,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not fits(value):
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
+        if self.self_distillation and self.mixup:
+            raise UserError(
+                "--self-distillation: learns from predictions of single faces, and --mixup shows none; leave one out"
+            )
         if self.guide is not None and self.compile:
             raise UserError("--guide: a compiled network cannot be differentiated twice; leave --compile out")
         if self.guide_regions is not None and self.guide != "regions":
@@ -139,6 +144,7 @@ RANGES = {
     "clip": (lambda value: value > 0, "above 0"),
     "label_smoothing": (_share, "from 0 to below 1"),
     "labels": (lambda value: value in LABELS, ", ".join(LABELS)),
+    "self_distillation": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "patience": (lambda value: value >= 1, "1 or more"),
     "ema": (_share, "from 0 to below 1"),
     "freeze_epochs": (lambda value: value >= 0, "0 or more"),

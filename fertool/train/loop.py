@@ -31,6 +31,7 @@ from fertool.train.mapped_faces import MappedFaces, face_reader
 from fertool.train.moving_mean import MovingMean
 from fertool.train.optimizers import make_optimizer, set_rates
 from fertool.train.schedule import rate_factor
+from fertool.train.self_distillation import EarlierPredictions, earlier_share
 from fertool.workspace import Run, replacing, write_csv
 
 EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, timing row) -> None
@@ -85,8 +86,11 @@ def train_run(
         model.to(memory_format=torch.channels_last)
     guide = None if config.guide is None else _guide(model, config, train_split.planes, labels)
     mean = MovingMean(model, config.ema) if config.ema else None
+    earlier = None
+    if config.self_distillation:
+        earlier = EarlierPredictions(face_count, model.recipe["classes"], compute.device)
 
-    state = _load_last(run, model, mean)
+    state = _load_last(run, model, mean, earlier)
     history, timing = state["history"], state["timing"]
     best = next((row for row in reversed(history) if row["best"]), None)
     trained: set[str] = set()
@@ -121,6 +125,9 @@ def train_run(
         batches, draws = _batches(order.to(compute.device), config.batch_size), draws.to(compute.device)
         loss_sum = torch.zeros((), device=compute.device)
         guide_sums = torch.zeros(4, device=compute.device)  # see guide_figures
+        asked = targets
+        if earlier:
+            asked = earlier.targets(targets, earlier_share(config.self_distillation, epoch, config.epochs))
         hits = torch.zeros((), device=compute.device, dtype=torch.float32)
 
         training_mode(model)
@@ -145,7 +152,7 @@ def train_run(
                     with model.looking_at(moved), compute.autocast(), watching as watch:
                         logits = network(pixels)
                 logits = logits.float()
-                loss = _mean_loss(logits, targets, rows, draws_of_rows, class_weights, config)
+                loss = _mean_loss(logits, asked, rows, draws_of_rows, class_weights, config)
                 right = _hits(logits, labels, rows, draws_of_rows, config)
                 mean_loss = objective = ranks.sum(weight * loss.detach())
                 if guide:
@@ -162,9 +169,13 @@ def train_run(
                 optimizer.step()
                 if mean:
                     mean.update(model.network)
+                if earlier and weight:
+                    earlier.note(rows, logits)
                 loss_sum += mean_loss * len(batch)
                 hits += right if weight else 0
                 bar.update(len(batch))
+        if earlier:
+            earlier.end_epoch(ranks)
         trained_s = time.perf_counter() - started_s
 
         kept = mean.model if mean else model
@@ -202,7 +213,7 @@ def train_run(
             write_csv(run.history_csv, list(row), [list(row.values()) for row in history])
             write_csv(run.timing_csv, list(timing[-1]), [list(row.values()) for row in timing])
             # last of all: what `last.pt` counts as done is wholly on disk
-            _save_last(run, model, optimizer, mean, history, timing)
+            _save_last(run, model, optimizer, mean, earlier, history, timing)
             on_epoch(row, timing[-1])
     return best
 
@@ -342,6 +353,7 @@ def _save_last(
     model: FaceClassifier,
     optimizer: torch.optim.Optimizer,
     mean: MovingMean | None,
+    earlier: EarlierPredictions | None,
     history: list[dict[str, Any]],
     timing: list[dict[str, Any]],
 ) -> None:
@@ -351,6 +363,7 @@ def _save_last(
                 "network": model.network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "mean": mean and {"network": mean.model.network.state_dict(), "step": mean.step},
+                "earlier": earlier and {"sums": earlier.sums, "epochs": earlier.epochs},
                 "history": history,
                 "timing": timing,
             },
@@ -358,8 +371,10 @@ def _save_last(
         )
 
 
-def _load_last(run: Run, model: FaceClassifier, mean: MovingMean | None) -> dict[str, Any]:
-    """Bring the model to where `last.pt` left it; return what it holds beside weights."""
+def _load_last(
+    run: Run, model: FaceClassifier, mean: MovingMean | None, earlier: EarlierPredictions | None
+) -> dict[str, Any]:
+    """Bring the model, its mean and its predictions to where `last.pt` left them; return what else it holds."""
     if not run.last.exists():
         return {"history": [], "timing": []}
     state = torch.load(run.last, map_location=model.device, weights_only=True)
@@ -367,4 +382,7 @@ def _load_last(run: Run, model: FaceClassifier, mean: MovingMean | None) -> dict
     if mean:
         mean.model.network.load_state_dict(state["mean"]["network"])
         mean.step = state["mean"]["step"]
+    if earlier:
+        earlier.sums.copy_(state["earlier"]["sums"])
+        earlier.epochs = state["earlier"]["epochs"]
     return state

@@ -49,7 +49,7 @@ STRONG: dict[str, dict[str, Any]] = {
     },
     "resnet48": {
         "optimizer": "adamw",
-        "epochs": 66,
+        "epochs": 60,
         "lr": 2e-3,
         "schedule": "cosine",
         "warmup_epochs": 3.0,

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from fertool.errors import UserError
 from fertool.explain.attention import attention_gradcam, rollout, self_attention
-from fertool.explain.hooks import attention_seen, undisturbed
+from fertool.explain.hooks import attention_seen
 from fertool.models import FaceClassifier
+from fertool.models.undisturbed import undisturbed
 
 TRANSFORMERS = [
     ("vit_tiny_patch16_224", 112),  # class token

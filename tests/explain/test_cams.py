@@ -6,8 +6,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from fertool.explain.cams import gradcam, gradcam_plus_plus, hirescam
-from fertool.explain.hooks import captured, undisturbed
+from fertool.explain.hooks import captured
 from fertool.models import build_model
+from fertool.models.undisturbed import undisturbed
 
 NETWORKS = [
     ("cnn", None),

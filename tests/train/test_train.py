@@ -158,6 +158,7 @@ def killing(run: Run, moment: str, epoch: int) -> Callable[..., None]:
         ({"ema": 0.9, "schedule": "plateau"}, ["before 2"]),
         ({"optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 1.5, "clip": 1.0}, ["after 1"]),
         ({"optimizer": "sgd", "schedule": "one-cycle", "mixup": 0.4, "noise": 0.02}, ["before 2"]),
+        ({"self_distillation": 0.8}, ["after 1", "before 2"]),
         ({"freeze_epochs": 1, "ema": 0.5}, ["before 1", "after 1", "before 2", "after 2"]),
         (
             {"freeze_epochs": 2, "flip": False, "shift": 0.0, "dropout": 0.0},
@@ -165,7 +166,16 @@ def killing(run: Run, moment: str, epoch: int) -> Callable[..., None]:
         ),
         ({"unfreeze": "none", "flip": False, "shift": 0.0, "dropout": 0.5}, ["after 1"]),
     ],
-    ids=["plain", "moving mean", "adamw", "mixup", "freezing", "frozen features", "dropout on features"],
+    ids=[
+        "plain",
+        "moving mean",
+        "adamw",
+        "mixup",
+        "self-distillation",
+        "freezing",
+        "frozen features",
+        "dropout on features",
+    ],
 )
 def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kills: list[str]

@@ -25,9 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fertool.errors import UserError
 from fertool.explain.attention import on_patch_grid, reading_rows, rolled_out
-from fertool.explain.hooks import Activation, attention_seen, captured, undisturbed
+from fertool.explain.hooks import Activation, attention_seen, captured
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
+from fertool.models.undisturbed import undisturbed
 
 KINDS = ("relu", "abs", "signed")
 OF_ATTENTION = ("rollout", "attention", "all-blocks")
