@@ -32,7 +32,7 @@ format: $(VENV)/.installed-for-tests ## let ruff put right what it can
 	$(BIN)/ruff format fertool tests
 
 bench: $(VENV)/.installed-for-tests ## speed, side by side with what a user would take instead
-	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	@missed=0; for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || missed=1; done; exit $$missed
 
 study-guided: $(VENV)/.installed ## what attention guidance does, on a planted truth and on FER2013 (hours)
 	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/guided.sh

@@ -75,7 +75,10 @@ def prepare(
     count: Annotated[int, typer.Option(help="How many faces to draw, for 'synthetic'")] = 4000,
     evidence: Annotated[
         str | None,
-        typer.Option(metavar="REGION", help="The one region of drawn faces that tells the class"),
+        typer.Option(
+            metavar="REGION",
+            help="The one region of drawn faces that tells the class, as mouth or background",
+        ),
     ] = None,
     spurious: Annotated[
         float, typer.Option(help="How often a background mark agrees with the label, in train only")
@@ -121,7 +124,10 @@ def masks(
     ] = 0.04,
     mediapipe_model: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="face_landmarker.task (default: the cache, else downloaded)"),
+        typer.Option(
+            metavar="FILE",
+            help="face_landmarker.task (default: $FERTOOL_MEDIAPIPE_MODEL, the cache, else downloaded)",
+        ),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes (default: one a core)")] = None,
     preview: Annotated[
@@ -317,7 +323,7 @@ def train(
         typer.Option(
             rich_help_panel=Guiding,
             metavar="LAMBDA",
-            help="Of that loss (default: 1); several, as 0,0.1,1, are trained in turn and one is chosen on val",
+            help="Of that loss (default: 1); several, 0 among them, as 0,0.1,1: each is trained, one chosen on val",
         ),
     ] = None,
     guide_explainer: Annotated[
@@ -358,6 +364,10 @@ def train(
             "--compile", help="Compile the network first, by torch.compile; its dropout draws other numbers"
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Only go on with a run that was begun (which is done without it, too)"),
+    ] = False,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -447,6 +457,7 @@ def train(
         "weights_dir": weights_dir,
         "device": device,
         "force": force,
+        "resume": resume,
         "on_epoch": console.EpochTable(),
     }
     lambdas = [] if guide_weight is None else read_guide_weights(guide_weight)
@@ -546,7 +557,9 @@ def score(
     ] = "mouth,eyes,background",
     fill: Annotated[
         list[str] | None,
-        typer.Option(help="Way of covering a region in the suite causal, repeatable (default: all)"),
+        typer.Option(
+            help="How regions are covered in the suite causal, repeatable: mean, blur, noise, paste (default: all)"
+        ),
     ] = None,
     reference: Annotated[
         str | None, typer.Option(metavar="RUN", help="Whose corruption error is 100% (default: the first)")
@@ -607,7 +620,7 @@ def report(
 ) -> None:
     """Write all scores as one self-contained page.
 
-    Example: fertool report && open data/report/index.html
+    Example: fertool report --run cnn-s0 --run vit-s0
     """
     from fertool import console
     from fertool.report import write_report

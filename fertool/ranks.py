@@ -84,12 +84,13 @@ def join_ranks() -> Ranks:
         return Ranks()
     import torch
 
-    if torch.cuda.is_available():
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    has_own_gpu = torch.cuda.device_count() >= here
+    if has_own_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     distributed = _distributed()
     if not distributed.is_initialized():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if has_own_gpu else "gloo")
     return Ranks(distributed.get_rank(), distributed.get_world_size(), here)
 
 

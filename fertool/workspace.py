@@ -203,12 +203,22 @@ class Run:
         """Of a model of several views, each one's share of the heatmap's mass, float32 (N, views)."""
         return self.heatmaps(explainer, target, split).with_suffix(".branches.npy")
 
-    def scores(self, suite: str, split: str, explainer: str | None = None, target: str | None = None) -> Path:
-        """The JSON of a suite's figures; the CSV with a row an image lies beside it."""
+    def scores(
+        self,
+        suite: str,
+        split: str,
+        explainer: str | None = None,
+        target: str | None = None,
+        grid: int | None = None,
+    ) -> Path:
+        """The JSON of a suite's figures; the CSV with a row an image lies beside it.
+
+        Those of maps that were brought to a common `grid` lie apart: they are other figures.
+        """
         folder = self.results / "scores" / suite
         if explainer is not None and target is not None:
             folder = folder / explainer / target
-        return folder / f"{split}.json"
+        return folder / (f"{split}.json" if grid is None else f"{split}.grid{grid}.json")
 
     def scored(self, suite: str, pattern: str) -> list[Path]:
         """The JSON files of a suite that are there and fit a pattern below its folder."""
@@ -227,7 +237,7 @@ class Run:
         with (self.folder / ".lock").open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise UserError(
                     f"{self.folder}: another process is training this run; wait for it or give --name"
                 ) from None

@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from fertool.explain import explain
 from fertool.hardware import Compute
 from fertool.masks import make_masks
-from fertool.models import load_model, predict_logits
+from fertool.models import build_model, load_model, predict_logits
 from fertool.prepare import prepare
 from fertool.ranks import Ranks
 from fertool.train import train
 from fertool.train.config import TrainConfig
+from fertool.train.loop import _own_part
 from fertool.workspace import Workspace, read_csv, read_json
 
 # neither batch norm nor dropout, so that a batch's parts make the whole; 5 faces are left over for the last step
@@ -28,6 +31,8 @@ CONFIG = TrainConfig(
 )
 GUIDED = replace(CONFIG, guide="background", guide_warmup=1.0)
 DISTILLED = replace(CONFIG, epochs=3, mixup=0.0, self_distillation=1.0)
+# unlike Adam this follows the size of a gradient
+DESCENDED = replace(CONFIG, mixup=0.0, optimizer="sgd", lr=1e-2, clip=0.5)
 NORMED = TrainConfig(model="resnet48", image_size=16, epochs=1, lr=1e-2, batch_size=23, precision="fp32")
 
 JOB = """
@@ -38,13 +43,14 @@ from fertool.masks import make_masks
 from fertool.ranks import join_ranks
 from fertool.train import train
 from fertool.workspace import Workspace
-from tests_config import CONFIG, DISTILLED, GUIDED, NORMED
+from tests_config import CONFIG, DESCENDED, DISTILLED, GUIDED, NORMED
 
 workspace = Workspace(sys.argv[1])
 train(workspace, GUIDED, name="guided", device="cpu")
 make_masks(workspace, detector="template", force=True)
 train(workspace, CONFIG, name="cnn", device="cpu")
 train(workspace, DISTILLED, name="distilled", device="cpu")
+train(workspace, DESCENDED, name="descended", device="cpu")
 explain(workspace, ["gradcam", "swapped"], device="cpu")
 train(workspace, NORMED, name="normed", device="cpu")
 Path(sys.argv[1], f"done-{join_ranks().rank}").touch()
@@ -82,9 +88,16 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     make_masks(one, detector="template", force=True)
     train(one, CONFIG, name="cnn", device="cpu")
     train(one, DISTILLED, name="distilled", device="cpu")
+    train(one, DESCENDED, name="descended", device="cpu")
     explain(one, ["gradcam", "swapped"], device="cpu")
     (folder / "job.py").write_text(JOB)
-    configs = {"CONFIG": CONFIG, "DISTILLED": DISTILLED, "GUIDED": GUIDED, "NORMED": NORMED}
+    configs = {
+        "CONFIG": CONFIG,
+        "DESCENDED": DESCENDED,
+        "DISTILLED": DISTILLED,
+        "GUIDED": GUIDED,
+        "NORMED": NORMED,
+    }
     lines = [f"{name} = {config!r}" for name, config in configs.items()]
     (folder / "tests_config.py").write_text(
         "\n".join(["from fertool.train.config import TrainConfig", *lines])
@@ -115,6 +128,28 @@ def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Wor
         curves[0][:, [2, 4]], curves[1][:, [2, 4]], atol=0.08
     )  # a face or two of the few there are
     assert both[1].run(run).config()["state"] == "done"
+
+
+def test_two_processes_go_the_steps_of_one(both: tuple[Workspace, Workspace]) -> None:
+    torch.manual_seed(DESCENDED.seed)
+    start = build_model("cnn", 7, dropout=0.0).network.state_dict()
+    one, two = (
+        torch.load(workspace.run("descended").last, weights_only=True)["network"] for workspace in both
+    )
+    for name, value in one.items():
+        assert (two[name] - value).norm() <= 1e-2 * (value - start[name]).norm(), name
+
+
+@pytest.mark.parametrize("processes", [2, 3, 8])
+@given(faces=st.integers(1, 40))
+def test_a_batch_is_shared_without_rest_and_nobody_has_a_single_face(processes: int, faces: int) -> None:
+    batch = torch.arange(faces)
+    parts = [_own_part(batch, Ranks(rank, processes)) for rank in range(processes)]
+    dealt = torch.cat([rows for rows, weight in parts if weight])
+    assert sorted(dealt.tolist()) == batch.tolist()
+    assert sum(weight for _, weight in parts) == pytest.approx(1)
+    assert all(weight in (0, len(rows) / faces) for rows, weight in parts)
+    assert min(len(rows) for rows, _ in parts) >= min(2, faces)
 
 
 def test_two_processes_are_guided_as_one(both: tuple[Workspace, Workspace]) -> None:
@@ -156,10 +191,14 @@ def test_two_processes_make_the_same_masks(both: tuple[Workspace, Workspace]) ->
     assert read_json(both[0].masks_json)["found"] == read_json(both[1].masks_json)["found"]
 
 
-def test_an_error_of_the_first_ends_all(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
-    done = torchrun("-m", "fertool", "train", "--workspace", str(tmp_path / "empty"), folder=tmp_path)
+def test_an_error_of_the_first_alone_ends_all(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
+    """Only the first process asks for the lock; what it is told, the others hear of."""
+    job = ("-m", "fertool", "train", "--workspace", str(both[0].root), "--name", "held", "--device", "cpu")
+    with both[0].run("held").locked():
+        done = torchrun(*job, folder=tmp_path)
     assert done.returncode != 0
-    assert "no faces here; run 'fertool prepare SOURCE' first" in done.stderr
+    assert "another process is training this run" in done.stderr
+    assert "Connection closed by peer" not in done.stderr
 
 
 def test_one_process_alone_exchanges_nothing() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fertool.dlib_files import dlib_file
+from fertool.dlib_files import INSTALL_DLIB, dlib_file
 from fertool.errors import UserError
 from fertool.masks.detection import Detection, Detector, face_size
 
@@ -39,7 +39,7 @@ def dlib_detector() -> Detector:
     """
     predictor_file = _predictor_file()
     if dlib_version() is None or predictor_file is None:
-        raise UserError("--detector dlib: dlib is not installed; run pip install 'fertool[dlib]'")
+        raise UserError(f"--detector dlib: dlib is not installed; run {INSTALL_DLIB}")
     import dlib
 
     find_boxes = dlib.get_frontal_face_detector()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fertool.dlib_files import INSTALL_DLIB
 from fertool.errors import UserError
 from fertool.masks.agreement import SAMPLED_FACES, measure_agreement
 from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
@@ -123,7 +124,7 @@ def make_masks(
             content = ranks.of_first(finish)
     if detector == "auto" and MEDIAPIPE in order and not dlib:
         notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
-                     "pip install 'fertool[dlib]' adds it")  # fmt: skip
+                     f"{INSTALL_DLIB} adds it")  # fmt: skip
     if preview is not None:
         ranks.of_first(lambda: _write_preview(workspace, splits, preview))
         notes.append(f"preview: {preview}")
@@ -148,7 +149,7 @@ def _check_options(
 
 def _detectors_to_try(detector: str, dlib_is_here: bool) -> tuple[int, ...]:
     if detector == "dlib" and not dlib_is_here:
-        raise UserError("--detector dlib: dlib is not installed; run pip install 'fertool[dlib]'")
+        raise UserError(f"--detector dlib: dlib is not installed; run {INSTALL_DLIB}")
     return {
         "auto": (MEDIAPIPE, DLIB) if dlib_is_here else (MEDIAPIPE,),
         "mediapipe": (MEDIAPIPE,),

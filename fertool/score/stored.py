@@ -99,6 +99,19 @@ def identities(runs: Sequence[Run], by: Sequence[str] = ("condition",)) -> dict[
     return known
 
 
+def mixed_rows(runs: Sequence[Run], known: Mapping[str, dict[str, Any]]) -> list[str]:
+    """A note for each row that holds runs of several conditions: what differs between them is not the seed."""
+    conditions: dict[str, set[str]] = {}
+    for run in runs:
+        conditions.setdefault(known[run.name]["group"], set()).add(run.config()["condition"])
+    return [
+        f"row '{row}' holds {len(of_row)} conditions ({', '.join(sorted(of_row))}): what is given over seeds is "
+        "over these trainings"
+        for row, of_row in conditions.items()
+        if len(of_row) > 1
+    ]
+
+
 def _condition_names(records: Mapping[str, dict[str, Any]]) -> dict[str, str]:
     """What each condition is called: by default, and in doubt, a model and a hash of settings."""
     called: dict[str, set[str]] = {}

@@ -1,7 +1,7 @@
 """Several weights of the attention loss, trained one after another, and which of them to choose."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class OfWeight:
 
     weight: float
     val_accuracy: float
-    val_background_share: float | None  # None: all maps of a seed are empty
+    val_background_share: float | None  # an empty map's is 1; None: val has no face to guide
 
 
 def train_guide_weights(
@@ -37,6 +37,7 @@ def train_guide_weights(
     weights_dir: Path | None = None,
     device: str = "auto",
     force: bool = False,
+    resume: bool = False,
     on_epoch: EpochReport = lambda history_row, timing_row: None,
 ) -> Summary:
     """`train_seeds` for each lambda, as `<name>-g<lambda>-s<seed>`, and the lambda that `choose_weight` takes.
@@ -58,17 +59,16 @@ def train_guide_weights(
             weights_dir=weights_dir,
             device=device,
             force=force,
+            resume=resume and weight == weights[0],
             on_epoch=on_epoch,
         )
         of_weight = summary.data["runs"]
         runs += of_weight
         rows += summary.tables[0].rows
         notes += [note for note in summary.notes if "done already" in note]
-        accuracies, shares = (
-            [run["best"][figure] for run in of_weight] for figure in ("val_accuracy", "val_background_share")
-        )
-        share = None if None in shares else float(np.mean(shares))
-        outcomes.append(OfWeight(weight, float(np.mean(accuracies)), share))
+        accuracy = float(np.mean([run["best"]["val_accuracy"] for run in of_weight]))
+        shares = [background_share(run["best"]) for run in of_weight]
+        outcomes.append(OfWeight(weight, accuracy, None if None in shares else float(np.mean(shares))))
     chosen = choose_weight(outcomes)
     table = Table(
         f"lambda, {len(seeds)} seed{'s' if len(seeds) > 1 else ''} each",
@@ -92,6 +92,18 @@ def train_guide_weights(
         tables=[Table("runs", summary.tables[0].columns, rows), table],
         notes=[*notes, _rule(chosen)],
     )
+
+
+def background_share(figures: Mapping[str, float | None]) -> float | None:
+    """The background's share on val over all maps, an empty one counting as one that lies wholly on the background.
+
+    `figures` is a row of history.csv, whose share is that of the other maps. A lambda that empties maps is not
+    chosen for those that it leaves. None where val has no face to guide.
+    """
+    empty, share = figures["val_empty_maps"], figures["val_background_share"]
+    if empty is None:
+        return None
+    return empty + (1 - empty) * (share or 0.0)
 
 
 def choose_weight(outcomes: Sequence[OfWeight]) -> OfWeight | None:

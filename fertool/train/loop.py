@@ -161,7 +161,7 @@ def train_run(
                     loss = loss + guide.weight_at(steps_done / len(batches)) * guide_loss
                     objective = ranks.sum(weight * loss.detach())
                     guide_sums += sums if weight else 0
-                _require_finite(objective, run, epoch, step + 1, optimizer)
+                _require_finite("the loss", objective.item(), run, history, step + 1, optimizer)
                 optimizer.zero_grad(set_to_none=True)
                 (loss * (weight * ranks.count)).backward()  # of which the processes' mean is taken
                 if config.clip:
@@ -183,9 +183,11 @@ def train_run(
         val_loss, val_accuracy, val_guide_sums = _validate(
             kept, val_split, val_features, compute, ranks, guide
         )
+        # the last step's weights met no loss of train's any more
+        _require_finite("the loss on val", val_loss, run, history, len(batches), optimizer)
         row = {
             "epoch": epoch,
-            "lr": max(group["lr"] for group in optimizer.param_groups),
+            "lr": _largest_rate(optimizer),
             "train_loss": loss_sum.item() / face_count,
             "train_accuracy": ranks.sum(hits).item() / face_count,
             "val_loss": val_loss,
@@ -244,12 +246,16 @@ def _on_all_ranks(model: FaceClassifier, ranks: Ranks) -> nn.Module:
 def _own_part(batch: Tensor, ranks: Ranks) -> tuple[Tensor, float]:
     """This process's rows of a batch, and how much of the batch they are.
 
-    One that there is no row for takes the first with weight 0: it has to take part in the exchange.
+    Each that gets rows gets two or more, for a batch norm needs two faces. The others take the first ones with
+    weight 0: they have to take part in the exchange.
     """
     if ranks.count == 1:
         return batch, 1.0
-    own = batch[ranks.rank :: ranks.count]
-    return (own, len(own) / len(batch)) if len(own) else (batch[:1], 0.0)
+    sharing = min(ranks.count, max(1, len(batch) // 2))
+    if ranks.rank >= sharing:
+        return batch[:2], 0.0
+    own = batch[ranks.rank :: sharing]
+    return own, len(own) / len(batch)
 
 
 def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
@@ -311,12 +317,25 @@ def _class_weights(labels: Tensor, classes: int) -> Tensor:
     return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), 0)
 
 
-def _require_finite(loss: Tensor, run: Run, epoch: int, step: int, optimizer: torch.optim.Optimizer) -> None:
-    if not math.isfinite(loss.item()):
-        raise UserError(
-            f"{run.folder}: the loss is {loss.item()} at epoch {epoch}, step {step}, learning rate "
-            f"{optimizer.param_groups[0]['lr']:g}; the best epoch so far is kept: try a smaller --lr"
-        )
+def _largest_rate(optimizer: torch.optim.Optimizer) -> float:
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
+def _require_finite(
+    what: str,
+    loss: float,
+    run: Run,
+    history: list[dict[str, Any]],
+    step: int,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    if math.isfinite(loss):
+        return
+    kept = "the best epoch so far is kept" if history else "nothing is kept"
+    raise UserError(
+        f"{run.folder}: {what} is {loss} at epoch {len(history) + 1}, step {step}, learning rate "
+        f"{_largest_rate(optimizer):g}; {kept}: try a smaller --lr"
+    )
 
 
 def _validate(

@@ -97,6 +97,8 @@ def configure(
     if augment is not None:
         chosen |= vars(PRESETS[augment])
     given = {name: value for name, value in (settings or {}).items() if value is not None}
+    if given.get("labels") == "ferplus-soft":
+        chosen["label_smoothing"] = 0.0  # the crowd's votes are as soft as they are
     chosen |= given
     if chosen.get("schedule") == "one-cycle":
         if given.get("warmup_epochs"):

@@ -23,11 +23,13 @@ def train_seeds(
     weights_dir: Path | None = None,
     device: str = "auto",
     force: bool = False,
+    resume: bool = False,
     on_epoch: EpochReport = lambda history_row, timing_row: None,
 ) -> Summary:
     """`train` for each seed, as `<name>-s<seed>`; a run that is done is left alone.
 
-    `name` is by default the condition's. Raises what `train` raises; runs before it stay.
+    `name` is by default the condition's. To `resume` asks for the first run only: others may not have been begun
+    when the series was interrupted. Raises what `train` raises; runs before it stay.
     """
     records, rows, notes = [], [], []
     for seed in seeds:
@@ -40,6 +42,7 @@ def train_seeds(
             weights_dir=weights_dir,
             device=device,
             force=force,
+            resume=resume and seed == seeds[0],
             on_epoch=on_epoch,
         )
         records.append(summary.data)

@@ -43,34 +43,45 @@ def train(
     weights_dir: Path | None = None,
     device: str = "auto",
     force: bool = False,
+    resume: bool = False,
     on_epoch: EpochReport = lambda history_row, timing_row: None,
 ) -> Summary:
     """Train the model that `config` describes on the workspace's train split, choosing the epoch on val.
 
     Pretrained weights are looked for in `weights_dir`, then in the cache, then downloaded. A run that is done
     is left alone; one that was interrupted goes on from its last whole epoch. `force` starts again from
-    nothing. `on_epoch` is called with a row of history.csv and one of timing.csv after each epoch. Raises
-    UserError where faces or weights are missing, where `name` is taken by other settings, where another
-    process trains the run, and where the loss stops being finite.
+    nothing; `resume` goes on, and begins no run. `on_epoch` is called with a row of history.csv and one of
+    timing.csv after each epoch. Raises UserError where faces or weights are missing, where `name` is taken by
+    other settings or, to `resume`, by nothing, where another process trains the run, and where the loss stops
+    being finite.
     """
     config = config or TrainConfig()
+    if force and resume:
+        raise UserError("--force begins again and --resume goes on: leave one out")
     ranks = join_ranks()
     compute = choose_compute(device, config.precision)
     if config.compile:
         _require_compiler(compute)
     dataset = workspace.dataset()
     run = workspace.run(name or config.run_name)
+    if resume and not run.run_json.exists():
+        raise UserError(
+            f"{run.folder}: --resume: no training was begun here; check the settings, or leave --resume out"
+        )
     weights = ranks.of_first(lambda: find_weights(config.model, config.weights, weights_dir))
     model = _starting_model(config, weights, len(dataset["classes"]))
     if config.guide is not None:
         check_guidance(model, config.guide_explainer, config.guide_map)
-    made_from = workspace.made_from(
-        REVISION,
-        {**config.changed, "seed": config.seed, "weights": weights.sha256 or weights.name},
-        _inputs(workspace, config, model),
+    made_from = ranks.of_first(
+        lambda: workspace.made_from(
+            REVISION,
+            {**config.changed, "seed": config.seed, "weights": weights.sha256 or weights.name},
+            _inputs(workspace, config, model),
+        )
     )
 
-    with run.locked() if ranks.is_first else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        ranks.of_first(lambda: held.enter_context(run.locked()))
         earlier = ranks.of_first(lambda: _earlier(run, config, made_from, force))
         if earlier and earlier["state"] == "done":
             return _summary(run, "was done already; --force trains it again")
@@ -84,12 +95,10 @@ def train(
             )
             calibrate_norms(model, few, of_few)
         if config.precision == "auto" and compute.precision == "bf16":
-            # found by trial, so a run that is gone on with keeps what it began with
             found = ranks.of_first(
                 lambda: (
-                    earlier["hardware"]["precision"]
-                    if earlier
-                    else faster_precision(model, train_split, config, compute)
+                    _precision_before(workspace, run, config, model, compute)
+                    or faster_precision(model, train_split, config, compute)
                 )
             )
             compute = replace(compute, precision=found)
@@ -137,6 +146,30 @@ def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bo
             f"({_first_difference(earlier, config)}); give --name, or --force to replace it"
         )
     return earlier
+
+
+def _precision_before(
+    workspace: Workspace, run: Run, config: TrainConfig, model: FaceClassifier, compute: Compute
+) -> str | None:
+    """The number format of runs that this one is, or will be, compared with: the same network, on such a machine.
+
+    It is found by trial, and a trial may come out otherwise the next time; a run that is gone on with, a
+    condition's seeds, a control and its counterpart are to have the same. None where there is no such run.
+    """
+    hardware = describe_hardware(compute)
+    for other in sorted(workspace.runs(), key=lambda other: other.name != run.name):  # its own comes first
+        record = other.config()
+        its = record["config"]
+        if (its["model"], its["batch_size"], its["precision"]) == (
+            config.model,
+            config.batch_size,
+            "auto",
+        ) and (
+            record["image_size"] == model.input_spec.size
+            and all(record["hardware"][what] == hardware[what] for what in ("device", "name"))
+        ):
+            return record["hardware"]["precision"]
+    return None
 
 
 def _starting_model(config: TrainConfig, weights: Weights, classes: int) -> FaceClassifier:

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_train.py [--model cnn resnet50 vit ...] [--rounds 3]
 
 Same network, faces, batch, augmentation and optimizer; each contender is a process of its own, in turn, round
-after round; medians. Rates are images of train a second over the second epoch, the first one warming up; memory is
-the most that the process and its workers had resident. Weights are random: speed does not depend on them.
+after round; medians. Rates are images of train a second over the second epoch, the first one warming up. Weights
+are random: speed does not depend on them.
 `alone` is forward, backward and step on one batch that is there already, in fertool's format: what its loop could
 reach if data cost nothing.
 """
@@ -12,7 +12,6 @@ reach if data cost nothing.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -88,12 +87,11 @@ def _compare(model: str, rounds: int) -> bool:
                 command = [sys.executable, __file__, "--one", name, model, folder]
                 output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 measured.append(json.loads(output.splitlines()[-1]))
-    print(f"\n{model}, batch {scene.batch}, {rounds} rounds\n{'':16}{'images/s':>10}{'peak MB':>10}  format")
+    print(f"\n{model}, batch {scene.batch}, {rounds} rounds\n{'':16}{'images/s':>10}  format")
     rates = {}
     for name, measured in results.items():
         rates[name] = statistics.median(one["images_per_s"] for one in measured)
-        peak_mb = statistics.median(one["peak_mb"] for one in measured)
-        print(f"  {name:14}{rates[name]:10.1f}{peak_mb:10.0f}  {measured[-1]['precision']}")
+        print(f"  {name:14}{rates[name]:10.1f}  {measured[-1]['precision']}")
     ratio, share = rates["fertool"] / rates["plain loop"], rates["fertool"] / rates["alone"]
     slow = missed(
         f"{ratio:.2f} times the plain loop (at least {scene.least_ratio})", ratio >= scene.least_ratio
@@ -134,10 +132,7 @@ def _measure(contender: str, model: str, folder: Path) -> dict[str, float | str]
         rate, precision = _fertool(model, workspace)
     else:
         rate, precision = _alone(model, workspace)
-    own, of_workers = (
-        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {"images_per_s": rate, "peak_mb": own + of_workers, "precision": precision}
+    return {"images_per_s": rate, "precision": precision}
 
 
 def _config(model: str, **settings: object) -> TrainConfig:

@@ -222,7 +222,7 @@ def test_without_dlib_asking_for_it_names_the_extra(blank: Workspace) -> None:
 def test_without_dlib_auto_goes_on_and_says_so(tmp_path: Path, shared: Callable[[str], Path]) -> None:
     workspace = fill(tmp_path / "ws", {"test": np.zeros((2, 48, 48), np.uint8)})
     summary = make_masks(workspace, mediapipe_model=shared("models/face_landmarker.task"), workers=1)
-    assert any("fertool[dlib]" in note for note in summary.notes)
+    assert any("pip install dlib-bin" in note for note in summary.notes)
     assert summary.data["found"]["test"]["template"] == 2
     assert summary.data["agreement"] is None
 

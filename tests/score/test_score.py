@@ -14,6 +14,7 @@ from fertool.prepare import prepare
 from fertool.report import write_report
 from fertool.score import score
 from fertool.score.robustness import score_robustness
+from fertool.score.stored import gather_scores
 from fertool.score.subject import Subject
 from fertool.train import train
 from fertool.train.config import TrainConfig
@@ -160,6 +161,19 @@ def test_a_common_grid_keeps_the_mass(workspace: Workspace) -> None:
     assert pooled["grid"] == [6, 6]
     assert pooled["ceiling"]["eyes"] < fine["ceiling"]["eyes"]
     assert sum(pooled["overall"]["share"].values()) == pytest.approx(1)
+
+
+def test_figures_on_a_common_grid_lie_beside_the_models_own(workspace: Workspace) -> None:
+    run = workspace.run("cnn")
+    place = run.scores("attention", "test", "gradcam", "predicted")
+    score(workspace, suites=["attention"], device="cpu")
+    own = place.read_bytes(), place.with_suffix(".csv").read_bytes()
+    pooled = score(workspace, suites=["attention"], device="cpu", grid=6).data["attention"][0]
+    assert (place.read_bytes(), place.with_suffix(".csv").read_bytes()) == own
+    apart = json.loads(run.scores("attention", "test", "gradcam", "predicted", 6).read_text())
+    assert apart["overall"]["share"] == pooled["overall"]["share"] != json.loads(own[0])["overall"]["share"]
+    (gathered,) = [of for of in gather_scores(workspace, [run], "test") if of.suite.name == "attention"]
+    assert [of["grid"] for of in gathered.scores] == [[12, 12]]
 
 
 def test_nulls_stand_beside_each_model(workspace: Workspace) -> None:

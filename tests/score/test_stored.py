@@ -3,15 +3,14 @@ from pathlib import Path
 import pytest
 
 from fertool.errors import UserError
-from fertool.score.stored import identities
+from fertool.score.stored import identities, mixed_rows
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, write_json
+from fertool.workspace import Run, Workspace, write_json
 
 PLAIN, LARGE = TrainConfig(), TrainConfig(lr=1e-2)
 
 
-def rows(root: Path, runs: dict[str, TrainConfig], by: tuple[str, ...] = ("condition",)) -> dict[str, str]:
-    workspace = Workspace(root)
+def recorded(workspace: Workspace, runs: dict[str, TrainConfig]) -> list[Run]:
     for name, config in runs.items():
         record = {
             "name": name,
@@ -21,7 +20,11 @@ def rows(root: Path, runs: dict[str, TrainConfig], by: tuple[str, ...] = ("condi
             "condition": config.condition_name,
         }
         write_json(workspace.run(name).run_json, record)
-    known = identities([workspace.run(name) for name in runs], by)
+    return [workspace.run(name) for name in runs]
+
+
+def rows(root: Path, runs: dict[str, TrainConfig], by: tuple[str, ...] = ("condition",)) -> dict[str, str]:
+    known = identities(recorded(Workspace(root), runs), by)
     assert all(of["run"] == name for name, of in known.items())
     return {name: of["group"] for name, of in known.items()}
 
@@ -62,3 +65,12 @@ def test_rows_by_other_fields(tmp_path: Path) -> None:
     ) as raised:
         rows(tmp_path, runs, ("colour",))
     assert "\n" not in str(raised.value)
+
+
+def test_a_row_of_several_conditions_is_named(tmp_path: Path) -> None:
+    runs = recorded(
+        Workspace(tmp_path), {"a": LARGE, "b": PLAIN, "c": seed(PLAIN, 1), "d": TrainConfig("vit")}
+    )
+    assert mixed_rows(runs, identities(runs)) == []
+    (note,) = mixed_rows(runs, identities(runs, ("model",)))
+    assert note.startswith(f"row 'cnn' holds 2 conditions (cnn, {LARGE.condition_name})")

@@ -1,14 +1,17 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
 
 from fertool.hardware import Compute
 from fertool.models import build_model
-from fertool.train import precision
+from fertool.train import precision, train
 from fertool.train.config import TrainConfig
 from fertool.train.loop import LabelledFaces
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
+from fertool.workspace import Workspace
 
 CONFIG = TrainConfig(model="test_resnet", batch_size=8)
 BFLOAT16 = Compute(torch.device("cpu"), "bf16")
@@ -60,6 +63,33 @@ def test_views_of_the_face_are_given_their_boxes(split: LabelledFaces) -> None:
     model = build_model("multiscale:cnn", 7)
     with_boxes = LabelledFaces(split.faces, split.labels, boxes)
     assert faster_precision(model, with_boxes, CONFIG, BFLOAT16) in ("fp32", "bf16")
+
+
+def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However a trial would come out the next time: a condition's seeds, and what they are compared with."""
+    module = import_module("fertool.train.train")
+    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
+    trials = iter(["fp32", "bf16", "bf16"])
+    monkeypatch.setattr(module, "faster_precision", lambda *of: next(trials))
+    formats = {}
+    for name, settings in {
+        "first": {},
+        "seed": {"seed": 1},
+        "control": {"lr": 1e-4, "mixup": 0.2},
+        "larger batch": {"batch_size": 32},
+        "told": {"precision": "bf16"},
+        "other network": {"model": "cnn-gap"},
+    }.items():
+        train(drawn, TrainConfig(epochs=1, **settings), name=name)
+        formats[name] = drawn.run(name).config()["hardware"]["precision"]
+    assert formats == {
+        "first": "fp32",
+        "seed": "fp32",
+        "control": "fp32",
+        "larger batch": "bf16",
+        "told": "bf16",
+        "other network": "bf16",
+    }
 
 
 def test_a_gpu_computes_as_it_was_chosen(split: LabelledFaces) -> None:

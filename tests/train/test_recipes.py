@@ -40,6 +40,14 @@ def test_the_strong_recipe_is_the_models_own_and_settings_win_over_it(model: str
     assert configure(model, recipe="strong", settings={"epochs": 3}) == replace(config, epochs=3)
 
 
+@pytest.mark.parametrize("model", ["cnn", "resnet48", "vit"])
+def test_the_crowds_votes_are_not_smoothed_unless_told_to(model: str) -> None:
+    assert configure(model, settings={"labels": "ferplus-soft"}).label_smoothing == 0
+    smoothed = configure(model, settings={"labels": "ferplus-soft", "label_smoothing": 0.05})
+    assert smoothed.label_smoothing == 0.05
+    assert configure(model, settings={"labels": "own"}).label_smoothing == 0.1
+
+
 def test_resnet48_trains_by_its_strong_recipe_unless_told_otherwise() -> None:
     assert configure("resnet48") == configure("resnet48", recipe="strong")
     assert configure("resnet48", recipe="page") == TrainConfig(model="resnet48")

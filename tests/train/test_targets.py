@@ -11,7 +11,7 @@ from fertool.errors import UserError
 from fertool.models import load_model
 from fertool.prepare.ferplus import ANSWERS, crowd_shares
 from fertool.train import loop, train
-from fertool.train.augment import Augmentation, draw_epoch
+from fertool.train.augment import draw_epoch
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace, read_csv, write_csv
 
@@ -26,11 +26,14 @@ def test_class_weights_are_inverse_frequencies_of_mean_one() -> None:
     assert weights[LABELS].mean() == pytest.approx(1)
 
 
-def test_distributions_of_one_class_are_labels() -> None:
-    _, draws = draw_epoch(6, 48, 0, 1, Augmentation())
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([0.5, 2.0, 1.0])])
+def test_distributions_of_one_class_are_labels(class_weights: torch.Tensor | None, mixup: float) -> None:
+    config = replace(CONFIG, mixup=mixup)
+    _, draws = draw_epoch(6, 48, 0, 1, config.augmentation)
     rows = torch.arange(6)
-    hard = loop._mean_loss(LOGITS, LABELS, rows, draws, None, CONFIG)
-    soft = loop._mean_loss(LOGITS, F.one_hot(LABELS, 3).float(), rows, draws, None, CONFIG)
+    hard = loop._mean_loss(LOGITS, LABELS, rows, draws, class_weights, config)
+    soft = loop._mean_loss(LOGITS, F.one_hot(LABELS, 3).float(), rows, draws, class_weights, config)
     assert hard.item() == pytest.approx(soft.item(), abs=1e-6)
 
 

@@ -23,7 +23,7 @@ from fertool.train import loop, mapped_faces, train
 from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.train import stratified_part
-from fertool.workspace import Run, Workspace, read_csv
+from fertool.workspace import Run, Workspace, read_csv, write_csv
 
 CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
 CPU = Compute(torch.device("cpu"), "fp32")
@@ -198,6 +198,63 @@ def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
         assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
+def test_resume_begins_no_run(drawn: Workspace) -> None:
+    with pytest.raises(UserError, match=r"cnn.*--resume: no training was begun here"):
+        train(drawn, CONFIG, name="cnn", device="cpu", resume=True)
+    assert not drawn.run("cnn").folder.exists()
+    with pytest.raises(UserError, match=r"--force .* --resume"):
+        train(drawn, CONFIG, name="cnn", device="cpu", resume=True, force=True)
+
+
+def test_resume_goes_on_with_one(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "_save_last", killing(drawn.run("cnn"), "after", 1))
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    epochs = []
+    train(
+        drawn,
+        CONFIG,
+        name="cnn",
+        device="cpu",
+        resume=True,
+        on_epoch=lambda row, _: epochs.append(row["epoch"]),
+    )
+    assert epochs == list(range(2, CONFIG.epochs + 1))
+
+
+def test_a_run_that_another_process_trains_is_refused(drawn: Workspace) -> None:
+    run = drawn.run("cnn")
+    with run.locked(), pytest.raises(UserError, match="another process is training this run"):
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    assert not run.run_json.exists()
+
+
+def test_the_moving_mean_is_what_is_measured_and_kept(drawn: Workspace) -> None:
+    config = replace(CONFIG, model="resnet48", image_size=16, epochs=1, ema=0.9)  # it has batch norms
+    train(drawn, config, name="mean", device="cpu")
+    run = drawn.run("mean")
+    state, kept = torch.load(run.last, weights_only=True), load_file(run.best)
+    for name, value in state["mean"]["network"].items():
+        assert torch.equal(kept[name], value), name
+    assert any(not torch.equal(kept[name], value) for name, value in state["network"].items())
+    logits = predict_logits(load_model(run.best), drawn.load_faces("val"), CPU)
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(drawn.load_labels("val")))
+    assert float(read_csv(run.history_csv)[0]["val_loss"]) == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, epochs=5, schedule="plateau")
+    monkeypatch.setattr(loop, "_validate", lambda *of: (1.0, 0.5, None))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "_save_last", killing(drawn.run("flat"), "after", 4))
+        train(drawn, config, name="flat", device="cpu")
+    train(drawn, config, name="flat", device="cpu")
+    rates = [float(row["lr"]) for row in read_csv(drawn.run("flat").history_csv)]
+    assert rates == pytest.approx([1e-3] * 4 + [3e-4])
+
+
 def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
     before = contents(trained.run("cnn"))
     summary = train(trained, TrainConfig(epochs=2, lr=1e-3), name="cnn", device="cpu")
@@ -228,6 +285,37 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(drawn: Workspace
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at epoch 1, step \d+, learning rate 1e\+25"):
         train(drawn, config, name="wild", device="cpu")
     assert drawn.run("wild").config()["state"] == "failed"
+
+
+def test_weights_that_a_last_step_spoilt_are_not_kept(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of train is that of before the step; what the last one did, only val can tell."""
+    run = drawn.run("wild")
+    train(drawn, replace(CONFIG, epochs=1), name="good", device="cpu")
+    validate, kept = loop._validate, {}
+
+    def spoilt(model: FaceClassifier, *others: Any) -> tuple[float, float, None]:
+        if run.last.exists():
+            kept.update({path: path.read_bytes() for path in (run.last, run.best, run.history_csv)})
+            for parameter in model.parameters():
+                parameter.data.fill_(math.nan)
+        return validate(model, *others)
+
+    monkeypatch.setattr(loop, "_validate", spoilt)
+    with pytest.raises(
+        UserError, match=r"the loss on val is nan at epoch 2, .*the best epoch so far is kept"
+    ):
+        train(drawn, CONFIG, name="wild", device="cpu")
+    assert {path: path.read_bytes() for path in kept} == kept and len(kept) == 3
+    assert run.best.read_bytes() == drawn.run("good").best.read_bytes()
+    assert run.config()["state"] == "failed"
+
+
+def test_the_rate_that_was_too_large_is_the_largest(drawn: Workspace) -> None:
+    config = replace(CONFIG, lr=1e25, backbone_lr=1e-5)
+    with pytest.raises(UserError, match=r"learning rate 1e\+25; nothing is kept"):
+        train(drawn, config, name="wild", device="cpu")
 
 
 def test_training_needs_faces(tmp_path) -> None:
@@ -286,8 +374,9 @@ def test_a_part_of_train_has_its_share_of_each_class_by_seed() -> None:
     assert np.array_equal(stratified_part(labels, rows, 1.0, seed=0), rows)
 
 
-def test_training_on_a_part_sees_no_other_face(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(CONFIG, epochs=1, train_fraction=0.4)
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """The faces and labels that the loop is given to train on."""
     seen = {}
     train_run = loop.train_run
 
@@ -297,6 +386,24 @@ def test_training_on_a_part_sees_no_other_face(drawn: Workspace, monkeypatch: py
 
     # by its path the module is hidden behind the function of the same name
     monkeypatch.setattr(import_module("fertool.train.train"), "train_run", looking)
+    return seen
+
+
+def test_twins_of_val_and_test_are_left_out_of_train(drawn: Workspace, seen: dict[str, np.ndarray]) -> None:
+    twins = {"train": {3: 0, 8: 1, 9: 1, 20: 2}, "val": {5: 0}, "test": {7: 2}}  # rows: group
+    for split, groups in twins.items():
+        rows = read_csv(drawn.faces_csv(split))
+        for number, row in enumerate(rows):
+            row["twin_group"] = groups.get(number, -1)
+        write_csv(drawn.faces_csv(split), list(rows[0]), [list(row.values()) for row in rows])
+    kept = np.setdiff1d(np.arange(len(drawn.load_labels("train"))), [3, 20])  # 8 and 9 are twins within train
+    train(drawn, replace(CONFIG, epochs=1, drop_leaks=True), device="cpu")
+    assert np.array_equal(seen["faces"], drawn.load_faces("train")[kept])
+    assert np.array_equal(seen["labels"], drawn.load_labels("train")[kept])
+
+
+def test_training_on_a_part_sees_no_other_face(drawn: Workspace, seen: dict[str, np.ndarray]) -> None:
+    config = replace(CONFIG, epochs=1, train_fraction=0.4)
     train(drawn, config, device="cpu")
     labels = drawn.load_labels("train")
     part = stratified_part(labels, np.arange(len(labels)), 0.4, config.seed)
