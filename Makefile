@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := data/demo
 
-.PHONY: help demo test lint format bench study-guided clean
+.PHONY: help install demo test lint format bench study-guided clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## into .venv: what `make demo` begins with
 
 demo: $(VENV)/.installed ## install, then the whole pipeline on faces that fertool draws itself (2 minutes)
 	$(BIN)/fertool prepare synthetic --count 4000 --workspace $(DEMO)

@@ -1,4 +1,4 @@
-"""Maps from a vision transformer's attention: rollout, self-attention, gradient-weighted attention.
+"""Maps from a vision transformer's attention: rollout, self-attention, all blocks', gradient-weighted attention.
 
 A_l (B, heads, T, T) is the attention of block l, a row a query, rows adding up to 1. Tokens are the prefix
 (class token, registers) and the patches; the map is read from the class token's row, or, where the head does
@@ -91,8 +91,32 @@ def self_attention(
     with torch.autocast(model.device.type, enabled=False):
         for view, attention in zip(model.views, seen, strict=True):
             chosen = attention.mean(dim=1) if head is None else attention[:, head]
-            row = (reading_rows(view.tokens, chosen) @ chosen)[:, 0]
-            maps.append(on_patch_grid(view.tokens, row))
+            maps.append(attended_patches(chosen, view.tokens))
+    return _target_ignored(model, maps, logits, choose, pixels)
+
+
+def all_blocks(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """Self-attention of the class token (the mean over the patches' where the head reads none), over all blocks.
+
+        H_j = mean over blocks l and heads h of A_l[h, class token, j]
+
+    As `self_attention`, in which only one block has a say: what the last block attends to has been mixed by those
+    before it. It is the map that `--guide-explainer all-blocks` asks for. The class is not looked at, and the map
+    under a frozen backbone is the pretrained network's.
+    """
+    seen: list[Tensor] = []
+
+    def see(attention: Tensor) -> Tensor:
+        seen.append(attention.float().mean(dim=1))
+        return attention
+
+    with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
+        logits = model(pixels)
+    with torch.autocast(model.device.type, enabled=False):
+        maps = [
+            attended_patches(torch.stack(of_view).mean(dim=0), view.tokens)
+            for view, of_view in _by_view(model, seen)
+        ]
     return _target_ignored(model, maps, logits, choose, pixels)
 
 
@@ -176,6 +200,11 @@ def rolled_out(
     return on_patch_grid(tokens, rows[:, 0])
 
 
+def attended_patches(attention: Tensor, tokens: TokenGrid) -> Tensor:
+    """The patches that the tokens of the head attend to, (B, rows, columns), in attention (B, T, T)."""
+    return on_patch_grid(tokens, (reading_rows(tokens, attention) @ attention)[:, 0])
+
+
 def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
     """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
     row = torch.zeros(attention.shape[-1], device=attention.device)
@@ -221,6 +250,15 @@ ATTENTION = [
         looks_at_target=False,
         explain=self_attention,
         options={"block": -1, "head": None},
+    ),
+    Explainer(
+        name="all-blocks",
+        source="Dosovitskiy et al. 2021",
+        needs="attention blocks",
+        negatives="drop",
+        class_token="its row is read, its column left out",
+        looks_at_target=False,
+        explain=all_blocks,
     ),
     Explainer(
         name="attention-gradcam",

@@ -1,6 +1,6 @@
-"""Class activation maps from the gradient at the CAM layer: Grad-CAM, HiResCAM, Grad-CAM++.
+"""Class activation maps from the gradient at the CAM layer: Grad-CAM, HiResCAM and its absolute, Grad-CAM++.
 
-All three weight the feature maps A (B, K, h, w) of the model's CAM layer, taken after its activation, by
+They weight the feature maps A (B, K, h, w) of the model's CAM layer, taken after its activation, by
 something made from G = dy_c / dA, the gradient of the class's logit before any softmax, and add them up over
 the K channels. They come raw and signed: the ReLU with which the papers end is applied when a map is scored,
 on the layer's own grid; negative cells speak against the class and are dropped there. One forward pass, as
@@ -92,6 +92,19 @@ def hirescam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Ex
     return explain_at_cam_layer(model, pixels, choose, lambda maps, gradient: (maps * gradient).sum(dim=1))
 
 
+def gradcam_abs(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """The absolute gradient times activation, added up over the feature maps.
+
+        L_ij = sum_k |G_kij A_kij|
+
+    The terms of HiResCAM (Draelos and Carin 2020) by their size, before any of them cancel: evidence against the
+    class counts like evidence for it. It is the map of `fertool train --guide-map abs`. No cell is negative.
+    """
+    return explain_at_cam_layer(
+        model, pixels, choose, lambda maps, gradient: (maps * gradient).abs().sum(dim=1)
+    )
+
+
 def gradcam_plus_plus(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
     """Grad-CAM++: each feature map weighted by its positive gradients, cells by how they share them.
 
@@ -129,6 +142,7 @@ CAMS = [
     for name, source, explain, batch_size in [
         ("gradcam", "Selvaraju et al. 2017", gradcam, 256),
         ("hirescam", "Draelos and Carin 2020", hirescam, 256),
+        ("gradcam-abs", "after Draelos and Carin 2020", gradcam_abs, 256),
         ("gradcam++", "Chattopadhay et al. 2018", gradcam_plus_plus, 256),
     ]
 ]

@@ -13,10 +13,12 @@ from fertool.explain.overlay import png_bytes
 from fertool.masks.regions import REGIONS
 from fertool.score.guidance import (
     ACCURACY,
+    CAUSAL_WEIGHT,
     CORRUPTION_ERROR,
+    LIFT,
+    ROAD,
     SHARE,
-    SWAP_LOSS,
-    WORTH,
+    SWAP_CHANGED,
     Guidance,
     Measure,
 )
@@ -24,7 +26,10 @@ from fertool.score.sweeps import OWN, SHUFFLED
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in print
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GUIDANCE_KINDS = (ACCURACY, SHARE, WORTH, SWAP_LOSS, CORRUPTION_ERROR)  # of the panels over lambda
+LEVEL = {"color": "#b3b3b8", "linewidth": 0.8, "zorder": 0}  # a line to measure others by
+
+# of the panels over lambda; lifts have a figure of their own
+GUIDANCE_KINDS = (ACCURACY, SHARE, ROAD, CAUSAL_WEIGHT, SWAP_CHANGED, CORRUPTION_ERROR)
 
 
 def as_svg(figure: Figure) -> str:
@@ -115,18 +120,47 @@ def guidance_figure(guidance: Guidance, columns: int = 3) -> Figure:
     figure = Figure(figsize=(9, 0.3 + 2.1 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axes, measure in zip(panels, shown, strict=False):
-        _guidance_panel(axes, guidance, measure)
+        _draw_over_lambda(axes, guidance, measure)
+        if axes.get_ylim()[0] < 0:
+            axes.axhline(0, **LEVEL)
+        axes.set_title(measure.name, fontsize=9)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     for axes in panels[: len(shown)][-columns:]:
         axes.set_xlabel("lambda")
         axes.tick_params(labelbottom=True)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8,
-                  ncols=2)  # fmt: skip
+    _name_masks(figure, panels[0])
     return figure
 
 
-def _guidance_panel(axes: Axes, guidance: Guidance, measure: Measure) -> None:
+def lifts_figure(guidance: Guidance) -> Figure | None:
+    """The lift of each region over lambda, a row an explainer, with 95% intervals; None where none is known."""
+    lifts = {(measure.of, measure.region): measure for measure in guidance.measures if measure.kind is LIFT}
+    if not lifts:
+        return None
+    explainers = list(dict.fromkeys(of for of, _ in lifts))
+    figure = Figure(figsize=(9, 0.5 + 1.6 * len(explainers)), layout="constrained")
+    panels = figure.subplots(len(explainers), len(REGIONS), squeeze=False, sharex=True, sharey="row")
+    for of, row in zip(explainers, panels, strict=True):
+        for region, axes in zip(REGIONS, row, strict=True):
+            if (of, region) in lifts:
+                _draw_over_lambda(axes, guidance, lifts[of, region])
+            axes.axhline(1, **LEVEL)
+        row[0].set_ylabel(of, fontsize=9)
+    for region, first, last in zip(REGIONS, panels[0], panels[-1], strict=True):
+        first.set_title(region, fontsize=9)
+        last.set_xlabel("lambda")
+    _name_masks(figure, panels[0][0])
+    return figure
+
+
+def _name_masks(figure: Figure, panel: Axes) -> None:
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8,
+                  ncols=2)  # fmt: skip
+
+
+def _draw_over_lambda(axes: Axes, guidance: Guidance, measure: Measure) -> None:
+    """A measure's curve by each kind of masks, with its intervals."""
     weights = sorted({of.condition.weight for of in guidance.outcomes})
     kind = measure.kind
     styles = ((OWN, "-", "o", 0.06), (SHUFFLED, "--", "s", -0.06))
@@ -144,9 +178,6 @@ def _guidance_panel(axes: Axes, guidance: Guidance, measure: Measure) -> None:
         reach = np.clip([middle - low, high - middle], 0, None)  # limits that differ by rounding
         axes.errorbar(at, middle, reach, color=colour, linestyle=line, marker=marker,
                       markersize=4, linewidth=1.2, capsize=2, label=f"{masks} masks")  # fmt: skip
-    if axes.get_ylim()[0] < 0:
-        axes.axhline(0, color="#b3b3b8", linewidth=0.8, zorder=0)
-    axes.set_title(measure.name, fontsize=9)
     axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
     axes.tick_params(labelsize=8)
     _plain(axes)

@@ -16,6 +16,7 @@ from fertool.report.figures import (
     confusion_figure,
     curves_figure,
     guidance_figure,
+    lifts_figure,
     shares_figure,
 )
 from fertool.score.guidance import Guidance, gather_guidance
@@ -98,10 +99,12 @@ def _section(
 
 
 def _guidance_section(of: Guidance) -> dict[str, Any]:
+    lifts = lifts_figure(of)
     return {
         "name": of.sweep.name,
         "verdicts": verdicts_of(of),
         "figure": as_svg(guidance_figure(of)),
+        "lifts": as_svg(lifts) if lifts else "",
         "tables": guidance_tables(of),
     }
 

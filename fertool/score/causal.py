@@ -2,9 +2,11 @@
 
 For each face the six regions play a cooperative game: the value of a coalition is what the network makes of
 the face with all other regions covered. All 64 coalitions are computed, so the regions' Shapley values are
-exact, and so are the interactions between pairs of them. Two values are taken: the logit of a class, and
-whether the face is recognised, which averages to accuracy. Every way of covering (see `fills`) gives its own
-answer, and how far the answers agree stands beside them.
+exact, and so are the interactions between pairs of them. Three values are taken: the logit of a class; whether
+the face is recognised, which averages to accuracy; and whether the answer is the one that the network gives with
+all regions seen, right or wrong. The last alone takes no side: a region that misleads is worth less than nothing
+to accuracy, and the answers rest on it all the same. Every way of covering (see `fills`) gives its own figures,
+and how far they agree stands beside them.
 """
 
 from collections.abc import Sequence
@@ -37,17 +39,18 @@ from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
 FACES_AT_ONCE = 8  # in all coalitions
-SWAP_COLUMN = "swap_loss"
+SWAP_LOSS_COLUMN, SWAP_CHANGED_COLUMN = "swap_loss", "swap_changed"
 CAUSAL_TARGETS = ("label", "predicted")  # whose logit is played for, a face's row in the CSV holding both
 
 
 def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 0) -> tuple[Figures, Columns]:
     """Shapley values of the regions, their interactions, and what a run loses with its background.
 
-    Figures are of the label's logit and of accuracy. Columns hold each face's Shapley values, by fill and
-    region, for the label's logit, the predicted class's and for being recognised (`cause_column` names them), and
-    what it loses of being recognised before another face's background (SWAP_COLUMN: 1, 0 or -1);
-    nan for faces whose landmarks are the template's, which are left out. Other faces that are pasted in are
+    Figures are of the label's logit, of accuracy and of the answer, which is kept or not. Columns hold each
+    face's Shapley values, by fill and region, for the label's logit, the predicted class's, for being recognised
+    and for the answer (`cause_column` names them), and what another face's background does: what the face loses
+    of being recognised (SWAP_LOSS_COLUMN: 1, 0 or -1), and whether its answer changes (SWAP_CHANGED_COLUMN: 1 or
+    0); nan for faces whose landmarks are the template's, which are left out. Other faces that are pasted in are
     drawn by `seed`. Raises UserError for a fill that is none, and where no face has landmarks.
     """
     unknown = [fill for fill in fills if fill not in FILLS]
@@ -58,7 +61,7 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
         raise UserError(f"{subject.workspace.root}: no face of '{subject.split}' has landmarks of its own")
     donors = Donors.of(subject, seed)
     labels, clusters = subject.labels[rows], subject.clusters[rows]
-    background, swap_losses = _background_figures(subject, rows, donors, seed)
+    background, swaps = _background_figures(subject, rows, donors, seed)
     figures: Figures = {
         "faces": len(subject.labels),
         "counted": len(rows),
@@ -67,26 +70,33 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
         "background": background,
         "fills": {},
     }
-    columns: Columns = {SWAP_COLUMN: np.full(len(subject.labels), np.nan)}
-    columns[SWAP_COLUMN][rows] = swap_losses
+    columns: Columns = {}
+
+    def keep(name: str, of_rows: np.ndarray) -> None:
+        columns[name] = np.full(len(subject.labels), np.nan)
+        columns[name][rows] = of_rows
+
+    for name, of_rows in swaps.items():
+        keep(name, of_rows)
     weights: dict[str, np.ndarray] = {}
     for fill in fills:
         logits = _coalition_logits(subject, rows, fill, donors, seed)
+        answers = logits.argmax(axis=2)
         games = {
             "label": _of_classes(logits, labels),
             "predicted": _of_classes(logits, subject.predicted[rows]),
-            "correct": (logits.argmax(axis=2) == labels).astype(np.float64),
+            "correct": (answers == labels).astype(np.float64),
+            "answer": (answers == answers[ALL_SEEN]).astype(np.float64),
         }
         values = {name: (shapley_matrix() @ game).T for name, game in games.items()}
         weights[fill] = values["label"]
         for name, of_faces in values.items():
             for code, region in enumerate(REGIONS):
-                column = np.full(len(subject.labels), np.nan)
-                column[rows] = of_faces[:, code]
-                columns[cause_column(name, fill, region)] = column
+                keep(cause_column(name, fill, region), of_faces[:, code])
         figures["fills"][fill] = {
             "logit": _game_figures(games["label"], clusters),
             "accuracy": _game_figures(games["correct"], clusters),
+            "answer": _game_figures(games["answer"], clusters),
         }
     figures["agreement_of_fills"] = {
         f"{one} and {other}": _correlation_by_face(weights[one], weights[other])
@@ -96,7 +106,7 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
 
 
 def cause_column(target: str, fill: str, region: str) -> str:
-    """The column with a region's Shapley values: `target` is label, predicted (their logits) or correct."""
+    """The column with a region's Shapley values: `target` is label, predicted (their logits), correct or answer."""
     return f"shapley_{target}_{fill}_{region.replace(' ', '_')}"
 
 
@@ -181,10 +191,10 @@ def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
 
 def _background_figures(
     subject: Subject, rows: np.ndarray, donors: Donors, seed: int
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Accuracy and the label's logit before and after another face's background stands behind the face.
+) -> tuple[dict[str, Any], Columns]:
+    """Accuracy, the label's logit and the answer before and after another face's background stands behind the face.
 
-    With them what each of `rows` loses of being recognised: 1, 0, or -1.
+    With them the columns of `score_causal` that a swap has, for `rows`.
     """
     before, after = [], []
     network_on = network_of(subject)
@@ -197,16 +207,24 @@ def _background_figures(
         network = network_on(block)
         before.append(network(faces).cpu().numpy())
         after.append(network(swapped).cpu().numpy())
-    labels = subject.labels[rows]
-    figures: dict[str, Any] = {}
+    labels, clusters = subject.labels[rows], subject.clusters[rows]
+    logits = np.concatenate(before), np.concatenate(after)
+    changed = (logits[0].argmax(axis=1) != logits[1].argmax(axis=1)).astype(np.float64)
+    means = resample_means(changed, clusters)
+    figures: dict[str, Any] = {
+        "answer": {
+            "changed": number_or_none(means.figures[0]),
+            "changed_interval": [number_or_none(limit[0]) for limit in means.interval()],
+        }
+    }
     losses: dict[str, np.ndarray] = {}
     for name, measure in (
         ("accuracy", lambda logits: (logits.argmax(axis=1) == labels).astype(np.float64)),
         ("logit", lambda logits: logits[np.arange(len(labels)), labels].astype(np.float64)),
     ):
-        own, other = measure(np.concatenate(before)), measure(np.concatenate(after))
+        own, other = map(measure, logits)
         losses[name] = own - other
-        means = resample_means(np.column_stack([own, other, losses[name]]), subject.clusters[rows])
+        means = resample_means(np.column_stack([own, other, losses[name]]), clusters)
         low, high = means.interval()
         figures[name] = {
             "own": number_or_none(means.figures[0]),
@@ -214,7 +232,7 @@ def _background_figures(
             "loss": number_or_none(means.figures[2]),
             "loss_interval": [number_or_none(low[2]), number_or_none(high[2])],
         }
-    return figures, losses["accuracy"]
+    return figures, {SWAP_LOSS_COLUMN: losses["accuracy"], SWAP_CHANGED_COLUMN: changed}
 
 
 def _correlation_by_face(one: np.ndarray, other: np.ndarray) -> float | None:
@@ -240,7 +258,7 @@ def _named_intervals(names: Sequence[str], of: Resampled) -> dict[str, list[floa
 
 
 def causal_tables(scores: Scores) -> list[Table]:
-    """What each region is worth to the label's logit and to accuracy, a row a run and fill; then pairs."""
+    """What each region is worth to the label's logit, accuracy and the answer, a row a run and fill; then pairs."""
     runs = [run for group in groups(scores) for run in group.runs]
     first = runs[0]
     notes = [
@@ -262,6 +280,16 @@ def causal_tables(scores: Scores) -> list[Table]:
         ),
         _weights_table(
             runs, "accuracy", f"causes on {first['split']}: worth of each region to accuracy, in points"
+        ),
+        _weights_table(
+            runs,
+            "answer",
+            f"causes on {first['split']}: how far the answers rest on each region, in % of the faces",
+            [
+                "Counted are the faces whose answer is the one that they get with all regions seen, right or wrong: "
+                "a scale that all networks share, and no side. A region that misleads is worth less than nothing to "
+                "accuracy, and the answers rest on it all the same."
+            ],
         ),
         _interaction_table(runs),
         _background_table(runs),
@@ -291,6 +319,8 @@ def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = (
     rows = []
     for run in runs:
         for fill, of_fill in run["fills"].items():
+            if game not in of_fill:  # scored before there was this game
+                continue
             of = of_fill[game]
             scale, digits = (1, 2) if game == "logit" else (100, 1)
             ends = (f"{scale * of[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
@@ -327,6 +357,7 @@ def _background_table(runs: Scores) -> Table:
     rows = []
     for run in runs:
         accuracy, logit = run["background"]["accuracy"], run["background"]["logit"]
+        answer = run["background"].get("answer")
         rows.append(
             [
                 run["run"],
@@ -334,11 +365,22 @@ def _background_table(runs: Scores) -> Table:
                 percent(accuracy["swapped"]),
                 _cell(accuracy["loss"], accuracy["loss_interval"]),
                 _cell(logit["loss"], logit["loss_interval"], **_scaled("logit")),
+                _cell(answer["changed"], answer["changed_interval"]) if answer else "-",
             ]
         )
     return Table(
         f"dependence on the background on {runs[0]['split']}",
-        ["run", "accuracy", "another background", "points lost", "label's logit lost"],
+        [
+            "run",
+            "accuracy",
+            "another background",
+            "points lost",
+            "label's logit lost",
+            "answers changed, %",
+        ],
         rows,
-        ["The background of another face, drawn by seed, put behind each face in the face's own light."],
+        [
+            "The background of another face, drawn by seed, put behind each face in the face's own light. Answers "
+            "changed: of all faces, whether the answer was right or wrong."
+        ],
     )

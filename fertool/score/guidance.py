@@ -1,9 +1,11 @@
 """What attention guidance did: figures over lambda, from the scores that the runs of a sweep have stored.
 
 The question is whether guidance moved what the model does or only what its heatmap shows. So the heatmaps'
-background share, by the explainer that guided and by others that did not, stands beside what the background
-is worth to the model when it is covered or swapped (suite `causal`), and both beside the placebo. No network is
-run, and what is not stored for every seed of a condition is not known.
+background share, by the explainer that guided and by others that did not, stands beside the causal weight of the
+background, and both beside the placebo. Causal weight is how far the model's answers, right or wrong, rest on the
+background: what becomes of them when it is covered or swapped (suite `causal`). What the background is worth to
+accuracy is no such weight: it is below 0 where the background misleads, and rises as the model turns away from
+it. No network is run, and what is not stored for every seed of a condition is not known.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +19,7 @@ from fertool.errors import UserError
 from fertool.explain.registry import parse_request
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.score.attention import share_column
-from fertool.score.causal import SWAP_COLUMN, cause_column
+from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
 from fertool.score.columns import read_columns
 from fertool.score.corruptions import SEVERITIES
 from fertool.score.intervals import Limits, Resampled, difference_interval, resample_means
@@ -37,16 +39,19 @@ class Kind:
 
 
 MODEL, MAPS = "the model", "the maps"
-LIFTS, LOGITS = "lift by {of}", "worth of the background to the label's logit"  # for the record only
+LIFTS = "lift by {of}"  # in detail, as are those that follow
+ACCURACIES, LOGITS = "worth of the background to accuracy", "worth of the background to the label's logit"
 
 ACCURACY = Kind("accuracy", MODEL)
 CORRUPTION_ERROR = Kind("mCE", MODEL)
-WORTH = Kind("background worth", MODEL)
-SWAP_LOSS = Kind("swap loss", MODEL)
+CAUSAL_WEIGHT = Kind("causal weight", MODEL)
+SWAP_CHANGED = Kind("changed by swap", MODEL)
 SHARE = Kind("background share", MAPS)
 EMPTY = Kind("empty maps", MAPS)
 ROAD = Kind("ROAD", MAPS)
 LIFT = Kind("lift", LIFTS, scale=1, digits=2)
+ACCURACY_WORTH = Kind("background worth", ACCURACIES)
+SWAP_LOSS = Kind("swap loss", ACCURACIES)
 LOGIT_WORTH = Kind("background worth, logit", LOGITS, scale=1, digits=2)
 
 Figure = Callable[[np.ndarray], np.ndarray]  # means (..., K) of a measure's columns -> (..., 1)
@@ -78,9 +83,8 @@ class Measure:
     @property
     def column(self) -> str:
         """What it is called there."""
-        return {LIFTS: self.region, LOGITS: self.of}.get(self.kind.table) or self.name.removeprefix(
-            "background "
-        )
+        called = {LIFTS: self.region, ACCURACIES: self.of, LOGITS: self.of}
+        return called.get(self.kind.table) or self.name.removeprefix("background ")
 
     def place(self, run: Run, split: str) -> Path:
         """The JSON that it stands in, there or not."""
@@ -101,8 +105,8 @@ def _measures(sweep: Sweep, split: str) -> list[Measure]:
         measures.append(Measure(CORRUPTION_ERROR, "", "robustness", columns, figure))
     causal = [read_json(place) for run in runs for place in run.scored("causal", f"{split}.json")]
     fills = list(dict.fromkeys(fill for of in causal for fill in of["fills"]))
-    measures += [_worth(WORTH, fill, "correct") for fill in fills]
-    measures += [Measure(SWAP_LOSS, "", "causal", (SWAP_COLUMN,))] if causal else []
+    measures += [_of_background(CAUSAL_WEIGHT, fill, "answer") for fill in fills]
+    measures += [Measure(SWAP_CHANGED, "", "causal", (SWAP_CHANGED_COLUMN,))] if causal else []
     of_attention = _explained(runs, "attention", split, sweep.explainer)
     for kind, column in ((SHARE, share_column(REGIONS[BACKGROUND])), (EMPTY, "empty")):
         measures += [
@@ -120,10 +124,12 @@ def _measures(sweep: Sweep, split: str) -> list[Measure]:
             measures.append(
                 Measure(LIFT, label, "attention", columns, _ratio, explainer, target, region=region)
             )
-    return measures + [_worth(LOGIT_WORTH, fill, "label") for fill in fills]
+    measures += [_of_background(ACCURACY_WORTH, fill, "correct") for fill in fills]
+    measures += [Measure(SWAP_LOSS, "", "causal", (SWAP_LOSS_COLUMN,))] if causal else []
+    return measures + [_of_background(LOGIT_WORTH, fill, "label") for fill in fills]
 
 
-def _worth(kind: Kind, fill: str, target: str) -> Measure:
+def _of_background(kind: Kind, fill: str, target: str) -> Measure:
     return Measure(kind, fill, "causal", (cause_column(target, fill, REGIONS[BACKGROUND]),))
 
 

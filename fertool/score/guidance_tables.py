@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fertool.score.guidance import (
+    ACCURACIES,
     LOGITS,
     MAPS,
     MODEL,
@@ -46,6 +47,12 @@ def _notes(guidance: Guidance, title: str) -> list[str]:
             f"Guided by {guidance.sweep.explainer}. Share: of the background, of each run on the faces whose map "
             "is not empty. ROAD: faithfulness, higher is better."
         ]
+    if title == ACCURACIES:
+        return [
+            "Points of accuracy, by each way of covering the background and before another face's: above 0 where it "
+            "helps, below 0 where it misleads. A model that turns away from it comes nearer to 0 from either side: "
+            "nothing is concluded from these."
+        ]
     if title == LOGITS:
         return ["Networks do not share a scale of logits: nothing is concluded from these."]
     if title != MODEL:
@@ -54,8 +61,9 @@ def _notes(guidance: Guidance, title: str) -> list[str]:
         "Means [95% interval over images and, of several seeds, over seeds], and below each its change from "
         "lambda 0. Intervals are of one comparison each, not corrected for their number; - is what is not stored "
         "for every seed.",
-        "mCE: 100% is the mean error at lambda 0. Worth: the background's Shapley value by each way of covering, "
-        "in points of accuracy. Swap loss: points of accuracy lost before another face's background.",
+        "mCE: 100% is the mean error at lambda 0. Causal weight: how far the answers, right or wrong, rest on the "
+        "background, its Shapley value by each way of covering, in % of the faces. Changed by swap: faces, in %, "
+        "that are answered otherwise before another face's background.",
     ]
     if all(len(of.condition.runs) == 1 for of in guidance.outcomes):
         notes.append("One seed each: this table compares networks and not methods.")

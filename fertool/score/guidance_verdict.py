@@ -1,7 +1,8 @@
 """What the figures of a sweep let one say, in words.
 
 It follows from 95% intervals of differences alone (see `intervals`): something fell where the whole interval lies
-below 0.
+below 0. The causal weight of the background is how far answers rest on it, never what it is worth to accuracy: of a
+mark that misleads that is less than nothing, and rises as a model turns away from it.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 
 from fertool.score.guidance import (
     ACCURACY,
+    CAUSAL_WEIGHT,
     CORRUPTION_ERROR,
     EMPTY,
     SHARE,
-    SWAP_LOSS,
-    WORTH,
+    SWAP_CHANGED,
     Estimate,
     Guidance,
     Kind,
@@ -43,7 +44,7 @@ def _verdict(guidance: Guidance, of: Outcome) -> Verdict:
     known = [measure for measure in guidance.measures if of.change[measure.name].direction is not None]
     shares = [measure for measure in known if measure.kind is SHARE]
     guiding = next((share for share in shares if is_of(share.explainer, guidance.sweep.explainer)), None)
-    causes = [measure for measure in known if measure.kind in (WORTH, SWAP_LOSS)]
+    causes = [measure for measure in known if measure.kind in (CAUSAL_WEIGHT, SWAP_CHANGED)]
     moved, conclusion = _conclusion(guidance, of, guiding, shares, causes)
     sentences = [
         *conclusion,
@@ -79,8 +80,8 @@ def _conclusion(
         only = others and all(of.change[share.name].direction != -1 for share in others)
         hint = " It fell only where it was asked for, which speaks for a taught heatmap." if only else ""
         return None, [
-            "The map moved; whether the model did is not known, as suite causal is not stored for all seeds."
-            + hint
+            "The map moved; whether the model did is not known, as no causal weight (suite causal) is stored for all "
+            "seeds." + hint
         ]
     if len(fell) == len(causes):
         return "model", ["The map moved and the causal weight with it: guidance moved the model."]
@@ -159,7 +160,7 @@ def _on_merit(of: Outcome, known: Sequence[Measure]) -> list[str]:
 
 
 def _word(measure: Measure) -> str:
-    return "swap" if measure.kind is SWAP_LOSS else measure.of
+    return "swap" if measure.kind is SWAP_CHANGED else measure.of
 
 
 def _listed(measures: Sequence[Measure]) -> str:

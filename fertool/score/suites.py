@@ -179,7 +179,7 @@ SUITES: dict[str, Suite] = {
             show=_only_tables(causal.causal_tables),
             settings=lambda asked: {"fills_asked": list(asked.fills), "seed": asked.seed},
             inputs=_model_files,
-            revision=2,
+            revision=3,
         ),
         Suite(
             name="causal-agreement",

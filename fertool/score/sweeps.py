@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from fertool.train.config import TrainConfig
-from fertool.train.guidance import default_guide_explainer
+from fertool.train.guidance.maps import default_guide_explainer, default_kind
 from fertool.workspace import Run
 
 OF_THE_CONDITION = ("guide_weight", "guide_masks", "seed")  # what the runs of a sweep may differ in
@@ -36,7 +36,7 @@ class Sweep:
     """Conditions that differ in lambda and masks alone: lambda 0 first, then rising, own before shuffled."""
 
     name: str  # the model and all its settings that are not default
-    explainer: str  # whose map guided
+    explainer: str  # whose map guided, as `fertool score --explainer` knows it
     conditions: tuple[Condition, ...]
     repeated: tuple[str, ...]  # runs with a seed that their condition has already: they count once
 
@@ -111,4 +111,8 @@ def _sweep_name(config: dict[str, Any]) -> str:
 
 
 def _guiding_explainer(record: dict[str, Any]) -> str:
-    return record["config"].get("guide_explainer") or default_guide_explainer(record["attention_blocks"])
+    """The explainer that makes the map that guided a run; of `signed` the one whose raw map it is."""
+    config = record["config"]
+    explainer = config.get("guide_explainer") or default_guide_explainer(record["attention_blocks"])
+    kind = config.get("guide_map") or default_kind(explainer)
+    return f"{explainer}-abs" if kind == "abs" else explainer

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from fertool.errors import UserError
-from fertool.explain.attention import attention_gradcam, rollout, self_attention
+from fertool.explain.attention import all_blocks, attention_gradcam, rollout, self_attention
 from fertool.explain.hooks import attention_seen
 from fertool.models import FaceClassifier
 from fertool.models.undisturbed import undisturbed
+from fertool.train.guidance.maps import guide_map, watched
 
 TRANSFORMERS = [
     ("vit_tiny_patch16_224", 112),  # class token
@@ -100,6 +101,21 @@ def test_self_attention_is_the_blocks(name, size, built, faces, predicted, close
 
 
 @pytest.mark.parametrize(("name", "size"), TRANSFORMERS)
+def test_all_blocks_is_the_mean_of_the_blocks_and_the_map_that_guides(
+    name, size, built, faces, predicted, close
+) -> None:
+    model = built(name, size)
+    with torch.no_grad():
+        attention = by_hand(model, faces).attention
+        with watched(model, "all-blocks") as watch:
+            logits = model(faces)
+        guiding = guide_map(watch, logits, torch.zeros_like(logits), "relu")
+    explained = all_blocks(model, faces, predicted).heatmaps[:, 0]
+    close(explained, read(model, torch.stack(attention).mean(dim=(0, 2))))
+    close(explained, guiding, tolerance=1e-6)
+
+
+@pytest.mark.parametrize(("name", "size"), TRANSFORMERS)
 def test_gradient_weighted_attention_as_the_paper_has_it(name, size, built, faces, fixed, close) -> None:
     model = built(name, size)
     ours = attention_gradcam(model, faces[:2], fixed(3)).heatmaps[:, 0]
@@ -111,7 +127,7 @@ def test_gradient_weighted_attention_as_the_paper_has_it(name, size, built, face
     close(ours, read(model, relevance.detach()))
 
 
-@pytest.mark.parametrize("explain", [rollout, attention_gradcam])
+@pytest.mark.parametrize("explain", [rollout, all_blocks, attention_gradcam])
 @pytest.mark.parametrize(("name", "size"), [*TRANSFORMERS, ("test_vit3", 80)])
 def test_logits_agree_with_the_fused_ones(explain: Callable, name, size, built, faces, predicted) -> None:
     model = built(name, size)
@@ -158,7 +174,7 @@ def test_attention_rows_add_up_to_one(built, faces) -> None:
 
 def test_rollout_and_attention_ignore_the_target(built, faces, fixed) -> None:
     model = built("test_vit", 80)
-    for explain in (rollout, self_attention):
+    for explain in (rollout, self_attention, all_blocks):
         maps = explain(model, faces, fixed(0, 5)).heatmaps
         assert torch.equal(maps[:, 0], maps[:, 1])
     maps = attention_gradcam(model, faces, fixed(0, 5)).heatmaps

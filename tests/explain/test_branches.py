@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from fertool.explain import explain
-from fertool.explain.attention import attention_gradcam, rollout, self_attention
+from fertool.explain.attention import all_blocks, attention_gradcam, rollout, self_attention
 from fertool.explain.branches import onto_picture
 from fertool.explain.cams import gradcam
 from fertool.explain.guided import guided_backprop, guided_gradcam
@@ -97,7 +97,7 @@ def test_guided_gradcam_multiplies_by_the_rectified_sum(twofold, fixed) -> None:
     assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("explainer", [rollout, self_attention, attention_gradcam])
+@pytest.mark.parametrize("explainer", [rollout, self_attention, all_blocks, attention_gradcam])
 def test_attention_of_both_branches(explainer, fixed) -> None:
     torch.manual_seed(0)
     model = build_model("multiscale:vit_tiny_patch16_224", 7, image_size=64).eval()

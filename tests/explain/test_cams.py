@@ -1,14 +1,15 @@
 import pytest
 import torch
-from captum.attr import LayerGradCam
+from captum.attr import LayerGradCam, LayerGradientXActivation
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from fertool.explain.cams import gradcam, gradcam_plus_plus, hirescam
+from fertool.explain.cams import gradcam, gradcam_abs, gradcam_plus_plus, hirescam
 from fertool.explain.hooks import captured
 from fertool.models import build_model
 from fertool.models.undisturbed import undisturbed
+from fertool.train.guidance.maps import find_linear_head, guide_map, watched
 
 NETWORKS = [
     ("cnn", None),
@@ -60,6 +61,30 @@ def test_gradcam_equals_captum(name: str, size: int | None, built, faces, predic
         model.preprocess(faces[:2]), target=ours.logits.argmax(dim=1), relu_attributions=False
     )
     close(ours.heatmaps[:, 0], reference[:, 0].detach())
+
+
+@pytest.mark.parametrize(("name", "size"), [*NETWORKS, ("mobilenetv3_small_100", 224)])
+def test_the_absolute_equals_captums_gradient_times_activation(
+    name: str, size: int | None, built, faces, fixed, close
+) -> None:
+    model = built(name, size)
+    reference = LayerGradientXActivation(model.network, model.layer(model.cam_layer)).attribute(
+        model.preprocess(faces[:2]), target=3
+    )
+    close(gradcam_abs(model, faces[:2], fixed(3)).heatmaps[:, 0], reference.detach().abs().sum(dim=1))
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn-gap"])
+def test_the_absolute_is_the_map_that_guides(name: str, built, faces, close) -> None:
+    """Whichever way training makes it: in closed form, or by a gradient that can be differentiated again."""
+    model, classes = built(name), torch.tensor([2, 5, 0])
+    explained = gradcam_abs(model, faces, lambda logits: classes[:, None]).heatmaps[:, 0]
+    linear_head = find_linear_head(model)
+    assert (linear_head is not None) == (name == "cnn-gap")
+    with watched(model, "gradcam", linear_head) as watch:
+        logits = model(faces)
+    guiding = guide_map(watch, logits, nn.functional.one_hot(classes, 7).float(), "abs")
+    close(explained, guiding.detach())
 
 
 @pytest.mark.parametrize(

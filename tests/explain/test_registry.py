@@ -86,8 +86,8 @@ def test_which_explain_which_family() -> None:
         explainers_of("transformer", 12),
         explainers_of("transformer", 0),
     )
-    assert {"gradcam", "guided-gradcam", "rise"} <= set(of_cnn) and "rollout" not in of_cnn
-    assert {"gradcam", "rollout", "attention", "attention-gradcam"} <= set(of_vit)
+    assert {"gradcam", "gradcam-abs", "guided-gradcam", "rise"} <= set(of_cnn) and "rollout" not in of_cnn
+    assert {"gradcam", "rollout", "attention", "all-blocks", "attention-gradcam"} <= set(of_vit)
     assert "guided-gradcam" not in of_vit
     assert "gradcam" in of_swin and "rollout" not in of_swin and "guided-backprop" not in of_swin
 

@@ -64,7 +64,7 @@ def guided_copies(workspace: Workspace, run: Run) -> list[str]:
         copy = workspace.run(f"g{weight:g}")
         shutil.copytree(run.folder, copy.folder)
         record = run.config() | {"name": copy.name, "condition": copy.name}
-        record["config"] |= {"guide": "background", "guide_weight": weight}
+        record["config"] |= {"guide": "background", "guide_map": "relu", "guide_weight": weight}
         write_json(copy.run_json, record)
         place = copy.scores("attention", "test", "gradcam", "predicted").with_suffix(".csv")
         columns = read_columns(place)
@@ -84,6 +84,7 @@ def test_a_stored_sweep_has_a_section_of_guidance(trained: Workspace, tmp_path) 
     assert "Background share, points, fell: gradcam, which guided, -" in page.text
     assert "Accuracy: no difference shown, +0.0 [+0.0, +0.0] points." in page.text
     assert "guidance on test, cnn, " in page.text and "share, gradcam" in page.text
+    assert "Lift of the regions over lambda, a row an explainer" in page.text
     assert page.open == []
 
 

@@ -11,7 +11,8 @@ from fertool.masks.regions import REGIONS
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.score import causal
 from fertool.score.causal import (
-    SWAP_COLUMN,
+    SWAP_CHANGED_COLUMN,
+    SWAP_LOSS_COLUMN,
     causal_tables,
     cause_column,
     causes_of,
@@ -23,7 +24,7 @@ from fertool.score.shapley import ALL_SEEN, NOTHING_SEEN, SEEN, shapley_matrix
 from fertool.score.subject import Subject
 from fertool.workspace import Workspace
 
-MOUTH = REGIONS.index("mouth")
+BACKGROUND, MOUTH = REGIONS.index("background"), REGIONS.index("mouth")
 FEW = 9
 
 
@@ -48,6 +49,18 @@ class OnlyTheMouth(FaceClassifier):
     def forward(self, pixels: Tensor) -> Tensor:
         brightness = pixels[:, 40:].float().mean(dim=(1, 2)) / 255
         return torch.stack([brightness * (code - 3) for code in range(7)], dim=1)
+
+
+class TwoAnswers(FaceClassifier):
+    """Answers 0 or 1, by whether the background's stripe, rows 0 to 7, is brighter than this."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__(nn.Identity(), "cnn", InputSpec(48, 1, (0.0,), (1.0,)), "")
+        self.threshold = threshold
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        above = pixels[:, :8].float().mean(dim=(1, 2)) - self.threshold
+        return torch.stack([-above, above, *5 * [torch.full_like(above, -1e3)]], dim=1)
 
 
 def test_coalitions_show_the_face_where_it_is_seen_and_the_cover_elsewhere() -> None:
@@ -105,13 +118,14 @@ def test_shapley_values_add_up_and_do_not_hang_on_batches(
     figures, columns = score_causal(subject, fills=["noise", "paste"])
     json.dumps(figures)
     for fill in ("noise", "paste"):
-        for target, game in (("label", "logit"), ("correct", "accuracy")):
+        for target, game in (("label", "logit"), ("correct", "accuracy"), ("answer", "answer")):
             of = figures["fills"][fill][game]
             gained = of["all_seen"] - of["nothing_seen"]
             assert np.nansum(causes_of(columns, target, fill)) / FEW == pytest.approx(gained, abs=1e-4)
             assert sum(of["shapley"].values()) == pytest.approx(gained, abs=1e-4)
     right = subject.predicted[:FEW] == subject.labels[:FEW]
     assert figures["fills"]["paste"]["accuracy"]["all_seen"] == pytest.approx(right.mean())
+    assert figures["fills"]["paste"]["answer"]["all_seen"] == 1
     of_label, of_predicted = (causes_of(columns, target, "paste")[:FEW] for target in ("label", "predicted"))
     assert np.array_equal((of_label == of_predicted).all(axis=1), right)
 
@@ -119,16 +133,43 @@ def test_shapley_values_add_up_and_do_not_hang_on_batches(
     monkeypatch.setattr(causal, "FACES_AT_ONCE", 2)
     _, again = score_causal(subject, fills=["noise", "paste"])
     for name, values in columns.items():
-        if not name.startswith("shapley_correct"):
+        if not name.startswith(("shapley_correct", "shapley_answer")):
             assert np.allclose(values, again[name], atol=2e-3, equal_nan=True), name
 
 
 def test_what_faces_lose_before_another_background_is_what_the_figure_says(subject: Subject) -> None:
     figures, columns = score_causal(subject, fills=["paste"])
-    lost, of = columns[SWAP_COLUMN], figures["background"]["accuracy"]
+    lost, of = columns[SWAP_LOSS_COLUMN], figures["background"]["accuracy"]
     assert np.array_equal(np.isfinite(lost), subject.located)
     assert np.nanmean(lost) == pytest.approx(of["loss"]) == pytest.approx(of["own"] - of["swapped"])
     assert set(lost[subject.located]) <= {-1, 0, 1}
+    changed = columns[SWAP_CHANGED_COLUMN]
+    assert np.array_equal(np.isfinite(changed), subject.located)
+    assert np.nanmean(changed) == pytest.approx(figures["background"]["answer"]["changed"])
+    assert (changed >= np.abs(lost))[subject.located].all() and set(changed[subject.located]) <= {0, 1}
+
+
+def test_answers_rest_on_a_background_that_misleads_although_accuracy_gains_without_it(
+    subject: Subject,
+) -> None:
+    brightness = np.array(subject.faces[:FEW, :8], dtype=np.float32).mean(axis=(1, 2))
+    model = TwoAnswers(float(np.median(brightness)) + 1e-3)
+    subject.__dict__["model"] = model
+    subject.__dict__["logits"] = model(torch.from_numpy(np.array(subject.faces))).numpy()
+    subject.__dict__["region_maps"] = striped(len(subject.faces))
+    subject.__dict__["labels"] = 1 - subject.predicted  # it answers, and always wrongly
+    figures, columns = score_causal(subject)
+    for fill in FILLS:
+        answer, correct = (causes_of(columns, target, fill)[:FEW] for target in ("answer", "correct"))
+        assert np.allclose(answer, -correct) and np.allclose(answer, answer.round())
+        assert np.allclose(np.delete(answer, BACKGROUND, axis=1), 0)
+        of = figures["fills"][fill]
+        rests, worth = (of[game]["shapley"]["background"] for game in ("answer", "accuracy"))
+        assert rests == pytest.approx(-worth) == pytest.approx(answer[:, BACKGROUND].mean())
+    assert max(of["answer"]["shapley"]["background"] for of in figures["fills"].values()) > 0.1
+    swapped = figures["background"]
+    assert swapped["answer"]["changed"] == pytest.approx(-swapped["accuracy"]["loss"])
+    assert swapped["answer"]["changed"] > 0
 
 
 def test_faces_with_the_templates_landmarks_are_left_out(subject: Subject) -> None:
@@ -155,6 +196,18 @@ def test_tables_show_runs_and_fills(subject: Subject) -> None:
     ]  # fmt: skip
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
     assert f"{figures['fills']['mean']['logit']['shapley']['mouth']:.2f} [" in tables[0].rows[0][7]
+    assert "how far the answers rest on each region" in tables[2].title
+    background = figures["fills"]["mean"]["answer"]["shapley"]["background"]
+    assert tables[2].rows[0][2].startswith(f"{100 * background:.1f} [")
+    assert tables[-1].rows[0][-1].startswith(f"{100 * figures['background']['answer']['changed']:.1f} [")
+
+
+def test_scores_from_before_there_was_the_answer_are_shown_without(subject: Subject) -> None:
+    figures, _ = score_causal(subject, fills=["mean"])
+    del figures["fills"]["mean"]["answer"], figures["background"]["answer"]
+    tables = causal_tables([figures | {"run": "cnn", "group": "cnn", "split": "test"}])
+    assert [len(table.rows) for table in tables] == [1, 1, 0, 1, 1]
+    assert tables[-1].rows[0][-1] == "-"
 
 
 def test_everything_covered_is_the_fill_and_everything_seen_the_face(subject: Subject) -> None:

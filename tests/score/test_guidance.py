@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
+from fertool.explain.registry import parse_request
 from fertool.masks.regions import REGIONS
-from fertool.score.causal import SWAP_COLUMN, cause_column
+from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
 from fertool.score.columns import write_columns
 from fertool.score.guidance import Guidance, Outcome, gather_guidance
 from fertool.score.guidance_tables import guidance_record, guidance_summary, guidance_tables
@@ -61,19 +62,23 @@ def put_attention(run: Run, explainer: str, background: np.ndarray, **others: np
     put(run, "attention", {}, whole | shares | areas | others, explainer, "predicted")
 
 
-def put_causal(run: Run, worth: dict[str, np.ndarray], loss: np.ndarray) -> None:
-    columns = {SWAP_COLUMN: loss}
-    for fill, values in worth.items():
-        columns[cause_column("correct", fill, "background")] = values
-        columns[cause_column("label", fill, "background")] = 5 * values
-    put(run, "causal", {"fills": dict.fromkeys(worth)}, columns)
+def put_causal(
+    run: Run, cause: dict[str, np.ndarray], changed: np.ndarray, worth: np.ndarray, loss: np.ndarray
+) -> None:
+    """How far answers rest on the background, by fill and by a swap; what accuracy and the logit gain by it."""
+    columns = {SWAP_CHANGED_COLUMN: changed, SWAP_LOSS_COLUMN: loss}
+    for fill, values in cause.items():
+        columns[cause_column("answer", fill, "background")] = values
+        columns[cause_column("correct", fill, "background")] = worth
+        columns[cause_column("label", fill, "background")] = 5 * worth
+    put(run, "causal", {"fills": dict.fromkeys(cause)}, columns)
 
 
 def put_robustness(run: Run, error: dict[str, float]) -> None:
     """Every face is recognised at the same part of the severities."""
     corruptions = {name: {"faces": FACES, "error": [of] * 5} for name, of in error.items()}
     columns = {f"right_{name}": np.full(FACES, 5 * (1 - of)) for name, of in error.items()}
-    put(run, "robustness", {"corruptions": corruptions}, columns, "gradcam", "predicted")
+    put(run, "robustness", {"corruptions": corruptions}, columns, "gradcam-abs", "predicted")
 
 
 def put_condition(
@@ -84,9 +89,10 @@ def put_condition(
     seeds: Sequence[int] = range(4),
     share: float = 0.4,
     other_share: float = 0.4,
-    worth: float = 0.10,
-    blur_worth: float | None = None,
+    cause: float = 0.10,
+    blur_cause: float | None = None,
     swap: float | None = None,
+    worth: float = 0.0,
     right: int = 70,
     error: float = 0.5,
 ) -> list[Run]:
@@ -97,11 +103,13 @@ def put_condition(
         run = put_run(workspace, f"g{weight:g}-{masks}-s{seed}", config)
         correct = (np.random.default_rng(seed).permutation(FACES) < right).astype(int)
         put(run, "classification", {}, {"correct": correct})
-        put_attention(run, "gradcam", around(share, seed))
+        put_attention(run, "gradcam-abs", around(share, seed))
         put_attention(run, "occlusion", around(other_share, seed))
-        fills = {"mean": worth, "blur": worth if blur_worth is None else blur_worth}
-        loss = around(worth if swap is None else swap, seed)
-        put_causal(run, {fill: around(of, seed) for fill, of in fills.items()}, loss)
+        put(run, "faithfulness", {}, {"road": around(share / 2, seed)}, "gradcam-abs", "predicted")
+        fills = {"mean": cause, "blur": cause if blur_cause is None else blur_cause}
+        changed = around(cause if swap is None else swap, seed)
+        of_fills = {fill: around(of, seed) for fill, of in fills.items()}
+        put_causal(run, of_fills, changed, around(worth, seed), around(2 * worth, seed))
         put_robustness(run, dict.fromkeys(CORRUPTIONS, error + 0.005 * (seed % 2)))
         runs.append(run)
     return runs
@@ -195,6 +203,28 @@ def test_lambda_0_of_both_masks_counts_a_seed_once(workspace: Workspace) -> None
     assert sweep.repeated == ("shuffled-s1",)
 
 
+@pytest.mark.parametrize(
+    ("settings", "attention_blocks", "explainer"),
+    [
+        ({}, 0, "gradcam-abs"),
+        ({"guide_map": "abs"}, 0, "gradcam-abs"),
+        ({"guide_map": "relu"}, 0, "gradcam"),
+        ({"guide_map": "signed"}, 0, "gradcam"),
+        ({}, 12, "rollout"),
+        ({"guide_explainer": "all-blocks"}, 12, "all-blocks"),
+        ({"guide_explainer": "attention", "guide_map": "relu"}, 12, "attention"),
+    ],
+)
+def test_the_explainer_that_guided_is_one_that_makes_its_map(
+    workspace: Workspace, settings: dict, attention_blocks: int, explainer: str
+) -> None:
+    for weight in (0.0, 1.0):
+        run = put_run(workspace, f"g{weight:g}", replace(GUIDED, guide_weight=weight, **settings))
+        write_json(run.run_json, run.config() | {"attention_blocks": attention_blocks})
+    (sweep,) = find_sweeps(workspace.runs())
+    assert sweep.explainer == parse_request(explainer).key == explainer
+
+
 def test_runs_of_one_condition_are_no_sweep(workspace: Workspace) -> None:
     runs = [put_run(workspace, f"s{seed}", replace(GUIDED, seed=seed)) for seed in (0, 1)]
     runs.append(put_run(workspace, "unguided of another", TrainConfig(epochs=3)))
@@ -214,11 +244,11 @@ def test_figures_and_changes_are_those_of_the_stored_values(workspace: Workspace
     }
     sides = [resample_means(stored[weight][..., None], np.arange(FACES)) for weight in (1, 0)]
     (low,), (high,) = difference_interval(*sides)
-    change = of.change["background share, gradcam"]
+    change = of.change["background share, gradcam-abs"]
     assert change.value == pytest.approx(-0.1, abs=1e-6)
     assert (change.low, change.high) == pytest.approx((low, high), abs=1e-6)
     (low,), (high,) = sides[0].interval()
-    figure = of.figures["background share, gradcam"]
+    figure = of.figures["background share, gradcam-abs"]
     assert figure.value == pytest.approx(stored[1].mean(), abs=1e-6)
     assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-6)
     assert of.figures["accuracy"].value == pytest.approx(70 / FACES)
@@ -232,12 +262,12 @@ def test_empty_maps_and_template_faces_do_not_count(workspace: Workspace) -> Non
         background = np.full(FACES, 0.6)
         background[30:60], background[:30], background[90:] = 0.2, np.nan, 0.99
         areas = np.linspace(0.2, 0.4, FACES)
-        put_attention(run, "gradcam", background, empty=empty, located=located, area_background=areas)
+        put_attention(run, "gradcam-abs", background, empty=empty, located=located, area_background=areas)
     figures = outcome(gathered(workspace), "1 own").figures
-    assert figures["background share, gradcam"].value == pytest.approx(0.4)
-    assert figures["empty maps, gradcam"].value == pytest.approx(1 / 3)
+    assert figures["background share, gradcam-abs"].value == pytest.approx(0.4)
+    assert figures["empty maps, gradcam-abs"].value == pytest.approx(1 / 3)
     lift = 0.4 / np.round(areas[30:90], 6).mean()
-    assert figures["lift, gradcam, background"].value == pytest.approx(lift, rel=1e-5)
+    assert figures["lift, gradcam-abs, background"].value == pytest.approx(lift, rel=1e-5)
 
 
 def test_mean_corruption_error_is_against_lambda_0(workspace: Workspace) -> None:
@@ -256,11 +286,11 @@ def test_one_seed_has_intervals_over_images_only(workspace: Workspace) -> None:
     guidance = gathered(workspace)
     of = outcome(guidance, "1 own")
     (low,), (high,) = resample_means(around(0.3, 0), np.arange(FACES)).interval()
-    figure = of.figures["background share, gradcam"]
+    figure = of.figures["background share, gradcam-abs"]
     assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-6)
-    assert of.change["background share, gradcam"].direction == -1
-    assert of.change["swap loss"].value == pytest.approx(-0.1, abs=0.01)
-    assert of.change["swap loss"].direction == -1
+    assert of.change["background share, gradcam-abs"].direction == -1
+    assert of.change["changed by swap"].value == pytest.approx(-0.1, abs=0.01)
+    assert of.change["changed by swap"].direction == -1
     notes = [note for table in guidance_tables(guidance) for note in table.notes]
     assert "One seed each: this table compares networks and not methods." in notes
 
@@ -269,9 +299,11 @@ def test_one_seed_has_intervals_over_images_only(workspace: Workspace) -> None:
     ("suite", "figure"),
     [
         ("classification", "accuracy"),
-        ("attention/gradcam", "background share, gradcam"),
+        ("attention/gradcam-abs", "background share, gradcam-abs"),
         ("attention/occlusion", "background share, occlusion"),
-        ("causal", "background worth, mean"),
+        ("faithfulness", "ROAD, gradcam-abs"),
+        ("causal", "causal weight, mean"),
+        ("causal", "changed by swap"),
         ("causal", "swap loss"),
         ("robustness", "mCE"),
     ],
@@ -304,7 +336,7 @@ def test_nothing_stored_but_accuracy_is_a_table_of_accuracy(workspace: Workspace
     (verdict,) = verdicts_of(guidance)
     assert verdict.moved is None
     assert verdict.sentences == [
-        "Whether the map moved is not known: no attention of gradcam, which guided, is stored for all seeds.",
+        "Whether the map moved is not known: no attention of gradcam-abs, which guided, is stored for all seeds.",
         "Accuracy: no difference shown, +0.0 [+0.0, +0.0] points.",
     ]
 
@@ -321,7 +353,7 @@ def test_without_lambda_0_there_are_figures_and_no_verdict(workspace: Workspace)
 def test_null_maps_are_no_explainers(workspace: Workspace) -> None:
     for weight in (0.0, 1.0):
         for run in put_condition(workspace, weight):
-            put_attention(run, "random@of=gradcam", np.full(FACES, 0.5))
+            put_attention(run, "random@of=gradcam-abs", np.full(FACES, 0.5))
     assert not any("random" in measure.name for measure in gathered(workspace).measures)
 
 
@@ -352,37 +384,66 @@ def verdict_of(workspace: Workspace, guided: dict, placebo: dict | None = None, 
 def test_the_map_moved_and_the_cause_did_not(workspace: Workspace) -> None:
     moved, text = verdict_of(workspace, {"share": 0.2}, {"share": 0.4})
     assert moved == "heatmap" and HEATMAP in text and MODEL not in text and ANY_MASK not in text
-    assert "Background share, points, fell: gradcam, which guided, -20.0 [-" in text
+    assert "Background share, points, fell: gradcam-abs, which guided, -20.0 [-" in text
     assert "; no change shown: occlusion +0.0 [" in text
     assert "Causal weight of the background, points, no change shown: mean" in text
-    assert "Own less shuffled masks, points, own masks lower it further: share by gradcam -20.0 [-" in text
+    assert (
+        "Own less shuffled masks, points, own masks lower it further: share by gradcam-abs -20.0 [-" in text
+    )
     assert "not shown to have any causal weight" not in text
 
 
 def test_there_was_no_causal_weight_to_lose(workspace: Workspace) -> None:
-    _, text = verdict_of(workspace, {"share": 0.2, "worth": 0.0}, unguided={"worth": 0.0})
+    _, text = verdict_of(workspace, {"share": 0.2, "cause": 0.0}, unguided={"cause": 0.0})
     assert HEATMAP in text and "not shown to have any causal weight that could fall" in text
 
 
 def test_both_moved(workspace: Workspace) -> None:
-    moved, text = verdict_of(workspace, {"share": 0.2, "other_share": 0.3, "worth": 0.02})
+    moved, text = verdict_of(workspace, {"share": 0.2, "other_share": 0.3, "cause": 0.02})
     assert moved == "model" and MODEL in text and HEATMAP not in text
-    assert "fell: gradcam, which guided, -20.0 [-" in text and ", occlusion -10.0 [-" in text
+    assert "fell: gradcam-abs, which guided, -20.0 [-" in text and ", occlusion -10.0 [-" in text
     assert "Causal weight of the background, points, fell: mean -8.0 [-" in text and ", swap -8.0 [-" in text
     assert "Without shuffled masks at this lambda it is open" in text
 
 
+def test_a_mark_that_misleads_is_worth_less_than_nothing_to_accuracy_and_yet_weighs(
+    workspace: Workspace,
+) -> None:
+    """It agreed with the labels of train and says nothing here: without it answers change, for the better."""
+    moved, text = verdict_of(
+        workspace, {"share": 0.2, "cause": 0.05, "worth": 0.0}, unguided={"cause": 0.3, "worth": -0.2}
+    )
+    assert moved == "model" and MODEL in text and HEATMAP not in text
+    assert "Causal weight of the background, points, fell: mean -25.0 [-" in text and "rose" not in text
+    guidance = gathered(workspace)
+    change = outcome(guidance, "1 own").change
+    assert change["background worth, mean"].direction == change["swap loss"].direction == 1
+    (table,) = (
+        of for of in guidance_tables(guidance) if of.title.endswith("worth of the background to accuracy")
+    )
+    assert table.detail and table.columns[2:] == ["mean", "blur", "swap loss"]
+    assert table.rows[0][2].startswith("-20.") and table.rows[2][2].startswith("+20.")
+
+
+def test_scores_that_know_nothing_of_answers_give_no_verdict_on_the_model(workspace: Workspace) -> None:
+    for run in [*put_condition(workspace, 0.0), *put_condition(workspace, 1.0, share=0.2)]:
+        loss = {SWAP_LOSS_COLUMN: np.zeros(FACES)}
+        put(run, "causal", {"fills": {"mean": None}}, loss)
+    (verdict,) = verdicts_of(gathered(workspace))
+    assert verdict.moved is None
+
+
 def test_the_placebo_does_the_same(workspace: Workspace) -> None:
-    alike = {"share": 0.2, "worth": 0.02}
+    alike = {"share": 0.2, "cause": 0.02}
     moved, text = verdict_of(workspace, alike, alike)
     assert moved == "model" and "further" not in text
-    assert f"Own less shuffled masks, points, {ANY_MASK}share by gradcam" in text
+    assert f"Own less shuffled masks, points, {ANY_MASK}share by gradcam-abs" in text
     assert ", causal weight by mean" in text and ", causal weight by swap" in text
 
 
 def test_the_placebo_moves_the_map_alone(workspace: Workspace) -> None:
-    _, text = verdict_of(workspace, {"share": 0.2, "worth": 0.02}, {"share": 0.2})
-    assert f"{ANY_MASK}share by gradcam" in text
+    _, text = verdict_of(workspace, {"share": 0.2, "cause": 0.02}, {"share": 0.2})
+    assert f"{ANY_MASK}share by gradcam-abs" in text
     assert "; own masks lower it further: causal weight by mean -8.0 [-" in text
 
 
@@ -391,14 +452,14 @@ def test_a_placebo_that_shows_nothing_itself_does_not_say_that_any_mask_does_it(
     put_condition(workspace, 0.0)
     put_condition(workspace, 1.0, share=0.3)
     for run, share in zip(put_condition(workspace, 1.0, "shuffled"), (0.1, 0.3, 0.4, 0.6), strict=True):
-        put_attention(run, "gradcam", around(share, 0))
+        put_attention(run, "gradcam-abs", around(share, 0))
     (verdict,) = verdicts_of(gathered(workspace))
     text = " ".join(verdict.sentences)
-    assert ANY_MASK not in text and "not told apart: share by gradcam" in text
+    assert ANY_MASK not in text and "not told apart: share by gradcam-abs" in text
 
 
 def test_the_ways_of_taking_the_background_away_disagree(workspace: Workspace) -> None:
-    moved, text = verdict_of(workspace, {"share": 0.2, "worth": 0.02, "blur_worth": 0.1, "swap": 0.1})
+    moved, text = verdict_of(workspace, {"share": 0.2, "cause": 0.02, "blur_cause": 0.1, "swap": 0.1})
     assert moved == "in part" and MODEL not in text and HEATMAP not in text
     assert "the causal weight fell by mean, and no fall is shown by blur and swap: whether" in text
 
@@ -427,9 +488,9 @@ def test_more_empty_maps_are_told(workspace: Workspace) -> None:
     put_condition(workspace, 0.0)
     for seed, run in enumerate(put_condition(workspace, 1.0)):
         empty = (np.arange(FACES) < 40).astype(int)
-        put_attention(run, "gradcam", np.where(empty, np.nan, around(0.2, seed)), empty=empty)
+        put_attention(run, "gradcam-abs", np.where(empty, np.nan, around(0.2, seed)), empty=empty)
     (verdict,) = verdicts_of(gathered(workspace))
-    assert "More maps are empty and have no share, points: gradcam +33.3 [" in " ".join(verdict.sentences)
+    assert "More maps are empty and have no share, points: gradcam-abs +33.3 [" in " ".join(verdict.sentences)
 
 
 def test_without_causes_a_fall_only_where_it_was_asked_for_is_a_hint(workspace: Workspace) -> None:
@@ -449,12 +510,15 @@ def test_tables_have_a_row_a_condition_and_its_change(workspace: Workspace) -> N
     for table in tables:
         assert [row[0] for row in table.rows] == ["0", "1 own", "  change", "1 shuffled", "  change"]
         assert all(len(row) == len(table.columns) for row in table.rows)
-    assert [table.detail for table in tables] == [False, False, True, True, True]
+    assert [table.detail for table in tables] == [False, False, True, True, True, True]
     maps = tables[1]
-    assert maps.rows[2][maps.columns.index("share, gradcam")].startswith("-20.0 [-")
-    lifts = next(table for table in tables if table.title.endswith("lift by gradcam"))
+    assert maps.rows[2][maps.columns.index("share, gradcam-abs")].startswith("-20.0 [-")
+    lifts = next(table for table in tables if table.title.endswith("lift by gradcam-abs"))
     assert lifts.columns[2:] == list(REGIONS)
-    assert "Swap loss: points of accuracy lost" in " ".join(tables[0].notes)
+    assert tables[0].columns[2:] == [
+        "accuracy", "mCE", "causal weight, mean", "causal weight, blur", "changed by swap"
+    ]  # fmt: skip
+    assert "Changed by swap: faces, in %, that are answered otherwise" in " ".join(tables[0].notes)
 
 
 def test_the_record_has_what_the_tables_have(workspace: Workspace) -> None:
@@ -464,7 +528,7 @@ def test_the_record_has_what_the_tables_have(workspace: Workspace) -> None:
     (record,) = json.loads(json.dumps(summary.data["guidance"], allow_nan=False))
     unguided, guided = record["conditions"]
     assert (unguided["lambda"], unguided["masks"], unguided["change"]) == (0, None, {})
-    low, high = guided["change"]["background share, gradcam"]["interval"]
+    low, high = guided["change"]["background share, gradcam-abs"]["interval"]
     assert low < -0.2 < high < 0
     assert record["verdicts"][0]["moved"] == "heatmap"
     assert summary.notes[0].startswith("cnn, guide background, lambda 1: The map moved and no fall")

@@ -3,15 +3,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
 from fertool.masks import make_masks
+from fertool.masks.regions import BACKGROUND
+from fertool.models import FaceClassifier
 from fertool.prepare import prepare
 from fertool.train import loop, read_guide_weights, train, train_guide_weights
 from fertool.train.config import TrainConfig
+from fertool.train.guidance import Guide
+from fertool.train.guidance.guide import GuideTarget
 from fertool.train.guide_weights import MOST_LOST, OfWeight, choose_weight
 from fertool.train.recipes import configure
 from fertool.workspace import Workspace, read_csv
@@ -80,13 +86,67 @@ def test_a_guided_training_that_is_interrupted_ends_in_the_same_bits(
     assert ours.best.read_bytes() == theirs.best.read_bytes()
 
 
-def test_the_placebo_is_another_training_measured_by_the_true_masks(drawn: Workspace) -> None:
+WHIRLED = {"shift": 0.1, "rotate_deg": 20.0, "crop": 0.3}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"shift": 0.1}, WHIRLED, {**WHIRLED, "mixup": 1.0}, {**WHIRLED, "train_fraction": 0.5}]
+)
+def test_faces_that_show_their_masks_are_seen_where_the_planes_lie(
+    drawn: Workspace, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of faces that are white on the background and black elsewhere, the picture is the background's plane."""
+    pictures: list[torch.Tensor] = []
+    targets: list[GuideTarget] = []
+    forward, target_of = FaceClassifier.forward, Guide.target
+
+    def show_masks(workspace: Workspace, split: str) -> np.ndarray:
+        return np.where(workspace.load_region_maps(split) == BACKGROUND, 255, 0).astype(np.uint8)
+
+    def keep_picture(model: FaceClassifier, pixels: torch.Tensor) -> torch.Tensor:
+        pictures.append(pixels / 255)
+        return forward(model, pixels)
+
+    def keep_target(*asked: Any) -> GuideTarget:
+        targets.append(target_of(*asked))
+        return targets[-1]
+
+    monkeypatch.setattr(Workspace, "load_faces", show_masks)
+    monkeypatch.setattr(FaceClassifier, "forward", keep_picture)
+    monkeypatch.setattr(Guide, "target", keep_target)
+    config = replace(GUIDED, epochs=1, batch_size=16, guide_weight=0.0, **settings)
+    train(drawn, config, name="guided", device="cpu")
+    assert len(pictures) == len(targets) > 2
+    seen, planes = torch.cat(pictures), torch.cat([target.planes for target in targets])
+    known = planes[:, -1] == 0
+    assert known.float().mean() > 0.5
+    assert 0.1 < seen[known].mean() < 0.9
+    assert (seen - planes[:, BACKGROUND])[known].abs().max() < 1e-5
+
+
+def test_the_warm_up_is_counted_in_epochs(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    weight_at = Guide.weight_at
+
+    def keep_epochs(guide: Guide, epochs_done: float) -> float:
+        asked.append(epochs_done)
+        return weight_at(guide, epochs_done)
+
+    monkeypatch.setattr(Guide, "weight_at", keep_epochs)
+    train(drawn, replace(GUIDED, batch_size=50, guide_warmup=1.5), name="guided", device="cpu")
+    steps = -(-len(drawn.load_labels("train")) // 50)
+    assert asked == pytest.approx([step / steps for step in range(2 * steps)])
+
+
+def test_the_placebo_asks_by_others_masks_and_is_measured_by_the_true_ones(drawn: Workspace) -> None:
     histories = {}
-    for masks in ("own", "shuffled"):
-        train(drawn, replace(GUIDED, guide_masks=masks), name=masks, device="cpu")
+    for masks in ("own", "shuffled"):  # only measured, so that the networks are the same
+        config = replace(GUIDED, guide_masks=masks, guide_weight=0.0)
+        train(drawn, config, name=masks, device="cpu")
         histories[masks] = read_csv(drawn.run(masks).history_csv)
-    own, placebo = histories["own"][0], histories["shuffled"][0]
-    assert own["train_guide_loss"] != placebo["train_guide_loss"]
+    for own, placebo in zip(*histories.values(), strict=True):
+        differing = {figure for figure in own if own[figure] != placebo[figure]}
+        assert differing == {"train_guide_loss", "train_background_share"}
     assert drawn.run("shuffled").config()["config"]["guide_masks"] == "shuffled"
 
 
@@ -150,9 +210,11 @@ def test_every_lambda_is_trained_and_one_chosen_by_the_rule(drawn: Workspace) ->
     summary = train_guide_weights(drawn, GUIDED, [0.0, 3.0], [0, 1], name="g", device="cpu")
     assert {run.name for run in drawn.runs()} == {"g-g0-s0", "g-g0-s1", "g-g3-s0", "g-g3-s1"}
     for outcome in summary.data["lambdas"]:
-        bests = [drawn.run(f"g-g{outcome['weight']:g}-s{seed}").config()["best"] for seed in (0, 1)]
+        records = [drawn.run(f"g-g{outcome['weight']:g}-s{seed}").config() for seed in (0, 1)]
+        assert [record["config"]["seed"] for record in records] == [0, 1]
+        assert all(record["config"]["guide_weight"] == outcome["weight"] for record in records)
         for figure in ("val_accuracy", "val_background_share"):
-            assert outcome[figure] == pytest.approx(sum(best[figure] for best in bests) / 2)
+            assert outcome[figure] == pytest.approx(sum(record["best"][figure] for record in records) / 2)
     expected = choose_weight([OfWeight(**outcome) for outcome in summary.data["lambdas"]])
     assert summary.data["chosen"] == (expected and expected.weight)
 
@@ -164,9 +226,11 @@ def test_every_lambda_is_trained_and_one_chosen_by_the_rule(drawn: Workspace) ->
         ([(0, 0.60, 0.5), (1, 0.61, 0.51)], None),
         ([(0, 0.60, 0.5), (1, 0.50, 0.1)], None),
         ([(1, 0.60, 0.5), (3, 0.60, 0.1)], None),  # nothing to compare with
+        ([(0, 0.60, None), (3, 0.60, 0.1)], None),  # likewise
+        ([(0, 0.60, 0.5), (1, 0.60, None), (3, 0.60, 0.1)], 3),
     ],
 )
-def test_the_rule(outcomes: list[tuple[float, float, float]], chosen: float | None) -> None:
+def test_the_rule(outcomes: list[tuple[float, float, float | None]], chosen: float | None) -> None:
     picked = choose_weight([OfWeight(*outcome) for outcome in outcomes])
     assert (picked and picked.weight) == chosen
 
@@ -191,6 +255,7 @@ def test_no_fitting_lambda_lies_less_on_the_background(figures: list[tuple[float
         assert least >= unguided.val_background_share
     else:
         assert picked.val_background_share <= least
+        assert picked.val_background_share < unguided.val_background_share
         assert unguided.val_accuracy - picked.val_accuracy <= MOST_LOST + 1e-12
 
 

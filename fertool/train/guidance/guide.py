@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from fertool.train.guidance.maps import (
     watched,
 )
 from fertool.train.guidance.planes import GuidePlanes, plane_reader, region_planes
+
+TAKE_SIGNED_MAPS = ("background-sum", "action-units", "landmarks")
+"""The forms that a signed map is judged by as it is. The others are of shares, which only its size has."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,8 @@ class Guide:
             heatmap = guide_map(watch, logits, target.class_weights, self.kind, differentiable=differentiable)
             absolute = heatmap.abs() if self.kind == "signed" else heatmap
             laid = judged = MapOnFace(absolute, target.planes, target.wanted)
-            if self.kind == "signed" and self.form == "background-sum":  # the one that takes it as it is
-                judged = MapOnFace(heatmap, target.planes)
+            if self.kind == "signed" and self.form in TAKE_SIGNED_MAPS:
+                judged = replace(laid, cells=heatmap)
             losses = self._judge(judged).where(target.guided, 0)
             loss = losses.sum() / target.divisor
         return loss, _sums(losses.detach(), laid, target.guided)

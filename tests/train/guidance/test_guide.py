@@ -1,4 +1,6 @@
 import copy
+import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +10,15 @@ from torch.nn import functional as F
 
 from fertool.explain.cams import gradcam
 from fertool.hardware import Compute
+from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
-from fertool.models.predict import predict_logits
+from fertool.models.predict import face_batches, predict_logits
 from fertool.score.shares import region_shares, region_weights
-from fertool.train.augment import Augmentation, draw_epoch
+from fertool.train.augment import Augmentation, augment, draw_epoch, move_planes
 from fertool.train.guidance import FORMS, KINDS, Guide, GuidePlanes, guide_figures
-from fertool.train.guidance.forms import MapOnFace
+from fertool.train.guidance.forms import MapOnFace, background_shares
+from fertool.train.guidance.maps import guide_map
+from fertool.train.guidance.planes import plane_reader
 from fertool.train.mapped_faces import MappedFaces
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])
@@ -82,8 +87,22 @@ def test_val_is_measured_as_the_score_measures_the_explainers_map(
     assert figures["empty_maps"] == pytest.approx((np.isnan(shares).sum() - 1) / 7)
 
 
+def test_val_is_measured_alike_in_batches(gap, faces, planes, monkeypatch) -> None:
+    guide = Guide(gap, planes, LABELS, NONE)
+    some = GuidePlanes(planes.regions, np.arange(8) != 5)
+    of_val = (gap, faces.numpy(), LABELS.numpy(), some, CPU)
+    logits, sums = guide.measure(*of_val)
+    in_threes = functools.partial(face_batches, batch_size=3)
+    monkeypatch.setattr("fertool.train.guidance.guide.face_batches", in_threes)
+    others_logits, others = guide.measure(*of_val)
+    assert np.allclose(others_logits, logits, atol=1e-6)
+    assert torch.allclose(others, sums, atol=1e-5)
+
+
 def test_figures_of_no_faces_are_no_numbers() -> None:
     assert all(value is None for value in guide_figures(torch.zeros(4)).values())
+    of_empty_maps = guide_figures(torch.tensor([6.0, 3.0, 0.0, 3.0]))
+    assert of_empty_maps == {"guide_loss": 2.0, "empty_maps": 1.0, "background_share": None}
     assert guide_figures(torch.tensor([6.0, 1.0, 0.5, 3.0])) == {
         "guide_loss": 2.0,
         "empty_maps": pytest.approx(1 / 3),
@@ -179,17 +198,50 @@ def test_a_mix_is_guided_where_both_its_faces_are_and_by_the_mixed_logit(gap, fa
         expected[LABELS[row]] += share
         expected[LABELS[draws.partners[row]]] += 1 - share
         assert torch.allclose(target.class_weights[row], expected)
-    assert torch.allclose(target.planes.sum(dim=1), torch.ones(8, 48, 48))
 
 
-def test_planes_move_with_the_faces(gap, faces, regions, planes) -> None:
+def test_a_mix_has_the_planes_of_both_its_faces_each_moved_by_its_own_draws(gap, planes) -> None:
+    augmentation, guidance, void = replace(LIGHT, mixup=1.0), with_wanted(planes), 2
+    _, draws = draw_epoch(8, 48, 0, 1, augmentation)
+    rows = (draws.partners != ROWS).nonzero()[:, 0].flip(0)
+    assert len(rows) > 3
+    target = Guide(gap, guidance, LABELS, augmentation, form="landmarks").target(rows, draws)
+    read = plane_reader(guidance, CPU.device, void)(ROWS)
+    moved = move_planes(read, draws, augmentation, void)
+    share = draws.own_shares[rows, None, None, None]
+    expected = share * moved[rows] + (1 - share) * moved[draws.partners[rows]]
+    assert torch.allclose(target.planes, expected[:, : void + 1], atol=1e-6)
+    assert torch.allclose(target.wanted, expected[:, void + 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["background", "regions"])
+def test_planes_move_with_the_faces(form, gap, regions, planes) -> None:
     _, draws = draw_epoch(8, 48, 0, 1, LIGHT)
-    target = Guide(gap, planes, LABELS, LIGHT).target(ROWS, draws)
-    row = next(row for row in range(8) if draws.flips[row])
-    down, right = draws.shifts[row].tolist()
-    mirrored = regions[row][:, ::-1] > 0  # background or not
-    for y, x in ((25, 25), (36, 20), (12, 30)):
-        assert target.planes[row, :, y, x].argmax() == mirrored[y - down, x - right]
+    rows = torch.tensor([6, 1, 3, 4, 0])
+    planes = Guide(gap, planes, LABELS, LIGHT, form=form).target(rows, draws).planes
+    *of_regions, void = range(planes.shape[1])
+    shown = augment(torch.from_numpy(regions)[rows], draws[rows], LIGHT).clamp(max=of_regions[-1])
+    known = planes[:, void] == 0
+    assert known.float().mean() > 0.7 and (shown[known] != BACKGROUND).any()
+    for region in of_regions:
+        assert torch.equal(planes[:, region][known], (shown == region)[known].float())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_signed_map_is_judged_as_it_is_but_its_shares_by_size(form, gap, faces, planes) -> None:
+    gap.eval()
+    guide = Guide(gap, with_wanted(planes), LABELS, NONE, form=form, kind="signed")
+    _, draws = draw_epoch(8, 48, 0, 1, NONE)
+    target = guide.target(ROWS, draws)
+    with guide.watching(gap) as watch:
+        logits = gap(faces)
+    heat = guide_map(watch, logits, target.class_weights, "signed")
+    as_it_is, by_size = (MapOnFace(cells, target.planes, target.wanted) for cells in (heat, heat.abs()))
+    signed, absolute = (FORMS[form](laid).mean().item() for laid in (as_it_is, by_size))
+    assert signed != pytest.approx(absolute, rel=1e-2)
+    loss, sums = guide.loss(watch, logits, target)
+    assert loss.item() == pytest.approx(absolute if form in ("background", "regions") else signed, rel=1e-5)
+    assert sums[2] == pytest.approx(background_shares(by_size)[0].sum().item(), rel=1e-5)
 
 
 def test_a_measured_step_builds_no_graph(convolved, gap, faces, planes) -> None:
@@ -224,13 +276,14 @@ def test_a_wrapped_model_is_guided_alike(gap, faces, planes) -> None:
 
 def test_a_copy_of_the_model_is_measured_by_its_own_weights(gap, faces, planes) -> None:
     guide = Guide(gap, planes, LABELS, NONE, kind="relu")
-    moved = copy.deepcopy(gap)
+    against = copy.deepcopy(gap)
     with torch.no_grad():
-        moved.network.behind3.weight.neg_()
+        against.network.behind3.weight.abs_().neg_()  # whatever the layer sees speaks against every class
     ours, others = (
-        guide.measure(model, faces.numpy(), LABELS.numpy(), planes, CPU)[1] for model in (gap, moved)
+        guide.measure(model, faces.numpy(), LABELS.numpy(), planes, CPU)[1] for model in (gap, against)
     )
-    assert not torch.allclose(ours, others)
+    assert others.tolist() == [0, 8, 0, 8]
+    assert ours[1] < 8 and ours[2] > 0
 
 
 def _tiny() -> FaceClassifier:

@@ -70,20 +70,24 @@ def test_wanted_maps_are_the_labels_action_units_and_the_landmarks(some_unlocate
 
 
 def test_some_of_the_faces_in_their_order(some_unlocated) -> None:
-    workspace, located = some_unlocated
-    rows = np.array([9, 2, 30, 7])
-    whole, some = (load_guide_planes(workspace, "train", "landmarks", rows=which) for which in (None, rows))
-    assert np.array_equal(some.guided, located[rows])
-    expected = plane_reader(whole, CPU)(torch.from_numpy(rows))
-    assert torch.equal(plane_reader(some, CPU)(torch.arange(4)), expected)
-    assert torch.equal(plane_reader(whole.part(rows), CPU)(torch.arange(4)), expected)
+    workspace, _ = some_unlocated
+    rows = np.array([9, 2, 8, 30, 7])
+    for form in ("landmarks", "action-units"):
+        whole, some = (load_guide_planes(workspace, "train", form, rows=which) for which in (None, rows))
+        expected = plane_reader(whole, CPU)(torch.from_numpy(rows))
+        for part in (some, whole.part(rows)):
+            assert np.array_equal(part.guided, whole.guided[rows])
+            assert torch.equal(plane_reader(part, CPU)(torch.arange(5)), expected)
 
 
-def test_the_placebo_gives_each_guided_face_anothers_place(some_unlocated) -> None:
+@pytest.mark.parametrize("rows", [None, np.arange(60, 10, -3)])
+def test_the_placebo_gives_each_guided_face_anothers_place(some_unlocated, rows) -> None:
     workspace, located = some_unlocated
     regions = np.asarray(workspace.load_region_maps("train"))
+    if rows is not None:
+        regions, located = regions[rows], located[rows]
     placebo, again, other = (
-        load_guide_planes(workspace, "train", "background", placebo_seed=seed).regions[:]
+        load_guide_planes(workspace, "train", "background", rows=rows, placebo_seed=seed).regions[:]
         for seed in (0, 0, 1)
     )
     assert np.array_equal(placebo, again) and not np.array_equal(placebo, other)
