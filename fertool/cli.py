@@ -160,10 +160,10 @@ def masks(
     )
 
 
-Network = "The network"
-FineTuning = "Fine-tuning in stages"
-Faces = "The faces"
-Guiding = "Attention guidance (needs masks)"
+NETWORK_PANEL = "The network"
+FINE_TUNING_PANEL = "Fine-tuning in stages"
+FACES_PANEL = "The faces"
+GUIDING_PANEL = "Attention guidance (needs masks)"
 
 
 @app.command()
@@ -217,7 +217,7 @@ def train(
         str | None,
         typer.Option(
             help="auto, none, imagenet, a file, an address, or hf_hub:ORG/NAME (default: auto)",
-            rich_help_panel=Network,
+            rich_help_panel=NETWORK_PANEL,
         ),
     ] = None,
     weights_dir: Annotated[
@@ -225,103 +225,117 @@ def train(
         typer.Option(
             metavar="DIR",
             help="Where weights lie or go (default: $FERTOOL_WEIGHTS or the cache)",
-            rich_help_panel=Network,
+            rich_help_panel=NETWORK_PANEL,
         ),
     ] = None,
-    dropout: Annotated[float | None, typer.Option(rich_help_panel=Network, help="Before the head")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(rich_help_panel=NETWORK_PANEL, help="Before the head")
+    ] = None,
     drop_path: Annotated[
-        float | None, typer.Option(rich_help_panel=Network, help="Of residual branches, where there are any")
+        float | None,
+        typer.Option(rich_help_panel=NETWORK_PANEL, help="Of residual branches, where there are any"),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(rich_help_panel=Network, help="Pixels that the network sees")
+        int | None, typer.Option(rich_help_panel=NETWORK_PANEL, help="Pixels that the network sees")
     ] = None,
     views: Annotated[
         str | None,
-        typer.Option(rich_help_panel=Network, help="Of multiscale: whole,face or face,face or whole ..."),
+        typer.Option(
+            rich_help_panel=NETWORK_PANEL, help="Of multiscale: whole,face or face,face or whole ..."
+        ),
     ] = None,
     cam_layer: Annotated[
         str | None,
-        typer.Option(rich_help_panel=Network, help="Where a CAM reads it (default: found by trying)"),
+        typer.Option(rich_help_panel=NETWORK_PANEL, help="Where a CAM reads it (default: found by trying)"),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(rich_help_panel=Network, help="Of your own network's input: 1 or 3")
+        int | None, typer.Option(rich_help_panel=NETWORK_PANEL, help="Of your own network's input: 1 or 3")
     ] = None,
     mean: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=Network, metavar="A,B,C", help="Of its input's channels, pixels being 0..1"
+            rich_help_panel=NETWORK_PANEL, metavar="A,B,C", help="Of its input's channels, pixels being 0..1"
         ),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(rich_help_panel=Network, metavar="A,B,C", help="Likewise")
+        str | None, typer.Option(rich_help_panel=NETWORK_PANEL, metavar="A,B,C", help="Likewise")
     ] = None,
     freeze_epochs: Annotated[
-        int | None, typer.Option(rich_help_panel=FineTuning, help="In which the new head trains alone")
+        int | None, typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="In which the new head trains alone")
     ] = None,
     unfreeze: Annotated[
-        str | None, typer.Option(rich_help_panel=FineTuning, help="Afterwards: all, last:N stages, or none")
+        str | None,
+        typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="Afterwards: all, last:N stages, or none"),
     ] = None,
     backbone_lr: Annotated[
-        float | None, typer.Option(rich_help_panel=FineTuning, help="Largest rate of the backbone")
+        float | None, typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="Largest rate of the backbone")
     ] = None,
     layer_decay: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FineTuning, help="Of the rate, stage by stage from the head"),
+        typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="Of the rate, stage by stage from the head"),
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(rich_help_panel=Faces, help="A preset of what follows: none, light or strong"),
+        typer.Option(rich_help_panel=FACES_PANEL, help="A preset of what follows: none, light or strong"),
     ] = None,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", rich_help_panel=Faces, help="Mirror one face in two")
+        bool | None,
+        typer.Option("--flip/--no-flip", rich_help_panel=FACES_PANEL, help="Mirror one face in two"),
     ] = None,
     shift: Annotated[
-        float | None, typer.Option(rich_help_panel=Faces, help="By up to this share of the side")
+        float | None, typer.Option(rich_help_panel=FACES_PANEL, help="By up to this share of the side")
     ] = None,
     rotate_deg: Annotated[
-        float | None, typer.Option(rich_help_panel=Faces, help="By up to so many degrees")
+        float | None, typer.Option(rich_help_panel=FACES_PANEL, help="By up to so many degrees")
     ] = None,
     crop: Annotated[
-        float | None, typer.Option(rich_help_panel=Faces, help="A random square, up to this share smaller")
+        float | None,
+        typer.Option(rich_help_panel=FACES_PANEL, help="A random square, up to this share smaller"),
     ] = None,
     jitter: Annotated[
-        float | None, typer.Option(rich_help_panel=Faces, help="Brightness and contrast, by up to this share")
+        float | None,
+        typer.Option(rich_help_panel=FACES_PANEL, help="Brightness and contrast, by up to this share"),
     ] = None,
     noise: Annotated[
-        float | None, typer.Option(rich_help_panel=Faces, help="Deviation of normal noise, a share of white")
+        float | None,
+        typer.Option(rich_help_panel=FACES_PANEL, help="Deviation of normal noise, a share of white"),
     ] = None,
     erase: Annotated[
-        float | None, typer.Option(rich_help_panel=Faces, help="How often a random rectangle is painted over")
+        float | None,
+        typer.Option(rich_help_panel=FACES_PANEL, help="How often a random rectangle is painted over"),
     ] = None,
-    mixup: Annotated[float | None, typer.Option(rich_help_panel=Faces, help="Alpha of MixUp")] = None,
+    mixup: Annotated[float | None, typer.Option(rich_help_panel=FACES_PANEL, help="Alpha of MixUp")] = None,
     preview_augment: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=Faces, metavar="FILE.png", help="Draw a sheet of what faces become, and stop"
+            rich_help_panel=FACES_PANEL,
+            metavar="FILE.png",
+            help="Draw a sheet of what faces become, and stop",
         ),
     ] = None,
     drop_leaks: Annotated[
         bool | None,
         typer.Option(
             "--drop-leaks",
-            rich_help_panel=Faces,
+            rich_help_panel=FACES_PANEL,
             help="Leave out faces with an identical twin in val or test",
         ),
     ] = None,
     train_fraction: Annotated[
-        float | None, typer.Option(rich_help_panel=Faces, help="Use this part of each class, drawn by seed")
+        float | None,
+        typer.Option(rich_help_panel=FACES_PANEL, help="Use this part of each class, drawn by seed"),
     ] = None,
     guide: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=Guiding,
+            rich_help_panel=GUIDING_PANEL,
             help="What is asked of the label's map: background, background-sum, regions, action-units or landmarks",
         ),
     ] = None,
     guide_weight: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=Guiding,
+            rich_help_panel=GUIDING_PANEL,
             metavar="LAMBDA",
             help="Of that loss (default: 1); several, 0 among them, as 0,0.1,1: each is trained, one chosen on val",
         ),
@@ -329,24 +343,25 @@ def train(
     guide_explainer: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=Guiding,
+            rich_help_panel=GUIDING_PANEL,
             help="gradcam; of a vision transformer rollout, attention or all-blocks",
         ),
     ] = None,
     guide_map: Annotated[
-        str | None, typer.Option(rich_help_panel=Guiding, help="Of gradcam: relu, abs or signed")
+        str | None, typer.Option(rich_help_panel=GUIDING_PANEL, help="Of gradcam: relu, abs or signed")
     ] = None,
     guide_warmup: Annotated[
-        float | None, typer.Option(rich_help_panel=Guiding, help="Epochs in which lambda rises from nothing")
+        float | None,
+        typer.Option(rich_help_panel=GUIDING_PANEL, help="Epochs in which lambda rises from nothing"),
     ] = None,
     guide_masks: Annotated[
         str | None,
-        typer.Option(rich_help_panel=Guiding, help="own, or shuffled: another face's, the placebo"),
+        typer.Option(rich_help_panel=GUIDING_PANEL, help="own, or shuffled: another face's, the placebo"),
     ] = None,
     guide_regions: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=Guiding, metavar="eyes=2,mouth=1", help="The shares that regions is to have"
+            rich_help_panel=GUIDING_PANEL, metavar="eyes=2,mouth=1", help="The shares that regions is to have"
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation")] = 0,

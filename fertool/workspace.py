@@ -125,7 +125,11 @@ class PartialRows:
             progress = json.loads(self._progress.read_text())
         except (OSError, ValueError):
             return 0
-        return progress["done"] if progress["identity"] == self._identity else 0
+        if progress["identity"] != self._identity:
+            return 0
+        # an array that was kept is not here any more: a kill came before the folder was removed
+        whole = all((self.folder / f"{name}.npy").exists() for name in self._identity["layout"])
+        return progress["done"] if whole else 0
 
     def append(self, **rows: np.ndarray) -> None:
         """Write the next rows of every array, then count them as finished."""

@@ -56,6 +56,16 @@ def test_partial_rows_of_other_settings_are_thrown_away(tmp_path: Path) -> None:
     assert PartialRows(tmp_path / "maps.npy", layout, {"revision": 2}).done == 0
 
 
+def test_partial_rows_that_a_kill_left_after_they_were_kept_begin_again(tmp_path: Path) -> None:
+    layout = {"maps": ((5, 2), "float32"), "more": ((5,), "float32")}
+    target = tmp_path / "maps.npy"
+    killed = PartialRows(target, layout, {"revision": 1})
+    killed.append(maps=np.ones((5, 2), np.float32), more=np.ones(5, np.float32))
+    killed.keep("maps", target)
+    again = PartialRows(target, layout, {"revision": 1})
+    assert again.done == 0 and set(again.arrays) == set(layout)
+
+
 def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     path = tmp_path / "faces.npy"

@@ -4,21 +4,20 @@ A ResNet of 29 convolutions on 150-pixel RGB faces, trained by Davis King on som
 7,485 people apart. Source of the architecture: dlib's examples/dnn_face_recognition_ex.cpp.
 """
 
-import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fertool.dlib_files import INSTALL_DLIB, dlib_file
+from fertool.dlib_files import dlib_file
 from fertool.errors import UserError
 from fertool.models.cam_layer import find_cam_layer
 from fertool.models.classifier import FaceClassifier, InputSpec
-from fertool.models.dlib_file import FILE_NAME, read_dlib_network
+from fertool.models.dlib_reader import FILE_NAME, read_dlib_network
 from fertool.models.head import begin_small
+from fertool.models.undisturbed import undisturbed
 
 SIZE = 150  # pixels
 LEAST_SIZE = 103  # with fewer the last level has no 3x3 cells to read
@@ -141,19 +140,17 @@ def dlib_network_file() -> Path | None:
 
 
 @torch.no_grad()
-def load_dlib_weights(model: FaceClassifier, path: Path | None = None) -> None:
-    """Set the network up to the classifier to the weights of dlib's file, by default that of the package.
+def load_dlib_weights(network: nn.Module, path: Path) -> None:
+    """Set a network of `build_dlibface` up to the classifier to the weights of dlib's file.
 
     In evaluation mode the features are then dlib's. In training mode they are not before `calibrate_norms`.
-    Raises UserError where the package is missing, and for a file that is not of this network; the model is
-    then as it was.
+    Raises UserError for a file that is not of this network, which is then as it was.
     """
-    path = path or _installed_file()
     layers = read_dlib_network(path)
     convolutions = [layer for layer in layers if layer.kind == "con_4"]
     affines = [layer for layer in layers if layer.kind == "affine_"]
-    ours = [layer for layer in model.network.modules() if isinstance(layer, nn.Conv2d)]
-    norms = [layer for layer in model.network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    ours = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not len(ours) == len(convolutions) == len(affines):
         raise _foreign(
             path, f"{len(convolutions)} convolutions and {len(affines)} affine layers, not 29 each"
@@ -207,7 +204,7 @@ def calibrate_norms(model: FaceClassifier, pixels: Tensor, boxes: Tensor | None 
 
     handles = [norm.register_forward_hook(measure) for norm in norms]
     try:
-        with _evaluating(model):
+        with undisturbed(model):
             for start in range(0, len(pixels), CALIBRATION_BATCH):
                 rows = slice(start, start + CALIBRATION_BATCH)
                 with model.looking_at(None if boxes is None else boxes[rows]):
@@ -226,40 +223,6 @@ def calibrate_norms(model: FaceClassifier, pixels: Tensor, boxes: Tensor | None 
         norm.running_var.copy_(variance)
         norm.weight.copy_(slope * (variance + norm.eps).sqrt())
         norm.bias.copy_(bias + slope * (mean - old_mean))
-
-
-@torch.no_grad()
-def embedding(model: FaceClassifier, chips: Tensor, path: Path | None = None) -> Tensor:
-    """dlib's 128 numbers of faces (B, 150, 150, 3), aligned by dlib: float32 (B, 128), in evaluation mode.
-
-    Equal to `dlib.face_recognition_model_v1` where `model` has dlib's weights. The linear layer behind the
-    features is no part of the model: it is read out of dlib's file, as by `load_dlib_weights`, which also
-    says what is raised.
-    """
-    path = path or _installed_file()
-    layer = read_dlib_network(path)[-1]
-    if layer.kind != "fc_2" or layer.tensors["weight"].shape[0] != FEATURES:
-        raise _foreign(path, f"a last layer {layer.kind}, not {FEATURES} numbers to an embedding")
-    with _evaluating(model):
-        return model.network.features(model.preprocess(chips)) @ layer.tensors["weight"].to(model.device)
-
-
-@contextlib.contextmanager
-def _evaluating(model: FaceClassifier) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _installed_file() -> Path:
-    path = dlib_network_file()
-    if path is None:
-        raise UserError(f"dlibface: {FILE_NAME} is not installed; run {INSTALL_DLIB}")
-    return path
 
 
 def _foreign(path: Path, found: str) -> UserError:

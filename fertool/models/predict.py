@@ -8,6 +8,7 @@ import torch
 
 from fertool.hardware import Compute
 from fertool.models.classifier import FaceClassifier
+from fertool.models.undisturbed import undisturbed
 
 BATCH_SIZE = 256
 
@@ -31,7 +32,6 @@ def face_batches(
         yield pixels, None if boxes is None else torch.from_numpy(np.array(boxes[rows]))
 
 
-@torch.inference_mode()
 def predict_logits(
     model: FaceClassifier, faces: Faces, compute: Compute, boxes: np.ndarray | None = None
 ) -> np.ndarray:
@@ -39,13 +39,9 @@ def predict_logits(
 
     `boxes` (N, 4) are where the faces lie, for a model that asks.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        batches = []
+    batches = []
+    with undisturbed(model), torch.inference_mode(), compute.autocast():
         for pixels, of_batch in face_batches(faces, boxes):
-            with model.looking_at(of_batch), compute.autocast():
+            with model.looking_at(of_batch):
                 batches.append(model(pixels.to(compute.device)).float().cpu())
-    finally:
-        model.train(was_training)
     return torch.cat(batches).numpy()

@@ -79,7 +79,7 @@ def build_timm(
     for head in heads(network):
         begin_small(network.get_submodule(head))
     spec = InputSpec(
-        size=image_size or config.input_size[-1],
+        size=config.input_size[-1] if image_size is None else image_size,
         channels=config.input_size[0],
         mean=tuple(config.mean),
         std=tuple(config.std),

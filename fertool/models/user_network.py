@@ -13,10 +13,12 @@ from fertool.errors import UserError
 from fertool.models import multiscale
 from fertool.models.anatomy import face_classifier
 from fertool.models.classifier import FaceClassifier, InputSpec
+from fertool.models.cnn import INPUT
+from fertool.models.undisturbed import undisturbed
 
 SIZE = 224  # pixels
 # of ImageNet, as of nearly all weights for colour; of FER2013 for grey
-STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.508,), (0.255,))}
+STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: (INPUT.mean, INPUT.std)}
 
 
 def is_user_network(name: str) -> bool:
@@ -41,7 +43,7 @@ def build_user_network(
         raise UserError(f"--channels {channels}: faces have 1 (grey) or 3 (RGB)")
     network = _call(name, _find(name), classes)
     mean, std = STATISTICS[channels]
-    spec = InputSpec(size=image_size or SIZE, channels=channels, mean=mean, std=std)
+    spec = InputSpec(size=SIZE if image_size is None else image_size, channels=channels, mean=mean, std=std)
     head = _head(name, network, spec, classes)
     return face_classifier(network, spec, head)
 
@@ -90,10 +92,9 @@ def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
         for layer, module in network.named_modules()
         if layer and next(module.parameters(recurse=False), None) is not None
     ]
-    modes = [(module, module.training) for module in network.modules()]
     try:
-        with torch.no_grad():
-            output = network.eval()(torch.zeros(1, spec.channels, spec.size, spec.size))
+        with undisturbed(network), torch.no_grad():
+            output = network(torch.zeros(1, spec.channels, spec.size, spec.size))
     except Exception as error:
         raise UserError(
             f"--model {name}: takes no input of {spec.channels} channels and {spec.size} pixels "
@@ -102,8 +103,6 @@ def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     if not isinstance(output, Tensor) or output.shape != (1, classes):
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UserError(

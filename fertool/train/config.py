@@ -153,6 +153,7 @@ RANGES = {
     "layer_decay": (lambda value: 0 < value <= 1, "above 0, at most 1"),
     "dropout": (_share, "from 0 to below 1"),
     "drop_path": (_share, "from 0 to below 1"),
+    "image_size": (lambda value: value >= 1, "1 or more"),
     "shift": (_share, "from 0 to below 1"),
     "rotate_deg": (lambda value: 0 <= value <= 180, "from 0 to 180"),
     "crop": (_share, "from 0 to below 1"),

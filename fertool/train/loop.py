@@ -38,7 +38,7 @@ EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, 
 
 
 @dataclass(frozen=True)
-class LabelledFaces:
+class TrainingFaces:
     """A split: faces uint8 (N, H, W[, 3]), labels int64 (N,); where asked for boxes float32 (N, 4).
 
     `targets`, float32 (N, C), are distributions to be learnt in the labels' place; `planes` are where the maps
@@ -55,8 +55,8 @@ class LabelledFaces:
 def train_run(
     model: FaceClassifier,
     config: TrainConfig,
-    train_split: LabelledFaces,
-    val_split: LabelledFaces,
+    train_split: TrainingFaces,
+    val_split: TrainingFaces,
     run: Run,
     compute: Compute,
     on_epoch: EpochReport,
@@ -340,7 +340,7 @@ def _require_finite(
 
 def _validate(
     model: FaceClassifier,
-    split: LabelledFaces,
+    split: TrainingFaces,
     features: Tensor | None,
     compute: Compute,
     ranks: Ranks,

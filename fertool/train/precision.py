@@ -12,7 +12,7 @@ from fertool.hardware import Compute
 from fertool.models import FaceClassifier
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import freeze_all_but, trained_parameters, training_mode
-from fertool.train.loop import LabelledFaces
+from fertool.train.loop import TrainingFaces
 
 ROUNDS = 4  # the first of each is not counted
 FEW_FACES = 8
@@ -21,7 +21,7 @@ WORTH = 1.1  # so many times as fast must bfloat16 be, or float32 stays
 
 
 def faster_precision(
-    model: FaceClassifier, split: LabelledFaces, config: TrainConfig, compute: Compute
+    model: FaceClassifier, split: TrainingFaces, config: TrainConfig, compute: Compute
 ) -> str:
     """The format to train in: bf16 where a few steps in it are clearly faster than in float32, else fp32.
 

@@ -31,7 +31,7 @@ _CONVOLUTIONAL = {
     "jitter": 0.2,
 }
 # Transformers want smaller steps in their lower blocks (Bao et al. 2022, 'BEiT', section 3.2)
-_TRANSFORMER = {**_CONVOLUTIONAL, "lr": 5e-4, "layer_decay": 0.75, "drop_path": 0.1, "clip": 1.0}
+_TRANSFORMER = {**_CONVOLUTIONAL, "layer_decay": 0.75, "drop_path": 0.1, "clip": 1.0}
 
 # As far as a network of our own comes without pretraining, and without other faces
 STRONG: dict[str, dict[str, Any]] = {
@@ -157,7 +157,7 @@ def _shares(text: str) -> tuple[tuple[str, float], ...]:
 
 
 def _kind(model: str) -> str:
-    if model in OWN or ":" in model.removeprefix("hf_hub:"):  # of our own, or of the user's
+    if model in OWN or ":" in model:  # of our own, or of the user's
         return "small"
     if model in ("vit", "facevit"):
         return "transformer"

@@ -26,7 +26,7 @@ from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import trained_parameters
 from fertool.train.guidance import check_guidance, load_guide_planes
-from fertool.train.loop import EpochReport, LabelledFaces, train_run
+from fertool.train.loop import EpochReport, TrainingFaces, train_run
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
 from fertool.workspace import SPLITS, Run, Workspace, read_csv, write_json
@@ -205,12 +205,12 @@ def _inputs(workspace: Workspace, config: TrainConfig, model: FaceClassifier) ->
     return sorted(set(inputs))
 
 
-def _split(workspace: Workspace, split: str, model: FaceClassifier) -> LabelledFaces:
+def _split(workspace: Workspace, split: str, model: FaceClassifier) -> TrainingFaces:
     boxes = workspace.load_boxes(split) if model.needs_boxes else None
-    return LabelledFaces(MappedFaces(workspace.load_faces(split)), workspace.load_labels(split), boxes)
+    return TrainingFaces(MappedFaces(workspace.load_faces(split)), workspace.load_labels(split), boxes)
 
 
-def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> LabelledFaces:
+def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> TrainingFaces:
     whole = _split(workspace, "train", model)
     if config.labels == "ferplus-soft":
         whole = replace(whole, targets=_crowd_targets(workspace, whole.labels))
@@ -227,7 +227,7 @@ def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifie
     if config.guide is not None:
         placebo_seed = config.seed if config.guide_masks == "shuffled" else None
         planes = load_guide_planes(workspace, "train", config.guide, rows=rows, placebo_seed=placebo_seed)
-    return LabelledFaces(
+    return TrainingFaces(
         whole.faces.part(rows),
         whole.labels[rows],
         None if whole.boxes is None else whole.boxes[rows],

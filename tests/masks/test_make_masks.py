@@ -213,7 +213,7 @@ def no_dlib(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_dlib")
 def test_without_dlib_asking_for_it_names_the_extra(blank: Workspace) -> None:
-    with pytest.raises(UserError, match=r"pip install 'fertool\[dlib\]'"):
+    with pytest.raises(UserError, match=r"pip install dlib-bin face_recognition_models"):
         make_masks(blank, detector="dlib")
     assert not blank.masks_json.parent.exists()
 

@@ -16,16 +16,16 @@ from fertool.errors import UserError
 from fertool.explain.cams import gradcam
 from fertool.models import dlibface
 from fertool.models.classifier import FaceClassifier
-from fertool.models.dlib_file import read_dlib_network
+from fertool.models.dlib_reader import read_dlib_network
 from fertool.models.dlibface import (
     LEAST_SIZE,
     add_zero_filled,
     build_dlibface,
     calibrate_norms,
     dlib_network_file,
-    embedding,
     load_dlib_weights,
 )
+from fertool.models.weights import find_weights
 
 WITH_FILE = pytest.mark.skipif(
     dlib_network_file() is None, reason="needs the package face_recognition_models (extra dlib)"
@@ -45,8 +45,17 @@ def pretrained() -> FaceClassifier:
         pytest.skip("needs the package face_recognition_models (extra dlib)")
     torch.manual_seed(0)
     model = build_dlibface(7)
-    load_dlib_weights(model)
+    load_dlib_weights(model.network, dlib_network_file())
     return model.eval()
+
+
+@torch.no_grad()
+def embedding(model: FaceClassifier, chips: np.ndarray) -> np.ndarray:
+    """The 128 numbers of faces (B, 150, 150, 3), as dlib's last layer, which is no part of the model, makes them."""
+    layer = read_dlib_network(dlib_network_file())[-1]
+    assert layer.kind == "fc_2" and layer.tensors["weight"].shape[0] == 256
+    inputs = model.preprocess(torch.from_numpy(chips))
+    return (model.network.features(inputs) @ layer.tensors["weight"]).numpy()
 
 
 def with_any_norms(seed: int = 0) -> FaceClassifier:
@@ -142,7 +151,7 @@ def test_embedding_equals_dlibs_on_random_chips(pretrained: FaceClassifier) -> N
     chips[2], chips[3] = 0, 255
     describe = dlib.face_recognition_model_v1(str(dlib_network_file()))
     expected = np.array([describe.compute_face_descriptor(chip) for chip in chips])
-    assert np.abs(embedding(pretrained, torch.from_numpy(chips)).numpy() - expected).max() < 1e-4
+    assert np.abs(embedding(pretrained, chips) - expected).max() < 1e-4
 
 
 @WITH_DLIB
@@ -167,7 +176,7 @@ def test_embedding_equals_dlibs_on_fer2013(pretrained: FaceClassifier, shared: C
             # of the whole picture: dlib cuts the same chip out itself
             expected.append(describe.compute_face_descriptor(face, points))
     assert len(chips) >= 15
-    ours = embedding(pretrained, torch.from_numpy(np.array(chips))).numpy()
+    ours = embedding(pretrained, np.array(chips))
     assert np.abs(ours - np.array(expected)).max() < 1e-4
     apart = np.linalg.norm(ours[:, None] - ours[None], axis=2)[np.triu_indices(len(ours), 1)]
     assert apart.min() > 1e-2, "different faces have different embeddings"
@@ -184,18 +193,18 @@ def test_the_file_says_what_the_network_is_fed(pretrained: FaceClassifier) -> No
 def test_the_head_is_left_as_it_was() -> None:
     model = build_dlibface(7)
     before = {name: value.clone() for name, value in model.layer(model.head).state_dict().items()}
-    load_dlib_weights(model)
+    load_dlib_weights(model.network, dlib_network_file())
     for name, value in model.layer(model.head).state_dict().items():
         assert torch.equal(value, before[name])
 
 
-def test_without_the_package_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_one_line_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert dlib_network_file() is None
-    model = build_dlibface(7)
-    for call in (lambda: load_dlib_weights(model), lambda: embedding(model, patterns(1))):
-        with pytest.raises(UserError, match=r"pip install 'fertool\[dlib\]'"):
-            call()
+    with pytest.raises(UserError, match="run pip install dlib-bin face_recognition_models, put "):
+        find_weights("dlibface", weights_dir=tmp_path)
 
 
 @WITH_FILE
@@ -223,7 +232,7 @@ def test_another_network_is_refused_and_nothing_is_changed(
     model = build_dlibface(7)
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     with pytest.raises(UserError, match=r"network\.dat.*not dlib's face-recognition network") as refused:
-        load_dlib_weights(model, path)
+        load_dlib_weights(model.network, path)
     assert "\n" not in str(refused.value)
     for name, value in model.network.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -8,7 +8,7 @@ from fertool.hardware import Compute
 from fertool.models import build_model
 from fertool.train import precision, train
 from fertool.train.config import TrainConfig
-from fertool.train.loop import LabelledFaces
+from fertool.train.loop import TrainingFaces
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
 from fertool.workspace import Workspace
@@ -18,14 +18,14 @@ BFLOAT16 = Compute(torch.device("cpu"), "bf16")
 
 
 @pytest.fixture
-def split() -> LabelledFaces:
+def split() -> TrainingFaces:
     random = np.random.default_rng(0)
     faces = random.integers(0, 256, (20, 48, 48), dtype=np.uint8)
-    return LabelledFaces(MappedFaces(faces), random.integers(0, 7, 20))
+    return TrainingFaces(MappedFaces(faces), random.integers(0, 7, 20))
 
 
 @pytest.mark.parametrize("unfreeze", ["all", "none"])
-def test_trying_leaves_model_and_random_numbers_as_they_were(split: LabelledFaces, unfreeze: str) -> None:
+def test_trying_leaves_model_and_random_numbers_as_they_were(split: TrainingFaces, unfreeze: str) -> None:
     model = build_model("test_resnet", 7, image_size=64, dropout=0.5)  # it has batch norms
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     state = torch.get_rng_state()
@@ -40,7 +40,7 @@ def test_trying_leaves_model_and_random_numbers_as_they_were(split: LabelledFace
 
 @pytest.mark.parametrize(("bf16_s", "answer"), [(0.5, "bf16"), (0.95, "fp32"), (2.0, "fp32")])
 def test_bfloat16_must_be_clearly_faster(
-    split: LabelledFaces, monkeypatch: pytest.MonkeyPatch, bf16_s: float, answer: str
+    split: TrainingFaces, monkeypatch: pytest.MonkeyPatch, bf16_s: float, answer: str
 ) -> None:
     now_s = 0.0
     formats = []
@@ -58,10 +58,10 @@ def test_bfloat16_must_be_clearly_faster(
     assert faster_precision(model, split, CONFIG, BFLOAT16) == answer
 
 
-def test_views_of_the_face_are_given_their_boxes(split: LabelledFaces) -> None:
+def test_views_of_the_face_are_given_their_boxes(split: TrainingFaces) -> None:
     boxes = np.tile(np.array([[4, 4, 40, 40]], dtype=np.float32), (20, 1))
     model = build_model("multiscale:cnn", 7)
-    with_boxes = LabelledFaces(split.faces, split.labels, boxes)
+    with_boxes = TrainingFaces(split.faces, split.labels, boxes)
     assert faster_precision(model, with_boxes, CONFIG, BFLOAT16) in ("fp32", "bf16")
 
 
@@ -92,6 +92,6 @@ def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pyte
     }
 
 
-def test_a_gpu_computes_as_it_was_chosen(split: LabelledFaces) -> None:
+def test_a_gpu_computes_as_it_was_chosen(split: TrainingFaces) -> None:
     compute = Compute(torch.device("meta"), "bf16")
     assert faster_precision(build_model("cnn", 7), split, CONFIG, compute) == "bf16"

@@ -342,6 +342,7 @@ def test_names_tell_conditions_apart_and_seeds_together() -> None:
         {"dropout": 1},
         {"shift": 1},
         {"seed": -1},
+        {"image_size": 0},
     ],
 )
 def test_settings_out_of_range_name_the_option(setting: dict[str, float]) -> None:

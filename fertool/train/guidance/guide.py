@@ -118,7 +118,7 @@ class Guide:
     ) -> tuple[Tensor, Tensor]:
         """The mean loss of the guided faces, a scalar, and the sums (4,) of `guide_figures`, without a graph.
 
-        0 without a graph where no face is guided, or where it is not to be `differentiable`.
+        0 where no face is guided; without a graph there, and where it is not to be `differentiable`.
         """
         if not bool(target.guided.any()):
             return logits.new_zeros(()), logits.new_zeros(4)

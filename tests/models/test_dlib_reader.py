@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
-from fertool.models.dlib_file import DlibStream, read_dlib_network
+from fertool.models.dlib_reader import DlibStream, read_dlib_network
 from fertool.models.dlibface import dlib_network_file
 
 
