@@ -591,7 +591,8 @@ def score(
 ) -> None:
     """Score runs, suite by suite; missing heatmaps are made first.
 
-    Suites: classification, attention, faithfulness, causal, robustness, sanity, representation, truth, all.
+    Suites: classification, attention, faithfulness, causal, causal-agreement, robustness, robustness-attention,
+    sanity, representation, truth, all.
 
     Example: fertool score --suite attention --suite causal --target label --by model
     """
@@ -614,7 +615,7 @@ def score(
             grid=grid,
             jitter=jitter,
             contrasts=contrasts.split(","),
-            fills=fill or tuple(FILLS),
+            fills=fill or FILLS,
             reference=reference,
             seed=seed,
             tta=tta,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from fertool.errors import UserError
 from fertool.explain.heatmaps import Heatmaps, ensure_heatmaps
 from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
@@ -14,8 +12,6 @@ from fertool.hardware import choose_compute
 from fertool.ranks import join_ranks
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace, replacing
-
-GALLERY_DOTS_PER_INCH = 150
 
 
 def explain(
@@ -106,26 +102,15 @@ def _write_gallery(
     workspace: Workspace, split: str, drawn: Sequence[tuple[Run, Request, Heatmaps]], place: Path
 ) -> int:
     """Draw some faces of a split, chosen by lot, with their maps; how many they are."""
-    from fertool.explain.gallery import GalleryColumn, draw_lots, gallery_figure
-    from fertool.explain.overlay import png_bytes
+    from fertool.explain.gallery import draw_gallery, draw_lots
+    from fertool.explain.overlay import DOTS_PER_INCH, png_bytes
 
-    classes, labels = workspace.dataset()["classes"], workspace.load_labels(split)
-    lots = draw_lots(labels, len(classes))
+    rows = draw_lots(workspace.load_labels(split), len(workspace.dataset()["classes"]))
     columns = []
     for run, request, maps in drawn:
-        predicted = None
-        if run.predictions(split).exists():
-            with np.load(run.predictions(split)) as stored:
-                predicted = stored["logits"][lots].argmax(axis=1)
         target = maps.place.parent.name if request.looks_at_target else "target ignored"
-        columns.append(GalleryColumn(f"{run.name}\n{request.key}\n{target}", maps.rectified(lots), predicted))
-    figure = gallery_figure(
-        workspace.load_faces(split)[lots],
-        workspace.load_region_maps(split)[lots],
-        labels[lots],
-        classes,
-        columns,
-    )
+        columns.append((f"{run.name}\n{request.key}\n{target}", run, maps.rectified(rows)))
+    figure = draw_gallery(workspace, split, rows, columns)
     with replacing(place) as handle:
-        handle.write(png_bytes(figure, GALLERY_DOTS_PER_INCH))
-    return len(lots)
+        handle.write(png_bytes(figure, DOTS_PER_INCH))
+    return len(rows)

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fertool.explain.overlay import add_legend, outline_regions, show_face, show_heat
+from fertool.predictions import read_logits
+from fertool.workspace import Run, Workspace
 
 # a mark beside the colour: red is lost on some readers and in grey print
 RIGHT, WRONG = ("✓", "black"), ("✗", "#B00020")
@@ -23,15 +25,41 @@ class GalleryColumn:
     predicted: np.ndarray | None  # class codes (n,); None where they are not known
 
 
-def draw_lots(
-    labels: np.ndarray, classes: int, faces_per_class: int = FACES_PER_CLASS, seed: int = 0
-) -> np.ndarray:
-    """Rows of `faces_per_class` faces of each class (fewer where there are fewer), by seed."""
-    generator = np.random.default_rng(seed)
+def draw_lots(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Rows of FACES_PER_CLASS faces of each class (fewer where there are fewer), always the same ones."""
+    generator = np.random.default_rng(0)
     chosen = [
-        generator.permutation(np.flatnonzero(labels == code))[:faces_per_class] for code in range(classes)
+        generator.permutation(np.flatnonzero(labels == code))[:FACES_PER_CLASS] for code in range(classes)
     ]
     return np.concatenate(chosen)
+
+
+def draw_gallery(
+    workspace: Workspace,
+    split: str,
+    rows: np.ndarray,
+    maps: Sequence[tuple[str, Run, np.ndarray]],
+    *,
+    faces_across: bool = False,
+) -> Figure:
+    """The gallery of these rows of a split: `maps` are the columns' names, runs and rectified maps (n, h, w).
+
+    Below a map stands what is stored of its run's predictions. See `gallery_figure`.
+    """
+    columns = []
+    for name, run, heatmaps in maps:
+        predicted = None
+        if run.predictions(split).exists():
+            predicted = read_logits(workspace, run, split)[rows].argmax(axis=1)
+        columns.append(GalleryColumn(name, heatmaps, predicted))
+    return gallery_figure(
+        workspace.load_faces(split)[rows],
+        workspace.load_region_maps(split)[rows],
+        workspace.load_labels(split)[rows],
+        workspace.dataset()["classes"],
+        columns,
+        faces_across=faces_across,
+    )
 
 
 def gallery_figure(

@@ -12,17 +12,37 @@ a module of the network (one called as a function cannot be met on the way back)
 """
 
 import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fertool.explain.branches import onto_picture
 from fertool.explain.cams import class_gradients, each_class_gradients, mean_gradient
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
-from fertool.explain.hooks import affine_norms, captured, guided
+from fertool.explain.hooks import captured
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
 from fertool.models.undisturbed import undisturbed
+
+# rectifying activations: those whose output is positive just where their input is
+RECTIFIERS = {
+    "ELU",
+    "GELU",
+    "GELUTanh",
+    "HardSwish",
+    "Hardswish",
+    "LeakyReLU",
+    "Mish",
+    "QuickGELU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Swish",
+}
+BLOCKING = {"ReLU", "ReLU6"}
 
 
 def guided_backprop(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
@@ -79,6 +99,77 @@ def guided_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses)
                 fine += onto_picture(model, view, cam[:, None], pixels)[:, 0]
             heatmaps.append(fine * add_colours(at_pixels))
     return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
+
+
+@dataclass
+class Guidance:
+    """Whether gradients follow the guided rule just now, or are plain."""
+
+    on: bool = False
+
+
+@contextlib.contextmanager
+def guided(model: FaceClassifier) -> Iterator[Guidance]:
+    """Let gradients pass rectifying activations by the guided rule while `Guidance.on`."""
+    guidance = Guidance()
+
+    def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not output.requires_grad:
+            return
+        if type(module).__name__ in BLOCKING:
+            # its own derivative, 0 or 1, asks for a positive input; what it has made is nobody else's yet
+            output.grad_fn.register_hook(
+                lambda inputs, outputs: (inputs[0].clamp_(min=0),) if guidance.on else None
+            )
+        else:
+            # the output's sign is the input's, which an in-place activation has overwritten
+            positive = output.detach() > 0
+            output.register_hook(lambda grad: grad.clamp(min=0) * positive if guidance.on else grad)
+
+    handles = [
+        module.register_forward_hook(follow)
+        for module in model.network.modules()
+        if type(module).__name__ in RECTIFIERS
+    ]
+    try:
+        yield guidance
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def affine_norms(model: FaceClassifier) -> Iterator[None]:
+    """Let the batch norms compute, in evaluation mode, the affine map that they are: y = s x + t.
+
+        s = weight / sqrt(variance + eps)        t = bias - mean s
+
+    The way back is then one product, and nothing need be kept for it from the forward pass: PyTorch keeps each
+    norm's input, half of all that a gradient by the pixels keeps in a residual network.
+    """
+    norms = [module for module in model.network.modules() if _is_affine(module)]
+    try:
+        for norm in norms:
+            scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+            shift = norm.bias.detach() - norm.running_mean * scale
+            norm.forward = functools.partial(
+                _affine, norm, scale=scale.view(1, -1, 1, 1), shift=shift.view(1, -1, 1, 1)
+            )
+        yield
+    finally:
+        for norm in norms:
+            norm.__dict__.pop("forward", None)
+
+
+def _is_affine(module: nn.Module) -> bool:
+    kept = type(module) is nn.BatchNorm2d and module.affine and module.running_var is not None
+    return kept and "forward" not in module.__dict__  # nobody else stands in for it
+
+
+def _affine(norm: nn.BatchNorm2d, inputs: Tensor, *, scale: Tensor, shift: Tensor) -> Tensor:
+    if inputs.dtype != scale.dtype:  # a norm of lower precision computes in higher
+        return nn.BatchNorm2d.forward(norm, inputs)
+    return torch.addcmul(shift, inputs, scale)
 
 
 GUIDED = [

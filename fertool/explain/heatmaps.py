@@ -3,23 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from fertool.errors import UserError
+from fertool.explain.batches import batches, explain_rows
 from fertool.explain.explainer import rectify
 from fertool.explain.registry import Request
 from fertool.explain.targets import choose_classes, stored_targets
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, load_model
-from fertool.predictions import keep_logits, model_inputs
-from fertool.progress import progress_bar
+from fertool.predictions import keep_logits, made_elsewhere, model_inputs
+from fertool.progress import log, progress_bar
 from fertool.ranks import join_ranks
 from fertool.workspace import PartialRows, Run, Workspace, read_json, write_json
 
-NULL_BATCH = 1024
-WHOLE_BATCH_SIDE = 112  # pixels: networks of larger pictures take fewer faces at a time, for the memory
+ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,20 @@ def ensure_heatmaps(
     """Make a run's heatmaps of a split, and its predictions with them, unless they are up to date.
 
     One `Heatmaps` for each class where `target` is `all`, else one. Maps and predictions that were made
-    elsewhere and put at their place without a record are taken as they are. Memory does not grow with the
-    split; an interrupted call goes on where it stopped.
+    elsewhere and put at their place without a record are taken as they are; with `force` such maps make room for
+    the run's own. Memory does not grow with the split; an interrupted call goes on where it stopped. Raises
+    UserError where maps that were made elsewhere do not fit the split.
     """
     classes = run.config()["classes"]
     targets = stored_targets(target, classes)
     places = [run.heatmaps(request.key, name, split) for name in targets]
-    if not force and all(place.exists() and not place.with_suffix(".json").exists() for place in places):
-        return [_made_elsewhere(place, request, workspace, split) for place in places]
+    elsewhere = join_ranks().of_first(lambda: _find_made_elsewhere(places, force))
+    if elsewhere == places and not force:
+        return [_read_made_elsewhere(place, request, workspace, split) for place in places]
+    if elsewhere and not force:
+        # one by one, so that those stay
+        of_each = (ensure_heatmaps(workspace, run, request, split, name, compute) for name in targets)
+        return [maps for (maps,) in of_each]
 
     if request.null is not None:
         return [
@@ -76,6 +83,14 @@ def ensure_heatmaps(
     if force or not current:
         _explain_split(workspace, run, request, split, target, places, wanted, compute, force)
     return [_stored(place, made_now=force or not current) for place in places]
+
+
+def _find_made_elsewhere(places: list[Path], force: bool) -> list[Path]:
+    elsewhere = [place for place in places if made_elsewhere(place)]
+    if force:
+        for place in elsewhere:
+            log.info("%s: made elsewhere; --force puts the run's own maps in their place", place)
+    return elsewhere
 
 
 def _made_from(
@@ -102,11 +117,8 @@ def _explain_split(
     boxes = workspace.load_boxes(split) if model.needs_boxes else None
 
     def explain(rows: slice) -> dict[str, np.ndarray]:
-        pixels = torch.from_numpy(np.array(faces[rows])).to(compute.device)
         choose = choose_classes(target, classes, torch.from_numpy(labels[rows]))
-        of_rows = None if boxes is None else torch.from_numpy(boxes[rows])
-        with model.looking_at(of_rows), compute.autocast():
-            explanation = request.explainer.explain(model, pixels, choose, **request.options)
+        explanation = explain_rows(model, request, faces, boxes, rows, choose, compute)
         arrays = {"logits": explanation.logits}
         for number in range(len(places)):
             arrays[str(number)] = explanation.heatmaps[:, number]
@@ -118,13 +130,10 @@ def _explain_split(
         name: ((len(faces), *values.shape[1:]), "float32") for name, values in explain(slice(0, 1)).items()
     }
     ranks = join_ranks()
-    smaller = min(1, WHOLE_BATCH_SIDE / model.input_spec.size) ** 2
-    batch_size = max(1, round(request.explainer.batch_size * smaller))
     partial = PartialRows(places[0], layout, {"maps": made_from}) if ranks.is_first else None
     done = ranks.of_first(lambda: partial.done)
-    batches = [slice(start, start + batch_size) for start in range(done, len(faces), batch_size)]
     with progress_bar(f"{run.name}: {request.key}", len(faces), "faces", done=done) as bar:
-        for arrays in ranks.in_order(batches, explain):
+        for arrays in ranks.in_order(batches(model, request, len(faces), done=done), explain):
             partial.append(**arrays)
             bar.update(len(arrays["logits"]))
     if partial is not None:
@@ -145,6 +154,7 @@ def _keep(
     compute: Compute,
 ) -> None:
     """Make finished rows the files of the workspace."""
+    _forget(places)
     for number, (place, of) in enumerate(zip(places, made_from, strict=True)):
         partial.keep(str(number), place)
         shares = None
@@ -186,13 +196,21 @@ def _ensure_null(
         first = request.null.make(faces[:1], rows[:1], beside.raw)
         partial = PartialRows(place, {"maps": ((len(faces), *first.shape[1:]), "float32")}, made_from)
         while partial.done < len(faces):
-            batch = slice(partial.done, partial.done + NULL_BATCH)
+            batch = slice(partial.done, partial.done + ROWS_AT_ONCE)
             partial.append(maps=request.null.make(faces[batch], rows[batch], beside.raw))
+        _forget([place])
         partial.keep("maps", place)
         _describe(place, request, made_from, compute)
         partial.discard()
     ranks.wait()
     return _stored(place, made_now=force or not current)
+
+
+def _forget(places: list[Path]) -> None:
+    """Leave each map an empty record, until it has its own."""
+    # killed before that, what lies there was not made elsewhere, and is made again
+    for place in places:
+        write_json(place.with_suffix(".json"), {})
 
 
 def _describe(
@@ -214,8 +232,8 @@ def _describe(
             "negatives": negatives,
             "faces": len(maps),
             "empty": sum(
-                int((~rectify(maps[start : start + NULL_BATCH], negatives).any(axis=(1, 2))).sum())
-                for start in range(0, len(maps), NULL_BATCH)
+                int((~rectify(maps[start : start + ROWS_AT_ONCE], negatives).any(axis=(1, 2))).sum())
+                for start in range(0, len(maps), ROWS_AT_ONCE)
             ),
             **({"branch_shares": branch_shares} if branch_shares else {}),
             "precision": compute.precision,
@@ -229,14 +247,22 @@ def _stored(place: Path, made_now: bool) -> Heatmaps:
     return Heatmaps(place, np.load(place, mmap_mode="r"), record["negatives"], record, made_now)
 
 
-def _made_elsewhere(place: Path, request: Request, workspace: Workspace, split: str) -> Heatmaps:
+def _read_made_elsewhere(place: Path, request: Request, workspace: Workspace, split: str) -> Heatmaps:
     try:
         maps = np.load(place, mmap_mode="r")
-    except ValueError:
-        raise UserError(f"{place}: not a NumPy array; remove it, or write float32 (N, h, w) there") from None
+    except (ValueError, EOFError, BadZipFile):
+        maps = None
+    if not isinstance(maps, np.ndarray) or maps.dtype.kind not in "biuf":
+        raise UserError(f"{place}: not a NumPy array of numbers; remove it, or write float32 (N, h, w) there")
     faces = len(workspace.load_faces(split))
     if maps.ndim != 3 or len(maps) != faces:
         raise UserError(
             f"{place}: shape {maps.shape}, but '{split}' needs ({faces}, h, w); remove it or put it right"
         )
+    for start in range(0, faces, ROWS_AT_ONCE):
+        spoilt = ~np.isfinite(maps[start : start + ROWS_AT_ONCE]).all(axis=(1, 2))
+        if spoilt.any():
+            raise UserError(
+                f"{place}: row {start + spoilt.argmax()} has cells that are no finite number; remove it or put it right"
+            )
     return Heatmaps(place, maps, request.explainer.negatives, record=None)

@@ -19,9 +19,7 @@ def interpolation_matrix(pixels: int, cells: int) -> np.ndarray:
     return matrix
 
 
-def interpolate(heatmap: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) brought bilinearly to `shape` (H, W), float64."""
-    down, across = (
-        interpolation_matrix(pixels, cells) for pixels, cells in zip(shape, heatmap.shape, strict=True)
-    )
-    return down @ heatmap @ across.T
+def interpolate(heatmaps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Maps (N, h, w) brought bilinearly to `shape`, float64 (N, H, W)."""
+    down, across = (interpolation_matrix(*sides) for sides in zip(shape, heatmaps.shape[1:], strict=True))
+    return np.einsum("ih,nhw,jw->nij", down, heatmaps, across, optimize=True)

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 
 from fertool.explain.interpolation import interpolate
+from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import BACKGROUND, FACE_CONTOUR, REGIONS
 
 # Inferno's lightness rises evenly from black to light yellow, so it is read alike by colour-blind readers and
@@ -20,14 +21,11 @@ HEAT_COLOURS = "inferno"
 HEAT_OPACITY = 0.55
 FINEST_PIXELS = 192  # a side that heat is interpolated to
 
-# Okabe and Ito's palette, told apart by colour-blind readers and in print; a colour a region
-REGION_COLOURS = dict(
-    zip(REGIONS, ("#999999", "#009E73", "#56B4E9", "#E69F00", "#F0E442", "#D55E00"), strict=True)
-)
 # over heat no colour is free: white with a dark edge stands out from all of inferno
 OVER_HEAT = "white"
 LINE_WIDTH_PT = 0.9
 BAR_INCHES = 3.0  # of the legend of heat
+DOTS_PER_INCH = 150  # of a picture in a file of its own
 
 
 def show_face(axes: Axes, face: np.ndarray) -> None:
@@ -43,7 +41,7 @@ def show_heat(axes: Axes, face: np.ndarray, heatmap: np.ndarray) -> None:
         # as cv2 turns colour into grey
         face = face @ np.array([0.299, 0.587, 0.114])
     show_face(axes, face)
-    heat = interpolate(heatmap, (FINEST_PIXELS, FINEST_PIXELS))
+    (heat,) = interpolate(heatmap[None], (FINEST_PIXELS, FINEST_PIXELS))
     axes.imshow(
         heat, cmap=HEAT_COLOURS, alpha=HEAT_OPACITY, vmin=0, vmax=heat.max() or 1, extent=(0, 1, 1, 0)
     )

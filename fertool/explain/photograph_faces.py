@@ -13,12 +13,12 @@ from fertool.errors import UserError
 from fertool.masks.detection import (
     DETECTORS,
     DLIB,
-    LEAST_INSIDE,
     MEDIAPIPE,
     TEMPLATE,
     Detector,
     enlarge,
     face_size,
+    mostly_inside,
 )
 from fertool.masks.dlib_detector import DLIB_PADDINGS, dlib_detector, dlib_version
 from fertool.masks.landmarks import face_boxes
@@ -165,11 +165,10 @@ def _in_window(
     picture, scale, border_px = enlarge(photograph[y0:y1, x0:x1], padding)
     for seen in detector(picture):
         landmarks = (seen.landmarks / scale - border_px + [x0, y0]).astype(np.float32)
-        inside = ((landmarks >= 0) & (landmarks <= [width, height])).all(axis=1).mean()
         if (
             np.isfinite(landmarks).all()
             and face_size(landmarks) >= LEAST_FACE_PX
-            and inside >= LEAST_INSIDE
+            and mostly_inside(landmarks, (height, width))
             and ((landmarks >= least) & (landmarks <= most)).all()
         ):
             yield landmarks

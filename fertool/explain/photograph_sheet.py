@@ -22,7 +22,7 @@ OUTLINE_PX = 288  # a side that outlines are drawn at
 
 @dataclass(frozen=True)
 class MapColumn:
-    """One explainer's maps of a photograph's faces."""
+    """One explainer's maps, for one target, of some faces."""
 
     name: str
     heatmaps: np.ndarray  # (n, h, w), rectified

@@ -1,7 +1,6 @@
 """Photographs of any kind -> their faces -> predictions and explanations -> overlays and a table."""
 
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import torch
 from scipy.special import softmax
 
 from fertool.errors import UserError
+from fertool.explain.batches import batches, explain_rows
 from fertool.explain.explainer import rectify
-from fertool.explain.overlay import png_bytes
+from fertool.explain.overlay import DOTS_PER_INCH, png_bytes
 from fertool.explain.photograph_faces import (
     Crop,
     Framing,
@@ -30,14 +30,13 @@ from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import choose_classes, stored_targets
 from fertool.hardware import Compute
 from fertool.masks.landmarks import face_boxes
-from fertool.masks.workers import WorkerPool
 from fertool.models import FaceClassifier, load_model
 from fertool.progress import progress_bar
 from fertool.summary import Summary, Table
+from fertool.worker_pool import WorkerPool, usable_cores
 from fertool.workspace import Run, Workspace, replacing
 
 SHOWN_PX = 1200  # the longer side of a photograph in its sheet
-DOTS_PER_INCH = 150
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,6 @@ class Photograph:
     boxes: np.ndarray  # (n, 4): x0, y0, x1, y1 around each face's landmarks, in the photograph's pixels
     crops: list[Crop]
     detector: str | None
-
-
-@dataclass(frozen=True)
-class Maps:
-    """One explainer's maps, for one target, of all faces of all photographs."""
-
-    name: str
-    heatmaps: np.ndarray  # (n, h, w), rectified
 
 
 def explain_photographs(
@@ -173,9 +164,9 @@ def _find_all(images: Sequence[Path], framing: Framing, image_shape: Sequence[in
 
     found = []
     look = functools.partial(find_faces, available_detectors())
-    workers = min(len(images), os.cpu_count() or 1)
+    workers = min(len(images), usable_cores())
     with (
-        WorkerPool(workers) as pool,
+        WorkerPool(workers, "explain fewer photographs at a time, or smaller ones") as pool,
         progress_bar("looking for faces", len(images), "photographs") as bar,
     ):
         for path, (landmarks, detector) in zip(images, pool.in_order(look, read()), strict=True):
@@ -201,31 +192,27 @@ def _explain_faces(
     target: str,
     classes: list[str],
     compute: Compute,
-) -> tuple[list[Maps], np.ndarray]:
+) -> tuple[list[MapColumn], np.ndarray]:
     """The maps of every request for the faces of `crops`, N in all, and probabilities (N, classes)."""
     faces = np.stack([crop.face for crop in crops])
-    boxes = torch.from_numpy(face_boxes(np.stack([crop.landmarks for crop in crops])).astype(np.float32))
+    boxes = face_boxes(np.stack([crop.landmarks for crop in crops])).astype(np.float32)
     # labels are never asked for
     choose = choose_classes(target, classes, torch.zeros(0, dtype=torch.int64))
-    maps: list[Maps] = []
+    maps: list[MapColumn] = []
     for request in requests:
-        explainer = request.explainer
-        batches, logits = [], []
+        of_batches, logits = [], []
         with progress_bar(f"{run.name}: {request.key}", len(faces), "faces") as bar:
-            for start in range(0, len(faces), explainer.batch_size):
-                rows = slice(start, start + explainer.batch_size)
-                pixels = torch.from_numpy(faces[rows]).to(compute.device)
-                with model.looking_at(boxes[rows]), compute.autocast():
-                    explanation = explainer.explain(model, pixels, choose, **request.options)
-                batches.append(explanation.heatmaps.float().cpu().numpy())
+            for rows in batches(model, request, len(faces)):
+                explanation = explain_rows(model, request, faces, boxes, rows, choose, compute)
+                of_batches.append(explanation.heatmaps.float().cpu().numpy())
                 logits.append(explanation.logits.float().cpu().numpy())
-                bar.update(len(pixels))
-        heatmaps = np.concatenate(batches)
+                bar.update(len(explanation.logits))
+        heatmaps = np.concatenate(of_batches)
         for number, of in enumerate(stored_targets(target, classes)):
             raw = heatmaps[:, number]
             if request.null is not None:
                 raw = request.null.make(faces, np.arange(len(faces)), raw)
-            maps.append(Maps(_title(request, of), rectify(raw, explainer.negatives)))
+            maps.append(MapColumn(_title(request, of), rectify(raw, request.explainer.negatives)))
             if not request.looks_at_target:
                 break  # it is the same map for every class
     return maps, softmax(np.concatenate(logits), axis=1)

@@ -77,6 +77,8 @@ def _read(text: str, explainer: Explainer, option: str, value: str) -> Option:
         known = ", ".join(explainer.options) or "no options"
         raise UserError(f"--explainer {text}: no option '{option}'; '{explainer.name}' takes {known}")
     default = explainer.options[option]
+    if default is None and value == "none":
+        return None
     kind: Any = int if default is None else type(default)
     try:
         read = kind(value)

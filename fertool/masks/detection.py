@@ -67,13 +67,18 @@ def enlarge(face: np.ndarray, padding: float) -> tuple[np.ndarray, float, int]:
 def is_plausible(landmarks: np.ndarray, shape: tuple[int, int]) -> bool:
     """Whether landmarks (68, 2) can be the face that a picture of `shape` (H, W) was cropped around."""
     side = min(shape)
-    inside = ((landmarks >= 0) & (landmarks <= [shape[1], shape[0]])).all(axis=1).mean()
     return bool(
         np.isfinite(landmarks).all()
         and face_size(landmarks) >= LEAST_FACE * side
         and interocular_distance(landmarks) >= LEAST_INTEROCULAR * side
-        and inside >= LEAST_INSIDE
+        and mostly_inside(landmarks, shape)
     )
+
+
+def mostly_inside(landmarks: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Whether enough of the landmarks (68, 2) of a face lie in a picture of `shape` (H, W)."""
+    inside = ((landmarks >= 0) & (landmarks <= [shape[1], shape[0]])).all(axis=1)
+    return bool(inside.mean() >= LEAST_INSIDE)
 
 
 def face_size(landmarks: np.ndarray) -> float:

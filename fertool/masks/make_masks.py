@@ -3,7 +3,6 @@
 import functools
 import importlib.metadata
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ from fertool.errors import UserError
 from fertool.masks.agreement import SAMPLED_FACES, measure_agreement
 from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
 from fertool.masks.dlib_detector import dlib_version
+from fertool.masks.find_landmarks import Detectors, find_landmarks, find_regions
 from fertool.masks.landmarks import face_boxes
 from fertool.masks.mediapipe_model import find_mediapipe_model
 from fertool.masks.preview import choose_preview_faces, write_preview
 from fertool.masks.regions import DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
 from fertool.masks.template import mean_face
-from fertool.masks.workers import Detectors, WorkerPool, find_landmarks, find_regions
 from fertool.progress import log, progress_bar
 from fertool.ranks import Ranks, join_ranks
 from fertool.summary import Summary, Table
+from fertool.worker_pool import WorkerPool, usable_cores
 from fertool.workspace import PartialRows, Workspace, read_json, write_json, write_npy, write_npz
 
 REVISION = 3
@@ -32,6 +32,8 @@ DEFAULT_CONFIDENCE = 0.3
 BATCH_FACES = 32
 DEALT_FACES = 1024  # at a time to each of several processes
 ROWS_AT_ONCE = 1024  # of faces that need no detection
+
+IF_A_WORKER_DIES = "run 'fertool masks' again to go on from where it stopped, with fewer --workers"
 
 
 def make_masks(
@@ -86,7 +88,7 @@ def make_masks(
         content = read_json(workspace.masks_json)
     else:
         detectors = Detectors(order, confidence, model)
-        with WorkerPool(workers or max(1, _cores() // ranks.on_this_machine)) as pool:
+        with WorkerPool(workers or max(1, usable_cores() // ranks.on_this_machine), IF_A_WORKER_DIES) as pool:
             partials: dict[str, PartialRows] = {}
             for split in splits:
                 if ranks.is_first:
@@ -156,10 +158,6 @@ def _detectors_to_try(detector: str, dlib_is_here: bool) -> tuple[int, ...]:
         "dlib": (DLIB,),
         "template": (),
     }[detector]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _inputs(workspace: Workspace, split: str) -> list[Path]:

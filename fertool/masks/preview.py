@@ -8,36 +8,34 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.masks.detection import DETECTORS
+from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
 from fertool.workspace import replacing
 
-COLOURS_BGR = {
-    "face contour": (80, 200, 80),
-    "eyes": (255, 120, 40),
-    "eyebrows": (60, 60, 255),
-    "nose": (40, 220, 255),
-    "mouth": (255, 80, 255),
-}
+# as OpenCV takes them
+COLOURS_BGR = {name: tuple(bytes.fromhex(REGION_COLOURS[name][1:]))[::-1] for name in REGIONS[1:]}
 PREVIEW_FACES = 40
 COLUMNS = 8
 TILE_SIDE = 192
 CAPTION_HEIGHT = 18
 
 
-def choose_preview_faces(detector: np.ndarray, count: int = PREVIEW_FACES) -> np.ndarray:
-    """Which faces of a set to show, given the detectors' codes (N,): up to an eighth each of those of a rare
-    detector, the rest from all, always the same ones, in the order of the detectors' codes.
+def choose_preview_faces(detector: np.ndarray) -> np.ndarray:
+    """Which faces of a set to show, at most PREVIEW_FACES, given the detectors' codes (N,).
+
+    Up to an eighth each are those of a rare detector, the rest from all, always the same ones, in the order of
+    the codes.
     """
     shuffled = np.random.default_rng(0).permutation(len(detector))
     by_detector = [shuffled[detector[shuffled] == code] for code in np.unique(detector)]
-    rare = np.concatenate([faces[: count // 8] for faces in by_detector]) if by_detector else shuffled
-    chosen = np.concatenate([rare, np.setdiff1d(shuffled, rare, assume_unique=True)])[:count]
+    rare = np.concatenate([faces[: PREVIEW_FACES // 8] for faces in by_detector]) if by_detector else shuffled
+    chosen = np.concatenate([rare, np.setdiff1d(shuffled, rare, assume_unique=True)])[:PREVIEW_FACES]
     return chosen[np.argsort(detector[chosen], kind="stable")]
 
 
-def draw_regions(face: np.ndarray, region_map: np.ndarray, side: int = TILE_SIDE) -> np.ndarray:
-    """A face, uint8 (H, W) or RGB (H, W, 3), enlarged to about `side` pixels, its regions outlined; BGR."""
-    scale = max(1, round(side / max(face.shape[:2])))
+def draw_regions(face: np.ndarray, region_map: np.ndarray) -> np.ndarray:
+    """A face, uint8 (H, W) or RGB (H, W, 3), enlarged to about TILE_SIDE pixels, its regions outlined; BGR."""
+    scale = max(1, round(TILE_SIDE / max(face.shape[:2])))
     colour = cv2.cvtColor(face, cv2.COLOR_GRAY2BGR if face.ndim == 2 else cv2.COLOR_RGB2BGR)
     size = (face.shape[1] * scale, face.shape[0] * scale)
     picture = cv2.resize(colour, size, interpolation=cv2.INTER_CUBIC)

@@ -18,6 +18,8 @@ takes the region that covers most of it (of equals, the first in that order), so
 picture.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -53,7 +55,6 @@ FOREHEAD_HEIGHT = 0.237
 # to the rest of MediaPipe's oval on the same faces (0.035 IOD away in the median; an ellipse, 0.049).
 FOREHEAD_POWER = 2 / 2.75
 FOREHEAD_POINTS = 13
-OUTLINE_POINTS = 17 + FOREHEAD_POINTS
 
 UPPER_LID_IOD = 0.07
 LOWER_LID_IOD = 0.03
@@ -135,7 +136,7 @@ def region_map(
         band = np.concatenate([brow, brow[::-1] - BROW_THICKNESS_IOD * iod * upwards])
         fill(band, EYEBROWS, margin * iod)
 
-    return _most_covering(canvas, fineness)
+    return most_covering(canvas, fineness, WINS)
 
 
 def region_maps(
@@ -148,6 +149,19 @@ def region_maps(
     return maps
 
 
+def most_covering(canvas: np.ndarray, fineness: int, order: Sequence[int]) -> np.ndarray:
+    """The region that covers most of each pixel; of equals the first in `order`, which names every code.
+
+    `canvas`, uint8 (H * fineness, W * fineness), holds region codes; returns uint8 (H, W).
+    """
+    size = (canvas.shape[1] // fineness, canvas.shape[0] // fineness)
+    covered = [
+        cv2.resize(cv2.compare(canvas, code, cv2.CMP_EQ), size, interpolation=cv2.INTER_AREA)
+        for code in order
+    ]
+    return np.array(order, np.uint8)[np.argmax(covered, axis=0)]
+
+
 def _hull(points: np.ndarray) -> np.ndarray:
     return cv2.convexHull(points.astype(np.float32))[:, 0]
 
@@ -155,12 +169,3 @@ def _hull(points: np.ndarray) -> np.ndarray:
 def _fixed_point(points: np.ndarray) -> np.ndarray:
     # cv2 counts from the centre of the first pixel, landmarks from its corner
     return np.round((points - 0.5) * 2**SHIFT).astype(np.int32)
-
-
-def _most_covering(canvas: np.ndarray, fineness: int) -> np.ndarray:
-    shape = (canvas.shape[1] // fineness, canvas.shape[0] // fineness)
-    covered = [
-        cv2.resize(cv2.compare(canvas, code, cv2.CMP_EQ), shape, interpolation=cv2.INTER_AREA)
-        for code in WINS
-    ]
-    return np.array(WINS, np.uint8)[np.argmax(covered, axis=0)]

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fertool.masks.landmarks import BROWS, EYES, JAW, MIRRORED, MOUTH, NOSE
 from fertool.prepare.emfacs import EMFACS
 from fertool.prepare.emotions import EMOTIONS
-
-JAW, BROWS, NOSE, EYES, MOUTH = slice(0, 17), slice(17, 27), slice(27, 36), slice(36, 48), slice(48, 68)
 
 FEATURES = {"face": JAW, "eyebrows": BROWS, "nose": NOSE, "eyes": EYES, "mouth": MOUTH}
 """The parts of a face that can each show an emotion of their own, with their landmarks, in landmark order."""
@@ -87,14 +86,6 @@ _DISPLACEMENTS: dict[int, dict[int, tuple[float, float]]] = {
 
 ACTION_UNITS = tuple(_DISPLACEMENTS)
 
-MIRROR = np.array(
-    [
-        *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46,
-        39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
-    ]
-)  # fmt: skip
-"""Each landmark's counterpart on the other half of the face."""
-
 _RIGHT = np.zeros(68, dtype=bool)
 _RIGHT[[*range(9, 17), *range(22, 27), 34, 35, *range(42, 48), *range(52, 57), 63, 64, 65]] = True
 
@@ -108,7 +99,7 @@ def _displacement_field() -> np.ndarray:
     for row, displacements in enumerate(_DISPLACEMENTS.values()):
         for point, (dx, dy) in displacements.items():
             field[row, point] = dx, dy
-            field[row, MIRROR[point]] = (-dx if MIRROR[point] != point else dx), dy
+            field[row, MIRRORED[point]] = (-dx if MIRRORED[point] != point else dx), dy
     return field
 
 

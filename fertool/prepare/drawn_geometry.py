@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fertool.prepare.drawn_action_units import ACTION_UNITS, BROWS, FEATURES, JAW, MIRROR, NOSE, displaced
+from fertool.masks.landmarks import BROWS, JAW, MIRRORED, NOSE
+from fertool.prepare.drawn_action_units import ACTION_UNITS, FEATURES, displaced
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def neutral_landmarks(identity: Identity) -> np.ndarray:
     left_of_mouth = [48, 49, 50, 51, 57, 58, 59, 60, 61, 62, 66, 67]
     points[left_of_mouth, 1] += who.mouth_height - who.mouth_curve * (points[left_of_mouth, 0] / width) ** 2
 
-    points[_RIGHT_OF_PAIRS] = points[MIRROR[_RIGHT_OF_PAIRS]] * (-1, 1)
+    points[_RIGHT_OF_PAIRS] = points[MIRRORED[_RIGHT_OF_PAIRS]] * (-1, 1)
     return points
 
 

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fertool.masks.regions import EYEBROWS, EYES, FACE_CONTOUR, MOUTH, NOSE_REGION, REGIONS
+from fertool.masks.regions import (
+    EYEBROWS,
+    EYES,
+    FACE_CONTOUR,
+    MOUTH,
+    NOSE_REGION,
+    REGIONS,
+    most_covering,
+)
 from fertool.prepare.drawn_geometry import SIDES, Geometry
 
 SUPERSAMPLING = 4
@@ -118,11 +126,7 @@ def draw_region_map(geometry: Geometry, size: int) -> np.ndarray:
         canvas.fill(shapes[f"brow_{side}"], EYEBROWS)
     for side in SIDES:
         canvas.fill(np.concatenate([shapes[f"crease_{side}"], shapes[f"pouch_{side}"]]), EYES)
-    votes = [
-        cv2.resize(cv2.compare(canvas.pixels, code, cv2.CMP_EQ), (size, size), interpolation=cv2.INTER_AREA)
-        for code in range(len(REGIONS))
-    ]
-    return np.argmax(votes, axis=0).astype(np.uint8)
+    return most_covering(canvas.pixels, SUPERSAMPLING, range(len(REGIONS)))
 
 
 def draw_picture(geometry: Geometry, look: Appearance, rng: np.random.Generator, size: int) -> np.ndarray:

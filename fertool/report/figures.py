@@ -30,6 +30,9 @@ LEVEL = {"color": "#b3b3b8", "linewidth": 0.8, "zorder": 0}  # a line to measure
 
 # of the panels over lambda; lifts have a figure of their own
 GUIDANCE_KINDS = (ACCURACY, SHARE, ROAD, CAUSAL_WEIGHT, SWAP_CHANGED, CORRUPTION_ERROR)
+PANELS_ACROSS = 3
+
+DOTS_PER_INCH = 110  # of what is no SVG
 
 
 def as_svg(figure: Figure) -> str:
@@ -41,9 +44,9 @@ def as_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def as_png(figure: Figure, dots_per_inch: int = 110) -> str:
+def as_png(figure: Figure) -> str:
     """The figure as an HTML image with its data inside."""
-    data = base64.b64encode(png_bytes(figure, dots_per_inch)).decode()
+    data = base64.b64encode(png_bytes(figure, DOTS_PER_INCH)).decode()
     return f'<img alt="" src="data:image/png;base64,{data}">'
 
 
@@ -113,12 +116,12 @@ def confusion_figure(matrix: list[list[int]], classes: list[str]) -> Figure:
     return figure
 
 
-def guidance_figure(guidance: Guidance, columns: int = 3) -> Figure:
+def guidance_figure(guidance: Guidance) -> Figure:
     """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed."""
     shown = [measure for kind in GUIDANCE_KINDS for measure in guidance.measures if measure.kind is kind]
-    rows = -(-len(shown) // columns)
+    rows = -(-len(shown) // PANELS_ACROSS)
     figure = Figure(figsize=(9, 0.3 + 2.1 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    panels = figure.subplots(rows, PANELS_ACROSS, squeeze=False, sharex=True).ravel()
     for axes, measure in zip(panels, shown, strict=False):
         _draw_over_lambda(axes, guidance, measure)
         if axes.get_ylim()[0] < 0:
@@ -126,7 +129,7 @@ def guidance_figure(guidance: Guidance, columns: int = 3) -> Figure:
         axes.set_title(measure.name, fontsize=9)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    for axes in panels[: len(shown)][-columns:]:
+    for axes in panels[: len(shown)][-PANELS_ACROSS:]:
         axes.set_xlabel("lambda")
         axes.tick_params(labelbottom=True)
     _name_masks(figure, panels[0])

@@ -9,7 +9,7 @@ import numpy as np
 import fertool
 from fertool.errors import UserError
 from fertool.explain.explainer import rectify
-from fertool.explain.gallery import GalleryColumn, draw_lots, gallery_figure
+from fertool.explain.gallery import draw_gallery, draw_lots
 from fertool.report.figures import (
     as_png,
     as_svg,
@@ -22,7 +22,8 @@ from fertool.report.figures import (
 from fertool.score.guidance import Guidance, gather_guidance
 from fertool.score.guidance_tables import guidance_tables
 from fertool.score.guidance_verdict import verdicts_of
-from fertool.score.stored import Gathered, gather_scores, without_repeats
+from fertool.score.rows import without_repeats
+from fertool.score.stored import Gathered, gather_scores
 from fertool.summary import Greyed, Summary
 from fertool.workspace import Run, Workspace, read_csv, replacing
 
@@ -39,7 +40,7 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
     scored = [run for run in chosen if run.scores("classification", split).exists()]
     missing = [run.name for run in chosen if run not in scored]
     if not scored or (runs and missing):
-        which = f"run {missing[0]} is" if runs and missing else "no run is"
+        which = f"run {missing[0]} is not" if runs and missing else "no run is"
         raise UserError(f"{workspace.root}: {which} scored on '{split}'; run 'fertool score' first")
 
     scored, notes = without_repeats(scored)
@@ -94,7 +95,7 @@ def _section(
         shown = [run for run in scores if run["overall"]]
         section["figures"] = [("", as_svg(shares_figure(shown)))] if shown else []
         names = [run["run"] for run in scores]
-        section["gallery"] = _gallery(workspace, of, names, split, classes) if names else ""
+        section["gallery"] = _gallery(workspace, of, names, split) if names else ""
     return section
 
 
@@ -109,19 +110,14 @@ def _guidance_section(of: Guidance) -> dict[str, Any]:
     }
 
 
-def _gallery(workspace: Workspace, of: Gathered, names: Sequence[str], split: str, classes: list[str]) -> str:
-    labels = workspace.load_labels(split)
-    rows = draw_lots(labels, len(classes))
+def _gallery(workspace: Workspace, of: Gathered, names: Sequence[str], split: str) -> str:
+    request = of.asked.request
+    rows = draw_lots(workspace.load_labels(split), len(workspace.dataset()["classes"]))
     columns = []
     for run in map(workspace.run, names):
-        heatmaps = np.load(run.heatmaps(of.asked.request.key, of.asked.target, split), mmap_mode="r")[rows]
-        with np.load(run.predictions(split)) as stored:
-            predicted = stored["logits"][rows].argmax(axis=1)
-        columns.append(
-            GalleryColumn(run.name, rectify(heatmaps, of.asked.request.explainer.negatives), predicted)
-        )
-    faces, region_maps = workspace.load_faces(split)[rows], workspace.load_region_maps(split)[rows]
-    return as_png(gallery_figure(faces, region_maps, labels[rows], classes, columns, faces_across=True))
+        heatmaps = np.load(run.heatmaps(request.key, of.asked.target, split), mmap_mode="r")[rows]
+        columns.append((run.name, run, rectify(heatmaps, request.explainer.negatives)))
+    return as_png(draw_gallery(workspace, split, rows, columns, faces_across=True))
 
 
 def _template() -> jinja2.Template:

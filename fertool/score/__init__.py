@@ -1,4 +1,4 @@
-"""Scores: classification, and attention over regions."""
+"""Scores: what runs classify, where they look, and how far either holds up; a family of figures a suite."""
 
 from fertool.score.score import score
 

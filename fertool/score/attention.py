@@ -9,6 +9,7 @@ from fertool.explain.registry import Request
 from fertool.masks.action_units import action_unit_maps
 from fertool.masks.landmarks import interocular_distance
 from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
+from fertool.score.columns import region_column
 from fertool.score.explained import maps_beside_nulls
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, pooled, shares_and_ceilings
@@ -49,7 +50,7 @@ def score_attention(
         "located": subject.located.astype(int),
         "empty": empty.astype(int),
         **{share_column(name): shares[:, code] for code, name in enumerate(REGIONS)},
-        **{f"area_{_column(name)}": areas[:, code] for code, name in enumerate(REGIONS)},
+        **{area_column(name): areas[:, code] for code, name in enumerate(REGIONS)},
         "entropy": entropy,
         "extent": extent,
         "au_energy": au_energy,
@@ -112,8 +113,8 @@ def _figures_of_subsets(subject: Subject, columns: Columns, counted: np.ndarray)
 
 def face_values(columns: Columns) -> np.ndarray:
     """Shares, areas and measures of the faces side by side, (N, 2 regions + measures)."""
-    names = [f"{kind}_{_column(region)}" for kind in ("share", "area") for region in REGIONS]
-    return np.stack([np.asarray(columns[name], dtype=float) for name in [*names, *MEASURES]], axis=1)
+    names = [*map(share_column, REGIONS), *map(area_column, REGIONS), *MEASURES]
+    return np.stack([np.asarray(columns[name], dtype=float) for name in names], axis=1)
 
 
 def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
@@ -191,8 +192,9 @@ def _by_region(values: np.ndarray) -> dict[str, Any]:
 
 def share_column(region: str) -> str:
     """The column that holds the shares of a region."""
-    return f"share_{_column(region)}"
+    return region_column("share", region)
 
 
-def _column(region: str) -> str:
-    return region.replace(" ", "_")
+def area_column(region: str) -> str:
+    """The column that holds the shares of the picture that a region takes."""
+    return region_column("area", region)

@@ -20,6 +20,7 @@ from torch import Tensor
 from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.progress import progress_bar
+from fertool.score.columns import region_column
 from fertool.score.fills import FILLS, Donors, fill_pictures, load
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.network import Network, network_of
@@ -39,6 +40,7 @@ from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
 FACES_AT_ONCE = 8  # in all coalitions
+PAIRS_SHOWN = 5  # of the regions, those that interact most
 SWAP_LOSS_COLUMN, SWAP_CHANGED_COLUMN = "swap_loss", "swap_changed"
 CAUSAL_TARGETS = ("label", "predicted")  # whose logit is played for, a face's row in the CSV holding both
 
@@ -51,7 +53,9 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
     and for the answer (`cause_column` names them), and what another face's background does: what the face loses
     of being recognised (SWAP_LOSS_COLUMN: 1, 0 or -1), and whether its answer changes (SWAP_CHANGED_COLUMN: 1 or
     0); nan for faces whose landmarks are the template's, which are left out. Other faces that are pasted in are
-    drawn by `seed`. Raises UserError for a fill that is none, and where no face has landmarks.
+    drawn by `seed`; where there are no two different faces the background is not swapped, and its figures are None.
+    Raises UserError for a fill that is none, where no face has landmarks, and where `paste` is asked for and there
+    are no two different faces.
     """
     unknown = [fill for fill in fills if fill not in FILLS]
     if unknown or not fills:
@@ -59,9 +63,10 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
     rows = np.flatnonzero(subject.located)
     if len(rows) == 0:
         raise UserError(f"{subject.workspace.root}: no face of '{subject.split}' has landmarks of its own")
-    donors = Donors.of(subject, seed)
     labels, clusters = subject.labels[rows], subject.clusters[rows]
-    background, swaps = _background_figures(subject, rows, donors, seed)
+    others_there = len(np.unique(clusters)) > 1
+    donors = Donors.of(subject, seed) if others_there or "paste" in fills else None
+    background, swaps = _background_figures(subject, rows, donors, seed) if donors is not None else (None, {})
     figures: Figures = {
         "faces": len(subject.labels),
         "counted": len(rows),
@@ -107,7 +112,7 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
 
 def cause_column(target: str, fill: str, region: str) -> str:
     """The column with a region's Shapley values: `target` is label, predicted (their logits), correct or answer."""
-    return f"shapley_{target}_{fill}_{region.replace(' ', '_')}"
+    return region_column(f"shapley_{target}_{fill}", region)
 
 
 def causes_of(columns: Columns, target: str, fill: str) -> np.ndarray:
@@ -131,7 +136,9 @@ def coalition_logits(network: Network, faces: Tensor, covers: Tensor, region_map
     return network(pictures.flatten(0, 1)).unflatten(0, (COALITIONS, len(faces)))
 
 
-def _coalition_logits(subject: Subject, rows: np.ndarray, fill: str, donors: Donors, seed: int) -> np.ndarray:
+def _coalition_logits(
+    subject: Subject, rows: np.ndarray, fill: str, donors: Donors | None, seed: int
+) -> np.ndarray:
     network_on = network_of(subject)
     logits = np.empty((COALITIONS, len(rows), len(subject.classes)), np.float32)
     with progress_bar(f"{subject.run.name}: causal, {fill}", len(rows), "faces") as bar:
@@ -309,12 +316,6 @@ def _scaled(game: str) -> dict[str, Any]:
     return {"scale": 1, "digits": 2} if game == "logit" else {}
 
 
-def _cell(value: float | None, interval: Sequence[float | None], **form: Any) -> str:
-    if value is None or None in interval:
-        return "-"
-    return with_interval(value, interval, **form)
-
-
 def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = ()) -> Table:
     rows = []
     for run in runs:
@@ -325,27 +326,31 @@ def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = (
             scale, digits = (1, 2) if game == "logit" else (100, 1)
             ends = (f"{scale * of[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
             weights = (
-                _cell(of["shapley"][name], of["shapley_interval"][name], **_scaled(game)) for name in REGIONS
+                with_interval(of["shapley"][name], of["shapley_interval"][name], **_scaled(game))
+                for name in REGIONS
             )
-            rows.append([run["run"], fill, *weights, *ends, _cell(of["holism"], of["holism_interval"])])
+            # a ratio to nothing on some resamples of the faces is not to be read
+            known = None not in of["holism_interval"]
+            holism = with_interval(of["holism"] if known else None, of["holism_interval"])
+            rows.append([run["run"], fill, *weights, *ends, holism])
     return Table(title, ["run", "fill", *REGIONS, "all seen", "all covered", "holism, %"], rows, list(notes))
 
 
-def _interaction_table(runs: Scores, most: int = 5) -> Table:
+def _interaction_table(runs: Scores) -> Table:
     """The pairs that interact most, under each fill, for the label's logit."""
     rows = []
     for run in runs:
         for fill, of_fill in run["fills"].items():
-            of = of_fill["logit"]
-            largest = sorted(of["interaction"], key=lambda pair: -abs(of["interaction"][pair] or 0))[:most]
+            worth, intervals = of_fill["logit"]["interaction"], of_fill["logit"]["interaction_interval"]
+            largest = sorted(worth, key=lambda pair: -abs(worth[pair] or 0))[:PAIRS_SHOWN]
             cells = (
-                f"{pair}: {_cell(of['interaction'][pair], of['interaction_interval'][pair], **_scaled('logit'))}"
+                f"{pair}: {with_interval(worth[pair], intervals[pair], **_scaled('logit'))}"
                 for pair in largest
             )
             rows.append([run["run"], fill, *cells])
     return Table(
         "largest interactions of two regions, label's logit",
-        ["run", "fill", *(f"{place}." for place in range(1, most + 1))],
+        ["run", "fill", *(f"{place}." for place in range(1, PAIRS_SHOWN + 1))],
         rows,
         [
             "Shapley interaction index: above 0 worth more together than apart, below 0 one stands in for the other."
@@ -356,6 +361,9 @@ def _interaction_table(runs: Scores, most: int = 5) -> Table:
 def _background_table(runs: Scores) -> Table:
     rows = []
     for run in runs:
+        if run["background"] is None:
+            rows.append([run["run"], *5 * ["-"]])
+            continue
         accuracy, logit = run["background"]["accuracy"], run["background"]["logit"]
         answer = run["background"].get("answer")
         rows.append(
@@ -363,9 +371,9 @@ def _background_table(runs: Scores) -> Table:
                 run["run"],
                 percent(accuracy["own"]),
                 percent(accuracy["swapped"]),
-                _cell(accuracy["loss"], accuracy["loss_interval"]),
-                _cell(logit["loss"], logit["loss_interval"], **_scaled("logit")),
-                _cell(answer["changed"], answer["changed_interval"]) if answer else "-",
+                with_interval(accuracy["loss"], accuracy["loss_interval"]),
+                with_interval(logit["loss"], logit["loss_interval"], **_scaled("logit")),
+                with_interval(answer["changed"], answer["changed_interval"]) if answer else "-",
             ]
         )
     return Table(

@@ -3,35 +3,30 @@
 import numpy as np
 
 
-def linear_cka(first: np.ndarray, second: np.ndarray, *, debiased: bool = True) -> float:
+def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     """Linear CKA of features (N, p) and (N, q) of the same N > 3 faces: 1 for the same up to a rotation and scale.
 
         CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))          K = X X', L = Y Y'
 
     Kornblith et al. 2019, 'Similarity of Neural Network Representations Revisited'. Their HSIC,
     ||Y'X||_F^2 of centred features, grows with p and q where faces are few: of unrelated features the CKA is
-    then far above 0. `debiased` takes the unbiased estimate of HSIC instead (Song et al. 2012, 'Feature
-    Selection via Dependence Maximization', equation 5), under which it is about 0, now and then a little below.
-    Both in feature space, without a matrix of N x N. nan for features that do not differ between faces.
+    then far above 0. Here it is the unbiased estimate of HSIC (Song et al. 2012, 'Feature Selection via
+    Dependence Maximization', equation 5), under which it is about 0, now and then a little below. In feature
+    space, without a matrix of N x N. nan for features that do not differ between faces.
     """
     first, second = (np.asarray(of, dtype=np.float64) for of in (first, second))
     first, second = first - first.mean(axis=0), second - second.mean(axis=0)
-    hsic = _unbiased_hsic if debiased else _hsic
-    own = hsic(first, first) * hsic(second, second)
-    return float(hsic(first, second) / np.sqrt(own)) if own > 0 else float("nan")
-
-
-def _hsic(first: np.ndarray, second: np.ndarray) -> float:
-    return float(((first.T @ second) ** 2).sum())
+    own = _unbiased_hsic(first, first) * _unbiased_hsic(second, second)
+    return float(_unbiased_hsic(first, second) / np.sqrt(own)) if own > 0 else float("nan")
 
 
 def _unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:
-    """Up to the factor 1 / (N (N - 3)), which cancels.
+    """Of centred features, up to the factor 1 / (N (N - 3)), which cancels.
 
     With the diagonals of K and L set to 0 and columns centred, so that every row of K itself adds up to 0, the
     rows of K without diagonal add up to -|x_i|^2.
     """
     faces = len(first)
     x, y = (first**2).sum(axis=1), (second**2).sum(axis=1)
-    trace = _hsic(first, second) - x @ y
+    trace = ((first.T @ second) ** 2).sum() - x @ y
     return float(trace + x.sum() * y.sum() / ((faces - 1) * (faces - 2)) - 2 * (x @ y) / (faces - 2))

@@ -9,6 +9,11 @@ from fertool.score.subject import Columns
 from fertool.workspace import write_csv
 
 
+def region_column(kind: str, region: str) -> str:
+    """The column that holds a region's values of a kind, as `share_face_contour`."""
+    return f"{kind}_{region.replace(' ', '_')}"
+
+
 def write_columns(place: Path, columns: Columns) -> None:
     """Write columns (N,) as CSV behind the faces' rows: six digits, and nothing where there is no number."""
     faces = len(next(iter(columns.values())))

@@ -50,23 +50,6 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
 
 
-def compare(
-    shares_a: np.ndarray,
-    shares_b: np.ndarray,
-    clusters: np.ndarray,
-    contrasts: Sequence[int],
-    *,
-    permutations: int = PERMUTATIONS,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two runs: `compare_all` of two, under the names 'a' and 'b'."""
-    (comparison,) = compare_all(
-        {"a": shares_a, "b": shares_b}, clusters, contrasts, permutations=permutations, draws=draws, seed=seed
-    )
-    return comparison
-
-
 def compare_all(
     shares: Mapping[str, np.ndarray],
     clusters: np.ndarray,

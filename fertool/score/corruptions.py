@@ -39,6 +39,8 @@ from fertool.score.keyed_draws import normal_draws, uniform_draws
 
 SEVERITIES = 5
 RANGE = 255.0
+BATCH_VALUES = 2**20  # pixels times colours of a batch: noise is drawn for each
+MOST_FACES_A_BATCH = 512
 
 LENS_BRIGHTNESS = 0.06  # of the range
 MASK_BRIGHTNESS = 0.8
@@ -66,6 +68,11 @@ class Corruption:
     # where the picture moves: rows, shape (H, W), severity, seed -> sampling grid (B, H, W, 2)
     origin: Callable[[Tensor, tuple[int, int], float, int], Tensor] | None = None
     by_landmarks: bool = False  # drawn by them: wrong on a face whose landmarks were not found
+
+
+def faces_at_once(faces: np.ndarray) -> int:
+    """How many of the faces (N, H, W[, 3]) are best corrupted together: their memory is bounded."""
+    return int(np.clip(BATCH_VALUES // faces[0].size, 1, MOST_FACES_A_BATCH))
 
 
 def corrupt(

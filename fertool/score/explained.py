@@ -22,8 +22,6 @@ def explained_classes(subject: Subject, target: str) -> np.ndarray:
     """The class that each face's map is asked about, int64 (N,). Raises UserError for `all`: one at a time."""
     check_target(target, subject.classes)
     if target == EVERY_CLASS:
-        raise UserError(
-            f"--target {target}: faithfulness and causes are of one class; name it, or predicted, or label"
-        )
+        raise UserError(f"--target {target}: these figures are of one class; name it, or predicted, or label")
     choose = choose_classes(target, subject.classes, torch.from_numpy(subject.labels))
     return choose(torch.from_numpy(subject.logits))[:, 0].numpy()

@@ -39,8 +39,11 @@ class Donors:
         return cls(rows, affine_fits(subject.landmarks, subject.landmarks[rows]))
 
 
-def fill_pictures(fill: str, subject: Subject, rows: np.ndarray, donors: Donors, seed: int) -> Tensor:
-    """What the faces of `rows` show where they are covered: float32 (B, H, W[, 3]), on the device."""
+def fill_pictures(fill: str, subject: Subject, rows: np.ndarray, donors: Donors | None, seed: int) -> Tensor:
+    """What the faces of `rows` show where they are covered: float32 (B, H, W[, 3]), on the device.
+
+    Only `paste` takes from `donors`.
+    """
     faces = load(subject, rows)
     if fill == "paste":
         return paste_fill(

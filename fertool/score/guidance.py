@@ -18,7 +18,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.explain.registry import parse_request
 from fertool.masks.regions import BACKGROUND, REGIONS
-from fertool.score.attention import share_column
+from fertool.score.attention import area_column, share_column
 from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
 from fertool.score.columns import read_columns
 from fertool.score.corruptions import SEVERITIES
@@ -88,9 +88,6 @@ class Measure:
 
     def place(self, run: Run, split: str) -> Path:
         """The JSON that it stands in, there or not."""
-        if self.suite == "robustness":  # stored with an explainer whose maps the errors do not depend on
-            stored = run.scored(self.suite, f"*/*/{split}.json")
-            return stored[0] if stored else run.scores(self.suite, split)
         return run.scores(self.suite, split, self.explainer, self.target)
 
 
@@ -119,8 +116,7 @@ def _measures(sweep: Sweep, split: str) -> list[Measure]:
     ]
     for (explainer, target), label in of_attention.items():
         for region in REGIONS:
-            share = share_column(region)
-            columns = (share, share.replace("share_", "area_", 1))
+            columns = (share_column(region), area_column(region))
             measures.append(
                 Measure(LIFT, label, "attention", columns, _ratio, explainer, target, region=region)
             )

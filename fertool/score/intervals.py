@@ -28,7 +28,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import beta, norm, t
+from scipy.stats import norm, t
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -58,20 +58,13 @@ class Resampled:
         """The figures, means over seeds, (K,)."""
         return self.estimates.mean(axis=0)
 
-    def interval(self, *, rates_of: np.ndarray | int | None = None) -> Limits:
+    def interval(self) -> Limits:
         """Limits of the figures over images and, with several seeds, over seeds.
 
-        nan where fewer than two clusters count. A figure that no cluster changes gets an interval of no
-        width; `rates_of`, one number or (K,), says that figures are rates among so many images, and a rate of
-        0 or 1 then gets the exact limit of Clopper and Pearson (1934, Biometrika 26) on its open side. With
-        few seeds limits may pass the ends of a figure's range.
+        nan where fewer than two clusters count. A figure that no cluster changes gets an interval of no width.
+        With few seeds limits may pass the ends of a figure's range.
         """
-        low, high = _joined(_over_mean_seed([self]), [self])
-        if rates_of is None:
-            return low, high
-        figures, tail = self.figures, (1 - LEVEL) / 2
-        low = np.where(figures == 1, beta.ppf(tail, rates_of, 1), low)
-        return low, np.where(figures == 0, beta.ppf(1 - tail, 1, rates_of), high)
+        return _joined(_over_mean_seed([self]), [self])
 
 
 def difference_interval(a: Resampled, b: Resampled) -> Limits:

@@ -33,12 +33,6 @@ def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Iterat
             handle.remove()
 
 
-@torch.no_grad()
-def try_out(model: FaceClassifier) -> None:
-    """Send one empty picture through the network."""
-    model.network(model.empty_input())
-
-
 def parameterised_layers(model: FaceClassifier) -> list[str]:
     """Names of the modules with weights or statistics of their own, in the order in which they start.
 
@@ -59,7 +53,8 @@ def parameterised_layers(model: FaceClassifier) -> list[str]:
     handles = [model.layer(name).register_forward_pre_hook(note(name)) for name in own]
     try:
         model.eval()
-        try_out(model)
+        with torch.no_grad():
+            model.network(model.empty_input())
     finally:
         for handle in handles:
             handle.remove()

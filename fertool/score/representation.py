@@ -3,11 +3,13 @@
 Linear probes (Alain and Bengio 2016, 'Understanding intermediate layers using linear classifier probes'): a
 logistic regression on the pooled features of each stage, fitted on train, tested on the subject's split. Its
 penalty is fixed, so nothing is chosen on test. 'Before' are the weights that the run's training began with. Beside
-them linear CKA (`score.cka`) of each stage before and after, and, by `cka_between`, between the stages of two runs.
+them linear CKA (`score.cka`) of each stage before and after, and of the stages of two runs: for that the features of
+some faces are kept beside a run's figures, and no network runs where several runs are compared.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +27,31 @@ from fertool.score.stages import stage_features
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import number_or_none, with_interval
 from fertool.summary import Table
+from fertool.workspace import write_npz
 
 # C of scikit-learn's LogisticRegression, the inverse strength of its L2 penalty: of 0.001 to 1 the best for the late
 # stages of `cnn` on FER2013's val split (early ones, of few channels, gain up to 2 points from 1)
 PENALTY = 0.01
 MOST_ITERATIONS = 300
 CKA_FACES = 4_000
+FEATURES_SUFFIX, OF_STAGE = ".npz", "after_"  # of the file that keeps their features, and of the arrays in it
 
 Stages = Mapping[str, np.ndarray]
 """Pooled features (N, channels) of the same faces, by stage."""
 
 
 def score_representation(
-    subject: Subject,
-    initial: FaceClassifier | None = None,
-    train_faces: int | None = None,
-    seed: int = 0,
-) -> tuple[Figures, Columns]:
+    subject: Subject, initial: FaceClassifier | None = None
+) -> tuple[Figures, Columns, Stages]:
     """Accuracy of a linear probe on each stage before and after training, and their CKA.
 
     `initial` holds the weights that training began with; None makes them again, from the run's recipe, its seed
-    and what its backbone was pretrained on. Probes are fitted on all of train, or on a random sample of
-    `train_faces` of it by seed, for networks that take long over a face. Columns: `right_before_<stage>` and
-    `right_after_<stage>`, 0 or 1 a face.
+    and what its backbone was pretrained on. Probes are fitted on all of train. Columns: `right_before_<stage>`
+    and `right_after_<stage>`, 0 or 1 a face. Last come the features after training of the faces that CKA takes,
+    at most CKA_FACES of them, the same for every run.
     """
     models = {"before": initial or _initial(subject), "after": subject.model}
-    train, train_labels, train_boxes = _train_sample(subject, train_faces, seed)
+    train, train_labels, train_boxes = _train_faces(subject)
     right: dict[tuple[str, str], np.ndarray] = {}
     tested: dict[str, Stages] = {}
     channels: dict[str, int] = {}
@@ -65,12 +66,12 @@ def score_representation(
                 bar.update(1)
     low, high = mean_interval(np.column_stack(list(right.values())).astype(float), subject.clusters)
     limits = dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
-    rows = _cka_sample(len(subject.faces))
+    rows = np.sort(np.random.default_rng(0).permutation(len(subject.faces))[:CKA_FACES])
+    sampled = {when: {stage: features[rows] for stage, features in of.items()} for when, of in tested.items()}
     figures: Figures = {
         "faces": len(subject.labels),
         "train_faces": len(train),
         "penalty": PENALTY,
-        "seed": seed,
         "stages": [
             {
                 "stage": stage,
@@ -82,13 +83,13 @@ def score_representation(
                     }
                     for when in models
                 },
-                "cka": _known(linear_cka(tested["before"][stage][rows], tested["after"][stage][rows])),
+                "cka": number_or_none(linear_cka(sampled["before"][stage], sampled["after"][stage])),
             }
             for stage, count in channels.items()
         ],
     }
     columns = {f"right_{when}_{stage}": values.astype(np.int64) for (when, stage), values in right.items()}
-    return figures, columns
+    return figures, columns, sampled["after"]
 
 
 def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -109,28 +110,54 @@ def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.nd
     return model.predict(tested)
 
 
-def cka_between(first: Subject, second: Subject) -> Figures:
-    """Linear CKA of every stage of one run with every stage of another, on the same faces.
+def write_features(subject: Subject, features: Stages) -> None:
+    """Keep a run's features of the faces that CKA takes, beside its figures, and say of which faces they are."""
+    arrays = {f"{OF_STAGE}{stage}": values for stage, values in features.items()}
+    write_npz(_features_file(subject), faces_sha256=np.array(_faces_sha256(subject)), **arrays)
 
-    Raises UserError where the two are scored on other faces.
+
+def read_features(subject: Subject) -> Stages | None:
+    """The features that are kept of a run; None where there are none, or of other faces than there are now."""
+    place = _features_file(subject)
+    if not place.exists():
+        return None
+    with np.load(place) as stored:
+        if stored["faces_sha256"] != _faces_sha256(subject):
+            return None
+        return {
+            name.removeprefix(OF_STAGE): stored[name] for name in stored.files if name.startswith(OF_STAGE)
+        }
+
+
+def _features_file(subject: Subject) -> Path:
+    return subject.run.scores("representation", subject.split).with_suffix(FEATURES_SUFFIX)
+
+
+def _faces_sha256(subject: Subject) -> str:
+    return subject.workspace.fingerprint(subject.workspace.faces(subject.split))
+
+
+def compare_stages(subjects: Sequence[Subject]) -> tuple[list[Figures], list[Table]]:
+    """Linear CKA of every stage of a run with every stage of each later one, from the features that are kept.
+
+    A pair is left out where `read_features` has none of a run.
     """
-    same = first.workspace.fingerprint(first.workspace.faces(first.split)) == second.workspace.fingerprint(
-        second.workspace.faces(second.split)
-    )
-    if not same:
-        raise UserError(f"CKA of {first.run.name} and {second.run.name}: they are scored on different faces")
-    rows = _cka_sample(len(first.faces))
-    faces = np.array(first.faces[rows])
-    ours, theirs = (
-        stage_features(one.model, faces, one.compute, None if one.boxes is None else one.boxes[rows])
-        for one in (first, second)
-    )
+    figures = []
+    for first, second in combinations(subjects, 2):
+        # read for each pair: those of many runs do not fit into memory
+        ours, theirs = read_features(first), read_features(second)
+        if ours is not None and theirs is not None:
+            names = {"runs": [first.run.name, second.run.name], "split": first.split}
+            figures.append(names | cka_between(ours, theirs))
+    return figures, [cka_table(of) for of in figures]
+
+
+def cka_between(ours: Stages, theirs: Stages) -> Figures:
+    """Linear CKA of every stage of one network with every stage of another, from features of the same faces."""
     return {
-        "runs": [first.run.name, second.run.name],
-        "split": first.split,
-        "faces": len(rows),
+        "faces": len(next(iter(ours.values()))),
         "stages": [list(ours), list(theirs)],
-        "cka": [[_known(linear_cka(ours[one], theirs[other])) for other in theirs] for one in ours],
+        "cka": [[number_or_none(linear_cka(ours[one], theirs[other])) for other in theirs] for one in ours],
     }
 
 
@@ -157,27 +184,13 @@ def _pretrained(subject: Subject, record: Mapping[str, Any]) -> Weights:
     return weights
 
 
-def _train_sample(
-    subject: Subject, most: int | None, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _train_faces(subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Faces, labels and, where the model asks, boxes of train."""
-    faces, labels = (
-        subject.workspace.load_faces("train"),
-        subject.workspace.load_labels("train", subject.classes),
-    )
-    rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
-    if len(np.unique(labels[rows])) < 2:
+    labels = subject.workspace.load_labels("train", subject.classes)
+    if len(np.unique(labels)) < 2:
         raise UserError(f"{subject.workspace.root}: train has faces of one class only; a probe needs two")
-    boxes = subject.workspace.load_boxes("train")[rows] if subject.model.needs_boxes else None
-    return np.array(faces[rows]), labels[rows], boxes
-
-
-def _cka_sample(faces: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(0).permutation(faces)[:CKA_FACES])
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    boxes = subject.workspace.load_boxes("train") if subject.model.needs_boxes else None
+    return subject.workspace.load_faces("train"), labels, boxes
 
 
 # --- tables -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How well a run holds up on spoilt faces, and where it looks then.
+"""The suite `robustness`: how well a run holds up on spoilt faces.
 
 Errors under every corruption of `score.corruptions` at five severities, summarised as in ImageNet-C (Hendrycks
 and Dietterich 2019) against a reference run, the error E a share of faces:
@@ -6,8 +6,8 @@ and Dietterich 2019) against a reference run, the error E a share of faces:
     CE_c = sum_s E_{s,c} / sum_s E^ref_{s,c}                              mCE = mean_c CE_c
     relative CE_c = sum_s (E_{s,c} - E_clean) / sum_s (E^ref_{s,c} - E^ref_clean)
 
-Occluders are drawn by landmarks: faces whose landmarks were not found are left out of theirs, and of the shares
-of attention. Clean accuracy is also told by strata: head yaw, brightness, and how far FER+'s taggers agree.
+Occluders are drawn by landmarks: faces whose landmarks were not found are left out of theirs. Clean accuracy is also
+told by strata: head yaw, brightness, and how far FER+'s taggers agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,27 +18,14 @@ import numpy as np
 import torch
 
 from fertool.errors import UserError
-from fertool.explain.explainer import rectify
-from fertool.explain.registry import Request
-from fertool.explain.targets import EVERY_CLASS, check_target
-from fertool.masks.regions import REGIONS
 from fertool.progress import progress_bar
-from fertool.score.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, move_region_maps
+from fertool.score.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, faces_at_once
 from fertool.score.head_pose import head_yaw_deg
 from fertool.score.intervals import mean_interval
 from fertool.score.network import network_of
-from fertool.score.shares import shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none, percent, with_interval
-from fertool.score.unstored_heatmaps import unstored_heatmaps
+from fertool.score.tables import mean_or_none, number_or_none, percent, with_interval
 from fertool.summary import Table
-from fertool.workspace import read_csv
-
-BATCH_VALUES = 2**20  # pixels times colours of a batch: noise is drawn for each
-MOST_FACES_A_BATCH = 512
-ATTENTION_FACES = 1000
-
-VOTES = "votes_"  # what the columns of the crowd's votes begin with, in faces/<split>.csv
 
 # limits of the strata, each from the one before up to below it
 YAW_LIMITS_DEG = (10, 20, 30)  # of the head, to either side
@@ -46,26 +33,12 @@ BRIGHTNESS_LIMITS = (0.35, 0.5, 0.65)  # mean of the picture, of the range
 AGREEMENT_LIMITS = (0.5, 0.7, 0.9)  # the share of the votes that the most frequent answer has
 
 
-def score_robustness(
-    subject: Subject,
-    request: Request | None = None,
-    target: str = "predicted",
-    seed: int = 0,
-    attention_faces: int = ATTENTION_FACES,
-) -> tuple[Figures, Columns]:
-    """Errors under corruptions and accuracy by strata; with an explainer, its shares on the spoilt faces.
+def score_robustness(subject: Subject, seed: int = 0) -> tuple[Figures, Columns]:
+    """Errors under corruptions, which are drawn by seed, and clean accuracy by strata.
 
-    Attention is measured on a random sample of at most `attention_faces` faces whose landmarks were found, by
-    seed, for the class that is predicted for the spoilt face, the label, or a named class; region maps move
-    with a picture that is turned or shifted. Columns: `right_<corruption>`, at how many of the five severities
-    a face is recognised (nan where it was left out), and what the strata go by. Raises UserError for target
-    `all`, and where region maps are missing.
+    Columns: `right_<corruption>`, at how many of the five severities a face is recognised (nan where it was left
+    out), and what the strata go by.
     """
-    check_target(target, subject.classes)
-    if target == EVERY_CLASS:
-        raise UserError(
-            "--target all: attention under corruption is of one class; name it, or predicted, or label"
-        )
     right = _right_under_corruption(subject, seed)
     clean = subject.predicted == subject.labels
     counted = {name: _counted(subject, corruption) for name, corruption in CORRUPTIONS.items()}
@@ -84,8 +57,8 @@ def score_robustness(
                 "unit": corruption.unit,
                 "severities": list(corruption.severities),
                 "faces": int(counted[name].sum()),
-                "clean_error": _mean(~clean[counted[name]]),
-                "error": [_mean(~right[name][level][counted[name]]) for level in range(SEVERITIES)],
+                "clean_error": mean_or_none(~clean[counted[name]]),
+                "error": [mean_or_none(~right[name][level][counted[name]]) for level in range(SEVERITIES)],
                 "accuracy": float(1 - np.mean(~right[name][:, counted[name]]))
                 if counted[name].any()
                 else None,
@@ -95,8 +68,6 @@ def score_robustness(
         },
         "strata": _strata_figures(clean, traits, subject.clusters),
     }
-    if request is not None:
-        figures["attention"] = _attention_figures(subject, request, target, seed, attention_faces)
     columns = {f"right_{name}": right_mean[:, number] * SEVERITIES for number, name in enumerate(CORRUPTIONS)}
     return figures, columns | traits
 
@@ -137,7 +108,7 @@ def _right_under_corruption(subject: Subject, seed: int) -> dict[str, np.ndarray
     """Whether each face is recognised, bool (5, N) a corruption."""
     device, network_on = subject.compute.device, network_of(subject)
     right = {name: np.zeros((SEVERITIES, len(subject.faces)), dtype=bool) for name in CORRUPTIONS}
-    size = _batch_size(subject.faces)
+    size = faces_at_once(subject.faces)
     total = len(subject.faces) * len(CORRUPTIONS) * SEVERITIES
     with progress_bar(f"{subject.run.name}: robustness", total, "faces") as bar:
         for start in range(0, len(subject.faces), size):
@@ -155,16 +126,8 @@ def _right_under_corruption(subject: Subject, seed: int) -> dict[str, np.ndarray
     return right
 
 
-def _batch_size(faces: np.ndarray) -> int:
-    return int(np.clip(BATCH_VALUES // faces[0].size, 1, MOST_FACES_A_BATCH))
-
-
 def _counted(subject: Subject, corruption: Corruption) -> np.ndarray:
     return subject.located if corruption.by_landmarks else np.ones(len(subject.labels), dtype=bool)
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if len(values) else None
 
 
 # --- strata -------------------------------------------------------------------------------------------------
@@ -199,10 +162,9 @@ def _traits(subject: Subject) -> Columns:
         "yaw_deg": np.where(subject.located, head_yaw_deg(subject.landmarks), np.nan),
         "brightness": brightness_of(subject.faces),
     }
-    rows = read_csv(subject.workspace.faces_csv(subject.split))
-    votes = [[int(count) for name, count in row.items() if name.startswith(VOTES)] for row in rows]
-    if votes and votes[0]:
-        traits["agreement"] = agreement_of(np.array(votes))
+    votes = subject.workspace.load_votes(subject.split)
+    if votes is not None:
+        traits["agreement"] = agreement_of(votes)
     return traits
 
 
@@ -217,7 +179,7 @@ def _strata_figures(clean: np.ndarray, traits: Columns, clusters: np.ndarray) ->
         trait: {
             name: {
                 "faces": int(members.sum()),
-                "accuracy": _mean(clean[members]),
+                "accuracy": mean_or_none(clean[members]),
                 "accuracy_interval": _interval(np.where(members, clean, np.nan), clusters),
             }
             for name, members in of.items()
@@ -226,106 +188,16 @@ def _strata_figures(clean: np.ndarray, traits: Columns, clusters: np.ndarray) ->
     }
 
 
-def _interval(values: np.ndarray, clusters: np.ndarray) -> list[float] | None:
-    if len(np.unique(clusters[~np.isnan(values)])) < 2:
-        return None
-    low, high = mean_interval(values, clusters)
-    return [float(low[0]), float(high[0])]
-
-
-# --- attention ----------------------------------------------------------------------------------------------
-
-
-def _attention_figures(
-    subject: Subject, request: Request, target: str, seed: int, most_faces: int
-) -> dict[str, Any]:
-    located = np.flatnonzero(subject.located)
-    sample = np.sort(np.random.default_rng(seed).permutation(located)[:most_faces])
-    if not len(sample):
-        raise UserError(
-            f"{subject.workspace.root}: no landmarks were found on '{subject.split}'; none to score"
-        )
-    faces, region_maps = np.array(subject.faces[sample]), np.array(subject.region_maps[sample])
-    landmarks = torch.from_numpy(subject.landmarks[sample])
-    codes = _codes(subject, target, sample)
-    boxes = None if subject.boxes is None else subject.boxes[sample]
-
-    def shares_of(pictures: np.ndarray, regions: np.ndarray) -> np.ndarray:
-        raw = unstored_heatmaps(subject.model, request, pictures, subject.compute, codes, boxes)
-        (shares,), _ = shares_and_ceilings([rectify(raw, request.explainer.negatives)], regions)
-        return shares
-
-    clean = shares_of(faces, region_maps)
-    spoilt: dict[str, list[np.ndarray]] = {}
-    total = len(sample) * len(CORRUPTIONS) * SEVERITIES
-    rows = torch.from_numpy(sample)
-    with progress_bar(f"{subject.run.name}: {request.key} on spoilt faces", total, "faces") as bar:
-        for name, corruption in CORRUPTIONS.items():
-            spoilt[name] = []
-            for level in range(1, SEVERITIES + 1):
-                pictures = _in_batches(corruption, level, faces, landmarks, rows, seed)
-                moved = move_region_maps(corruption, level, torch.from_numpy(region_maps), rows, seed)
-                spoilt[name].append(shares_of(pictures, moved.numpy()))
-                bar.update(len(sample))
-    return {
-        "explainer": request.key,
-        "target": target if request.looks_at_target else "ignored",
-        "faces": len(sample),
-        "clean": _share_figures([clean]),
-        "corruptions": {name: _share_figures(levels, clean) for name, levels in spoilt.items()},
-    }
-
-
-def _in_batches(
-    corruption: Corruption,
-    level: int,
-    faces: np.ndarray,
-    landmarks: torch.Tensor,
-    rows: torch.Tensor,
-    seed: int,
-) -> np.ndarray:
-    spoilt = np.empty_like(faces)
-    size = _batch_size(faces)
-    for start in range(0, len(faces), size):
-        part = slice(start, start + size)
-        batch = torch.from_numpy(faces[part])
-        spoilt[part] = corrupt(corruption, level, batch, landmarks[part], rows[part], seed).numpy()
-    return spoilt
-
-
-def _codes(subject: Subject, target: str, sample: np.ndarray) -> np.ndarray | None:
-    if target == "predicted":
-        return None
-    if target == "label":
-        return subject.labels[sample]
-    return np.full(len(sample), subject.classes.index(target))
-
-
-def _share_figures(levels: list[np.ndarray], clean: np.ndarray | None = None) -> dict[str, Any]:
-    """Means over the faces whose map is not empty, a value a severity.
-
-    `moved` is the share of attention that lies elsewhere than on the clean face: half the sum of the
-    differences between the two faces' shares, mean over faces.
-    """
-    known = [~np.isnan(shares[:, 0]) for shares in levels]
-    figures: dict[str, Any] = {
-        "share": {
-            region: [_mean(shares[there, code]) for shares, there in zip(levels, known, strict=True)]
-            for code, region in enumerate(REGIONS)
-        },
-        "empty": [int((~there).sum()) for there in known],
-    }
-    if clean is not None:
-        elsewhere = [np.abs(shares - clean).sum(axis=1) / 2 for shares in levels]
-        figures["moved"] = [_mean(distance[~np.isnan(distance)]) for distance in elsewhere]
-    return figures
+def _interval(values: np.ndarray, clusters: np.ndarray) -> list[float | None]:
+    (low,), (high,) = mean_interval(values, clusters)
+    return [number_or_none(low), number_or_none(high)]
 
 
 # --- tables -------------------------------------------------------------------------------------------------
 
 
 def robustness_tables(scores: list[dict[str, Any]], reference: str | None = None) -> list[Table]:
-    """mCE against a run, accuracy by corruption, by severity and by stratum, and attention where there is any.
+    """mCE against a run, accuracy by corruption, by severity and by stratum.
 
     `reference` names the run whose CE is 100%; None is the first. Raises UserError where it is not there.
     """
@@ -340,7 +212,6 @@ def robustness_tables(scores: list[dict[str, Any]], reference: str | None = None
         _accuracy_table(scores),
         *map(_severity_table, scores),
         *(_stratum_table(scores, trait) for trait in scores[0]["strata"]),
-        *(_attention_table(run) for run in scores if "attention" in run),
     ]
 
 
@@ -436,25 +307,3 @@ def _stratum_table(scores: list[dict[str, Any]], trait: str) -> Table:
             for run in scores
         ],
     )
-
-
-def _attention_table(run: dict[str, Any]) -> Table:
-    attention = run["attention"]
-    rows = [["clean", *(percent(attention["clean"]["share"][region][0]) for region in REGIONS), "", ""]]
-    for name, of in attention["corruptions"].items():
-        shares = [percent(_mean_known(of["share"][region])) for region in REGIONS]
-        rows.append([name, *shares, percent(_mean_known(of["moved"])), str(sum(of["empty"]))])
-    return Table(
-        f"{run['run']}: {attention['explainer']} on spoilt faces of {run['split']}, target {attention['target']}",
-        ["corruption", *REGIONS, "moved", "empty maps"],
-        rows,
-        [
-            f"share of each region, mean over {attention['faces']:,} faces with landmarks and five severities; "
-            "moved: the share of attention that lies on another region than on the clean face."
-        ],
-    )
-
-
-def _mean_known(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

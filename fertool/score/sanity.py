@@ -29,9 +29,11 @@ from fertool.score.initial_model import initial_model
 from fertool.score.intervals import mean_interval
 from fertool.score.layers import parameterised_layers
 from fertool.score.subject import Columns, Figures, Subject
+from fertool.score.tables import number_or_none, with_interval
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 
+TARGET = "predicted"  # by the trained model: the class whose maps are compared
 FACES = 500
 DRAWS = 3  # random models
 MOST_STEPS = 10  # how often maps are made on the way down; a small network's every layer
@@ -110,7 +112,7 @@ def score_sanity(
             for number, step in enumerate(steps)
         ],
         "all_random_by_draw": {
-            reading: [_known_or_none(_mean_known(of)) for of in similarity[:, -1]]
+            reading: [number_or_none(_mean_known(of)) for of in similarity[:, -1]]
             for reading, similarity in by_draw.items()
         },
         "nulls": {
@@ -187,16 +189,12 @@ def _mean_known(values: np.ndarray) -> np.ndarray:
     )
 
 
-def _known_or_none(value: np.ndarray) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
 def _figure(similarity: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
-    mean = _known_or_none(_mean_known(similarity))
-    if mean is None or len(np.unique(clusters[~np.isnan(similarity)])) < 2:
-        return {"mean": mean, "interval": None}
-    low, high = mean_interval(similarity, clusters)
-    return {"mean": mean, "interval": [float(low[0]), float(high[0])]}
+    (low,), (high,) = mean_interval(similarity, clusters)
+    return {
+        "mean": number_or_none(_mean_known(similarity)),
+        "interval": [number_or_none(low), number_or_none(high)],
+    }
 
 
 # --- tables -------------------------------------------------------------------------------------------------
@@ -249,9 +247,4 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
 
 
 def _cell(figure: dict[str, Any]) -> str:
-    if figure["mean"] is None:
-        return "-"
-    text = f"{figure['mean']:.2f}"
-    if figure["interval"] is None:
-        return text
-    return f"{text} [{figure['interval'][0]:.2f}, {figure['interval'][1]:.2f}]"
+    return with_interval(figure["mean"], figure["interval"], scale=1, digits=2)

@@ -14,7 +14,8 @@ from fertool.score.attention_tables import CONTRASTS
 from fertool.score.columns import read_columns, write_columns
 from fertool.score.fills import FILLS
 from fertool.score.guidance_tables import guidance_summary
-from fertool.score.stored import identities, mixed_rows, with_marks, without_repeats
+from fertool.score.rows import identities, mixed_rows, without_repeats
+from fertool.score.stored import with_marks
 from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
 from fertool.score.test_time import check_tta
@@ -37,7 +38,7 @@ def score(
     grid: int | None = None,
     jitter: float = 0.0,
     contrasts: Sequence[str] = CONTRASTS,
-    fills: Sequence[str] = tuple(FILLS),
+    fills: Sequence[str] = FILLS,
     reference: str | None = None,
     seed: int = 0,
     tta: str | None = None,
@@ -121,10 +122,9 @@ def _truth_is_known(workspace: Workspace, split: str) -> bool:
 def _kept(subject: Subject, suite: Suite, asked: Asked, force: bool) -> tuple[dict[str, Any], Columns]:
     """A run's figures and columns, made now unless those stored are up to date."""
     settings = {"run": subject.run.name, "split": subject.split, **suite.settings(asked)}
-    key = (asked.request.key, asked.target) if suite.of_heatmaps else (None, None)
-    place = subject.run.scores(suite.name, subject.split, *key, settings.get("grid"))
+    place = suite.place(subject.run, subject.split, asked)
     made_from = subject.workspace.made_from(suite.revision, settings, suite.inputs(subject, asked))
-    if force or not subject.workspace.is_current(place, made_from, [place.with_suffix(".csv")]):
+    if force or not subject.workspace.is_current(place, made_from, map(place.with_suffix, suite.beside)):
         figures, columns = suite.score(subject, asked)
         write_columns(place.with_suffix(".csv"), columns)
         write_json(place, {**settings, **figures, "made_from": made_from})

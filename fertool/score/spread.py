@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fertool.explain.interpolation import interpolation_matrix
+from fertool.explain.interpolation import interpolate
 
 ROWS_AT_ONCE = 512
 
@@ -16,12 +16,11 @@ def spread_of_maps(
     distribution p over pixels. Entropy: -sum p log p / log(pixels), 1 for a uniform map. Extent: the mean
     distance of the mass from its centre, sum p |x - sum p x|, in inter-ocular distances `interocular_px` (N,).
     """
-    down, across = (interpolation_matrix(*sides) for sides in zip(shape, heatmaps.shape[1:], strict=True))
     rows_px, columns_px = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
     entropy, extent = np.full(len(heatmaps), np.nan), np.full(len(heatmaps), np.nan)
     for start in range(0, len(heatmaps), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
-        heat = np.einsum("ih,nhw,jw->nij", down, heatmaps[rows], across, optimize=True)
+        heat = interpolate(heatmaps[rows], shape)
         total = heat.sum(axis=(1, 2))
         known = np.flatnonzero(total > 0)
         p = heat[known] / total[known, None, None]
@@ -43,13 +42,10 @@ def agreement_with(heatmaps: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, 
     Energy: sum(H M) / sum(H). Cosine: <H, M> / (|H| |M|). H is brought bilinearly to the maps' resolution.
     nan where H or M is all zeros.
     """
-    down, across = (
-        interpolation_matrix(*sides) for sides in zip(maps.shape[1:], heatmaps.shape[1:], strict=True)
-    )
     energy, cosine = np.full(len(heatmaps), np.nan), np.full(len(heatmaps), np.nan)
     for start in range(0, len(heatmaps), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
-        heat = np.einsum("ih,nhw,jw->nij", down, heatmaps[rows], across, optimize=True)
+        heat = interpolate(heatmaps[rows], maps.shape[1:])
         wanted = np.asarray(maps[rows], dtype=np.float64)
         common = (heat * wanted).sum(axis=(1, 2))
         sizes = np.sqrt((heat**2).sum(axis=(1, 2)) * (wanted**2).sum(axis=(1, 2)))

@@ -12,7 +12,7 @@ from fertool.hardware import Compute
 from fertool.masks.detection import TEMPLATE
 from fertool.models import FaceClassifier, load_model, predict_logits
 from fertool.predictions import Predict, keep_logits, read_logits
-from fertool.workspace import Run, Workspace, read_csv
+from fertool.workspace import Run, Workspace
 
 Figures = dict[str, object]  # what stands in a suite's JSON
 Columns = dict[str, np.ndarray]  # what stands in its CSV: a value a face, (N,)
@@ -42,11 +42,6 @@ class Subject:
     def labels(self) -> np.ndarray:
         """Class codes, int64 (N,)."""
         return self.workspace.load_labels(self.split, self.classes)
-
-    @cached_property
-    def face_rows(self) -> list[dict[str, str]]:
-        """The rows of the split's table of faces."""
-        return read_csv(self.workspace.faces_csv(self.split))
 
     @cached_property
     def clusters(self) -> np.ndarray:

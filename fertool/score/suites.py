@@ -1,8 +1,7 @@
 """The suites there are, by name: what each is made from, how it scores a run and shows several."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fertool.score import (
     faithfulness,
     representation,
     robustness,
+    robustness_attention,
     sanity,
     truth,
 )
@@ -25,6 +25,7 @@ from fertool.score.fills import FILLS
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import Scores
 from fertool.summary import Table
+from fertool.workspace import Run
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Asked:
     grid: int | None = None  # cells a side of a common pooled grid
     jitter: float = 0.0  # of the landmarks, in inter-ocular distances
     contrasts: tuple[str, ...] = attention_tables.CONTRASTS  # regions whose differences are tested
-    fills: tuple[str, ...] = tuple(FILLS)  # ways of covering a region
+    fills: tuple[str, ...] = FILLS  # ways of covering a region
     reference: str | None = None  # the run whose corruption error is 100%
     seed: int = 0  # of samples and of what is drawn for a face
     tta: str | None = None  # test-time augmentation
@@ -57,6 +58,19 @@ class Suite:
     settings: Callable[[Asked], dict[str, Any]]  # what of the asked-for its figures depend on
     inputs: Callable[[Subject, Asked], list[Path]]  # the files that they are made from
     revision: int = 1  # raised when the same inputs would give other figures
+    only_target: str | None = None  # of heatmaps: what they are of, whatever target is asked for
+    beside: tuple[str, ...] = (".csv",)  # suffixes of what is stored beside the JSON
+
+    def place(self, run: Run, split: str, asked: Asked) -> Path:
+        """The JSON of a run's figures, there or not."""
+        target = self.only_target or asked.target
+        explained = (asked.request.key, target) if self.of_heatmaps else (None, None)
+        return run.scores(self.name, split, *explained, self.settings(asked).get("grid"))
+
+    def stored(self, run: Run, split: str) -> list[Path]:
+        """The JSON files of a run that are there: one, or one an explainer and target."""
+        of_heatmaps = f"*/{self.only_target or '*'}/{split}.json"
+        return run.scored(self.name, of_heatmaps if self.of_heatmaps else f"{split}.json")
 
 
 def _only_tables(tables: Callable[[Scores], list[Table]]) -> ShowRuns:
@@ -124,18 +138,17 @@ def _show_robustness(
     return {}, robustness.robustness_tables(scores, asked.reference)
 
 
+def _score_representation(subject: Subject, asked: Asked) -> tuple[Figures, Columns]:
+    figures, columns, features = representation.score_representation(subject)
+    representation.write_features(subject, features)
+    return figures, columns
+
+
 def _show_representation(
     subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
 ) -> tuple[Compared, list[Table]]:
-    between = [representation.cka_between(first, second) for first, second in combinations(subjects, 2)]
-    tables = representation.representation_tables(scores)
-    return {"cka": between}, [*tables, *map(representation.cka_table, between)]
-
-
-def _show_truth(
-    subjects: list[Subject], scores: Scores, columns: dict[str, Columns], asked: Asked
-) -> tuple[Compared, list[Table]]:
-    return {}, truth.truth_tables(scores)
+    between, tables = representation.compare_stages(subjects)
+    return {"cka": between}, [*representation.representation_tables(scores), *tables]
 
 
 SUITES: dict[str, Suite] = {
@@ -191,11 +204,20 @@ SUITES: dict[str, Suite] = {
         ),
         Suite(
             name="robustness",
+            of_heatmaps=False,
+            score=lambda subject, asked: robustness.score_robustness(subject, seed=asked.seed),
+            show=_show_robustness,
+            settings=lambda asked: {"seed": asked.seed},
+            inputs=_model_files,
+            revision=2,
+        ),
+        Suite(
+            name="robustness-attention",
             of_heatmaps=True,
-            score=lambda subject, asked: robustness.score_robustness(
+            score=lambda subject, asked: robustness_attention.score_robustness_attention(
                 subject, asked.request, asked.target, seed=asked.seed
             ),
-            show=_show_robustness,
+            show=_only_tables(robustness_attention.robustness_attention_tables),
             settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed},
             inputs=_model_files,
         ),
@@ -204,27 +226,31 @@ SUITES: dict[str, Suite] = {
             of_heatmaps=True,
             score=lambda subject, asked: sanity.score_sanity(subject, asked.request, seed=asked.seed),
             show=_only_tables(sanity.sanity_tables),
-            settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed},
+            settings=lambda asked: (
+                _explainer_and_target(replace(asked, target=sanity.TARGET)) | {"seed": asked.seed}
+            ),
             inputs=_model_files,
+            only_target=sanity.TARGET,
         ),
         Suite(
             name="representation",
             of_heatmaps=False,
-            score=lambda subject, asked: representation.score_representation(subject, seed=asked.seed),
+            score=_score_representation,
             show=_show_representation,
-            settings=lambda asked: {"seed": asked.seed},
+            settings=lambda asked: {},
             inputs=lambda subject, asked: [
                 *_model_files(subject, asked),
                 subject.workspace.faces("train"),
                 subject.workspace.faces_csv("train"),
             ],
-            revision=2,
+            revision=3,
+            beside=(".csv", representation.FEATURES_SUFFIX),
         ),
         Suite(
             name="truth",
             of_heatmaps=True,
             score=lambda subject, asked: truth.score_truth(subject, asked.request, asked.target),
-            show=_show_truth,
+            show=_only_tables(truth.truth_tables),
             settings=_explainer_and_target,
             inputs=lambda subject, asked: [
                 *_heatmap_files(subject, asked),

@@ -34,6 +34,11 @@ def number_or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def mean_or_none(values: np.ndarray) -> float | None:
+    """The mean of values (N,), None of none."""
+    return float(np.mean(values)) if len(values) else None
+
+
 def percent(value: float | None) -> str:
     """A share as `28.3%`; a dash where there is none."""
     return "-" if value is None or np.isnan(value) else f"{value:.1%}"

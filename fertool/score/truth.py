@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from fertool.errors import UserError
-from fertool.explain.interpolation import interpolation_matrix
+from fertool.explain.interpolation import interpolate, interpolation_matrix
 from fertool.explain.registry import Request
 from fertool.score.explained import maps_beside_nulls
 from fertool.score.intervals import resample_means
@@ -76,7 +76,7 @@ def find_evidence(heatmaps: np.ndarray, where: np.ndarray) -> Columns:
     for start in range(0, len(heatmaps), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         plane = where[rows].reshape(len(where[rows]), -1).astype(np.float64)
-        heat = np.einsum("ih,nhw,jw->nij", down, heatmaps[rows], across, optimize=True).reshape(plane.shape)
+        heat = interpolate(heatmaps[rows], where.shape[1:]).reshape(plane.shape)
         on_plane = np.einsum("ih,nij,jw->nhw", down, where[rows].astype(np.float64), across, optimize=True)
         cell_share = on_plane / np.outer(down.sum(axis=0), across.sum(axis=0))
         pixels, inside = plane.shape[1], plane.sum(axis=1)
@@ -115,28 +115,26 @@ def _figures(measures: Columns, clusters: np.ndarray) -> dict[str, Any] | None:
 
 
 def truth_tables(scores: Scores) -> list[Table]:
-    """Explainers and nulls by how well they find each known plane; `scores` of any number of explainers."""
-    tables = []
+    """Runs, and the nulls beside each, by how well their maps find each known plane."""
+    tables, explainer = [], scores[0]["explainer"]
     for plane in scores[0]["planes"]:
         rows = []
         for group in groups(scores):
-            for explainer in dict.fromkeys(run["explainer"] for run in group.runs):
-                of_explainer = [run for run in group.runs if run["explainer"] == explainer]
-                accuracy = over_seeds(run["accuracy"] for run in of_explainer)
-                for name, of in of_explainer[0]["planes"][plane].items():
-                    if of is not None:
-                        rows.append(
-                            [
-                                group.name,
-                                accuracy if name == explainer else "",
-                                name if name == explainer else f"  null: {name} beside {explainer}",
-                                _cell(of, "share", 100, 1),
-                                _cell(of, "lift", 1, 2),
-                                f"{100 * of['ceiling']:.1f}",
-                                _cell(of, "pointing", 100, 1),
-                                _cell(of, "auc", 1, 3),
-                            ]
-                        )
+            accuracy = over_seeds(run["accuracy"] for run in group.runs)
+            for name, of in group.runs[0]["planes"][plane].items():
+                if of is not None:
+                    rows.append(
+                        [
+                            group.name,
+                            accuracy if name == explainer else "",
+                            name if name == explainer else f"  null: {name} beside {explainer}",
+                            _cell(of, "share", 100, 1),
+                            _cell(of, "lift", 1, 2),
+                            f"{100 * of['ceiling']:.1f}",
+                            _cell(of, "pointing", 100, 1),
+                            _cell(of, "auc", 1, 3),
+                        ]
+                    )
         tables.append(
             Table(
                 f"truth on {scores[0]['split']}: how well the {plane} is found",

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fertool.explain.batches import batches, explain_rows
 from fertool.explain.registry import Request
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier
@@ -23,20 +24,16 @@ def unstored_heatmaps(
     null explanation is made of these faces and of the maps that its explainer gives them. `boxes` (N, 4) are
     where the faces lie, for a model that asks.
     """
-    batches = []
-    for start in range(0, len(faces), request.explainer.batch_size):
-        rows = slice(start, start + request.explainer.batch_size)
-        pixels = torch.from_numpy(np.array(faces[rows])).to(compute.device)
+    of_batches = []
+    for rows in batches(model, request, len(faces)):
         wanted = None if codes is None else torch.from_numpy(codes[rows]).to(compute.device)
 
         def choose(logits: Tensor, wanted: Tensor | None = wanted) -> Tensor:
             return logits.argmax(dim=1, keepdim=True) if wanted is None else wanted[:, None]
 
-        of_rows = None if boxes is None else torch.from_numpy(boxes[rows])
-        with model.looking_at(of_rows), compute.autocast():
-            explanation = request.explainer.explain(model, pixels, choose, **request.options)
-        batches.append(explanation.heatmaps[:, 0].float().cpu().numpy())
-    heatmaps = np.concatenate(batches)
+        explanation = explain_rows(model, request, faces, boxes, rows, choose, compute)
+        of_batches.append(explanation.heatmaps[:, 0].float().cpu().numpy())
+    heatmaps = np.concatenate(of_batches)
     if request.null is None:
         return heatmaps
     return np.asarray(request.null.make(faces, np.arange(len(faces)), heatmaps), dtype=np.float32)

@@ -1,6 +1,9 @@
+import io
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +104,31 @@ def test_interrupted_it_goes_on_where_it_stopped(
     assert not list(place.parent.glob("*.partial"))
 
 
+@pytest.mark.parametrize(("target", "map_in_hand"), [("predicted", 1), ("all", 2)])
+@pytest.mark.parametrize("explainer", ["gradcam", "random"])
+def test_killed_between_a_map_and_its_record_it_makes_it_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, explainer: str, target: str, map_in_hand: int
+) -> None:
+    explain(workspace, [explainer], target=target, device="cpu", force=True)
+    folder = workspace.run("cnn").results / "heatmaps"
+    undisturbed = {path: path.read_bytes() for path in folder.rglob("test.*")}
+    described, describe = [], heatmaps._describe
+
+    def killed(*arguments) -> None:
+        described.append(arguments)
+        if len(described) == map_in_hand:
+            raise KeyboardInterrupt
+        describe(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(heatmaps, "_describe", killed)
+        explain(workspace, [explainer], target=target, device="cpu", force=True)
+    summary = explain(workspace, [explainer], target=target, device="cpu")
+    assert not any("made elsewhere" in note for note in summary.notes)
+    assert {path: path.read_bytes() for path in folder.rglob("test.*")} == undisturbed
+    assert not list(folder.rglob("*.partial"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -172,21 +200,85 @@ def test_larger_pictures_go_through_in_smaller_batches(
     assert max(sizes) == EXPLAINERS["gradcam"].batch_size / 16
 
 
-@pytest.mark.parametrize(
-    ("maps", "message"),
-    [(np.zeros((3, 7, 7), np.float32), r"shape \(3, 7, 7\), but 'test' needs"), (None, "not a NumPy array")],
-)
-def test_maps_made_elsewhere_are_taken_as_they_are_or_named(workspace: Workspace, maps, message) -> None:
-    place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
+@pytest.fixture
+def foreign(workspace: Workspace) -> np.ndarray:
+    """Maps for the faces of test that no explainer made."""
+    maps = np.random.default_rng(0).normal(size=(len(workspace.load_faces("test")), 5, 5))
+    return maps.astype(np.float32)
+
+
+def put(workspace: Workspace, target: str, maps: np.ndarray | bytes) -> Path:
+    """Put maps that were made elsewhere where the run's own would lie."""
+    place = workspace.run("cnn").heatmaps("gradcam", target, "test")
     place.parent.mkdir(parents=True, exist_ok=True)
-    right = np.random.default_rng(0).normal(size=(len(workspace.load_faces("test")), 5, 5))
-    np.save(place, right.astype(np.float32))
     place.with_suffix(".json").unlink(missing_ok=True)
-    assert "made elsewhere, taken as it is" in explain(workspace, device="cpu").notes[0]
-    assert np.array_equal(np.load(place), right.astype(np.float32))
-    if maps is None:
-        place.write_text("no array")
+    if isinstance(maps, bytes):
+        place.write_bytes(maps)
     else:
         np.save(place, maps)
+    return place
+
+
+def test_maps_made_elsewhere_are_taken_as_they_are(workspace: Workspace, foreign: np.ndarray) -> None:
+    place = put(workspace, "predicted", foreign)
+    assert "made elsewhere, taken as it is" in explain(workspace, device="cpu").notes[0]
+    assert np.array_equal(np.load(place), foreign)
+
+
+def test_those_of_one_class_stay_where_all_are_asked_for(workspace: Workspace, foreign: np.ndarray) -> None:
+    classes = workspace.dataset()["classes"]
+    place = put(workspace, classes[2], foreign)
+    notes = explain(workspace, target="all", device="cpu").notes
+    assert [note for note in notes if "made elsewhere" in note] == [
+        f"{place}: made elsewhere, taken as it is"
+    ]
+    assert np.array_equal(np.load(place), foreign)
+    of_another = workspace.run("cnn").heatmaps("gradcam", classes[3], "test")
+    assert np.load(of_another).shape[1:] == (12, 12) and of_another.with_suffix(".json").exists()
+
+
+def test_force_says_that_it_puts_its_own_in_their_place(
+    workspace: Workspace, foreign: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, said = put(workspace, "predicted", foreign), []
+    monkeypatch.setattr(heatmaps.log, "info", lambda message, *values: said.append(message % values))
+    explain(workspace, device="cpu", force=True)
+    assert np.load(place).shape[1:] == (12, 12)
+    explain(workspace, device="cpu", force=True)
+    (line,) = said
+    assert line.startswith(f"{place}: made elsewhere; --force")
+
+
+def in_row_4(maps: np.ndarray, value: float) -> np.ndarray:
+    return np.where(np.arange(len(maps))[:, None, None] == 4, np.float32(value), maps)
+
+
+def zipped(maps: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, maps)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda maps: maps[:3], r"shape \(3, 5, 5\), but 'test' needs"),
+        (lambda maps: maps[0], r"shape \(5, 5\), but 'test' needs"),
+        (lambda maps: b"no array", "not a NumPy array"),
+        (lambda maps: b"", "not a NumPy array"),
+        (lambda maps: b"PK\x03\x04 and no more", "not a NumPy array"),
+        (zipped, "not a NumPy array"),
+        (lambda maps: maps.astype(str), "not a NumPy array of numbers"),
+        (lambda maps: in_row_4(maps, np.nan), "row 4 has cells that are no finite number"),
+        (lambda maps: in_row_4(maps, np.inf), "row 4 has cells that are no finite number"),
+    ],
+)
+def test_what_was_made_elsewhere_and_is_no_map_is_named(
+    workspace: Workspace,
+    foreign: np.ndarray,
+    content: Callable[[np.ndarray], np.ndarray | bytes],
+    message: str,
+) -> None:
+    put(workspace, "predicted", content(foreign))
     with pytest.raises(UserError, match=message):
         explain(workspace, device="cpu")

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from fertool.errors import UserError
 from fertool.explain import explain
 from fertool.explain.gallery import GalleryColumn, draw_lots, gallery_figure
-from fertool.explain.overlay import REGION_COLOURS, outline_regions, png_bytes, show_face, show_heat
+from fertool.explain.overlay import outline_regions, png_bytes, show_face, show_heat
+from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
 from fertool.workspace import Workspace
 
@@ -75,10 +76,10 @@ def test_outlines_lie_on_the_edge_of_their_region_in_its_colour() -> None:
 
 def test_lots_take_as_many_of_each_class_as_there_are() -> None:
     labels = np.array([0] * 9 + [1] + [2] * 5)
-    rows = draw_lots(labels, 3, faces_per_class=2)
+    rows = draw_lots(labels, 3)
     assert labels[rows].tolist() == [0, 0, 1, 2, 2]
     assert len(set(rows.tolist())) == 5
-    assert np.array_equal(rows, draw_lots(labels, 3, faces_per_class=2))
+    assert np.array_equal(rows, draw_lots(labels, 3))
 
 
 @pytest.mark.parametrize("faces_across", [False, True])

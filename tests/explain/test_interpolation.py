@@ -16,6 +16,6 @@ def test_interpolation_is_pytorchs(pixels: int, cells: int) -> None:
 
 
 def test_maps_are_interpolated_as_pytorch_does() -> None:
-    heat = torch.rand(1, 1, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    theirs = F.interpolate(heat, size=(48, 40), mode="bilinear", align_corners=False)[0, 0]
-    assert np.allclose(interpolate(heat[0, 0].numpy(), (48, 40)), theirs)
+    heat = torch.rand(3, 1, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    theirs = F.interpolate(heat, size=(48, 40), mode="bilinear", align_corners=False)[:, 0]
+    assert np.allclose(interpolate(heat[:, 0].numpy(), (48, 40)), theirs)

@@ -32,6 +32,7 @@ def test_a_key_is_read_as_it_is_written(text: str) -> None:
         ("rollout@discard=0", "rollout"),
         ("rollout@", "rollout"),
         ("attention@block=-1", "attention"),
+        ("attention@head=none,block=3", "attention@block=3"),
         ("uniform", "uniform@of=gradcam"),
     ],
 )
@@ -62,6 +63,7 @@ def test_options_survive_being_written(fusion: str, discard: float, residual: fl
         ("rollout@discard=nan", "'nan' is no float for 'discard'"),
         ("smoothgrad@noise=inf", "'inf' is no float for 'noise'"),
         ("attention@head=first", "'first' is no int for 'head'"),
+        ("attention@block=none", "'none' is no int for 'block'"),
         ("rise@masks=10.5", "'10.5' is no int for 'masks'"),
         ("random@seed=1", "'random' takes only 'of'"),
         ("random@of=nothing", "no explainer 'nothing'"),

@@ -14,10 +14,10 @@ from fertool.masks import dlib_detector, mediapipe_detector
 from fertool.masks.agreement import measure_agreement
 from fertool.masks.detection import DLIB, MEDIAPIPE, TEMPLATE, Detection, detect, enlarge, is_plausible
 from fertool.masks.dlib_detector import dlib_version
+from fertool.masks.find_landmarks import Detectors, find_landmarks, running_detector
 from fertool.masks.landmarks import MIRRORED, interocular_distance
 from fertool.masks.mediapipe_detector import MEDIAPIPE_TO_68, to_68
 from fertool.masks.template import mean_face
-from fertool.masks.workers import Detectors, find_landmarks, running_detector
 
 SHAPE = (48, 48)
 NEEDS_DLIB = pytest.mark.skipif(dlib_version() is None, reason="needs the extra dlib")

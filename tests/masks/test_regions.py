@@ -10,7 +10,6 @@ from fertool.masks.landmarks import (
     EYES,
     MIRRORED,
     NOSE_BRIDGE,
-    NOSE_TIP,
     OUTER_LIPS,
     face_boxes,
     interocular_distance,
@@ -21,9 +20,9 @@ from fertool.masks.regions import (
     FACE_CONTOUR,
     MOUTH,
     NOSE_REGION,
-    OUTLINE_POINTS,
     REGIONS,
     face_outline,
+    most_covering,
     region_map,
     region_maps,
 )
@@ -57,6 +56,14 @@ def test_regions_partition_the_picture(face: np.ndarray, height: int, width: int
     assert sum(int((regions == code).sum()) for code in range(len(REGIONS))) == height * width
 
 
+@pytest.mark.parametrize(("order", "of_equals"), [((2, 3, 5), 3), ((5, 3, 2), 5)])
+def test_a_pixel_takes_what_covers_most_of_it_of_equals_the_first(
+    order: tuple[int, ...], of_equals: int
+) -> None:
+    canvas = np.array([[2, 2, 3, 3], [2, 3, 5, 5]], np.uint8)
+    assert most_covering(canvas, 2, order).tolist() == [[2, of_equals]]
+
+
 @given(face=faces(), margin=st.floats(0.01, 0.1))
 @settings(max_examples=40, deadline=None)
 def test_a_larger_margin_takes_no_pixel_from_the_features(face: np.ndarray, margin: float) -> None:
@@ -76,7 +83,7 @@ def test_each_region_lies_on_its_part_of_the_mean_face() -> None:
 
     assert at(face[36:42].mean(axis=0)) == at(face[42:48].mean(axis=0)) == EYES_REGION
     assert at(face[17:22].mean(axis=0)) == at(face[22:27].mean(axis=0)) == EYEBROWS
-    assert at(face[NOSE_TIP]) == NOSE_REGION
+    assert at(face[30]) == NOSE_REGION
     assert at(face[OUTER_LIPS].mean(axis=0)) == MOUTH
     for cheek in ((face[48] + face[4]) / 2, (face[54] + face[12]) / 2):
         assert at(cheek) == FACE_CONTOUR
@@ -155,7 +162,7 @@ def test_regions_do_not_depend_on_the_pixels_they_are_drawn_at() -> None:
 def test_outline_is_jaw_then_forehead_by_one_rule() -> None:
     face = mean_face(SHAPE).astype(np.float64)
     outline = face_outline(face)
-    assert outline.shape == (OUTLINE_POINTS, 2)
+    assert outline.shape == (30, 2)
     np.testing.assert_allclose(outline[:17], face[:17])
     brows = face[BROWS].mean(axis=0)
     top = outline[17:, 1].min()
@@ -193,7 +200,7 @@ def test_landmark_indices_lie_where_iBUG_has_them() -> None:  # noqa: N802
     face = mean_face(SHAPE)
     np.testing.assert_array_equal(MIRRORED[MIRRORED], np.arange(68))
     assert face[36, 0] < face[39, 0] < face[NOSE_BRIDGE, 0] < face[42, 0] < face[45, 0]
-    assert face[BROWS, 1].max() < face[EYES, 1].min() < face[NOSE_TIP, 1] < face[51, 1] < face[57, 1]
+    assert face[BROWS, 1].max() < face[EYES, 1].min() < face[30, 1] < face[51, 1] < face[57, 1]
     assert face[57, 1] < face[CHIN, 1] == face[:, 1].max()
     np.testing.assert_allclose(face[MIRRORED] * [-1, 1] + [48, 0], face, atol=0.01)
     x0, y0, x1, y1 = face_boxes(face)

@@ -6,8 +6,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fertool.masks.landmarks import MIRRORED
 from fertool.prepare.drawn import draw_faces
-from fertool.prepare.drawn_action_units import ACTION_UNITS, FEATURES, MIRROR, intensities
+from fertool.prepare.drawn_action_units import ACTION_UNITS, FEATURES, intensities
 from fertool.prepare.drawn_geometry import Identity, Pose, face_geometry, neutral_landmarks
 from fertool.prepare.emfacs import EMFACS
 from fertool.prepare.emotions import EMOTIONS
@@ -166,7 +167,7 @@ def test_every_emotion_of_the_table_is_drawable():
 
 def test_a_neutral_face_is_symmetric_and_undisplaced():
     points = neutral_landmarks(Identity())
-    assert np.allclose(points, points[MIRROR] * (-1, 1))
+    assert np.allclose(points, points[MIRRORED] * (-1, 1))
     shown = intensities(dict.fromkeys(FEATURES, EMOTIONS.index("neutral")), np.random.default_rng(0))
     assert all((strength == 0).all() for strength in shown.values())
 

@@ -131,3 +131,13 @@ def test_the_page_is_the_same_when_written_again(trained: Workspace) -> None:
 def test_without_scores_it_says_what_to_do(drawn: Workspace) -> None:
     with pytest.raises(UserError, match="no run is scored on 'test'; run 'fertool score' first"):
         write_report(drawn)
+
+
+def test_a_run_that_is_not_scored_is_named(trained: Workspace, tmp_path) -> None:
+    score(trained, device="cpu")
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    shutil.copytree(workspace.run("cnn").folder, workspace.run("new").folder)
+    shutil.rmtree(workspace.run("new").folder / "scores")
+    with pytest.raises(UserError, match="run new is not scored on 'test'; run 'fertool score' first"):
+        write_report(workspace, runs=["cnn", "new"])
+    assert write_report(workspace).data["runs"] == ["cnn"]

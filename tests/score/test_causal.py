@@ -182,6 +182,26 @@ def test_faces_with_the_templates_landmarks_are_left_out(subject: Subject) -> No
         score_causal(subject)
 
 
+@pytest.mark.parametrize("alone", ["one face", "identical faces"])
+def test_without_another_face_nothing_is_pasted(subject: Subject, alone: str) -> None:
+    everyone = len(subject.faces)
+    if alone == "one face":
+        subject.__dict__["located"] = np.arange(everyone) < 1
+    else:
+        subject.__dict__["clusters"] = np.zeros(everyone, dtype=int)
+    figures, columns = score_causal(subject, fills=["mean", "noise"])
+    json.dumps(figures, allow_nan=False)
+    assert figures["background"] is None
+    assert SWAP_LOSS_COLUMN not in columns and SWAP_CHANGED_COLUMN not in columns
+    assert np.array_equal(np.isfinite(columns[cause_column("label", "mean", "mouth")]), subject.located)
+    tables = causal_tables([figures | {"run": "cnn", "group": "cnn", "split": "test"}])
+    assert tables[-1].rows == [["cnn", *5 * ["-"]]]
+    worth = figures["fills"]["mean"]["logit"]["shapley"]["mouth"]
+    assert tables[0].rows[0][7] == f"{worth:.2f}"  # there is no interval
+    with pytest.raises(UserError, match="two different faces with landmarks; use other fills"):
+        score_causal(subject)
+
+
 def test_an_unknown_fill_is_named(subject: Subject) -> None:
     with pytest.raises(UserError, match="no fill 'grey'"):
         score_causal(subject, fills=["mean", "grey"])

@@ -78,7 +78,7 @@ def put_robustness(run: Run, error: dict[str, float]) -> None:
     """Every face is recognised at the same part of the severities."""
     corruptions = {name: {"faces": FACES, "error": [of] * 5} for name, of in error.items()}
     columns = {f"right_{name}": np.full(FACES, 5 * (1 - of)) for name, of in error.items()}
-    put(run, "robustness", {"corruptions": corruptions}, columns, "gradcam-abs", "predicted")
+    put(run, "robustness", {"corruptions": corruptions}, columns)
 
 
 def put_condition(

@@ -165,18 +165,6 @@ def test_one_cluster_has_no_interval() -> None:
     assert np.isnan(mean_interval([1.0, 2.0], np.zeros(2, dtype=int))).all()
 
 
-def test_rates_at_the_end_of_their_range_have_the_exact_limit() -> None:
-    from scipy.stats import binomtest
-
-    values = np.stack([np.ones(12), np.zeros(12), np.arange(12) < 6], axis=1)
-    resampled = resample_means(values, np.arange(12))
-    low, high = resampled.interval(rates_of=12)
-    for column, hits in enumerate([12, 0]):
-        exact = binomtest(hits, 12).proportion_ci(method="exact")
-        assert (low[column], high[column]) == pytest.approx((exact.low, exact.high))
-    assert (low[2], high[2]) == (resampled.interval()[0][2], resampled.interval()[1][2])
-
-
 def test_draws_hang_on_the_seed_alone() -> None:
     values = np.random.default_rng(10).random((30, 4))
     first = resample_means(values, np.arange(30), seed=1)

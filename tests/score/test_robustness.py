@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from fertool.errors import UserError
-from fertool.explain.registry import parse_request
 from fertool.hardware import Compute
-from fertool.masks.regions import REGIONS
 from fertool.score.corruptions import CORRUPTIONS, SEVERITIES
 from fertool.score.head_pose import RIGID_POINTS, head_yaw_deg
 from fertool.score.robustness import (
@@ -40,7 +38,7 @@ def subject(workspace: Workspace) -> Subject:
 
 @pytest.fixture(scope="module")
 def scored(trained: Workspace) -> tuple[Figures, Columns]:
-    return score_robustness(subject(trained), parse_request("gradcam"), attention_faces=12)
+    return score_robustness(subject(trained))
 
 
 def projected(yaw: float, pitch: float, roll: float, scale: float) -> np.ndarray:
@@ -123,11 +121,6 @@ def test_a_run_scored(trained: Workspace, scored: tuple[Figures, Columns]) -> No
     assert figures["clean_accuracy"] == pytest.approx((of.predicted == of.labels).mean())
     for strata_of in figures["strata"].values():
         assert sum(stratum["faces"] for stratum in strata_of.values()) == len(of.labels)
-    attention = figures["attention"]
-    assert attention["faces"] == 12
-    for region_shares in [attention["clean"], *attention["corruptions"].values()]:
-        total = np.sum([region_shares["share"][region] for region in REGIONS], axis=0)
-        assert total == pytest.approx(np.ones(len(total)))
 
 
 def test_the_same_seed_scores_alike_and_another_otherwise(
@@ -138,26 +131,15 @@ def test_the_same_seed_scores_alike_and_another_otherwise(
     assert again["corruptions"]["mask"] == other["corruptions"]["mask"]  # nothing of it is drawn
 
 
-def test_a_uniform_map_stays_on_the_areas_unless_the_face_moves(trained: Workspace) -> None:
-    figures, _ = score_robustness(subject(trained), parse_request("uniform"), attention_faces=15)
-    for name, corruption in CORRUPTIONS.items():
-        moved = figures["attention"]["corruptions"][name]["moved"]
-        if corruption.origin is None:
-            assert moved == pytest.approx([0] * SEVERITIES, abs=1e-12)
-        else:
-            assert moved[-1] > 1e-3
-
-
 def test_accuracy_by_agreement_where_there_are_votes(
     trained: Workspace, scored: tuple[Figures, Columns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "agreement of FER+ votes" not in scored[0]["strata"]
     of = subject(trained)
-    rows = [
-        {"row": "0", "votes_happy": str(face % 11), "votes_sad": str(10 - face % 11)}
-        for face in range(len(of.labels))
-    ]
-    monkeypatch.setattr("fertool.score.robustness.read_csv", lambda path: rows)
+    happy = np.arange(len(of.labels)) % 11
+    monkeypatch.setattr(
+        Workspace, "load_votes", lambda workspace, split: np.stack([happy, 10 - happy], axis=1)
+    )
     monkeypatch.setattr("fertool.score.robustness.CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]})
     figures, columns = score_robustness(of)
     assert columns["agreement"][:3] == pytest.approx([1.0, 0.9, 0.8])
@@ -189,8 +171,3 @@ def test_tables_compare_with_the_chosen_reference(scored: tuple[Figures, Columns
         robustness_tables(scores, reference="c")
     for table in robustness_tables(scores):
         assert all(len(row) == len(table.columns) for row in table.rows)
-
-
-def test_target_all_is_no_one_class(trained: Workspace) -> None:
-    with pytest.raises(UserError, match="one class"):
-        score_robustness(subject(trained), parse_request("gradcam"), target="all", attention_faces=5)

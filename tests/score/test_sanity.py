@@ -185,6 +185,17 @@ def test_when_a_map_counts_as_changed(similarity: float, swapped: float, expecte
     assert changes(similarity, swapped) is expected
 
 
+def test_of_a_single_cluster_there_is_no_interval(subject: Subject) -> None:
+    subject.__dict__["clusters"] = np.zeros(len(subject.faces), dtype=int)
+    figures, _ = score_sanity(subject, parse_request("gradcam"), faces=5, draws=1)
+    json.dumps(figures, allow_nan=False)
+    last = figures["steps"][-1]["similarity"]["raw"]
+    assert last["interval"] == [None, None]
+    (table,) = sanity_tables([figures | {"run": "cnn", "split": "test"}])
+    raw = table.rows[READINGS.index("raw")]
+    assert raw[1 + len(figures["steps"])] == f"{last['mean']:.2f}"
+
+
 def test_tables_of_runs_with_other_layers_are_apart(subject: Subject) -> None:
     figures, _ = score_sanity(subject, parse_request("gradcam"), faces=5, draws=1)
     scored = figures | {"run": "a", "split": "test"}

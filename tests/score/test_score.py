@@ -13,12 +13,14 @@ from fertool.masks.regions import REGIONS
 from fertool.prepare import prepare
 from fertool.report import write_report
 from fertool.score import score
+from fertool.score.corruptions import CORRUPTIONS
 from fertool.score.robustness import score_robustness
 from fertool.score.stored import gather_scores
 from fertool.score.subject import Subject
+from fertool.score.suites import chosen_suites
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, read_csv, read_json
+from fertool.workspace import Workspace, read_csv, read_json, write_json
 
 
 @pytest.fixture
@@ -174,6 +176,55 @@ def test_figures_on_a_common_grid_lie_beside_the_models_own(workspace: Workspace
     assert apart["overall"]["share"] == pooled["overall"]["share"] != json.loads(own[0])["overall"]["share"]
     (gathered,) = [of for of in gather_scores(workspace, [run], "test") if of.suite.name == "attention"]
     assert [of["grid"] for of in gathered.scores] == [[12, 12]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "chosen"),
+    [
+        (("robustness",), "predicted", ["robustness"]),
+        (("robustness-attention", "robustness"), "sad", ["robustness", "robustness-attention"]),
+        (("causal",), "label", ["causal", "causal-agreement"]),
+        (("causal",), "sad", ["causal"]),
+    ],
+)
+def test_what_a_suite_brings_along(asked: tuple[str, ...], target: str, chosen: list[str]) -> None:
+    assert [suite.name for suite in chosen_suites(asked, target, truth_is_known=False)] == chosen
+    everything = [suite.name for suite in chosen_suites(("all",), target, truth_is_known=False)]
+    assert set(chosen) <= set(everything) and "truth" not in everything
+
+
+def test_errors_under_corruption_are_scored_once_whatever_is_explained(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("robustness", "robustness_attention"):
+        monkeypatch.setattr(f"fertool.score.{module}.CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]})
+    run = workspace.run("cnn")
+    first = score(workspace, suites=["robustness"], device="cpu")
+    assert set(first.data) == {"split", "robustness"}
+    place = run.scores("robustness", "test")
+    before = place.stat().st_mtime_ns
+    suites = ["robustness", "robustness-attention"]
+    for explainer, target in (("gradcam", "predicted"), ("gradcam", "label"), ("hirescam", "label")):
+        data = score(workspace, explainer, suites=suites, target=target, device="cpu").data
+        assert data["robustness"] == first.data["robustness"]
+        assert data["robustness-attention"][0]["explainer"] == explainer
+        assert run.scores("robustness-attention", "test", explainer, target).exists()
+    assert place.stat().st_mtime_ns == before
+    assert len(run.scored("robustness", "**/*.json")) == 1
+
+
+def test_sanity_has_one_place_an_explainer_and_marks_its_maps_of_every_target(workspace: Workspace) -> None:
+    run = workspace.run("cnn")
+    score(workspace, suites=["sanity"], target="label", device="cpu")
+    (place,) = run.scored("sanity", "**/*.json")
+    before = place.stat().st_mtime_ns
+    score(workspace, suites=["sanity"], target="predicted", device="cpu")
+    assert run.scored("sanity", "**/*.json") == [place] and place.stat().st_mtime_ns == before
+    write_json(place, read_json(place) | {"changes": False})
+    for target in ("predicted", "label"):
+        tables = score(workspace, suites=["attention"], target=target, device="cpu").tables
+        assert all(table.title.endswith(" †") for table in tables)
+    assert not any("†" in table.title for table in score(workspace, suites=["sanity"], device="cpu").tables)
 
 
 def test_nulls_stand_beside_each_model(workspace: Workspace) -> None:

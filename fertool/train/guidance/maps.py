@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fertool.errors import UserError
-from fertool.explain.attention import on_patch_grid, reading_rows, rolled_out
+from fertool.explain.attention import attended_patches, rolled_out
 from fertool.explain.hooks import Activation, attention_seen, captured
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
@@ -207,16 +207,12 @@ def _slope(model: FaceClassifier, logit: Tensor, maps: Tensor) -> Tensor:
 
 
 def _last_block(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
-    return _read(attention[-1], tokens)
+    return attended_patches(attention[-1], tokens)
 
 
 def _all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
     """The mean over the blocks of what the head's tokens attend to."""
-    return _read(torch.stack(attention).mean(dim=0), tokens)
-
-
-def _read(attention: Tensor, tokens: TokenGrid) -> Tensor:
-    return on_patch_grid(tokens, (reading_rows(tokens, attention) @ attention)[:, 0])
+    return attended_patches(torch.stack(attention).mean(dim=0), tokens)
 
 
 _ATTENTION_MAPS = {"rollout": rolled_out, "attention": _last_block, "all-blocks": _all_blocks}

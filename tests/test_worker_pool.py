@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.masks.workers import WorkerPool
+from fertool.worker_pool import WorkerPool, usable_cores
 
 
 def test_answers_come_in_order_and_errors_come_through() -> None:
-    with WorkerPool(2) as pool:
+    with WorkerPool(2, "") as pool:
         batches = (np.full(3, number) for number in range(12))
         assert list(pool.in_order(np.sum, batches)) == [3 * number for number in range(12)]
         with pytest.raises(ZeroDivisionError):
@@ -23,9 +23,20 @@ def test_answers_come_in_order_and_errors_come_through() -> None:
         assert list(pool.in_order(np.sum, [])) == []
 
 
-def test_a_worker_that_dies_is_told_of_and_does_not_hang() -> None:
-    with WorkerPool(1) as pool, pytest.raises(UserError, match="died"):
+def test_a_worker_that_dies_is_told_of_with_what_to_do_and_does_not_hang() -> None:
+    with (
+        WorkerPool(1, "take a smaller one") as pool,
+        pytest.raises(UserError, match=r"died .*take a smaller one$"),
+    ):
         list(pool.in_order(os._exit, [3, 3]))
+
+
+def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert usable_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == 8
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
@@ -33,10 +44,10 @@ def test_no_worker_outlives_its_parent(ending: signal.Signals) -> None:
     script = textwrap.dedent(
         """
         import os, time
-        from fertool.masks.workers import WorkerPool
+        from fertool.worker_pool import WorkerPool
 
         if __name__ == "__main__":
-            with WorkerPool(2) as pool:
+            with WorkerPool(2, "") as pool:
                 print(*pool.in_order(eval, ["__import__('os').getpid()"]), flush=True)
                 list(pool.in_order(time.sleep, [0.2] * 500))
         """

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fertool.errors import UserError
-from fertool.score.stored import identities, mixed_rows
+from fertool.score.rows import identities, mixed_rows
 from fertool.train.config import TrainConfig
 from fertool.workspace import Run, Workspace, write_json
 

@@ -1,9 +1,8 @@
-"""Worker processes that detect: each holds its detectors, answers come in order, none outlives its parent."""
+"""Worker processes for pictures: answers come in order, Ctrl-C is their parent's, none outlives it."""
 
 import collections
 import concurrent.futures
 import contextlib
-import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -11,77 +10,27 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.masks.detection import DETECTORS, DLIB, MEDIAPIPE, TEMPLATE, Detector, detect
-from fertool.masks.dlib_detector import DLIB_PADDINGS, dlib_detector
-from fertool.masks.mediapipe_detector import MEDIAPIPE_PADDINGS, mediapipe_detector
-from fertool.masks.regions import region_maps
-from fertool.masks.template import mean_face
 
-PADDINGS = {MEDIAPIPE: MEDIAPIPE_PADDINGS, DLIB: DLIB_PADDINGS}
 BATCHES_AHEAD = 2  # handed out to each worker before their answers are taken
 
 
-@dataclass(frozen=True)
-class Detectors:
-    """Which detectors are tried on a face, in this order, and how."""
-
-    order: tuple[int, ...]
-    confidence: float
-    mediapipe_model: Path | None
-
-
-@functools.cache
-def running_detector(code: int, settings: Detectors) -> Detector:
-    """The detector with this code, started once in a process and kept."""
-    if code == MEDIAPIPE and settings.mediapipe_model is not None:
-        return mediapipe_detector(settings.mediapipe_model, settings.confidence)
-    if code == DLIB:
-        return dlib_detector()
-    raise ValueError(f"{DETECTORS[code]} is no detector to run")
-
-
-def find_landmarks(settings: Detectors, faces: np.ndarray) -> dict[str, np.ndarray]:
-    """The landmarks of N faces, uint8 (N, H, W[, 3]), by the first detector that finds each.
-
-    A face that none finds gets the mean face's.
-
-    Returns `landmarks` float32 (N, 68, 2), `detector` uint8 (N,), `confidence` float32 (N,).
-    """
-    landmarks = np.tile(mean_face(faces.shape[1:3]), (len(faces), 1, 1))
-    codes = np.full(len(faces), TEMPLATE, np.uint8)
-    confidence = np.full(len(faces), np.nan, np.float32)
-    for index, face in enumerate(faces):
-        for code in settings.order:
-            found = detect(face, running_detector(code, settings), PADDINGS[code])
-            if found is not None:
-                landmarks[index], codes[index], confidence[index] = found.landmarks, code, found.confidence
-                break
-    return {"landmarks": landmarks, "detector": codes, "confidence": confidence}
-
-
-def find_regions(settings: Detectors, margin: float, faces: np.ndarray) -> dict[str, np.ndarray]:
-    """What `find_landmarks` returns, and the `regions` uint8 (N, H, W) drawn from it."""
-    found = find_landmarks(settings, faces)
-    return {**found, "regions": region_maps(found["landmarks"], faces.shape[1:3], margin)}
-
-
 class WorkerPool:
-    """Processes that apply a function to batches of faces; a context manager.
+    """Processes that apply a function to batches of pictures; a context manager.
 
     They start at the first batch, ignore Ctrl-C (their parent ends them after the batch in hand), and end
     by themselves when their parent is killed.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, advice: str) -> None:
+        """`advice` is what the user is to do where a worker dies."""
         self._workers = workers
+        self._advice = advice
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "WorkerPool":
@@ -105,10 +54,7 @@ class WorkerPool:
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise UserError(
-                "a worker process of the detectors died (out of memory?); run 'fertool masks' again to go on "
-                "from where it stopped, with fewer --workers"
-            ) from None
+            raise UserError(f"a worker process died (out of memory?); {self._advice}") from None
 
     def _submit(self, function: Callable[[np.ndarray], Any], batch: np.ndarray) -> concurrent.futures.Future:
         if self._pool is None:
@@ -121,6 +67,11 @@ class WorkerPool:
             )
         with _ctrl_c_blocked():
             return self._pool.submit(function, batch)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: all of the machine's, where the system cannot tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

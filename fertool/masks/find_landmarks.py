@@ -1,0 +1,59 @@
+"""The landmarks of faces, and their regions: those of the first detector that finds each."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fertool.masks.detection import DETECTORS, DLIB, MEDIAPIPE, TEMPLATE, Detector, detect
+from fertool.masks.dlib_detector import DLIB_PADDINGS, dlib_detector
+from fertool.masks.mediapipe_detector import MEDIAPIPE_PADDINGS, mediapipe_detector
+from fertool.masks.regions import region_maps
+from fertool.masks.template import mean_face
+
+PADDINGS = {MEDIAPIPE: MEDIAPIPE_PADDINGS, DLIB: DLIB_PADDINGS}
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """Which detectors are tried on a face, in this order, and how."""
+
+    order: tuple[int, ...]
+    confidence: float
+    mediapipe_model: Path | None
+
+
+@functools.cache
+def running_detector(code: int, settings: Detectors) -> Detector:
+    """The detector with this code, started once in a process and kept."""
+    if code == MEDIAPIPE and settings.mediapipe_model is not None:
+        return mediapipe_detector(settings.mediapipe_model, settings.confidence)
+    if code == DLIB:
+        return dlib_detector()
+    raise ValueError(f"{DETECTORS[code]} is no detector to run")
+
+
+def find_landmarks(settings: Detectors, faces: np.ndarray) -> dict[str, np.ndarray]:
+    """The landmarks of N faces, uint8 (N, H, W[, 3]), by the first detector that finds each.
+
+    A face that none finds gets the mean face's.
+
+    Returns `landmarks` float32 (N, 68, 2), `detector` uint8 (N,), `confidence` float32 (N,).
+    """
+    landmarks = np.tile(mean_face(faces.shape[1:3]), (len(faces), 1, 1))
+    codes = np.full(len(faces), TEMPLATE, np.uint8)
+    confidence = np.full(len(faces), np.nan, np.float32)
+    for index, face in enumerate(faces):
+        for code in settings.order:
+            found = detect(face, running_detector(code, settings), PADDINGS[code])
+            if found is not None:
+                landmarks[index], codes[index], confidence[index] = found.landmarks, code, found.confidence
+                break
+    return {"landmarks": landmarks, "detector": codes, "confidence": confidence}
+
+
+def find_regions(settings: Detectors, margin: float, faces: np.ndarray) -> dict[str, np.ndarray]:
+    """What `find_landmarks` returns, and the `regions` uint8 (N, H, W) drawn from it."""
+    found = find_landmarks(settings, faces)
+    return {**found, "regions": region_maps(found["landmarks"], faces.shape[1:3], margin)}

@@ -1,0 +1,79 @@
+"""The rows of tables: which runs are scored, and what each is called."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fertool.errors import UserError
+from fertool.workspace import Run
+
+
+def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs, of those with one condition and seed only the first by name; and a note that names the others.
+
+    Trained twice they are one network, and would pass for two seeds.
+    """
+    named = {run.name: run for run in runs}
+    of_seed: dict[tuple[str, int], list[str]] = {}
+    for name, run in named.items():
+        record = run.config()
+        of_seed.setdefault((record["condition"], record["config"]["seed"]), []).append(name)
+    kept, left_out = set(), []
+    for names in of_seed.values():
+        first, *others = sorted(names)
+        kept.add(first)
+        if others:
+            left_out.append(f"as {first} has the same settings and seed: {', '.join(others)}")
+    notes = [f"left out, {'; '.join(left_out)}"] if left_out else []
+    return [run for name, run in named.items() if name in kept], notes
+
+
+def identities(runs: Sequence[Run], by: Sequence[str] = ("condition",)) -> dict[str, dict[str, Any]]:
+    """What tables need to know of runs beside their figures, by name: the run, its row, its configuration.
+
+    A row is what runs have the same of: the values of the fields `by` of run.json. A condition is called as its
+    runs are, the seed left out, where they are called alike and the runs of no other are. Raises UserError for a
+    field that there is not.
+    """
+    records = {run.name: run.config() for run in runs}
+    conditions = _condition_names(records)
+    known = {}
+    for run, record in records.items():
+        fields = record["config"] | {
+            key: value for key, value in record.items() if not isinstance(value, dict | list)
+        }
+        fields["condition"] = conditions[record["condition"]]
+        for name in by:
+            if name not in fields:
+                raise UserError(
+                    f"--by {name}: no such field in run.json; there are {', '.join(sorted(fields))}"
+                )
+        row = ", ".join(str(fields[name]) for name in by)
+        known[run] = {"run": run, "group": row, "config": record["config"]}
+    return known
+
+
+def mixed_rows(runs: Sequence[Run], known: Mapping[str, dict[str, Any]]) -> list[str]:
+    """A note for each row that holds runs of several conditions: what differs between them is not the seed."""
+    conditions: dict[str, set[str]] = {}
+    for run in runs:
+        conditions.setdefault(known[run.name]["group"], set()).add(run.config()["condition"])
+    return [
+        f"row '{row}' holds {len(of_row)} conditions ({', '.join(sorted(of_row))}): what is given over seeds is "
+        "over these trainings"
+        for row, of_row in conditions.items()
+        if len(of_row) > 1
+    ]
+
+
+def _condition_names(records: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """What each condition is called: by default, and in doubt, a model and a hash of settings."""
+    called: dict[str, set[str]] = {}
+    for run, record in records.items():
+        called.setdefault(record["condition"], set()).add(run.removesuffix(f"-s{record['config']['seed']}"))
+    of_how_many = Counter(name for condition, names in called.items() for name in names | {condition})
+    ambiguous = {name for name, count in of_how_many.items() if count > 1}
+    return {
+        condition: next(iter(names)) if len(names) == 1 and not names & ambiguous else condition
+        for condition, names in called.items()
+    }
