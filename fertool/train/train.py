@@ -156,19 +156,15 @@ def _precision_before(
     It is found by trial, and a trial may come out otherwise the next time; a run that is gone on with, a
     condition's seeds, a control and its counterpart are to have the same. None where there is no such run.
     """
-    hardware = describe_hardware(compute)
+    own = describe_hardware(compute)
+    wanted = (config.model, config.batch_size, "auto", model.input_spec.size, own["device"], own["name"])
     for other in sorted(workspace.runs(), key=lambda other: other.name != run.name):  # its own comes first
         record = other.config()
-        its = record["config"]
-        if (its["model"], its["batch_size"], its["precision"]) == (
-            config.model,
-            config.batch_size,
-            "auto",
-        ) and (
-            record["image_size"] == model.input_spec.size
-            and all(record["hardware"][what] == hardware[what] for what in ("device", "name"))
-        ):
-            return record["hardware"]["precision"]
+        its, hardware = record["config"], record["hardware"]
+        asked = its.get("model"), its.get("batch_size"), its.get("precision")
+        # records of earlier versions may lack some of it
+        if (*asked, record.get("image_size"), hardware.get("device"), hardware.get("name")) == wanted:
+            return hardware["precision"]
     return None
 
 
