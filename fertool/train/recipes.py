@@ -37,12 +37,14 @@ _TRANSFORMER = {**_CONVOLUTIONAL, "layer_decay": 0.75, "drop_path": 0.1, "clip":
 STRONG: dict[str, dict[str, Any]] = {
     "cnn": {
         "optimizer": "adamw",
-        "epochs": 42,
+        "epochs": 40,
         "lr": 2e-3,
         "schedule": "cosine",
         "warmup_epochs": 2.0,
         "weight_decay": 0.05,
         "ema": 0.9995,
+        "label_smoothing": 0.05,
+        "self_distillation": 0.7,
         "rotate_deg": 8.0,
         "crop": 0.1,
         "jitter": 0.1,
