@@ -95,9 +95,12 @@ def train(
             )
             calibrate_norms(model, few, of_few)
         if config.precision == "auto" and compute.precision == "bf16":
+            # found by trial, so a run that is gone on with keeps what it began with, on another machine too
             found = ranks.of_first(
                 lambda: (
-                    _precision_before(workspace, run, config, model, compute)
+                    earlier["hardware"]["precision"]
+                    if earlier
+                    else _precision_of_others(workspace, config, model, compute)
                     or faster_precision(model, train_split, config, compute)
                 )
             )
@@ -148,17 +151,17 @@ def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bo
     return earlier
 
 
-def _precision_before(
-    workspace: Workspace, run: Run, config: TrainConfig, model: FaceClassifier, compute: Compute
+def _precision_of_others(
+    workspace: Workspace, config: TrainConfig, model: FaceClassifier, compute: Compute
 ) -> str | None:
     """The number format of runs that this one is, or will be, compared with: the same network, on such a machine.
 
-    It is found by trial, and a trial may come out otherwise the next time; a run that is gone on with, a
-    condition's seeds, a control and its counterpart are to have the same. None where there is no such run.
+    It is found by trial, and a trial may come out otherwise the next time; a condition's seeds, a control and its
+    counterpart are to have the same. None where there is no such run.
     """
     own = describe_hardware(compute)
     wanted = (config.model, config.batch_size, "auto", model.input_spec.size, own["device"], own["name"])
-    for other in sorted(workspace.runs(), key=lambda other: other.name != run.name):  # its own comes first
+    for other in workspace.runs():
         record = other.config()
         its, hardware = record["config"], record["hardware"]
         asked = its.get("model"), its.get("batch_size"), its.get("precision")

@@ -96,6 +96,21 @@ def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pyte
     }
 
 
+def test_a_run_keeps_its_format_on_another_machine(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("fertool.train.train")
+    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
+    monkeypatch.setattr(module, "faster_precision", lambda *of: "fp32")
+    run = drawn.run("moved")
+    train(drawn, TrainConfig(epochs=1), name=run.name)
+    record = run.config()
+    write_json(
+        run.run_json, {**record, "state": "running", "hardware": {**record["hardware"], "name": "another"}}
+    )
+    monkeypatch.setattr(module, "faster_precision", lambda *of: "bf16")
+    train(drawn, TrainConfig(epochs=1), name=run.name)
+    assert run.config()["hardware"]["precision"] == "fp32"
+
+
 def test_a_gpu_computes_as_it_was_chosen(split: TrainingFaces) -> None:
     compute = Compute(torch.device("meta"), "bf16")
     assert faster_precision(build_model("cnn", 7), split, CONFIG, compute) == "bf16"
