@@ -7,7 +7,7 @@ left out of the map: what flows through class token and registers has no place i
 patch grid, float32.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -42,19 +42,13 @@ def rollout(
         raise UserError(f"rollout@fusion={fusion}: must be mean, max or min")
     if not 0 <= discard < 1 or not 0 <= residual <= 1:
         raise UserError(f"rollout@discard={discard},residual={residual}: shares, discard below 1")
-    fused: list[Tensor] = []
-
-    def see(attention: Tensor) -> Tensor:
-        fused.append(_fuse_heads(attention, fusion).float())
-        return attention
-
-    with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
-        logits = model(pixels)
-    with torch.autocast(model.device.type, enabled=False):
-        maps = [
-            rolled_out(of_view, view.tokens, residual, discard) for view, of_view in _by_view(model, fused)
-        ]
-    return _target_ignored(model, maps, logits, choose, pixels)
+    return _read_from_all_blocks(
+        model,
+        pixels,
+        choose,
+        lambda attention: _fuse_heads(attention, fusion).float(),
+        lambda fused, tokens: rolled_out(fused, tokens, residual, discard),
+    )
 
 
 def self_attention(
@@ -104,19 +98,29 @@ def all_blocks(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> 
     before it. It is the map that `--guide-explainer all-blocks` asks for. The class is not looked at, and the map
     under a frozen backbone is the pretrained network's.
     """
-    seen: list[Tensor] = []
+    return _read_from_all_blocks(
+        model, pixels, choose, lambda attention: attention.float().mean(dim=1), attended_in_all_blocks
+    )
+
+
+def _read_from_all_blocks(
+    model: FaceClassifier,
+    pixels: Tensor,
+    choose: ChooseClasses,
+    fuse: Callable[[Tensor], Tensor],
+    read: Callable[[Sequence[Tensor], TokenGrid], Tensor],
+) -> Explanation:
+    """What `read` makes of every block's attention, of which `fuse` joins the heads: (B, heads, T, T) -> (B, T, T)."""
+    fused: list[Tensor] = []
 
     def see(attention: Tensor) -> Tensor:
-        seen.append(attention.float().mean(dim=1))
+        fused.append(fuse(attention))
         return attention
 
     with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
         logits = model(pixels)
     with torch.autocast(model.device.type, enabled=False):
-        maps = [
-            attended_patches(torch.stack(of_view).mean(dim=0), view.tokens)
-            for view, of_view in _by_view(model, seen)
-        ]
+        maps = [read(of_view, view.tokens) for view, of_view in _by_view(model, fused)]
     return _target_ignored(model, maps, logits, choose, pixels)
 
 
@@ -205,6 +209,11 @@ def attended_patches(attention: Tensor, tokens: TokenGrid) -> Tensor:
     return on_patch_grid(tokens, (reading_rows(tokens, attention) @ attention)[:, 0])
 
 
+def attended_in_all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
+    """The same in the mean over blocks, each (B, T, T)."""
+    return attended_patches(torch.stack(attention).mean(dim=0), tokens)
+
+
 def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
     """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
     row = torch.zeros(attention.shape[-1], device=attention.device)
@@ -230,13 +239,16 @@ def _target_ignored(
     return explanation_of(model, of_classes, logits, pixels)
 
 
+_OF_ALL = {
+    "needs": "attention blocks",
+    "negatives": "drop",
+    "class_token": "its row is read, its column left out",
+}
 ATTENTION = [
     Explainer(
         name="rollout",
         source="Abnar and Zuidema 2020",
-        needs="attention blocks",
-        negatives="drop",
-        class_token="its row is read, its column left out",
+        **_OF_ALL,
         looks_at_target=False,
         explain=rollout,
         options={"fusion": "mean", "discard": 0.0, "residual": 0.5},
@@ -244,9 +256,7 @@ ATTENTION = [
     Explainer(
         name="attention",
         source="Dosovitskiy et al. 2021",
-        needs="attention blocks",
-        negatives="drop",
-        class_token="its row is read, its column left out",
+        **_OF_ALL,
         looks_at_target=False,
         explain=self_attention,
         options={"block": -1, "head": None},
@@ -254,18 +264,14 @@ ATTENTION = [
     Explainer(
         name="all-blocks",
         source="Dosovitskiy et al. 2021",
-        needs="attention blocks",
-        negatives="drop",
-        class_token="its row is read, its column left out",
+        **_OF_ALL,
         looks_at_target=False,
         explain=all_blocks,
     ),
     Explainer(
         name="attention-gradcam",
         source="Chefer et al. 2021",
-        needs="attention blocks",
-        negatives="drop",
-        class_token="its row is read, its column left out",
+        **_OF_ALL,
         looks_at_target=True,
         explain=attention_gradcam,
         batch_size=16,

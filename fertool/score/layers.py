@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fertool.models import FaceClassifier
+from fertool.models.undisturbed import undisturbed
 
 See = Callable[[str, Tensor, Tensor], None]
 """The name of a layer, its first input and its output."""
@@ -49,16 +50,13 @@ def parameterised_layers(model: FaceClassifier) -> list[str]:
     def note(name: str) -> Callable[[nn.Module, object], None]:
         return lambda module, inputs: started.append(name)
 
-    was_training = model.training
     handles = [model.layer(name).register_forward_pre_hook(note(name)) for name in own]
     try:
-        model.eval()
-        with torch.no_grad():
+        with undisturbed(model), torch.no_grad():
             model.network(model.empty_input())
     finally:
         for handle in handles:
             handle.remove()
-        model.train(was_training)
     first = list(dict.fromkeys(started))
     return [name for name in own if name not in first] + first
 

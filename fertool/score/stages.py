@@ -11,6 +11,7 @@ from fertool.hardware import Compute
 from fertool.models import FaceClassifier
 from fertool.models.map_layers import map_layers
 from fertool.models.predict import face_batches
+from fertool.models.undisturbed import undisturbed
 from fertool.score.layers import classifier_layer, layers_seen
 
 BLOCKS_BETWEEN = 3  # of a transformer every third block is a stage
@@ -65,17 +66,12 @@ def stage_features(
         stage = of_layer[layer]
         last_seen[stage.name] = pool_features(model, given if stage.reads_input else output)
 
-    was_training = model.training
-    model.eval()
-    try:
-        with layers_seen(model, list(of_layer), see), torch.inference_mode():
-            for pixels, of_batch in face_batches(faces, boxes):
-                with model.looking_at(of_batch), compute.autocast():
-                    model(pixels.to(compute.device))
-                for name, pooled in last_seen.items():
-                    features[name].append(pooled.float().cpu().numpy())
-    finally:
-        model.train(was_training)
+    with undisturbed(model), layers_seen(model, list(of_layer), see), torch.inference_mode():
+        for pixels, of_batch in face_batches(faces, boxes):
+            with model.looking_at(of_batch), compute.autocast():
+                model(pixels.to(compute.device))
+            for name, pooled in last_seen.items():
+                features[name].append(pooled.float().cpu().numpy())
     return {name: np.concatenate(batches) for name, batches in features.items()}
 
 

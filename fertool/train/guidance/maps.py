@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fertool.errors import UserError
-from fertool.explain.attention import attended_patches, rolled_out
+from fertool.explain.attention import attended_in_all_blocks, attended_patches, rolled_out
 from fertool.explain.hooks import Activation, attention_seen, captured
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
@@ -210,9 +210,4 @@ def _last_block(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
     return attended_patches(attention[-1], tokens)
 
 
-def _all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
-    """The mean over the blocks of what the head's tokens attend to."""
-    return attended_patches(torch.stack(attention).mean(dim=0), tokens)
-
-
-_ATTENTION_MAPS = {"rollout": rolled_out, "attention": _last_block, "all-blocks": _all_blocks}
+_ATTENTION_MAPS = {"rollout": rolled_out, "attention": _last_block, "all-blocks": attended_in_all_blocks}
