@@ -10,8 +10,8 @@ from pathlib import Path
 import platformdirs
 
 from fertool.errors import UserError
+from fertool.files import replacing
 from fertool.progress import log, progress_bar
-from fertool.workspace import replacing
 
 CACHE_VARIABLE = "FERTOOL_CACHE"
 TIMEOUT_S = 30
@@ -25,12 +25,6 @@ class MissingError(UserError):
 def cache_folder() -> Path:
     """The folder of FERTOOL_CACHE, else fertool's folder in the user's cache."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("fertool"))
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def download(address: str, target: Path, what: str, remedy: str, sha256: str | None = None) -> None:

@@ -10,8 +10,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from fertool.errors import UserError
+from fertool.files import write_json, write_npz
 from fertool.hardware import Compute
-from fertool.workspace import Run, Workspace, write_json, write_npz
+from fertool.workspace import Run, Workspace
 
 REVISION = 1
 

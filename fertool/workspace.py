@@ -1,157 +1,27 @@
 """The workspace: one folder on disk, plain formats. This module alone knows where things lie in it.
 
-Everything written goes to a temporary name beside its target and is renamed, so a file that exists is whole.
 Every product carries a `made_from` record (content hashes of its inputs, its settings, the revision of the
 algorithm that made it): a stage compares it with what it would use now, skips what is up to date and redoes
 what is not.
 """
 
 import contextlib
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from fertool.errors import UserError
+from fertool.files import file_sha256, read_csv, read_json, write_json
 
 SPLITS = ("train", "val", "test")
 WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"
 DEFAULT_WORKSPACE = Path("data")
-
-
-# --- writing whole files ------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary binary file beside `target`; on success rename it to `target`, else remove it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 (closed below, before the rename)
-        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False
-    )
-    try:
-        with handle:
-            yield handle
-        Path(handle.name).chmod(0o644)
-        Path(handle.name).replace(target)
-    except BaseException:
-        Path(handle.name).unlink(missing_ok=True)
-        raise
-
-
-def write_json(target: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON. Raises ValueError for nan, which JSON does not know: None stands for it."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(target) as handle:
-        handle.write(text.encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises UserError where it cannot be read."""
-    try:
-        # nan stood in figures once
-        return json.loads(path.read_text(), parse_constant=lambda name: None)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); remove it and run the stage again") from None
-
-
-def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a header and rows as CSV."""
-    with replacing(target) as handle:
-        text = io.TextIOWrapper(handle, newline="", encoding="utf-8", write_through=True)
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-        text.detach()
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as dictionaries."""
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
-
-
-def write_npy(target: Path, array: np.ndarray) -> None:
-    """Write one array."""
-    with replacing(target) as handle:
-        np.save(handle, array)
-
-
-def write_npz(target: Path, **arrays: np.ndarray) -> None:
-    """Write several arrays, uncompressed."""
-    with replacing(target) as handle:
-        np.savez(handle, **arrays)
-
-
-class PartialRows:
-    """Arrays that a long stage fills row by row, and that outlive a kill.
-
-    They lie in the folder `<target>.partial`, memory-mapped, beside a count of the finished rows and the
-    `made_from` record of the work; one left behind by other settings is thrown away.
-    """
-
-    def __init__(
-        self, target: Path, layout: Mapping[str, tuple[tuple[int, ...], str]], made_from: Mapping[str, Any]
-    ) -> None:
-        """`layout` maps array names to (shape, dtype), all with the same number of rows."""
-        self.folder = target.with_name(f"{target.name}.partial")
-        self._progress = self.folder / "progress.json"
-        self._identity = json.loads(json.dumps({"made_from": made_from, "layout": layout}))
-        self.done = self._rows_kept()
-        if self.done == 0:
-            self.discard()
-            self.folder.mkdir(parents=True)
-        mode = "r+" if self.done else "w+"
-        self.arrays = {
-            name: np.lib.format.open_memmap(self.folder / f"{name}.npy", mode=mode, dtype=dtype, shape=shape)
-            if mode == "w+"
-            else np.load(self.folder / f"{name}.npy", mmap_mode="r+")
-            for name, (shape, dtype) in layout.items()
-        }
-
-    def _rows_kept(self) -> int:
-        try:
-            progress = json.loads(self._progress.read_text())
-        except (OSError, ValueError):
-            return 0
-        if progress["identity"] != self._identity:
-            return 0
-        # an array that was kept is not here any more: a kill came before the folder was removed
-        whole = all((self.folder / f"{name}.npy").exists() for name in self._identity["layout"])
-        return progress["done"] if whole else 0
-
-    def append(self, **rows: np.ndarray) -> None:
-        """Write the next rows of every array, then count them as finished."""
-        count = len(next(iter(rows.values())))
-        for name, values in rows.items():
-            self.arrays[name][self.done : self.done + count] = values
-            self.arrays[name].flush()
-        self.done += count
-        write_json(self._progress, {"done": self.done, "identity": self._identity})
-
-    def keep(self, name: str, target: Path) -> None:
-        """Make a filled array a file of its own."""
-        self.arrays.pop(name).flush()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{name}.npy").replace(target)
-
-    def discard(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-# --- the places ---------------------------------------------------------------------------------------------
 
 
 class Run:
@@ -384,8 +254,7 @@ class Workspace:
             cache = {}
         if key in cache and cache[key][:2] == stamp:
             return cache[key][2]
-        with path.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        digest = file_sha256(path)
         if self.root.exists():
             write_json(cache_file, {**cache, key: [*stamp, digest]})
         return digest

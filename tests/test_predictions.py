@@ -8,12 +8,13 @@ from safetensors.numpy import load_file, save_file
 
 from fertool.errors import UserError
 from fertool.explain import explain
+from fertool.files import write_npz
 from fertool.hardware import Compute
 from fertool.models import load_model, predict_logits
 from fertool.score import score
 from fertool.score.subject import Subject
 from fertool.score.test_time import tta_logits
-from fertool.workspace import Workspace, write_npz
+from fertool.workspace import Workspace
 
 CPU = Compute(torch.device("cpu"), "fp32")
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from fertool.explain import explain
+from fertool.files import read_csv, read_json
 from fertool.hardware import Compute
 from fertool.masks import make_masks
 from fertool.models import build_model, load_model, predict_logits
@@ -23,7 +24,7 @@ from fertool.ranks import Ranks
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.train.loop import _own_part
-from fertool.workspace import Workspace, read_csv, read_json
+from fertool.workspace import Workspace
 
 # neither batch norm nor dropout, so that a batch's parts make the whole; 5 faces are left over for the last step
 CONFIG = TrainConfig(

@@ -8,10 +8,11 @@ from fertool.explain.heatmaps import Heatmaps, ensure_heatmaps
 from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
 from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
+from fertool.files import replacing
 from fertool.hardware import choose_compute
 from fertool.ranks import join_ranks
 from fertool.summary import Summary, Table
-from fertool.workspace import Run, Workspace, replacing
+from fertool.workspace import Run, Workspace
 
 
 def explain(

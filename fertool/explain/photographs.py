@@ -28,13 +28,14 @@ from fertool.explain.photograph_sheet import MapColumn, sheet_figure
 from fertool.explain.registry import Request
 from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import choose_classes, stored_targets
+from fertool.files import replacing
 from fertool.hardware import Compute
 from fertool.masks.landmarks import face_boxes
 from fertool.models import FaceClassifier, load_model
 from fertool.progress import progress_bar
 from fertool.summary import Summary, Table
 from fertool.worker_pool import WorkerPool, usable_cores
-from fertool.workspace import Run, Workspace, replacing
+from fertool.workspace import Run, Workspace
 
 SHOWN_PX = 1200  # the longer side of a photograph in its sheet
 

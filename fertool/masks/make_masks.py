@@ -11,6 +11,7 @@ import numpy as np
 
 from fertool.dlib_files import INSTALL_DLIB
 from fertool.errors import UserError
+from fertool.files import read_json, write_json, write_npy, write_npz
 from fertool.masks.agreement import SAMPLED_FACES, measure_agreement
 from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
 from fertool.masks.dlib_detector import dlib_version
@@ -20,11 +21,12 @@ from fertool.masks.mediapipe_model import find_mediapipe_model
 from fertool.masks.preview import choose_preview_faces, write_preview
 from fertool.masks.regions import DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
 from fertool.masks.template import mean_face
+from fertool.partial_rows import PartialRows
 from fertool.progress import log, progress_bar
 from fertool.ranks import Ranks, join_ranks
 from fertool.summary import Summary, Table
 from fertool.worker_pool import WorkerPool, usable_cores
-from fertool.workspace import PartialRows, Workspace, read_json, write_json, write_npy, write_npz
+from fertool.workspace import Workspace
 
 REVISION = 3
 CHOICES = ("auto", "mediapipe", "dlib", "template")

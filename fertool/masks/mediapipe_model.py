@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from fertool.download import cache_folder, download, file_sha256
+from fertool.download import cache_folder, download
 from fertool.errors import UserError
+from fertool.files import file_sha256
 
 MODEL_VARIABLE = "FERTOOL_MEDIAPIPE_MODEL"
 FILE_NAME = "face_landmarker.task"

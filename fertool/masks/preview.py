@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 
 from fertool.errors import UserError
+from fertool.files import replacing
 from fertool.masks.detection import DETECTORS
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
-from fertool.workspace import replacing
 
 # as OpenCV takes them
 COLOURS_BGR = {name: tuple(bytes.fromhex(REGION_COLOURS[name][1:]))[::-1] for name in REGIONS[1:]}

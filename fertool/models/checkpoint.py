@@ -8,9 +8,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fertool.errors import UserError
+from fertool.files import replacing
 from fertool.models.classifier import FaceClassifier
 from fertool.models.registry import build_model
-from fertool.workspace import replacing
 
 METADATA_KEY = "fertool"
 

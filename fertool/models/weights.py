@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from fertool.dlib_files import INSTALL_DLIB
-from fertool.download import MissingError, cache_folder, download, file_sha256
+from fertool.download import MissingError, cache_folder, download
 from fertool.errors import UserError
+from fertool.files import file_sha256
 from fertool.models import multiscale
 from fertool.models.classifier import FaceClassifier
 from fertool.models.dlib_reader import FILE_NAME as DLIB_FILE

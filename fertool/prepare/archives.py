@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from fertool.errors import UserError
+from fertool.files import file_sha256
 
 MOST_UNPACKED = 100
 """How many times its packed size an archive may unpack to. FER2013 as a csv packs to a third, pictures not at
@@ -103,12 +104,10 @@ def open_source(path: Path) -> Iterator[SourceFiles]:
 def content_hash(path: Path) -> str:
     """SHA-256 of a file, or of a folder's relative file names and contents in sorted order."""
     if not path.is_dir():
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return file_sha256(path)
     total = hashlib.sha256()
     for name in sorted(_folder(path).sizes):
-        with (path / name).open("rb") as handle:
-            total.update(f"{name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
+        total.update(f"{name}\0{file_sha256(path / name)}\n".encode())
     return total.hexdigest()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
+from fertool.files import write_csv, write_json, write_npy, write_npz
 from fertool.masks.regions import REGIONS
 from fertool.prepare.archives import SourceFiles, content_hash, open_source
 from fertool.prepare.challenge_csv import has_challenge_columns, read_challenge_csv
@@ -24,7 +25,7 @@ from fertool.prepare.splits import TRAIN_AND_VAL, WHOLE, clusters, stratified_sp
 from fertool.prepare.twins import leaks, number_twins, same_pixels, twin_figures
 from fertool.progress import log
 from fertool.summary import Summary, Table
-from fertool.workspace import SPLITS, Workspace, write_csv, write_json, write_npy, write_npz
+from fertool.workspace import SPLITS, Workspace
 
 REVISION = 1  # raise it when the same source and settings would give other faces, drawn ones too
 SYNTHETIC = "synthetic"

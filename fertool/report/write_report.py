@@ -10,6 +10,7 @@ import fertool
 from fertool.errors import UserError
 from fertool.explain.explainer import rectify
 from fertool.explain.gallery import draw_gallery, draw_lots
+from fertool.files import read_csv, replacing
 from fertool.report.figures import (
     as_png,
     as_svg,
@@ -25,7 +26,7 @@ from fertool.score.guidance_verdict import verdicts_of
 from fertool.score.rows import without_repeats
 from fertool.score.stored import Gathered, gather_scores
 from fertool.summary import Greyed, Summary
-from fertool.workspace import Run, Workspace, read_csv, replacing
+from fertool.workspace import Run, Workspace
 
 
 def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str = "test") -> Summary:

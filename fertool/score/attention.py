@@ -6,6 +6,7 @@ import numpy as np
 
 from fertool.explain.nulls import NULLS
 from fertool.explain.registry import Request
+from fertool.files import read_json
 from fertool.masks.action_units import action_unit_maps
 from fertool.masks.landmarks import interocular_distance
 from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
@@ -15,8 +16,7 @@ from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, pooled, shares_and_ceilings
 from fertool.score.spread import agreement_with, spread_of_maps
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none
-from fertool.workspace import read_json
+from fertool.score.tables import number_or_none, numbers_or_none
 
 MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
 
@@ -139,10 +139,10 @@ def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
         "lift": _by_region(lift.figures),
         "lift_interval": _by_region(np.stack(lift.interval(), axis=1)),
         "background_ratio": number_or_none(ratio.figures[0]),
-        "background_ratio_interval": [number_or_none(limit[0]) for limit in ratio.interval()],
+        "background_ratio_interval": numbers_or_none(limit[0] for limit in ratio.interval()),
         **dict(zip(MEASURES, map(number_or_none, measures.figures), strict=True)),
         **{
-            f"{name}_interval": list(map(number_or_none, limits))
+            f"{name}_interval": numbers_or_none(limits)
             for name, *limits in zip(MEASURES, *measures.interval(), strict=True)
         },
     }
@@ -187,7 +187,7 @@ def _by_region(values: np.ndarray) -> dict[str, Any]:
     """Region name -> figure, or list of figures; what is no number becomes None."""
     if values.ndim == 1:
         return dict(zip(REGIONS, map(number_or_none, values), strict=True))
-    return {name: list(map(number_or_none, row)) for name, row in zip(REGIONS, values, strict=True)}
+    return {name: numbers_or_none(row) for name, row in zip(REGIONS, values, strict=True)}
 
 
 def share_column(region: str) -> str:

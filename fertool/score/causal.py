@@ -35,7 +35,7 @@ from fertool.score.shapley import (
     variance_of_coalitions,
 )
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, number_or_none, percent, with_interval
+from fertool.score.tables import Scores, groups, number_or_none, numbers_or_none, percent, with_interval
 from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
@@ -192,7 +192,7 @@ def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
         "interaction": _named(pair_names, interaction),
         "interaction_interval": _named_intervals(pair_names, interaction),
         "holism": number_or_none(holism.figures[0]),
-        "holism_interval": [number_or_none(limit[0]) for limit in holism.interval()],
+        "holism_interval": numbers_or_none(limit[0] for limit in holism.interval()),
     }
 
 
@@ -221,7 +221,7 @@ def _background_figures(
     figures: dict[str, Any] = {
         "answer": {
             "changed": number_or_none(means.figures[0]),
-            "changed_interval": [number_or_none(limit[0]) for limit in means.interval()],
+            "changed_interval": numbers_or_none(limit[0] for limit in means.interval()),
         }
     }
     losses: dict[str, np.ndarray] = {}
@@ -237,7 +237,7 @@ def _background_figures(
             "own": number_or_none(means.figures[0]),
             "swapped": number_or_none(means.figures[1]),
             "loss": number_or_none(means.figures[2]),
-            "loss_interval": [number_or_none(low[2]), number_or_none(high[2])],
+            "loss_interval": numbers_or_none([low[2], high[2]]),
         }
     return figures, {SWAP_LOSS_COLUMN: losses["accuracy"], SWAP_CHANGED_COLUMN: changed}
 
@@ -255,10 +255,7 @@ def _named(names: Sequence[str], of: Resampled) -> dict[str, float | None]:
 
 
 def _named_intervals(names: Sequence[str], of: Resampled) -> dict[str, list[float | None]]:
-    return {
-        name: [number_or_none(low), number_or_none(high)]
-        for name, low, high in zip(names, *of.interval(), strict=True)
-    }
+    return {name: numbers_or_none([low, high]) for name, low, high in zip(names, *of.interval(), strict=True)}
 
 
 # --- tables -------------------------------------------------------------------------------------------------

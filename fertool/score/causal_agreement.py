@@ -29,7 +29,7 @@ from fertool.score.fills import FILLS
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, number_or_none, with_interval
+from fertool.score.tables import Scores, groups, numbers_or_none, with_interval
 from fertool.summary import Table
 
 RESIDUE = 1e-6  # of a deviation: below it all is area, and rounding is left
@@ -163,7 +163,7 @@ def _figure(means: Resampled) -> dict[str, Any]:
     low, high = means.interval()
     return {
         "correlation": float(means.figures[0]),
-        "interval": [number_or_none(limit[0]) for limit in (low, high)],
+        "interval": numbers_or_none(limit[0] for limit in (low, high)),
     }
 
 

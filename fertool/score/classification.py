@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Group, Scores, groups, number_or_none, over_seeds, with_interval
+from fertool.score.tables import Group, Scores, groups, numbers_or_none, over_seeds, with_interval
 from fertool.score.test_time import tta_logits
 from fertool.summary import Table
 
@@ -135,10 +135,7 @@ def _intervals(
     means = resample_means(np.concatenate([cells, sums], axis=1), clusters)
     measures = means.apply(lambda values: _measures(values, classes))
     names = ["accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "ece"]
-    return {
-        name: list(map(number_or_none, limits))
-        for name, *limits in zip(names, *measures.interval(), strict=True)
-    }
+    return {name: numbers_or_none(limits) for name, *limits in zip(names, *measures.interval(), strict=True)}
 
 
 def _measures(values: np.ndarray, classes: int) -> np.ndarray:
@@ -236,7 +233,7 @@ def _joint_accuracy(group: Group, columns: dict[str, Columns], clusters: np.ndar
     of = resample_means(correct[:, :, None], clusters)
     return {
         "accuracy": float(of.figures[0]),
-        "accuracy_interval": [number_or_none(limit[0]) for limit in of.interval()],
+        "accuracy_interval": numbers_or_none(limit[0] for limit in of.interval()),
     }
 
 

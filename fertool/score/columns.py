@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from fertool.files import write_csv
 from fertool.score.subject import Columns
-from fertool.workspace import write_csv
 
 
 def region_column(kind: str, region: str) -> str:

@@ -30,7 +30,7 @@ from fertool.score.intervals import resample_means
 from fertool.score.keyed_draws import normal_draws, uniform_draws
 from fertool.score.network import Network, network_of
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, number_or_none, with_interval
+from fertool.score.tables import Scores, groups, numbers_or_none, with_interval
 from fertool.summary import Table
 
 STEPS = 16
@@ -120,7 +120,7 @@ def _figures(
     return {
         **dict(zip(values, means.figures.tolist(), strict=True)),
         **{
-            f"{measure}_interval": list(map(number_or_none, limits))
+            f"{measure}_interval": numbers_or_none(limits)
             for measure, *limits in zip(values, *means.interval(), strict=True)
         },
         "probability": {kind: curve.mean(axis=0).tolist() for kind, curve in curves.items()},

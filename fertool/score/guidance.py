@@ -17,6 +17,7 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.explain.registry import parse_request
+from fertool.files import read_json
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.score.attention import area_column, share_column
 from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
@@ -25,7 +26,7 @@ from fertool.score.corruptions import SEVERITIES
 from fertool.score.intervals import Limits, Resampled, difference_interval, resample_means
 from fertool.score.subject import Columns, cluster_faces
 from fertool.score.sweeps import OWN, SHUFFLED, Condition, Sweep, find_sweeps
-from fertool.workspace import Run, Workspace, read_json
+from fertool.workspace import Run, Workspace
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fertool.score.guidance import (
     gather_guidance,
 )
 from fertool.score.guidance_verdict import signed, verdicts_of
-from fertool.score.tables import number_or_none, with_interval
+from fertool.score.tables import number_or_none, numbers_or_none, with_interval
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace
 
@@ -125,7 +125,7 @@ def _record(estimates: Estimates, measures: Sequence[Measure]) -> dict[str, Any]
 
 
 def _limits(of: Estimate) -> list[float | None]:
-    return [number_or_none(of.low), number_or_none(of.high)]
+    return numbers_or_none([of.low, of.high])
 
 
 def guidance_summary(workspace: Workspace, runs: Sequence[Run], split: str) -> Summary:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fertool.download import file_sha256
 from fertool.errors import UserError
+from fertool.files import file_sha256, write_npz
 from fertool.models import FaceClassifier
 from fertool.models.weights import FOLDER_VARIABLE, Weights, find_weights, load_weights
 from fertool.progress import progress_bar
@@ -25,9 +25,8 @@ from fertool.score.initial_model import initial_model
 from fertool.score.intervals import mean_interval
 from fertool.score.stages import stage_features
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none, with_interval
+from fertool.score.tables import number_or_none, numbers_or_none, with_interval
 from fertool.summary import Table
-from fertool.workspace import write_npz
 
 # C of scikit-learn's LogisticRegression, the inverse strength of its L2 penalty: of 0.001 to 1 the best for the late
 # stages of `cnn` on FER2013's val split (early ones, of few channels, gain up to 2 points from 1)
@@ -79,7 +78,7 @@ def score_representation(
                 **{
                     when: {
                         "accuracy": float(right[when, stage].mean()),
-                        "interval": [number_or_none(limit) for limit in limits[when, stage]],
+                        "interval": numbers_or_none(limits[when, stage]),
                     }
                     for when in models
                 },

@@ -24,7 +24,7 @@ from fertool.score.head_pose import head_yaw_deg
 from fertool.score.intervals import mean_interval
 from fertool.score.network import network_of
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import mean_or_none, number_or_none, percent, with_interval
+from fertool.score.tables import mean_or_none, numbers_or_none, percent, with_interval
 from fertool.summary import Table
 
 # limits of the strata, each from the one before up to below it
@@ -51,7 +51,7 @@ def score_robustness(subject: Subject, seed: int = 0) -> tuple[Figures, Columns]
         "faces": len(clean),
         "seed": seed,
         "clean_accuracy": float(clean.mean()),
-        "clean_interval": [number_or_none(low[0]), number_or_none(high[0])],
+        "clean_interval": numbers_or_none([low[0], high[0]]),
         "corruptions": {
             name: {
                 "unit": corruption.unit,
@@ -62,7 +62,7 @@ def score_robustness(subject: Subject, seed: int = 0) -> tuple[Figures, Columns]
                 "accuracy": float(1 - np.mean(~right[name][:, counted[name]]))
                 if counted[name].any()
                 else None,
-                "accuracy_interval": [number_or_none(low[number]), number_or_none(high[number])],
+                "accuracy_interval": numbers_or_none([low[number], high[number]]),
             }
             for number, (name, corruption) in enumerate(CORRUPTIONS.items(), start=1)
         },
@@ -190,7 +190,7 @@ def _strata_figures(clean: np.ndarray, traits: Columns, clusters: np.ndarray) ->
 
 def _interval(values: np.ndarray, clusters: np.ndarray) -> list[float | None]:
     (low,), (high,) = mean_interval(values, clusters)
-    return [number_or_none(low), number_or_none(high)]
+    return numbers_or_none([low, high])
 
 
 # --- tables -------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from fertool.score.initial_model import initial_model
 from fertool.score.intervals import mean_interval
 from fertool.score.layers import parameterised_layers
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none, with_interval
+from fertool.score.tables import number_or_none, numbers_or_none, with_interval
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 
@@ -193,7 +193,7 @@ def _figure(similarity: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
     (low,), (high,) = mean_interval(similarity, clusters)
     return {
         "mean": number_or_none(_mean_known(similarity)),
-        "interval": [number_or_none(low), number_or_none(high)],
+        "interval": numbers_or_none([low, high]),
     }
 
 

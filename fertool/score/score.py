@@ -7,6 +7,7 @@ from fertool.errors import UserError
 from fertool.explain.registry import DEFAULT_EXPLAINER, parse_request
 from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
+from fertool.files import read_json, write_json
 from fertool.hardware import choose_compute
 from fertool.masks.regions import REGIONS
 from fertool.predictions import made_elsewhere
@@ -20,7 +21,7 @@ from fertool.score.subject import Columns, Subject
 from fertool.score.suites import Asked, Suite, chosen_suites
 from fertool.score.test_time import check_tta
 from fertool.summary import Summary, Table
-from fertool.workspace import Run, Workspace, read_json, write_json
+from fertool.workspace import Run, Workspace
 
 DEFAULT_SUITES = ("classification", "attention")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fertool.explain.registry import parse_request
+from fertool.files import read_json
 from fertool.hardware import choose_compute
 from fertool.score.columns import read_columns
 from fertool.score.rows import identities
@@ -14,7 +15,7 @@ from fertool.score.subject import Subject
 from fertool.score.suites import SUITES, Asked, Suite
 from fertool.score.tables import Scores
 from fertool.summary import Table
-from fertool.workspace import Run, Workspace, read_json
+from fertool.workspace import Run, Workspace
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ def number_or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def numbers_or_none(values: Iterable[float]) -> list[float | None]:
+    """Several figures, or the two limits of an interval, as JSON has them."""
+    return [number_or_none(value) for value in values]
+
+
 def mean_or_none(values: np.ndarray) -> float | None:
     """The mean of values (N,), None of none."""
     return float(np.mean(values)) if len(values) else None

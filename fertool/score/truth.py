@@ -16,7 +16,7 @@ from fertool.explain.registry import Request
 from fertool.score.explained import maps_beside_nulls
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, number_or_none, over_seeds, with_interval
+from fertool.score.tables import Scores, groups, numbers_or_none, over_seeds, with_interval
 from fertool.summary import Table
 
 PLANES = ("evidence", "mark")
@@ -108,8 +108,7 @@ def _figures(measures: Columns, clusters: np.ndarray) -> dict[str, Any] | None:
         "faces": int((~np.isnan(measures["share"])).sum()),
         **dict(zip(names, with_lift.figures.tolist(), strict=True)),
         "intervals": {
-            name: list(map(number_or_none, limits))
-            for name, *limits in zip(names, *with_lift.interval(), strict=True)
+            name: numbers_or_none(limits) for name, *limits in zip(names, *with_lift.interval(), strict=True)
         },
     }
 

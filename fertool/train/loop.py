@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fertool.errors import UserError
+from fertool.files import replacing, write_csv
 from fertool.hardware import Compute, seed_everything
 from fertool.models import FaceClassifier, predict_logits, save_model
 from fertool.progress import log, progress_bar
@@ -32,7 +33,7 @@ from fertool.train.moving_mean import MovingMean
 from fertool.train.optimizers import make_optimizer, set_rates
 from fertool.train.schedule import rate_factor
 from fertool.train.self_distillation import EarlierPredictions, earlier_share
-from fertool.workspace import Run, replacing, write_csv
+from fertool.workspace import Run
 
 EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, timing row) -> None
 

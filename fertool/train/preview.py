@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fertool.files import replacing
 from fertool.summary import Summary
 from fertool.train.augment import Draws, augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, replacing
+from fertool.workspace import Workspace
 
 FACES = 8  # rows
 EPOCHS = 9  # columns behind the face itself

@@ -14,6 +14,7 @@ import torch
 
 import fertool
 from fertool.errors import UserError
+from fertool.files import read_csv, write_json
 from fertool.hardware import Compute, choose_compute, describe_hardware, seed_everything
 from fertool.models import FaceClassifier, build_model
 from fertool.models.dlibface import calibrate_norms
@@ -29,7 +30,7 @@ from fertool.train.guidance import check_guidance, load_guide_planes
 from fertool.train.loop import EpochReport, TrainingFaces, train_run
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
-from fertool.workspace import SPLITS, Run, Workspace, read_csv, write_json
+from fertool.workspace import SPLITS, Run, Workspace
 
 REVISION = 3  # of the algorithm: raise it when the same settings would train to other weights
 CALIBRATION_FACES = 512

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from targets import missed
 
+from fertool.files import read_csv, write_csv
 from fertool.prepare import prepare
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, read_csv, write_csv
+from fertool.workspace import Workspace
 
 FER2013_FACES = 28_709  # of train
 ENLARGED = 8

@@ -24,13 +24,14 @@ import numpy as np
 import torch
 from targets import missed
 
+from fertool.files import read_csv
 from fertool.hardware import Compute
 from fertool.models import build_model
 from fertool.prepare import prepare
 from fertool.train import train
 from fertool.train.augment import PRESETS, augment, draw_epoch
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, read_csv
+from fertool.workspace import Workspace
 
 CONTENDERS = ("plain loop", "fertool", "alone")
 

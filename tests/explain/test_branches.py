@@ -10,12 +10,13 @@ from fertool.explain.attention import all_blocks, attention_gradcam, rollout, se
 from fertool.explain.branches import onto_picture
 from fertool.explain.cams import gradcam
 from fertool.explain.guided import guided_backprop, guided_gradcam
+from fertool.files import read_json
 from fertool.masks import make_masks
 from fertool.models import FaceClassifier, build_model
 from fertool.prepare import prepare
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, read_json
+from fertool.workspace import Workspace
 
 # with its margin the square (16, 16) to (64, 64), as many pixels as `cnn` sees
 BOX = torch.tensor([[20.0, 20.0, 60.0, 60.0]])

@@ -14,7 +14,8 @@ from fertool.explain import explain, heatmaps
 from fertool.explain.cams import gradcam
 from fertool.explain.registry import EXPLAINERS
 from fertool.models import load_model
-from fertool.workspace import PartialRows, Workspace
+from fertool.partial_rows import PartialRows
+from fertool.workspace import Workspace
 
 
 @pytest.fixture

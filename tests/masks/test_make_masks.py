@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
+from fertool.files import write_csv, write_json, write_npy, write_npz
 from fertool.masks import make_masks
 from fertool.masks import make_masks as public
 from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
 from fertool.masks.dlib_detector import dlib_version
 from fertool.masks.regions import REGIONS, face_outline, region_map
 from fertool.masks.template import mean_face
-from fertool.workspace import PartialRows, Workspace, write_csv, write_json, write_npy, write_npz
+from fertool.partial_rows import PartialRows
+from fertool.workspace import Workspace
 
 CLASSES = ["angry", "happy"]
 module = __import__(public.__module__, fromlist=["make_masks"])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
+from fertool.files import read_csv
 from fertool.prepare import prepare
 from fertool.prepare.drawn import draw_faces
 from fertool.prepare.emotions import EMOTIONS
-from fertool.workspace import SPLITS, Workspace, read_csv
+from fertool.workspace import SPLITS, Workspace
 
 USAGES = {"Training": 4, "PublicTest": 1, "PrivateTest": 1}
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "fer2013"

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
+from fertool.files import write_json
 from fertool.report import write_report
 from fertool.score import score
 from fertool.score.columns import read_columns, write_columns
-from fertool.workspace import Run, Workspace, write_json
+from fertool.workspace import Run, Workspace
 
 
 class Page(HTMLParser):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fertool.errors import UserError
 from fertool.explain.registry import parse_request
+from fertool.files import write_csv, write_json
 from fertool.masks.regions import REGIONS
 from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
 from fertool.score.columns import write_columns
@@ -19,7 +20,7 @@ from fertool.score.guidance_verdict import verdicts_of
 from fertool.score.intervals import difference_interval, resample_means
 from fertool.score.sweeps import find_sweeps
 from fertool.train.config import TrainConfig
-from fertool.workspace import Run, Workspace, write_csv, write_json
+from fertool.workspace import Run, Workspace
 
 FACES = 120
 GUIDED = TrainConfig(guide="background")

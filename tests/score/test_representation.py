@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fertool.download import CACHE_VARIABLE
 from fertool.errors import UserError
+from fertool.files import write_json
 from fertool.hardware import Compute
 from fertool.models.anatomy import face_classifier
 from fertool.models.classifier import InputSpec
@@ -36,7 +37,7 @@ from fertool.score.stored import gather_scores
 from fertool.score.subject import Subject
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, write_json
+from fertool.workspace import Workspace
 
 CPU = Compute(torch.device("cpu"), "fp32")
 OF_CNN = ["relu1", "relu2", "relu3", "pool3", PRE_LOGITS]

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from fertool.errors import UserError
+from fertool.files import write_json
 from fertool.score.rows import identities, mixed_rows
 from fertool.train.config import TrainConfig
-from fertool.workspace import Run, Workspace, write_json
+from fertool.workspace import Run, Workspace
 
 PLAIN, LARGE = TrainConfig(), TrainConfig(lr=1e-2)
 

@@ -7,6 +7,7 @@ import pytest
 
 from fertool.console import show
 from fertool.errors import UserError
+from fertool.files import read_csv, read_json, write_json
 from fertool.hardware import choose_compute
 from fertool.masks import make_masks
 from fertool.masks.regions import REGIONS
@@ -20,7 +21,7 @@ from fertool.score.subject import Subject
 from fertool.score.suites import chosen_suites
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, read_csv, read_json, write_json
+from fertool.workspace import Workspace
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
+from fertool.files import read_csv
 from fertool.masks import make_masks
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
@@ -20,7 +21,7 @@ from fertool.train.guidance import Guide
 from fertool.train.guidance.guide import GuideTarget
 from fertool.train.guide_weights import MOST_LOST, OfWeight, choose_weight
 from fertool.train.recipes import configure
-from fertool.workspace import Workspace, read_csv
+from fertool.workspace import Workspace
 
 CONFIG = TrainConfig(epochs=2, lr=1e-3, precision="fp32")
 GUIDED = replace(CONFIG, guide="background")

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fertool.workspace import Workspace, read_csv
+from fertool.files import read_csv
+from fertool.workspace import Workspace
 
 KILLS = 20
 

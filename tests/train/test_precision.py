@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fertool.files import write_json
 from fertool.hardware import Compute
 from fertool.models import build_model
 from fertool.train import precision, train
@@ -11,7 +12,7 @@ from fertool.train.config import TrainConfig
 from fertool.train.loop import TrainingFaces
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
-from fertool.workspace import Workspace, write_json
+from fertool.workspace import Workspace
 
 CONFIG = TrainConfig(model="test_resnet", batch_size=8)
 BFLOAT16 = Compute(torch.device("cpu"), "bf16")

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from fertool.errors import UserError
+from fertool.files import write_npy
 from fertool.train import preview
 from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.preview import ENLARGED, EPOCHS, FACES
 from fertool.train.recipes import configure
-from fertool.workspace import Workspace, write_npy
+from fertool.workspace import Workspace
 
 
 def cells(target: Path, side: int) -> np.ndarray:

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from fertool.errors import UserError
+from fertool.files import read_csv
 from fertool.ranks import join_ranks
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.train.self_distillation import EarlierPredictions, earlier_share
-from fertool.workspace import Workspace, read_csv
+from fertool.workspace import Workspace
 
 LABELS = torch.tensor([2, 0, 1])
 

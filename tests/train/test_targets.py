@@ -8,12 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from fertool.errors import UserError
+from fertool.files import read_csv, write_csv
 from fertool.models import load_model
 from fertool.prepare.ferplus import ANSWERS, crowd_shares
 from fertool.train import loop, train
 from fertool.train.augment import draw_epoch
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace, read_csv, write_csv
+from fertool.workspace import Workspace
 
 CONFIG = TrainConfig(epochs=1, lr=1e-3, precision="fp32")
 LABELS = torch.tensor([0, 0, 0, 1, 2, 2])

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fertool.errors import UserError
+from fertool.files import read_csv, write_csv
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, build_model, load_model, predict_logits
 from fertool.train import loop, mapped_faces, train
 from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.train import stratified_part
-from fertool.workspace import Run, Workspace, read_csv, write_csv
+from fertool.workspace import Run, Workspace
 
 CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
 CPU = Compute(torch.device("cpu"), "fp32")

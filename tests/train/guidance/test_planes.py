@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from fertool.errors import UserError
+from fertool.files import write_npz
 from fertool.masks.action_units import action_unit_maps
 from fertool.masks.detection import DRAWN, TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
 from fertool.prepare import prepare
 from fertool.train.guidance.planes import load_guide_planes, plane_reader
-from fertool.workspace import Workspace, write_npz
+from fertool.workspace import Workspace
 
 CPU = torch.device("cpu")
 
