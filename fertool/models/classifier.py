@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fertool.pixel_layout import to_planes
+
 Family = Literal["cnn", "transformer"]
 
 # ITU-R BT.601 luma, the weights with which OpenCV turns colour into grey
@@ -104,7 +106,7 @@ class FaceClassifier(nn.Module):
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Pixels 0..255, (B, H, W) or (B, H, W, 3), uint8 or float -> network input (B, C, size, size)."""
         pixels = pixels.to(self.mean.device)
-        planes = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+        planes = to_planes(pixels)
         planes = planes.to(self.mean.dtype) / 255
         if planes.shape[1] == 3 and self.input_spec.channels == 1:
             luma = torch.tensor(LUMA, dtype=planes.dtype, device=planes.device)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, View
+from fertool.pixel_layout import to_pixels, to_planes
 
 PREFIX = "multiscale:"
 DEFAULT_VIEWS = ("whole", "face")
@@ -68,12 +69,12 @@ class MultiscaleClassifier(FaceClassifier):
         from torchvision.ops import roi_align
 
         pixels = pixels.to(self.device)
-        planes = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+        planes = to_planes(pixels)
         boxes = self.crop_boxes(pixels)
         size = self.input_spec.size
         # each output pixel is the mean of as many bilinear samples as it covers pixels of the crop
         crops = roi_align(planes.float(), list(boxes.split(1)), size, sampling_ratio=-1, aligned=True)
-        return crops[:, 0] if pixels.ndim == 3 else crops.permute(0, 2, 3, 1)
+        return to_pixels(crops)
 
     def crop_boxes(self, pixels: Tensor) -> Tensor:
         """The squares that the view of the face sees, float32 (B, 4): the faces' boxes with their margin.

@@ -35,6 +35,7 @@ from fertool.masks.landmarks import (
     RIGHT_NOSTRIL,
 )
 from fertool.masks.regions import LEAST_IOD_OF_HEIGHT
+from fertool.pixel_layout import to_pixels, to_planes
 from fertool.score.keyed_draws import normal_draws, uniform_draws
 
 SEVERITIES = 5
@@ -82,11 +83,11 @@ def corrupt(
 
     `level` is 1 to 5; `landmarks` (B, 68, 2) in pixels; `rows` (B,) the faces' rows in their split.
     """
-    planes = faces[:, None] if faces.ndim == 3 else faces.permute(0, 3, 1, 2)
+    planes = to_planes(faces)
     batch = FaceBatch(planes.float(), landmarks.float(), rows)
     spoilt = corruption.apply(batch, corruption.severities[level - 1], seed)
     spoilt = spoilt.round().clamp(0, RANGE).to(torch.uint8)
-    return spoilt[:, 0] if faces.ndim == 3 else spoilt.permute(0, 2, 3, 1)
+    return to_pixels(spoilt)
 
 
 def move_region_maps(

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fertool.errors import UserError
+from fertool.pixel_layout import to_pixels, to_planes
 
 
 def draw_donors(rows: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
@@ -52,6 +53,6 @@ def warp(pictures: Tensor, maps: np.ndarray) -> Tensor:
     places = torch.einsum("hwk,bck->bhwc", points, affine)
     # grid_sample's -1 and 1 are the picture's edges, its pixels' centres half a pixel within
     places = 2 * places / torch.tensor([width, height], device=device) - 1
-    planes = pictures[:, None] if pictures.ndim == 3 else pictures.permute(0, 3, 1, 2)
+    planes = to_planes(pictures)
     warped = F.grid_sample(planes.float(), places, padding_mode="reflection", align_corners=False)
-    return warped[:, 0] if pictures.ndim == 3 else warped.permute(0, 2, 3, 1)
+    return to_pixels(warped)

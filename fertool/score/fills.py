@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from fertool.masks.regions import BACKGROUND
+from fertool.pixel_layout import to_pixels, to_planes
 from fertool.score.donors import affine_fits, draw_donors, warp
 from fertool.score.imputation import impute
 from fertool.score.keyed_draws import uniform_draws
@@ -74,12 +75,12 @@ def mean_fill(faces: Tensor) -> Tensor:
 
 def blur_fill(faces: Tensor) -> Tensor:
     """The face behind a Gaussian blur of an eighth of its side: where it is light and dark, and no form."""
-    planes = faces[:, None] if faces.ndim == 3 else faces.permute(0, 3, 1, 2)
+    planes = to_planes(faces)
     side = min(faces.shape[1:3])
     spread = side * BLUR_SPREAD
     reach = min(int(3 * spread), side - 1)  # the reflected border cannot be wider than the picture
     blurred = gaussian_blur(planes, [2 * reach + 1] * 2, [spread] * 2)
-    return blurred[:, 0] if faces.ndim == 3 else blurred.permute(0, 2, 3, 1)
+    return to_pixels(blurred)
 
 
 def noise_fill(faces: Tensor, rows: np.ndarray, seed: int) -> Tensor:

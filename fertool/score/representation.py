@@ -18,7 +18,8 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.files import file_sha256, write_npz
 from fertool.models import FaceClassifier
-from fertool.models.weights import FOLDER_VARIABLE, Weights, find_weights, load_weights
+from fertool.models.load_weights import load_weights
+from fertool.models.weights import FOLDER_VARIABLE, Weights, find_weights
 from fertool.progress import progress_bar
 from fertool.score.cka import linear_cka
 from fertool.score.initial_model import initial_model

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fertool.pixel_layout import to_pixels, to_planes
+
 NOISE_BANK = 1 << 20  # normal numbers of which each face reads a stretch
 
 
@@ -236,9 +238,9 @@ def _origins(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def _resampled(pixels: Tensor, draws: Draws) -> Tensor:
     """One bilinear look-up for flip, shift, rotation and crop together; edges are repeated outwards."""
-    planes = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    planes = to_planes(pixels)
     planes = _looked_up(planes.float(), _look_ups(draws, planes.shape))
-    return planes[:, 0] if pixels.ndim == 3 else planes.permute(0, 2, 3, 1)
+    return to_pixels(planes)
 
 
 def _looked_up(planes: Tensor, grid: Tensor) -> Tensor:

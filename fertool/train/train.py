@@ -18,8 +18,9 @@ from fertool.files import read_csv, write_json
 from fertool.hardware import Compute, choose_compute, describe_hardware, seed_everything
 from fertool.models import FaceClassifier, build_model
 from fertool.models.dlibface import calibrate_norms
+from fertool.models.load_weights import load_weights
 from fertool.models.registry import parameter_count
-from fertool.models.weights import Weights, find_weights, load_weights
+from fertool.models.weights import Weights, find_weights
 from fertool.prepare.ferplus import crowd_shares
 from fertool.progress import log
 from fertool.ranks import join_ranks

@@ -5,7 +5,8 @@ import torch
 
 from fertool.errors import UserError
 from fertool.models import build_model, load_model, save_model
-from fertool.models.weights import find_weights, load_weights
+from fertool.models.load_weights import load_weights
+from fertool.models.weights import find_weights
 
 MODULE = """
 import torch

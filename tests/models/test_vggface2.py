@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fertool.errors import UserError
 from fertool.models import build_model, save_model
-from fertool.models.weights import find_weights, load_weights
+from fertool.models.load_weights import load_weights
+from fertool.models.weights import find_weights
 
 MEAN_BGR = torch.tensor([91.4953, 103.8827, 131.0912]).view(1, 3, 1, 1)
 

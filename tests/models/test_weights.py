@@ -14,15 +14,9 @@ from fertool.download import CACHE_VARIABLE
 from fertool.errors import UserError
 from fertool.models import FaceClassifier, build_model, save_model
 from fertool.models import weights as weights_module
+from fertool.models.load_weights import load_weights
 from fertool.models.multiscale import MultiscaleClassifier
-from fertool.models.weights import (
-    FOLDER_VARIABLE,
-    NO_WEIGHTS,
-    Published,
-    Weights,
-    find_weights,
-    load_weights,
-)
+from fertool.models.weights import FOLDER_VARIABLE, NO_WEIGHTS, Published, Weights, find_weights
 
 MOBILENET = "models/mobilenetv2_100.imagenet.safetensors"
 

@@ -18,8 +18,9 @@ from fertool.files import write_json
 from fertool.hardware import Compute
 from fertool.models.anatomy import face_classifier
 from fertool.models.classifier import InputSpec
+from fertool.models.load_weights import load_weights
 from fertool.models.registry import build_model
-from fertool.models.weights import FOLDER_VARIABLE, find_weights, load_weights
+from fertool.models.weights import FOLDER_VARIABLE, find_weights
 from fertool.score import score
 from fertool.score.cka import linear_cka
 from fertool.score.initial_model import initial_model
