@@ -31,6 +31,7 @@ LEVEL = {"color": "#b3b3b8", "linewidth": 0.8, "zorder": 0}  # a line to measure
 # of the panels over lambda; lifts have a figure of their own
 GUIDANCE_KINDS = (ACCURACY, SHARE, ROAD, CAUSAL_WEIGHT, SWAP_CHANGED, CORRUPTION_ERROR)
 PANELS_ACROSS = 3
+NAMES_ACROSS = 4  # in the legend of shares
 
 DOTS_PER_INCH = 110  # of what is no SVG
 
@@ -52,7 +53,8 @@ def as_png(figure: Figure) -> str:
 
 def shares_figure(attention: list[dict[str, Any]]) -> Figure:
     """Bars of each region's share, a colour a run, with its area and ceiling as marks."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    rows = -(-(len(attention) + 2) // NAMES_ACROSS)
+    figure = Figure(figsize=(9, 3 + 0.2 * rows), layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / len(attention)
     for number, run in enumerate(attention):
@@ -67,7 +69,8 @@ def shares_figure(attention: list[dict[str, Any]]) -> Figure:
     axes.set_xticks(range(len(REGIONS)), REGIONS)
     axes.set_ylabel("share of the heatmap, %")
     axes.set_ylim(0, 105)
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    # above the bars: within, it would lie on ceilings
+    figure.legend(loc="outside upper left", frameon=False, fontsize=8, ncols=NAMES_ACROSS)
     _plain(axes)
     return figure
 
