@@ -3,11 +3,12 @@
 They weight the feature maps A (B, K, h, w) of the model's CAM layer, taken after its activation, by
 something made from G = dy_c / dA, the gradient of the class's logit before any softmax, and add them up over
 the K channels. They come raw and signed: the ReLU with which the papers end is applied when a map is scored,
-on the layer's own grid; negative cells speak against the class and are dropped there. One forward pass, as
-in inference up to the CAM layer, and a backward pass a class through the layers behind it only. In a vision
-transformer the patch tokens at the input of the last block are the maps; class token and registers are left
-out of the map, and the gradient comes through their attention to the patches. In a model of several views
-each has its CAM layer and its map, and `explanation_of` adds them.
+on the layer's own grid; negative cells speak against the class and are dropped there, except by
+`gradcam-size`, which counts each cell of Grad-CAM by its size. One forward pass, as in inference up to the
+CAM layer, and a backward pass a class through the layers behind it only. In a vision transformer the patch
+tokens at the input of the last block are the maps; class token and registers are left out of the map, and
+the gradient comes through their attention to the patches. In a model of several views each has its CAM layer
+and its map, and `explanation_of` adds them.
 """
 
 import contextlib
@@ -133,16 +134,18 @@ CAMS = [
         name=name,
         source=source,
         needs="a CAM layer",
-        negatives="drop",
+        negatives=negatives,
         class_token="left out",
         looks_at_target=True,
         explain=explain,
-        batch_size=batch_size,
+        batch_size=256,
     )
-    for name, source, explain, batch_size in [
-        ("gradcam", "Selvaraju et al. 2017", gradcam, 256),
-        ("hirescam", "Draelos and Carin 2020", hirescam, 256),
-        ("gradcam-abs", "after Draelos and Carin 2020", gradcam_abs, 256),
-        ("gradcam++", "Chattopadhay et al. 2018", gradcam_plus_plus, 256),
+    for name, source, explain, negatives in [
+        ("gradcam", "Selvaraju et al. 2017", gradcam, "drop"),
+        # evidence against the class counts like evidence for it: the shares of `fertool train --guide-map signed`
+        ("gradcam-size", "after Selvaraju et al. 2017", gradcam, "absolute"),
+        ("hirescam", "Draelos and Carin 2020", hirescam, "drop"),
+        ("gradcam-abs", "after Draelos and Carin 2020", gradcam_abs, "drop"),
+        ("gradcam++", "Chattopadhay et al. 2018", gradcam_plus_plus, "drop"),
     ]
 ]

@@ -13,11 +13,13 @@ from fertool.explain.overlay import png_bytes
 from fertool.masks.regions import REGIONS
 from fertool.score.guidance import (
     ACCURACY,
+    CAUSAL_PART,
     CAUSAL_WEIGHT,
     CORRUPTION_ERROR,
     LIFT,
     ROAD,
     SHARE,
+    SHARE_OF_ALL,
     SWAP_CHANGED,
     Guidance,
     Measure,
@@ -29,7 +31,16 @@ LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 LEVEL = {"color": "#b3b3b8", "linewidth": 0.8, "zorder": 0}  # a line to measure others by
 
 # of the panels over lambda; lifts have a figure of their own
-GUIDANCE_KINDS = (ACCURACY, SHARE, ROAD, CAUSAL_WEIGHT, SWAP_CHANGED, CORRUPTION_ERROR)
+GUIDANCE_KINDS = (
+    ACCURACY,
+    SHARE,
+    SHARE_OF_ALL,
+    ROAD,
+    CAUSAL_WEIGHT,
+    CAUSAL_PART,
+    SWAP_CHANGED,
+    CORRUPTION_ERROR,
+)
 PANELS_ACROSS = 3
 NAMES_ACROSS = 4  # in the legend of shares
 
@@ -121,7 +132,7 @@ def confusion_figure(matrix: list[list[int]], classes: list[str]) -> Figure:
 
 def guidance_figure(guidance: Guidance) -> Figure:
     """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed."""
-    shown = [measure for kind in GUIDANCE_KINDS for measure in guidance.measures if measure.kind is kind]
+    shown = [measure for kind in GUIDANCE_KINDS for measure in guidance.shown if measure.kind is kind]
     rows = -(-len(shown) // PANELS_ACROSS)
     figure = Figure(figsize=(9, 0.3 + 2.1 * rows), layout="constrained")
     panels = figure.subplots(rows, PANELS_ACROSS, squeeze=False, sharex=True).ravel()

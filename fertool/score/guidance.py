@@ -6,10 +6,25 @@ background, and both beside the placebo. Causal weight is how far the model's an
 background: what becomes of them when it is covered or swapped (suite `causal`). What the background is worth to
 accuracy is no such weight: it is below 0 where the background misleads, and rises as the model turns away from
 it. No network is run, and what is not stored for every seed of a condition is not known.
+
+The causal weights phi_r of the six regions, their Shapley values for keeping the answer, add up to
+1 - v(nothing seen): how often the answer is another one when all is covered. A network that gives nearly every face
+the same answer, covered ones too, has them all small, and nothing of it is guidance away from the background. So
+beside the background's weight stands its part of all,
+
+    causal part = mean(phi_background) / sum over the six regions r of mean(phi_r)
+
+means over the faces, of each run: of weights that shrink alike it is the same as before.
+
+A network can also empty its maps. The share of the background is that of the maps that are not empty. The
+explainer that guided has as well the one by which lambda is chosen (`guide_weights.background_share`),
+
+    share of all maps = mean over the faces of the share, or 1 where the map is empty
+                      = empty + (1 - empty) share
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +61,10 @@ ACCURACIES, LOGITS = "worth of the background to accuracy", "worth of the backgr
 ACCURACY = Kind("accuracy", MODEL)
 CORRUPTION_ERROR = Kind("mCE", MODEL)
 CAUSAL_WEIGHT = Kind("causal weight", MODEL)
+CAUSAL_PART = Kind("causal part", MODEL)
 SWAP_CHANGED = Kind("changed by swap", MODEL)
 SHARE = Kind("background share", MAPS)
+SHARE_OF_ALL = Kind("background share of all maps", MAPS)
 EMPTY = Kind("empty maps", MAPS)
 ROAD = Kind("ROAD", MAPS)
 LIFT = Kind("lift", LIFTS, scale=1, digits=2)
@@ -56,6 +73,12 @@ SWAP_LOSS = Kind("swap loss", ACCURACIES)
 LOGIT_WORTH = Kind("background worth, logit", LOGITS, scale=1, digits=2)
 
 Figure = Callable[[np.ndarray], np.ndarray]  # means (..., K) of a measure's columns -> (..., 1)
+
+LEAST_WEIGHT = 1e-5  # of all regions together; less is what rounding leaves of none
+
+
+def _as_it_is(means: np.ndarray) -> np.ndarray:
+    return means
 
 
 @dataclass(frozen=True)
@@ -66,7 +89,7 @@ class Measure:
     of: str  # an explainer or a fill; nothing where the kind says it all
     suite: str
     columns: tuple[str, ...]  # its values a face
-    figure: Figure = lambda means: means
+    figure: Figure = _as_it_is
     explainer: str | None = None
     target: str | None = None
     region: str | None = None
@@ -104,12 +127,28 @@ def _measures(sweep: Sweep, split: str) -> list[Measure]:
     causal = [read_json(place) for run in runs for place in run.scored("causal", f"{split}.json")]
     fills = list(dict.fromkeys(fill for of in causal for fill in of["fills"]))
     measures += [_of_background(CAUSAL_WEIGHT, fill, "answer") for fill in fills]
+    measures += [
+        Measure(
+            CAUSAL_PART,
+            fill,
+            "causal",
+            tuple(cause_column("answer", fill, region) for region in REGIONS),
+            _part_of_background,
+        )
+        for fill in fills
+    ]
     measures += [Measure(SWAP_CHANGED, "", "causal", (SWAP_CHANGED_COLUMN,))] if causal else []
     of_attention = _explained(runs, "attention", split, sweep.explainer)
-    for kind, column in ((SHARE, share_column(REGIONS[BACKGROUND])), (EMPTY, "empty")):
+    share = share_column(REGIONS[BACKGROUND])
+    for kind, columns, figure in (
+        (SHARE, (share,), _as_it_is),
+        (SHARE_OF_ALL, (share, "empty"), _share_of_all_maps),
+        (EMPTY, ("empty",), _as_it_is),
+    ):
         measures += [
-            Measure(kind, label, "attention", (column,), explainer=explainer, target=target)
+            Measure(kind, label, "attention", columns, figure, explainer, target)
             for (explainer, target), label in of_attention.items()
+            if kind is not SHARE_OF_ALL or is_of(explainer, sweep.explainer)
         ]
     measures += [
         Measure(ROAD, label, "faithfulness", ("road",), explainer=explainer, target=target)
@@ -153,6 +192,18 @@ def is_of(key: str, explainer: str) -> bool:
 
 def _ratio(means: np.ndarray) -> np.ndarray:
     return means[..., :1] / means[..., 1:]
+
+
+def _part_of_background(means: np.ndarray) -> np.ndarray:
+    """The background's part of causal weights (..., regions); nan where answers rest on nothing."""
+    whole = means.sum(axis=-1, keepdims=True)
+    return means[..., [BACKGROUND]] / np.where(whole > LEAST_WEIGHT, whole, np.nan)
+
+
+def _share_of_all_maps(means: np.ndarray) -> np.ndarray:
+    """Of the share of maps that are not empty and how many are (..., 2): all of an empty one on the background."""
+    share, empty = means[..., :1], means[..., 1:]
+    return np.where(np.isnan(share), empty, empty + (1 - empty) * share)
 
 
 def _mean_corruption_error(means: np.ndarray, *, reference: np.ndarray) -> np.ndarray:
@@ -213,6 +264,16 @@ class Guidance:
     split: str
     measures: list[Measure]  # those that at least one condition has
     outcomes: list[Outcome]
+
+    @property
+    def shown(self) -> list[Measure]:
+        """The measures of tables and figures: where no map is empty the share of all maps is the share."""
+        return [
+            measure
+            for measure in self.measures
+            if measure.kind is not SHARE_OF_ALL
+            or any(of.figures[replace(measure, kind=EMPTY).name].value > 0 for of in self.outcomes)
+        ]
 
 
 def gather_guidance(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Guidance]:

@@ -10,6 +10,7 @@ from fertool.score.guidance import (
     LOGITS,
     MAPS,
     MODEL,
+    SHARE_OF_ALL,
     Estimate,
     Estimates,
     Guidance,
@@ -25,9 +26,9 @@ from fertool.workspace import Run, Workspace
 
 
 def guidance_tables(guidance: Guidance) -> list[Table]:
-    """What the model and its maps come to over lambda, each with its change from lambda 0; then the rest."""
+    """What the model and its maps come to over lambda, each less lambda 0's and less the placebo's; then the rest."""
     measures: dict[str, list[Measure]] = {}
-    for measure in guidance.measures:
+    for measure in guidance.shown:
         measures.setdefault(measure.table, []).append(measure)
     return [
         Table(
@@ -43,9 +44,13 @@ def guidance_tables(guidance: Guidance) -> list[Table]:
 
 def _notes(guidance: Guidance, title: str) -> list[str]:
     if title == MAPS:
+        of_all = (
+            "Share of all maps: an empty one counts as one that lies wholly on the background, as where lambda is "
+            "chosen. "
+        )
         return [
             f"Guided by {guidance.sweep.explainer}. Share: of the background, of each run on the faces whose map "
-            "is not empty. ROAD: faithfulness, higher is better."
+            f"is not empty. {of_all if _shows(guidance, SHARE_OF_ALL) else ''}ROAD: faithfulness, higher is better."
         ]
     if title == ACCURACIES:
         return [
@@ -57,13 +62,18 @@ def _notes(guidance: Guidance, title: str) -> list[str]:
         return ["Networks do not share a scale of logits: nothing is concluded from these."]
     if title != MODEL:
         return []
+    placebo = (
+        " Less shuffled: own masks' figure less that of shuffled masks at the same lambda, what a face's own masks do "
+        "that another face's do not."
+    )
     notes = [
         "Means [95% interval over images and, of several seeds, over seeds], and below each its change from "
-        "lambda 0. Intervals are of one comparison each, not corrected for their number; - is what is not stored "
-        "for every seed.",
+        f"lambda 0.{placebo if any(of.beyond_placebo for of in guidance.outcomes) else ''} Intervals are of one "
+        "comparison each, not corrected for their number; - is what is not stored for every seed.",
         "mCE: 100% is the mean error at lambda 0. Causal weight: how far the answers, right or wrong, rest on the "
-        "background, its Shapley value by each way of covering, in % of the faces. Changed by swap: faces, in %, "
-        "that are answered otherwise before another face's background.",
+        "background, its Shapley value by each way of covering, in % of the faces. Causal part: that "
+        "weight in % of all six regions' together; where it does not fall with the weight, answers rest less on "
+        "everything. Changed by swap: faces, in %, that are answered otherwise before another face's background.",
     ]
     if all(len(of.condition.runs) == 1 for of in guidance.outcomes):
         notes.append("One seed each: this table compares networks and not methods.")
@@ -73,14 +83,19 @@ def _notes(guidance: Guidance, title: str) -> list[str]:
     return notes
 
 
+def _shows(guidance: Guidance, kind: Kind) -> bool:
+    return any(measure.kind is kind for measure in guidance.shown)
+
+
 def _rows(outcomes: Sequence[Outcome], measures: Sequence[Measure]) -> list[list[str]]:
     rows = []
     for of in outcomes:
         cells = (_cell(of.figures[measure.name], measure.kind) for measure in measures)
         rows.append([of.condition.name, str(len(of.condition.runs)), *cells])
-        if of.change:
-            cells = (_change_cell(of.change[measure.name], measure.kind) for measure in measures)
-            rows.append(["  change", "", *cells])
+        for called, differences in (("change", of.change), ("less shuffled", of.beyond_placebo)):
+            if differences:
+                cells = (_change_cell(differences[measure.name], measure.kind) for measure in measures)
+                rows.append([f"  {called}", "", *cells])
     return rows
 
 

@@ -2,18 +2,23 @@
 
 It follows from 95% intervals of differences alone (see `intervals`): something fell where the whole interval lies
 below 0. The causal weight of the background is how far answers rest on it, never what it is worth to accuracy: of a
-mark that misleads that is less than nothing, and rises as a model turns away from it.
+mark that misleads that is less than nothing, and rises as a model turns away from it. Nor is a smaller weight enough:
+a network that gives nearly every face the same answer rests it on nothing, the background included, and changes few
+answers before another one. So guidance moved the model only where the background's part of what all regions weigh
+fell with its weight. A swap has no such part, and does not decide alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fertool.score.guidance import (
     ACCURACY,
+    CAUSAL_PART,
     CAUSAL_WEIGHT,
     CORRUPTION_ERROR,
     EMPTY,
     SHARE,
+    SHARE_OF_ALL,
     SWAP_CHANGED,
     Estimate,
     Guidance,
@@ -30,7 +35,10 @@ class Verdict:
     """What intervals let one say of guidance with own masks at one lambda."""
 
     weight: float  # lambda
-    moved: str | None  # model, heatmap, in part, nothing; None: not to be said from what is stored
+    # model; all regions: the background's weight fell, and no more than the others' as far as is shown; heatmap;
+    # in part: weights and parts, by each way of taking the background away, do not agree; nothing; None: not to be
+    # said from what is stored
+    moved: str | None
     sentences: list[str]
 
 
@@ -42,90 +50,148 @@ def verdicts_of(guidance: Guidance) -> list[Verdict]:
 def _verdict(guidance: Guidance, of: Outcome) -> Verdict:
     """What a condition with own masks is, beside lambda 0 and beside its placebo: the conclusion first."""
     known = [measure for measure in guidance.measures if of.change[measure.name].direction is not None]
-    shares = [measure for measure in known if measure.kind is SHARE]
-    guiding = next((share for share in shares if is_of(share.explainer, guidance.sweep.explainer)), None)
-    causes = [measure for measure in known if measure.kind in (CAUSAL_WEIGHT, SWAP_CHANGED)]
-    moved, conclusion = _conclusion(guidance, of, guiding, shares, causes)
+    # the label's map is what guides
+    guiding = sorted(_of_kinds(known, SHARE_OF_ALL), key=lambda measure: measure.target != "label")[:1]
+    others = [
+        share for share in _of_kinds(known, SHARE) if not is_of(share.explainer, guidance.sweep.explainer)
+    ]
+    weights, parts = _of_kinds(known, CAUSAL_WEIGHT, SWAP_CHANGED), _of_kinds(known, CAUSAL_PART)
+    if guiding and weights and _fell(of, guiding):
+        moved, conclusion = _on_causes(guidance, of, weights, parts)
+    else:
+        moved, conclusion = _on_maps(guidance, of, guiding, others, weights)
     sentences = [
         *conclusion,
-        *_on_changes("Background share", of, shares, guiding),
-        *_on_empty_maps(of, known),
-        *_on_changes("Causal weight of the background", of, causes),
-        *_on_placebo(guidance, of, [measure for measure in (guiding, *causes) if measure]),
+        *_on_changes("Background share", of, [*guiding, *others], guiding),
+        *_on_empty_maps(of, known, guiding),
+        *_on_changes("Causal weight of the background", of, weights),
+        *_on_changes("Its part of what all regions weigh", of, parts),
+        *_on_placebo(guidance, of, [*guiding, *weights, *parts]),
         *_on_merit(of, known),
     ]
     return Verdict(of.condition.weight, moved, sentences)
 
 
-def _conclusion(
+def _on_maps(
     guidance: Guidance,
     of: Outcome,
-    guiding: Measure | None,
-    shares: Sequence[Measure],
-    causes: Sequence[Measure],
+    guiding: Sequence[Measure],
+    others: Sequence[Measure],
+    weights: Sequence[Measure],
 ) -> tuple[str | None, list[str]]:
-    """What moved, in a word and in a sentence or two."""
-    fell = [cause for cause in causes if of.change[cause.name].direction == -1]
-    if guiding is None:
+    """What moved where the map did not, or where nothing is known of one of them."""
+    if not guiding:
         return None, [
             f"Whether the map moved is not known: no attention of {guidance.sweep.explainer}, which guided, is "
             "stored for all seeds."
         ]
-    if of.change[guiding.name].direction != -1:
+    if not _fell(of, guiding):
+        fell = _fell(of, weights)
         yet = f", yet the causal weight fell by {_listed(fell)}" if fell else ""
-        moved = "nothing" if causes and not fell else None
+        moved = "nothing" if weights and not fell else None
         return moved, [f"No fall of the background share that guidance asked for is shown{yet}."]
-    if not causes:
-        others = [share for share in shares if not is_of(share.explainer, guidance.sweep.explainer)]
-        only = others and all(of.change[share.name].direction != -1 for share in others)
-        hint = " It fell only where it was asked for, which speaks for a taught heatmap." if only else ""
-        return None, [
-            "The map moved; whether the model did is not known, as no causal weight (suite causal) is stored for all "
-            "seeds." + hint
+    only = others and not _fell(of, others)
+    hint = " It fell only where it was asked for, which speaks for a taught heatmap." if only else ""
+    return None, [
+        "The map moved; whether the model did is not known, as no causal weight (suite causal) is stored for all "
+        f"seeds.{hint}"
+    ]
+
+
+def _on_causes(
+    guidance: Guidance, of: Outcome, weights: Sequence[Measure], parts: Sequence[Measure]
+) -> tuple[str, list[str]]:
+    """What moved where the map did, in a word and in a sentence or two."""
+    fell, parts_fell = _fell(of, weights), _fell(of, parts)
+    rest = [weight for weight in weights if weight not in fell]
+    by_fill = _of_kinds(fell, CAUSAL_WEIGHT)
+    with_part = [weight for weight in by_fill if weight.of in [part.of for part in parts_fell]]
+    alike = [weight for weight in by_fill if weight not in with_part]
+    if with_part and not alike and not rest:
+        return "model", [
+            "The map moved and the causal weight with it, also as a part of what all regions weigh: guidance moved "
+            "the model."
         ]
-    if len(fell) == len(causes):
-        return "model", ["The map moved and the causal weight with it: guidance moved the model."]
+    if alike and not with_part:
+        no_fall = f" No fall is shown by {_listed(rest)}." if rest else ""
+        return "all regions", [
+            f"The map moved and the causal weight fell by {_listed(fell)}, but the background's part of what all "
+            "regions weigh is not shown to have fallen: answers rest less on everything, as far as is shown, and not "
+            f"on the background above all.{no_fall}"
+        ]
     if fell:
-        rest = [cause for cause in causes if cause not in fell]
+        found = [f"the causal weight fell by {_listed(fell)}"]
+        if alike:
+            found.append(f"no fall of its part of what all regions weigh is shown by {_listed(alike)}")
+        if rest:
+            found.append(f"no fall is shown by {_listed(rest)}")
         return "in part", [
-            f"The map moved; the causal weight fell by {_listed(fell)}, and no fall is shown by {_listed(rest)}: "
-            "whether guidance moved the model hangs on how the background is taken away."
+            f"The map moved; {', and '.join(found)}: whether guidance moved the model hangs on how the background is "
+            "taken away."
+        ]
+    if parts_fell:
+        return "in part", [
+            "The map moved; no fall of the causal weight is shown, yet the background's part of what all regions "
+            f"weigh fell by {_listed(parts_fell)}."
         ]
     sentences = [
         "The map moved and no fall of the causal weight is shown: guidance taught the heatmap, not the model."
     ]
     unguided = next(outcome for outcome in guidance.outcomes if outcome.condition.masks is None)
-    if all(unguided.figures[cause.name].direction != 1 for cause in causes):
+    if all(unguided.figures[weight.name].direction != 1 for weight in weights):
         sentences.append("At lambda 0 the background is not shown to have any causal weight that could fall.")
     return "heatmap", sentences
 
 
+def _of_kinds(measures: Sequence[Measure], *kinds: Kind) -> list[Measure]:
+    return [measure for measure in measures if measure.kind in kinds]
+
+
+def _fell(of: Outcome, measures: Sequence[Measure]) -> list[Measure]:
+    """Those whose change from lambda 0 is shown to be a fall."""
+    return [measure for measure in measures if of.change[measure.name].direction == -1]
+
+
 def _on_changes(
-    what: str, of: Outcome, measures: Sequence[Measure], guiding: Measure | None = None
+    what: str, of: Outcome, measures: Sequence[Measure], guiding: Sequence[Measure] = ()
 ) -> list[str]:
     """Changes from lambda 0, sorted by what their intervals show."""
     found: dict[str, list[str]] = {}
     for measure in measures:
         change = of.change[measure.name]
         word = {-1: "fell", 1: "rose", 0: "no change shown"}[change.direction]
-        guided = ", which guided," if guiding and measure.explainer == guiding.explainer else ""
+        guided = ", which guided," if measure in guiding else ""
         found.setdefault(word, []).append(f"{_word(measure)}{guided} {signed(change, measure.kind)}")
     parts = "; ".join(f"{word}: {', '.join(found[word])}" for word in found)
     return [f"{what}, points, {parts}."] if parts else []
 
 
-def _on_empty_maps(of: Outcome, known: Sequence[Measure]) -> list[str]:
-    more = [
-        f"{measure.of} {signed(of.change[measure.name], EMPTY)}"
-        for measure in known
-        if measure.kind is EMPTY and of.change[measure.name].direction == 1
+def _on_empty_maps(of: Outcome, known: Sequence[Measure], guiding: Sequence[Measure]) -> list[str]:
+    """Where more or fewer maps are empty; of the explainer that guided also what became of the other maps."""
+    found: dict[int, list[str]] = {}
+    for measure in _of_kinds(known, EMPTY):
+        change = of.change[measure.name]
+        if change.direction:
+            found.setdefault(change.direction, []).append(f"{measure.of} {signed(change, EMPTY)}")
+    words = {1: "More maps are empty", -1: "Fewer maps are empty"}
+    sentences = [
+        f"{word}, points: {', '.join(found[direction])}."
+        for direction, word in words.items()
+        if direction in found
     ]
-    return [f"More maps are empty and have no share, points: {', '.join(more)}."] if more else []
+    for measure in guiding:
+        empty, share = (of.change[replace(measure, kind=kind).name] for kind in (EMPTY, SHARE))
+        if empty.direction and share.direction is not None:
+            sentences.append(
+                f"An empty map of {measure.of} counts as wholly on the background; of its other maps the share "
+                f"changed by {signed(share, SHARE)} points."
+            )
+    return sentences
 
 
 def _on_placebo(guidance: Guidance, of: Outcome, measures: Sequence[Measure]) -> list[str]:
     """Of what fell with own masks: whether shuffled masks lower it as much."""
-    fell = [measure for measure in measures if of.change[measure.name].direction == -1]
+    fell = _fell(of, measures)
     if not fell:
         return []
     if not of.beyond_placebo:
@@ -142,20 +208,26 @@ def _on_placebo(guidance: Guidance, of: Outcome, measures: Sequence[Measure]) ->
             continue
         alike = "any mask does it" if placebo.change[measure.name].direction == -1 else "not told apart"
         word = {-1: "own masks lower it further", 1: "shuffled masks lower it further", 0: alike}
-        name = f"share by {measure.of}" if measure.kind is SHARE else f"causal weight by {_word(measure)}"
-        found.setdefault(word[beyond.direction], []).append(f"{name} {signed(beyond, measure.kind)}")
+        what = {SHARE_OF_ALL: "share", CAUSAL_PART: "its part"}.get(measure.kind, "causal weight")
+        found.setdefault(word[beyond.direction], []).append(
+            f"{what} by {_word(measure)} {signed(beyond, measure.kind)}"
+        )
     parts = "; ".join(f"{word}: {', '.join(found[word])}" for word in found)
     return [f"Own less shuffled masks, points, {parts}."] if parts else []
 
 
 def _on_merit(of: Outcome, known: Sequence[Measure]) -> list[str]:
-    """A sentence on accuracy and one on robustness."""
+    """A sentence on accuracy and one on robustness, each beside lambda 0 and beside the placebo."""
     sentences = []
     for kind, what, good in ((ACCURACY, "Accuracy", 1), (CORRUPTION_ERROR, "Robustness (mCE)", -1)):
-        if kind in [measure.kind for measure in known]:
-            change = of.change[kind.name]
-            word = {good: "better", -good: "worse", 0: "no difference shown"}[change.direction]
-            sentences.append(f"{what}: {word}, {signed(change, kind)} points.")
+        if not _of_kinds(known, kind):
+            continue
+        word = {good: "better", -good: "worse", 0: "no difference shown"}
+        change, beyond = of.change[kind.name], of.beyond_placebo.get(kind.name)
+        sentence = f"{what}: {word[change.direction]}, {signed(change, kind)} points"
+        if beyond is not None and beyond.direction is not None:
+            sentence += f"; beyond shuffled masks {word[beyond.direction]}, {signed(beyond, kind)}"
+        sentences.append(f"{sentence}.")
     return sentences
 
 

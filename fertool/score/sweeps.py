@@ -36,7 +36,7 @@ class Sweep:
     """Conditions that differ in lambda and masks alone: lambda 0 first, then rising, own before shuffled."""
 
     name: str  # the model and all its settings that are not default
-    explainer: str  # whose map guided, as `fertool score --explainer` knows it
+    explainer: str  # whose map guided, as `fertool score --explainer` knows it: see `_guiding_explainer`
     conditions: tuple[Condition, ...]
     repeated: tuple[str, ...]  # runs with a seed that their condition has already: they count once
 
@@ -111,8 +111,11 @@ def _sweep_name(config: dict[str, Any]) -> str:
 
 
 def _guiding_explainer(record: dict[str, Any]) -> str:
-    """The explainer that makes the map that guided a run; of `signed` the one whose raw map it is."""
+    """The explainer whose maps have the background share that the run's training measured on val.
+
+    Of a signed map that is its size, whatever form was asked of it: see `Guide.measure`.
+    """
     config = record["config"]
     explainer = config.get("guide_explainer") or default_guide_explainer(record["attention_blocks"])
     kind = config.get("guide_map") or default_kind(explainer)
-    return f"{explainer}-abs" if kind == "abs" else explainer
+    return {"abs": f"{explainer}-abs", "signed": f"{explainer}-size"}.get(kind, explainer)

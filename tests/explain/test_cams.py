@@ -6,7 +6,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from fertool.explain.cams import gradcam, gradcam_abs, gradcam_plus_plus, hirescam
+from fertool.explain.explainer import rectify
 from fertool.explain.hooks import captured
+from fertool.explain.registry import EXPLAINERS
 from fertool.models import build_model
 from fertool.models.undisturbed import undisturbed
 from fertool.train.guidance.maps import find_linear_head, guide_map, watched
@@ -75,16 +77,23 @@ def test_the_absolute_equals_captums_gradient_times_activation(
 
 
 @pytest.mark.parametrize("name", ["cnn", "cnn-gap"])
-def test_the_absolute_is_the_map_that_guides(name: str, built, faces, close) -> None:
+@pytest.mark.parametrize(
+    ("kind", "explainer"), [("abs", "gradcam-abs"), ("relu", "gradcam"), ("signed", "gradcam-size")]
+)
+def test_what_is_scored_is_the_map_that_guides(
+    kind: str, explainer: str, name: str, built, faces, close
+) -> None:
     """Whichever way training makes it: in closed form, or by a gradient that can be differentiated again."""
     model, classes = built(name), torch.tensor([2, 5, 0])
-    explained = gradcam_abs(model, faces, lambda logits: classes[:, None]).heatmaps[:, 0]
+    scored = EXPLAINERS[explainer]
+    raw = scored.explain(model, faces, lambda logits: classes[:, None]).heatmaps[:, 0]
     linear_head = find_linear_head(model)
     assert (linear_head is not None) == (name == "cnn-gap")
     with watched(model, "gradcam", linear_head) as watch:
         logits = model(faces)
-    guiding = guide_map(watch, logits, nn.functional.one_hot(classes, 7).float(), "abs")
-    close(explained, guiding.detach())
+    guiding = guide_map(watch, logits, nn.functional.one_hot(classes, 7).float(), kind).detach()
+    assert (guiding < 0).any() == (kind == "signed")  # of which guidance takes shares by size
+    close(torch.from_numpy(rectify(raw.numpy(), scored.negatives)), guiding.abs())
 
 
 @pytest.mark.parametrize(

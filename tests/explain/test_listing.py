@@ -12,7 +12,8 @@ def test_every_explainer_and_null_is_listed_with_its_rules() -> None:
     of = {row[0]: dict(zip(explainers.columns, row, strict=True)) for row in explainers.rows}
     assert of["rollout"]["target"] == "ignored" and of["gradcam"]["target"] == "looked at"
     assert "residual=0.5" in of["rollout"]["options"]
-    assert of["integrated-gradients"]["negatives"] == "absolute"
+    assert of["integrated-gradients"]["negatives"] == of["gradcam-size"]["negatives"] == "absolute"
+    assert of["gradcam"]["negatives"] == "drop"
 
 
 def test_the_options_listed_are_taken_as_they_are_listed() -> None:

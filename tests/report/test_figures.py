@@ -6,6 +6,7 @@ from fertool.report.figures import guidance_figure, lifts_figure
 from fertool.score.guidance import (
     ACCURACY,
     ACCURACY_WORTH,
+    CAUSAL_PART,
     CAUSAL_WEIGHT,
     CORRUPTION_ERROR,
     EMPTY,
@@ -13,6 +14,7 @@ from fertool.score.guidance import (
     LOGIT_WORTH,
     ROAD,
     SHARE,
+    SHARE_OF_ALL,
     SWAP_CHANGED,
     SWAP_LOSS,
     Estimate,
@@ -26,8 +28,10 @@ EXPLAINERS = ("gradcam-abs", "occlusion")
 ASKED_FOR = [
     Measure(ACCURACY, "", "classification", ()),
     *(Measure(SHARE, of, "attention", ()) for of in EXPLAINERS),
+    Measure(SHARE_OF_ALL, EXPLAINERS[0], "attention", ()),
     Measure(ROAD, EXPLAINERS[0], "faithfulness", ()),
     Measure(CAUSAL_WEIGHT, "mean", "causal", ()),
+    Measure(CAUSAL_PART, "mean", "causal", ()),
     Measure(SWAP_CHANGED, "", "causal", ()),
     Measure(CORRUPTION_ERROR, "", "robustness", ()),
 ]

@@ -5,21 +5,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
+from fertool.explain.explainer import rectify
 from fertool.explain.registry import parse_request
 from fertool.files import write_csv, write_json
+from fertool.hardware import Compute
 from fertool.masks.regions import REGIONS
+from fertool.models import build_model
 from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
-from fertool.score.columns import write_columns
+from fertool.score.columns import read_columns, write_columns
 from fertool.score.guidance import Guidance, Outcome, gather_guidance
 from fertool.score.guidance_tables import guidance_record, guidance_summary, guidance_tables
 from fertool.score.guidance_verdict import verdicts_of
 from fertool.score.intervals import difference_interval, resample_means
+from fertool.score.shares import shares_and_ceilings
 from fertool.score.sweeps import find_sweeps
+from fertool.train.augment import Augmentation
 from fertool.train.config import TrainConfig
+from fertool.train.guidance import Guide, GuidePlanes, guide_figures
+from fertool.train.guide_weights import background_share
+from fertool.train.mapped_faces import MappedFaces
 from fertool.workspace import Run, Workspace
 
 FACES = 120
@@ -64,11 +73,20 @@ def put_attention(run: Run, explainer: str, background: np.ndarray, **others: np
 
 
 def put_causal(
-    run: Run, cause: dict[str, np.ndarray], changed: np.ndarray, worth: np.ndarray, loss: np.ndarray
+    run: Run,
+    cause: dict[str, np.ndarray],
+    changed: np.ndarray,
+    worth: np.ndarray,
+    loss: np.ndarray,
+    whole: float = 0.6,
 ) -> None:
-    """How far answers rest on the background, by fill and by a swap; what accuracy and the logit gain by it."""
+    """How far answers rest on the background, by fill and by a swap; what accuracy and the logit gain by it.
+
+    On all regions together they rest as far as `whole`, and on each other one alike.
+    """
     columns = {SWAP_CHANGED_COLUMN: changed, SWAP_LOSS_COLUMN: loss}
     for fill, values in cause.items():
+        columns |= {cause_column("answer", fill, region): (whole - values) / 5 for region in REGIONS}
         columns[cause_column("answer", fill, "background")] = values
         columns[cause_column("correct", fill, "background")] = worth
         columns[cause_column("label", fill, "background")] = 5 * worth
@@ -93,6 +111,7 @@ def put_condition(
     cause: float = 0.10,
     blur_cause: float | None = None,
     swap: float | None = None,
+    whole: float = 0.6,
     worth: float = 0.0,
     right: int = 70,
     error: float = 0.5,
@@ -110,7 +129,7 @@ def put_condition(
         fills = {"mean": cause, "blur": cause if blur_cause is None else blur_cause}
         changed = around(cause if swap is None else swap, seed)
         of_fills = {fill: around(of, seed) for fill, of in fills.items()}
-        put_causal(run, of_fills, changed, around(worth, seed), around(2 * worth, seed))
+        put_causal(run, of_fills, changed, around(worth, seed), around(2 * worth, seed), whole)
         put_robustness(run, dict.fromkeys(CORRUPTIONS, error + 0.005 * (seed % 2)))
         runs.append(run)
     return runs
@@ -210,7 +229,11 @@ def test_lambda_0_of_both_masks_counts_a_seed_once(workspace: Workspace) -> None
         ({}, 0, "gradcam-abs"),
         ({"guide_map": "abs"}, 0, "gradcam-abs"),
         ({"guide_map": "relu"}, 0, "gradcam"),
-        ({"guide_map": "signed"}, 0, "gradcam"),
+        ({"guide_map": "signed"}, 0, "gradcam-size"),
+        *(
+            ({"guide_map": "signed", "guide": form}, 0, "gradcam-size")
+            for form in ("background-sum", "regions", "landmarks", "action-units")
+        ),
         ({}, 12, "rollout"),
         ({"guide_explainer": "all-blocks"}, 12, "all-blocks"),
         ({"guide_explainer": "attention", "guide_map": "relu"}, 12, "attention"),
@@ -224,6 +247,30 @@ def test_the_explainer_that_guided_is_one_that_makes_its_map(
         write_json(run.run_json, run.config() | {"attention_blocks": attention_blocks})
     (sweep,) = find_sweeps(workspace.runs())
     assert sweep.explainer == parse_request(explainer).key == explainer
+
+
+@pytest.mark.parametrize("model", ["cnn", "cnn-gap"])
+@pytest.mark.parametrize("kind", ["relu", "abs", "signed"])
+@pytest.mark.parametrize("form", ["background", "background-sum", "regions"])
+def test_the_explainer_that_guided_has_the_share_that_training_measures(
+    workspace: Workspace, form: str, kind: str, model: str
+) -> None:
+    for weight in (0.0, 1.0):
+        put_run(workspace, f"g{weight:g}", replace(GUIDED, guide=form, guide_map=kind, guide_weight=weight))
+    (sweep,) = find_sweeps(workspace.runs())
+    explainer = parse_request(sweep.explainer).explainer
+    torch.manual_seed(0)
+    network, draw = build_model(model, 7).eval(), np.random.default_rng(0)
+    faces, labels = draw.integers(0, 256, (4, 48, 48), dtype=np.uint8), np.array([0, 2, 4, 6])
+    regions = np.repeat(draw.integers(0, len(REGIONS), (4, 6, 48), dtype=np.uint8), 8, axis=1)
+    planes, codes = GuidePlanes(MappedFaces(regions), np.ones(4, bool)), torch.from_numpy(labels)
+    guide = Guide(network, planes, codes, Augmentation(), form=form, kind=kind)
+    _, sums = guide.measure(network, faces, labels, planes, Compute(torch.device("cpu"), "fp32"))
+    raw = explainer.explain(network, torch.from_numpy(faces), lambda logits: codes[:, None]).heatmaps[:, 0]
+    (shares,), _ = shares_and_ceilings([rectify(raw.numpy(), explainer.negatives)], regions)
+    measured = guide_figures(sums)
+    assert measured["empty_maps"] == np.isnan(shares[:, 0]).mean() < 1
+    assert measured["background_share"] == pytest.approx(np.nanmean(shares[:, 0]), rel=1e-4)
 
 
 def test_runs_of_one_condition_are_no_sweep(workspace: Workspace) -> None:
@@ -269,6 +316,56 @@ def test_empty_maps_and_template_faces_do_not_count(workspace: Workspace) -> Non
     assert figures["empty maps, gradcam-abs"].value == pytest.approx(1 / 3)
     lift = 0.4 / np.round(areas[30:90], 6).mean()
     assert figures["lift, gradcam-abs, background"].value == pytest.approx(lift, rel=1e-5)
+
+
+def put_maps(runs: Sequence[Run], empty: int, share: float) -> None:
+    """Maps of the explainer that guided: so many are empty, the others have that share nearly."""
+    for seed, run in enumerate(runs):
+        is_empty = (np.arange(FACES) < empty).astype(int)
+        background = np.where(is_empty, np.nan, around(share, seed))
+        put_attention(run, "gradcam-abs", background, empty=is_empty)
+
+
+def test_the_share_of_all_maps_is_the_one_by_which_lambda_is_chosen(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    put_maps(put_condition(workspace, 1.0), empty=80, share=0.05)
+    of = outcome(gathered(workspace), "1 own")
+    names = {"val_empty_maps": "empty maps", "val_background_share": "background share"}
+    history = {column: of.figures[f"{name}, gradcam-abs"].value for column, name in names.items()}
+    figure = of.figures["background share of all maps, gradcam-abs"]
+    assert figure.value == pytest.approx(background_share(history))
+    assert figure.value == pytest.approx((80 + 40 * history["val_background_share"]) / 120)
+    assert figure.low < figure.value < figure.high
+    assert of.change["background share, gradcam-abs"].direction == -1
+    assert of.change["background share of all maps, gradcam-abs"].direction == 1
+
+
+def test_where_all_maps_are_empty_all_of_them_lie_on_the_background(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    put_maps(put_condition(workspace, 1.0), empty=FACES, share=0.05)
+    of = outcome(gathered(workspace), "1 own")
+    assert np.isnan(of.figures["background share, gradcam-abs"].value)
+    assert of.figures["background share of all maps, gradcam-abs"].value == 1
+    assert of.change["background share of all maps, gradcam-abs"].direction == 1
+
+
+def test_the_causal_part_is_the_backgrounds_of_all_regions(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0, cause=0.12, whole=0.6)
+    put_condition(workspace, 1.0, cause=0.02, whole=0.1)
+    put_condition(workspace, 3.0, cause=0.0, whole=0.0)
+    for run in put_condition(workspace, 10.0):
+        nothing = np.zeros(FACES)
+        put_causal(run, {"mean": nothing, "blur": nothing}, nothing, nothing, nothing, whole=0)
+    guidance = gathered(workspace)
+    unguided, guided = (outcome(guidance, name) for name in ("0", "1 own"))
+    for of, cause, whole in ((unguided, 0.12, 0.6), (guided, 0.02, 0.1)):
+        parts = [around(cause, seed).mean() / whole for seed in range(4)]
+        assert of.figures["causal part, mean"].value == pytest.approx(np.mean(parts), rel=1e-5)
+    assert guided.change["causal weight, mean"].direction == -1
+    assert guided.change["causal part, mean"].direction == 0
+    for name in ("3 own", "10 own"):  # of nothing, and of what rounding leaves of it, there is no part
+        assert np.isnan(outcome(guidance, name).figures["causal part, mean"].value)
+    json.dumps(guidance_record(guidance), allow_nan=False)
 
 
 def test_mean_corruption_error_is_against_lambda_0(workspace: Workspace) -> None:
@@ -369,7 +466,7 @@ def test_values_of_other_faces_are_one_line(workspace: Workspace) -> None:
 # --- in words -----------------------------------------------------------------------------------------------
 
 HEATMAP = "guidance taught the heatmap, not the model"
-MODEL = "with it: guidance moved the model"
+MODEL = "also as a part of what all regions weigh: guidance moved the model"
 ANY_MASK = "any mask does it: "
 
 
@@ -465,11 +562,110 @@ def test_the_ways_of_taking_the_background_away_disagree(workspace: Workspace) -
     assert "the causal weight fell by mean, and no fall is shown by blur and swap: whether" in text
 
 
+def test_answers_that_rest_less_on_everything_are_no_turning_away(workspace: Workspace) -> None:
+    """A network that gives nearly every face the same answer: all weights are a tenth of what they were."""
+    moved, text = verdict_of(
+        workspace, {"share": 0.2, "cause": 0.012, "whole": 0.06}, unguided={"cause": 0.12}
+    )
+    assert moved == "all regions" and MODEL not in text and HEATMAP not in text
+    assert (
+        "the causal weight fell by mean, blur and swap, but the background's part of what all regions" in text
+    )
+    assert "answers rest less on everything" in text
+    assert "Its part of what all regions weigh, points, no change shown: mean " in text
+
+
+def test_a_swap_does_not_stand_in_for_the_part(workspace: Workspace) -> None:
+    """Weights fell by fewer ways of covering than there are, and not more than the others' by any."""
+    alike = {"share": 0.2, "cause": 0.02, "blur_cause": 0.1, "swap": 0.01, "whole": 0.1}
+    moved, text = verdict_of(workspace, alike)
+    assert moved == "all regions" and "fell by mean and swap, but" in text
+    assert "No fall is shown by blur." in text
+    assert "Its part of what all regions weigh, points, no change shown: mean " in text
+    assert "rose: blur +" in text
+
+
+def test_a_swap_alone_is_part_of_the_answer(workspace: Workspace) -> None:
+    moved, text = verdict_of(workspace, {"share": 0.2, "swap": 0.01})
+    assert moved == "in part" and "fell by swap, and no fall is shown by mean and blur: whether" in text
+
+
+def test_the_part_fell_by_one_way_of_covering_only(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    for seed, run in enumerate(put_condition(workspace, 1.0, share=0.2)):
+        weights, nothing = {"mean": around(0.02, seed), "blur": around(0.02, seed)}, np.zeros(FACES)
+        put_causal(run, weights, nothing, nothing, nothing)
+        place = run.scores("causal", "test").with_suffix(".csv")
+        columns = read_columns(place)
+        for region in REGIONS[1:]:  # by blur they weigh as much less
+            columns[cause_column("answer", "blur", region)] = (0.12 - around(0.02, seed)) / 5
+        write_columns(place, columns)
+    (verdict,) = verdicts_of(gathered(workspace))
+    text = " ".join(verdict.sentences)
+    assert verdict.moved == "in part" and MODEL not in text
+    assert (
+        "the causal weight fell by mean, blur and swap, and no fall of its part of what all regions weigh is"
+        in text
+    )
+    assert "is shown by blur: whether" in text
+
+
+def test_the_part_fell_and_the_weight_did_not(workspace: Workspace) -> None:
+    moved, text = verdict_of(workspace, {"share": 0.2, "cause": 0.1, "whole": 0.9})
+    assert moved == "in part" and HEATMAP not in text
+    assert "yet the background's part of what all regions weigh fell by mean and blur." in text
+
+
+def test_a_map_that_is_emptied_has_not_left_the_background(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    put_maps(put_condition(workspace, 1.0, cause=0.02), empty=80, share=0.05)
+    guidance = gathered(workspace)
+    (verdict,) = verdicts_of(guidance)
+    text = " ".join(verdict.sentences)
+    assert "No fall of the background share that guidance asked for is shown" in verdict.sentences[0]
+    assert "Background share, points, rose: gradcam-abs, which guided, +28." in text
+    assert "More maps are empty, points: gradcam-abs +66.7 [" in text
+    assert "counts as wholly on the background; of its other maps the share changed by -35." in text
+    maps = guidance_tables(guidance)[1]
+    assert (
+        "share of all maps, gradcam-abs" in maps.columns
+        and "Share of all maps: an empty one" in maps.notes[0]
+    )
+
+
+def test_where_no_map_is_empty_the_share_of_all_has_no_column(workspace: Workspace) -> None:
+    put_condition(workspace, 0.0)
+    put_condition(workspace, 1.0, share=0.2)
+    guidance = gathered(workspace)
+    maps = guidance_tables(guidance)[1]
+    assert maps.columns[2:] == ["share, gradcam-abs", "share, occlusion", "empty maps, gradcam-abs",
+                                "empty maps, occlusion", "ROAD, gradcam-abs"]  # fmt: skip
+    assert "Share of all maps" not in maps.notes[0]
+    change = guidance_record(guidance)["conditions"][1]["change"]
+    assert change["background share of all maps, gradcam-abs"]["value"] == pytest.approx(-0.2)
+
+
+def test_the_map_that_guided_is_the_labels(workspace: Workspace) -> None:
+    """Not that of the predicted class, which is stored as well."""
+    for weight in (0.0, 1.0):
+        for seed, run in enumerate(put_condition(workspace, weight, share=0.4)):
+            share = around(0.4 - 0.2 * weight, seed)
+            columns = read_columns(
+                run.scores("attention", "test", "gradcam-abs", "predicted").with_suffix(".csv")
+            )
+            columns["share_background"] = share
+            put(run, "attention", {}, columns, "gradcam-abs", "label")
+    (verdict,) = verdicts_of(gathered(workspace))
+    assert verdict.moved == "heatmap"
+    assert "fell: gradcam-abs of label, which guided, -20.0 [" in " ".join(verdict.sentences)
+
+
 def test_nothing_moved(workspace: Workspace) -> None:
     moved, text = verdict_of(workspace, {}, {})
-    assert moved == "nothing" and HEATMAP not in text and MODEL not in text and "masks" not in text
+    assert moved == "nothing" and HEATMAP not in text and MODEL not in text and ANY_MASK not in text
     assert "No fall of the background share that guidance asked for is shown." in text
     assert "Accuracy: no difference shown" in text and "Robustness (mCE): no difference shown" in text
+    assert "Own less shuffled" not in text
 
 
 @pytest.mark.parametrize(
@@ -485,13 +681,20 @@ def test_accuracy_and_robustness_are_told_with_their_intervals(
     assert f"Robustness (mCE): {robustness}, " in text
 
 
+def test_what_shuffled_masks_do_as_well_is_told_of_accuracy_and_robustness(workspace: Workspace) -> None:
+    _, text = verdict_of(workspace, {"right": 100, "error": 0.4}, {"right": 100, "error": 0.5})
+    assert "Accuracy: better, +25.0 [" in text
+    assert " points; beyond shuffled masks no difference shown, +0.0 [" in text
+    assert "Robustness (mCE): better, -19." in text and " points; beyond shuffled masks better, -19." in text
+
+
 def test_more_empty_maps_are_told(workspace: Workspace) -> None:
     put_condition(workspace, 0.0)
     for seed, run in enumerate(put_condition(workspace, 1.0)):
         empty = (np.arange(FACES) < 40).astype(int)
         put_attention(run, "gradcam-abs", np.where(empty, np.nan, around(0.2, seed)), empty=empty)
     (verdict,) = verdicts_of(gathered(workspace))
-    assert "More maps are empty and have no share, points: gradcam-abs +33.3 [" in " ".join(verdict.sentences)
+    assert "More maps are empty, points: gradcam-abs +33.3 [" in " ".join(verdict.sentences)
 
 
 def test_without_causes_a_fall_only_where_it_was_asked_for_is_a_hint(workspace: Workspace) -> None:
@@ -509,15 +712,20 @@ def test_tables_have_a_row_a_condition_and_its_change(workspace: Workspace) -> N
     put_condition(workspace, 1.0, "shuffled")
     tables = guidance_tables(gathered(workspace))
     for table in tables:
-        assert [row[0] for row in table.rows] == ["0", "1 own", "  change", "1 shuffled", "  change"]
+        assert [row[0] for row in table.rows] == [
+            "0", "1 own", "  change", "  less shuffled", "1 shuffled", "  change"
+        ]  # fmt: skip
         assert all(len(row) == len(table.columns) for row in table.rows)
     assert [table.detail for table in tables] == [False, False, True, True, True, True]
     maps = tables[1]
     assert maps.rows[2][maps.columns.index("share, gradcam-abs")].startswith("-20.0 [-")
+    assert maps.rows[3][maps.columns.index("share, gradcam-abs")].startswith("-20.0 [-")
+    assert "Less shuffled: " in " ".join(tables[0].notes)
     lifts = next(table for table in tables if table.title.endswith("lift by gradcam-abs"))
     assert lifts.columns[2:] == list(REGIONS)
     assert tables[0].columns[2:] == [
-        "accuracy", "mCE", "causal weight, mean", "causal weight, blur", "changed by swap"
+        "accuracy", "mCE", "causal weight, mean", "causal weight, blur", "causal part, mean", "causal part, blur",
+        "changed by swap"
     ]  # fmt: skip
     assert "Changed by swap: faces, in %, that are answered otherwise" in " ".join(tables[0].notes)
 
