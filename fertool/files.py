@@ -27,8 +27,12 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
             yield handle
         Path(handle.name).chmod(0o644)
         Path(handle.name).replace(target)
-    except BaseException:
+    except BaseException as error:
         Path(handle.name).unlink(missing_ok=True)
+        # of a full disk nobody says where; torch.save has an error of its own beside it
+        failed = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(failed, OSError) and failed.filename is None:
+            raise OSError(failed.errno, failed.strerror, str(target)) from error
         raise
 
 

@@ -28,12 +28,12 @@ from fertool.workspace import Workspace
 
 # neither batch norm nor dropout, so that a batch's parts make the whole; 5 faces are left over for the last step
 CONFIG = TrainConfig(
-    epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3
+    epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3, clip=0.5
 )
 GUIDED = replace(CONFIG, guide="background", guide_warmup=1.0)
 DISTILLED = replace(CONFIG, epochs=3, mixup=0.0, self_distillation=1.0)
-# unlike Adam this follows the size of a gradient
-DESCENDED = replace(CONFIG, mixup=0.0, optimizer="sgd", lr=1e-2, clip=0.5)
+# unlike Adam, and unlike a clipped step, this follows the size of a gradient
+DESCENDED = replace(CONFIG, mixup=0.0, optimizer="sgd", lr=1e-4, clip=None)
 NORMED = TrainConfig(model="resnet48", image_size=16, epochs=1, lr=1e-2, batch_size=23, precision="fp32")
 
 JOB = """
@@ -125,9 +125,9 @@ def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Wor
     ]
     assert curves[0].shape == ({"cnn": 2, "distilled": 3}[run], 5)
     assert np.allclose(curves[0][:, [0, 1, 3]], curves[1][:, [0, 1, 3]], rtol=1e-3)
-    assert np.allclose(
-        curves[0][:, [2, 4]], curves[1][:, [2, 4]], atol=0.08
-    )  # a face or two of the few there are
+    for column, split in ((2, "train"), (4, "val")):  # a face may be on an edge
+        face = 1 / len(both[0].load_labels(split))
+        assert np.allclose(curves[0][:, column], curves[1][:, column], atol=1.5 * face)
     assert both[1].run(run).config()["state"] == "done"
 
 

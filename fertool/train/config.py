@@ -80,7 +80,8 @@ class TrainConfig:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
         if self.self_distillation and self.mixup:
             raise UserError(
-                "--self-distillation: learns from predictions of single faces, and --mixup shows none; leave one out"
+                "--self-distillation: learns from predictions of single faces, and --mixup shows "
+                "none; say --mixup 0, or --self-distillation 0"
             )
         if self.guide is not None and self.compile:
             raise UserError("--guide: a compiled network cannot be differentiated twice; leave --compile out")

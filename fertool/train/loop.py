@@ -79,7 +79,7 @@ def train_run(
     targets = (
         labels if train_split.targets is None else torch.from_numpy(train_split.targets).to(compute.device)
     )
-    class_weights = _class_weights(labels, model.recipe["classes"]) if config.balance else None
+    class_weights = _class_weights(targets, model.recipe["classes"]) if config.balance else None
     boxes = None if train_split.boxes is None else torch.from_numpy(train_split.boxes).to(compute.device)
     augmentation = config.augmentation
     model.to(compute.device)
@@ -312,10 +312,14 @@ def _hits(logits: Tensor, labels: Tensor, rows: Tensor, draws: Draws, config: Tr
     return (draws.own_shares * own + (1 - draws.own_shares) * partners).sum()
 
 
-def _class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Inverse frequencies, (classes,), such that the mean weight of a face is 1; 0 for a class without faces."""
-    counts = torch.bincount(labels, minlength=classes)
-    return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), 0)
+def _class_weights(targets: Tensor, classes: int) -> Tensor:
+    """Inverse frequencies, (classes,), such that the mean weight of a face is 1; 0 for a class without faces.
+
+    Targets are labels (N,), or distributions (N, C), in which a class is as frequent as its shares add up to.
+    """
+    counts = targets.sum(dim=0) if targets.ndim == 2 else torch.bincount(targets, minlength=classes)
+    there = counts > 0
+    return torch.where(there, len(targets) / (torch.where(there, counts, 1) * there.sum()), 0)
 
 
 def _largest_rate(optimizer: torch.optim.Optimizer) -> float:

@@ -9,6 +9,8 @@ from fertool.files import replacing
 from fertool.summary import Summary
 from fertool.train.augment import Draws, augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
+from fertool.train.mapped_faces import MappedFaces
+from fertool.train.rows_used import rows_used
 from fertool.workspace import Workspace
 
 FACES = 8  # rows
@@ -24,12 +26,13 @@ def preview(workspace: Workspace, config: TrainConfig, target: Path) -> Summary:
     """
     import cv2
 
-    faces = workspace.load_faces("train")
-    rows = torch.arange(min(FACES, len(faces)))
-    shown = torch.from_numpy(np.array(faces[: len(rows)]))
+    faces = MappedFaces(workspace.load_faces("train")).part(rows_used(workspace, config))
+    face_count, side = faces.shape[:2]
+    rows = torch.arange(min(FACES, face_count))
+    shown = torch.from_numpy(faces[rows.numpy()])
     columns = [shown.float()]
     for epoch in range(1, EPOCHS + 1):
-        _, draws = draw_epoch(len(faces), faces.shape[1], config.seed, epoch, config.augmentation)
+        _, draws = draw_epoch(face_count, side, config.seed, epoch, config.augmentation)
         columns.append(_augmented(faces, rows, draws, config).float())
     sheet = torch.stack(columns, dim=1)  # (rows, columns, H, W[, 3])
     lines = [torch.cat(list(line), dim=1) for line in sheet]
@@ -42,9 +45,9 @@ def preview(workspace: Workspace, config: TrainConfig, target: Path) -> Summary:
     return Summary(data={"file": str(target)}, tables=[], notes=[note])
 
 
-def _augmented(faces: np.ndarray, rows: torch.Tensor, draws: Draws, config: TrainConfig) -> torch.Tensor:
+def _augmented(faces: MappedFaces, rows: torch.Tensor, draws: Draws, config: TrainConfig) -> torch.Tensor:
     def of(some: torch.Tensor) -> torch.Tensor:
-        return augment(torch.from_numpy(np.array(faces[some.numpy()])), draws[some], config.augmentation)
+        return augment(torch.from_numpy(faces[some.numpy()]), draws[some], config.augmentation)
 
     if not config.mixup:
         return of(rows)

@@ -22,7 +22,6 @@ from fertool.models.load_weights import load_weights
 from fertool.models.registry import parameter_count
 from fertool.models.weights import Weights, find_weights
 from fertool.prepare.ferplus import crowd_shares
-from fertool.progress import log
 from fertool.ranks import join_ranks
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
@@ -31,6 +30,7 @@ from fertool.train.guidance import check_guidance, load_guide_planes
 from fertool.train.loop import EpochReport, TrainingFaces, train_run
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
+from fertool.train.rows_used import rows_used
 from fertool.workspace import SPLITS, Run, Workspace
 
 REVISION = 3  # of the algorithm: raise it when the same settings would train to other weights
@@ -82,31 +82,38 @@ def train(
         )
     )
 
+    def begun() -> dict[str, Any] | None:
+        return ranks.of_first(lambda: _earlier(run, config, made_from, force))
+
+    earlier = begun()
+    if earlier and earlier["state"] == "done":
+        return _summary(run, "was done already; --force trains it again")
+    # before the run's folder is touched: what is wrong with the faces is said here
+    train_split, val_split = _train_split(workspace, config, model), _split(workspace, "val", model)
+    if config.guide is not None:
+        val_split = replace(val_split, planes=load_guide_planes(workspace, "val", "background"))
+
     with contextlib.ExitStack() as held:
         ranks.of_first(lambda: held.enter_context(run.locked()))
-        earlier = ranks.of_first(lambda: _earlier(run, config, made_from, force))
-        if earlier and earlier["state"] == "done":
-            return _summary(run, "was done already; --force trains it again")
-        train_split, val_split = _train_split(workspace, config, model), _split(workspace, "val", model)
-        if config.guide is not None:
-            val_split = replace(val_split, planes=load_guide_planes(workspace, "val", "background"))
+        earlier = begun()  # once more: another process may have been at it until now
         if weights.folded_norms:
             few, of_few = (
                 None if values is None else torch.from_numpy(np.array(values[:CALIBRATION_FACES]))
                 for values in (train_split.faces, train_split.boxes)
             )
             calibrate_norms(model, few, of_few)
-        if config.precision == "auto" and compute.precision == "bf16":
-            # found by trial, so a run that is gone on with keeps what it began with, on another machine too
+        if config.precision == "auto" and earlier:
+            # what a trial found is kept, on a machine that would choose otherwise too
+            compute = replace(compute, precision=earlier["hardware"]["precision"])
+        elif config.precision == "auto" and compute.precision == "bf16":
             found = ranks.of_first(
                 lambda: (
-                    earlier["hardware"]["precision"]
-                    if earlier
-                    else _precision_of_others(workspace, config, model, compute)
+                    _precision_of_others(workspace, config, model, compute)
                     or faster_precision(model, train_split, config, compute)
                 )
             )
             compute = replace(compute, precision=found)
+        ranks.of_first(lambda: _begin_anew(run) if not (earlier and run.last.exists()) else None)
         record = _record(run, config, compute, dataset, model, weights, made_from)
 
         def note(state: str, **more: Any) -> None:
@@ -134,17 +141,13 @@ def _require_compiler(compute: Compute) -> None:
 
 
 def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bool) -> dict[str, Any] | None:
-    """The record of an earlier call for this run; None, its folder cleared, where it is to start from nothing.
+    """The record of an earlier call for this run; None where it is to start from nothing.
 
     Raises UserError where the name is taken by other settings.
     """
-    if not run.run_json.exists():
-        run.last.unlink(missing_ok=True)  # nobody knows by what settings it was trained
+    if force or not run.run_json.exists():
         return None
     earlier = run.config()
-    if force:
-        _clear(run)
-        return None
     if earlier["made_from"] != made_from:
         raise UserError(
             f"{run.folder}: this name is taken by a run with other settings or faces "
@@ -158,19 +161,22 @@ def _precision_of_others(
 ) -> str | None:
     """The number format of runs that this one is, or will be, compared with: the same network, on such a machine.
 
-    It is found by trial, and a trial may come out otherwise the next time; a condition's seeds, a control and its
-    counterpart are to have the same. None where there is no such run.
+    It is found by trial, and a trial may come out otherwise the next time; a condition's seeds, then a control
+    and its counterpart, are to have the same. None where there is no such run.
     """
     own = describe_hardware(compute)
     wanted = (config.model, config.batch_size, "auto", model.input_spec.size, own["device"], own["name"])
+    of_condition = of_network = None
     for other in workspace.runs():
         record = other.config()
         its, hardware = record["config"], record["hardware"]
         asked = its.get("model"), its.get("batch_size"), its.get("precision")
         # records of earlier versions may lack some of it
         if (*asked, record.get("image_size"), hardware.get("device"), hardware.get("name")) == wanted:
-            return hardware["precision"]
-    return None
+            of_network = of_network or hardware["precision"]
+            if record["condition"] == config.condition_name:
+                of_condition = of_condition or hardware["precision"]
+    return of_condition or of_network
 
 
 def _starting_model(config: TrainConfig, weights: Weights, classes: int) -> FaceClassifier:
@@ -215,15 +221,7 @@ def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifie
     whole = _split(workspace, "train", model)
     if config.labels == "ferplus-soft":
         whole = replace(whole, targets=_crowd_targets(workspace, whole.labels))
-    kept = np.ones(len(whole.labels), dtype=bool)
-    if config.drop_leaks:
-        elsewhere = np.concatenate([workspace.load_twin_groups(split) for split in ("val", "test")])
-        kept = ~np.isin(workspace.load_twin_groups("train"), elsewhere[elsewhere >= 0])
-        log.info("%d of %d faces have a twin in val or test and are left out", (~kept).sum(), len(kept))
-    rows = np.flatnonzero(kept)
-    if config.train_fraction < 1:
-        rows = stratified_part(whole.labels, rows, config.train_fraction, config.seed)
-        log.info("%d of %d faces of train are used", len(rows), len(whole.labels))
+    rows = rows_used(workspace, config)
     planes = None
     if config.guide is not None:
         placebo_seed = config.seed if config.guide_masks == "shuffled" else None
@@ -249,16 +247,6 @@ def _crowd_targets(workspace: Workspace, labels: np.ndarray) -> np.ndarray:
     shares = crowd_shares(votes, classes)
     own = np.eye(len(classes), dtype=np.float32)[labels]
     return np.where(np.isnan(shares), own, shares)
-
-
-def stratified_part(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Of `rows` that part of each class, at least one face, drawn by seed; ascending."""
-    shuffled = np.random.default_rng([seed, len(labels)]).permutation(rows)
-    parts = []
-    for code in np.unique(labels[rows]):
-        of_class = shuffled[labels[shuffled] == code]
-        parts.append(of_class[: max(1, round(fraction * len(of_class)))])
-    return np.sort(np.concatenate(parts))
 
 
 def _record(
@@ -306,17 +294,21 @@ def _first_difference(earlier: dict[str, Any], config: TrainConfig) -> str:
     return "its faces or its weights were others"
 
 
-def _clear(run: Run) -> None:
+def _begin_anew(run: Run) -> None:
     """Empty the run's folder but for the lock that is held on it.
 
-    What a training goes on from is the first to go: interrupted, nobody takes it for another's.
+    Whenever it is interrupted nobody takes what is left for a whole run, and the next training clears it away.
     """
     run.last.unlink(missing_ok=True)
+    if not run.run_json.exists():
+        return
+    write_json(run.run_json, {**run.config(), "state": "running"})
     for path in run.folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != ".lock":
+        elif path.name not in (".lock", run.run_json.name):
             path.unlink()
+    run.run_json.unlink()
 
 
 def _summary(run: Run, note: str | None = None) -> Summary:

@@ -97,19 +97,42 @@ def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pyte
     }
 
 
-def test_a_run_keeps_its_format_on_another_machine(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conditions_own_format_comes_before_that_of_other_runs(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = import_module("fertool.train.train")
     monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
     monkeypatch.setattr(module, "faster_precision", lambda *of: "fp32")
+    train(drawn, TrainConfig(epochs=1, lr=1e-3), name="z-control")
+    train(drawn, TrainConfig(epochs=1), name="own-s0")
+    record = drawn.run("z-control").config()
+    # as an earlier version left it, whose runs did not look at each other
+    write_json(
+        drawn.run("a-control").run_json, {**record, "hardware": {**record["hardware"], "precision": "bf16"}}
+    )
+    train(drawn, TrainConfig(epochs=1, seed=1), name="own-s1")
+    assert drawn.run("own-s1").config()["hardware"]["precision"] == "fp32"
+    train(drawn, TrainConfig(epochs=1, mixup=0.2), name="other")
+    assert drawn.run("other").config()["hardware"]["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(("began", "there"), [("fp32", "bf16"), ("bf16", "fp32")])
+def test_a_run_keeps_its_format_on_another_machine(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, began: str, there: str
+) -> None:
+    module = import_module("fertool.train.train")
+    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
+    monkeypatch.setattr(module, "faster_precision", lambda *of: began)
     run = drawn.run("moved")
     train(drawn, TrainConfig(epochs=1), name=run.name)
     record = run.config()
     write_json(
         run.run_json, {**record, "state": "running", "hardware": {**record["hardware"], "name": "another"}}
     )
-    monkeypatch.setattr(module, "faster_precision", lambda *of: "bf16")
+    monkeypatch.setattr(module, "choose_compute", lambda *of: Compute(torch.device("cpu"), there))
+    monkeypatch.setattr(module, "faster_precision", lambda *of: there)
     train(drawn, TrainConfig(epochs=1), name=run.name)
-    assert run.config()["hardware"]["precision"] == "fp32"
+    assert run.config()["hardware"]["precision"] == began
 
 
 def test_a_gpu_computes_as_it_was_chosen(split: TrainingFaces) -> None:

@@ -12,6 +12,7 @@ from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.preview import ENLARGED, EPOCHS, FACES
 from fertool.train.recipes import configure
+from fertool.train.rows_used import rows_used
 from fertool.workspace import Workspace
 
 
@@ -35,6 +36,17 @@ def test_the_sheet_shows_faces_and_what_epochs_make_of_them(drawn: Workspace, tm
         mixed = mix(changed, changed[draws.partners], draws)[:FACES].round()
         assert np.abs(grey[:, epoch].astype(int) - mixed.numpy()).max() <= 1
     assert (grey[:, 1] != grey[:, 2]).any()
+
+
+def test_the_sheet_is_of_the_faces_that_a_training_sees(drawn: Workspace, tmp_path: Path) -> None:
+    config = configure("cnn", augment="strong", settings={"train_fraction": 0.5})
+    preview(drawn, config, tmp_path / "sheet.png")
+    faces = torch.from_numpy(np.array(drawn.load_faces("train"))[rows_used(drawn, config)])
+    grey = cells(tmp_path / "sheet.png", 48)[..., 0]
+    assert np.array_equal(grey[:, 0], faces[:FACES])
+    _, draws = draw_epoch(len(faces), 48, config.seed, 1, config.augmentation)
+    changed = augment(faces, draws, config.augmentation)[:FACES].round()
+    assert np.abs(grey[:, 1].astype(int) - changed.numpy()).max() <= 1
 
 
 def test_colour_stays_colour(drawn: Workspace, tmp_path: Path) -> None:

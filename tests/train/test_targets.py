@@ -27,6 +27,15 @@ def test_class_weights_are_inverse_frequencies_of_mean_one() -> None:
     assert weights[LABELS].mean() == pytest.approx(1)
 
 
+def test_class_weights_of_distributions_give_every_class_the_same_mass() -> None:
+    shares = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.6, 0.2, 0.2, 0.0], [0.9, 0.1, 0.0, 0.0]])
+    weights = loop._class_weights(shares, 4)
+    assert torch.allclose((weights * shares).sum(dim=0), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    assert torch.allclose(
+        loop._class_weights(F.one_hot(LABELS, 4).float(), 4), loop._class_weights(LABELS, 4)
+    )
+
+
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 @pytest.mark.parametrize("class_weights", [None, torch.tensor([0.5, 2.0, 1.0])])
 def test_distributions_of_one_class_are_labels(class_weights: torch.Tensor | None, mixup: float) -> None:
@@ -82,7 +91,8 @@ def test_without_votes_there_are_no_crowd_labels(drawn: Workspace) -> None:
     with pytest.raises(
         UserError, match="these faces carry no votes; run 'fertool prepare' again with --ferplus"
     ):
-        train(drawn, replace(CONFIG, labels="ferplus-soft"), device="cpu")
+        train(drawn, replace(CONFIG, labels="ferplus-soft"), name="crowd", device="cpu")
+    assert not drawn.run("crowd").folder.exists()
 
 
 def test_balance_changes_what_is_learnt(drawn: Workspace) -> None:

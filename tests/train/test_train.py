@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.files import read_csv, write_csv
+from fertool.files import read_csv, write_csv, write_npy
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, build_model, load_model, predict_logits
 from fertool.train import loop, mapped_faces, train
 from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
-from fertool.train.train import stratified_part
+from fertool.train.rows_used import stratified_part
 from fertool.workspace import Run, Workspace
 
 CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
@@ -47,6 +47,7 @@ def last_weights(run: Run) -> dict[str, torch.Tensor]:
         {},
         {"rotate_deg": 20.0, "mixup": 0.4},
         {"optimizer": "sgd", "lr": 1e-2, "schedule": "cosine", "warmup_epochs": 0.5, "clip": 0.1},
+        {"optimizer": "sgd", "lr": 1e-4},  # alone among these, it follows the size of a gradient
     ],
 )
 def test_one_epoch_equals_a_loop_written_from_the_definition(
@@ -261,6 +262,37 @@ def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
     summary = train(trained, TrainConfig(epochs=2, lr=1e-3), name="cnn", device="cpu")
     assert "was done already" in summary.notes[0]
     assert contents(trained.run("cnn")) == before
+
+
+def test_a_training_that_cannot_begin_leaves_the_run_that_it_was_to_replace(drawn: Workspace) -> None:
+    train(drawn, replace(CONFIG, epochs=1), name="cnn", device="cpu")
+    before = contents(drawn.run("cnn"))
+    with pytest.raises(UserError, match="carry no votes"):
+        train(drawn, replace(CONFIG, labels="ferplus-soft"), name="cnn", device="cpu", force=True)
+    assert contents(drawn.run("cnn")) == before
+    assert drawn.run("cnn").last.exists()
+
+
+def test_clearing_a_run_away_can_be_interrupted(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it stops, what is left is never taken for a whole run, nor for something made elsewhere."""
+    run, afresh = drawn.run("cnn"), drawn.run("afresh")
+    train(drawn, replace(CONFIG, epochs=1), name=run.name, device="cpu")
+    leftover = run.predictions("test")
+    write_npy(leftover, np.zeros(3))
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        train(drawn, replace(CONFIG, epochs=1), name=run.name, device="cpu", force=True)
+    assert leftover.exists() and run.config()["state"] == "running"
+    with pytest.raises(UserError, match="taken by a run with other settings"):
+        train(drawn, replace(CONFIG, epochs=1, lr=2e-3), name=run.name, device="cpu")
+    for name in (run.name, afresh.name):
+        train(drawn, replace(CONFIG, epochs=1), name=name, device="cpu")
+    assert run.best.read_bytes() == afresh.best.read_bytes()
+    assert not leftover.exists()
 
 
 def test_what_a_lost_record_described_is_not_gone_on_with(drawn: Workspace) -> None:
