@@ -475,6 +475,8 @@ def train(
         "resume": resume,
         "on_epoch": console.EpochTable(),
     }
+    if seeds is not None and seed:
+        raise UserError(f"--seeds {seeds} --seed {seed}: give one of the two")
     lambdas = [] if guide_weight is None else read_guide_weights(guide_weight)
     if len(lambdas) > 1:
         summary = train_guide_weights(place, config, lambdas, read_seeds(seeds or f"{seed}"), **how)
@@ -582,6 +584,13 @@ def score(
     tta: Annotated[
         str | None, typer.Option(help="Test-time augmentation in the suite classification: flip or tencrop")
     ] = None,
+    nulls: Annotated[
+        bool,
+        typer.Option(
+            help="Score null maps beside the explainer's in faithfulness and causal-agreement; without them "
+            "its own figures are the same, and faithfulness takes a sixth of the time"
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of samples, and of what is drawn for a face")] = 0,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="Of heatmaps still to be made: auto, fp32, bf16")] = "fp32",
@@ -619,6 +628,7 @@ def score(
             reference=reference,
             seed=seed,
             tta=tta,
+            nulls=nulls,
             device=device,
             precision=precision,
             force=force,
@@ -661,5 +671,9 @@ def main() -> None:
         if error.filename is None:
             raise
         sys.exit(f"fertool: {error.filename}: {error.strerror}")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for its name alone
+            raise
+        sys.exit("fertool: the GPU's memory is full: free it, take a smaller --batch-size, or --device cpu")
     except KeyboardInterrupt:
         sys.exit(130)

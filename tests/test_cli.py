@@ -10,6 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
+
+import fertool.score as score_package
+from fertool import cli
+from fertool.summary import Summary
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "120", "OMP_NUM_THREADS": "2"}
 
@@ -98,6 +104,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["train", "--workspace", "nowhere"], 1, "no faces here; run 'fertool prepare SOURCE' first"),
         (["prepare", "nowhere.zip"], 1, "nowhere.zip"),
         (["train", "--lr", "0"], 1, "fertool: --lr 0.0: must be above 0"),
+        (["train", "--seeds", "0-4", "--seed", "7"], 1, "--seeds 0-4 --seed 7: give one of the two"),
         (["train", "--epochs", "many"], 2, "--epochs"),
         (["trian"], 2, "trian"),
     ],
@@ -110,6 +117,25 @@ def test_errors_are_one_line(tmp_path: Path, arguments: list[str], code: int, li
     if code == 1:
         assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit, match=r"^fertool: the GPU's memory is full: .*--batch-size"):
+        cli.main()
+
+
+@pytest.mark.parametrize(("options", "nulls"), [([], True), (["--no-nulls"], False)])
+def test_nulls_are_scored_unless_left_out(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], nulls: bool
+) -> None:
+    asked = {}
+    monkeypatch.setattr(score_package, "score", lambda *_, **how: asked.update(how) or Summary(data={}))
+    assert CliRunner().invoke(cli.app, ["score", "--json", *options]).output == "{}\n"
+    assert asked["nulls"] is nulls
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(workspace: Path) -> None:

@@ -1,5 +1,6 @@
 """Heatmaps of a run on a split: made in batches, streamed to disk, read again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from fertool.errors import UserError
 from fertool.explain.batches import batches, explain_rows
 from fertool.explain.explainer import rectify
+from fertool.explain.nulls import Null
 from fertool.explain.registry import Request
 from fertool.explain.targets import choose_classes, stored_targets
 from fertool.files import read_json, write_json
@@ -38,6 +40,30 @@ class Heatmaps:
     def rectified(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """The maps without negative cells."""
         return rectify(self.raw[rows], self.negatives)
+
+
+@dataclass(frozen=True)
+class RectifiedMaps:
+    """Maps without negative cells, read or made for the rows that are asked for: all may be too many for memory."""
+
+    shape: tuple[int, int, int]  # (N, h, w)
+    of_rows: Callable[[np.ndarray], np.ndarray]  # rows (B,) -> maps (B, h, w)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        return self.of_rows(np.arange(len(self))[rows])
+
+
+def null_maps(null: Null, beside: Heatmaps, faces: np.ndarray) -> RectifiedMaps:
+    """A null's maps of a split beside an explainer's, from its faces (N, H, W[, 3]): nothing of them is stored."""
+
+    def of_rows(rows: np.ndarray) -> np.ndarray:
+        maps = null.make(faces[rows], rows, beside.raw)
+        return rectify(np.asarray(maps, dtype=np.float32), beside.negatives)
+
+    return RectifiedMaps((len(faces), *of_rows(np.arange(1)).shape[1:]), of_rows)
 
 
 def ensure_heatmaps(

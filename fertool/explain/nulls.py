@@ -7,6 +7,7 @@ negative where they are not the explainer's own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -65,10 +66,17 @@ def swapped(faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
 
     What is left of a share then is what the model's maps have in common over faces. Signed, as the maps are.
     """
-    circle = np.random.default_rng(0).permutation(len(maps))
+    return np.asarray(maps)[_following(len(maps))[rows]]
+
+
+@lru_cache(maxsize=2)
+def _following(faces: int) -> np.ndarray:
+    """The row that follows each on the circle, int64 (N,): drawn once, for maps are made a few rows at a time."""
+    circle = np.random.default_rng(0).permutation(faces)
     following = np.empty_like(circle)
     following[circle] = np.roll(circle, -1)
-    return np.asarray(maps)[following[rows]]
+    following.flags.writeable = False
+    return following
 
 
 NULLS = {

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.files import read_json
@@ -32,7 +33,7 @@ def score_attention(
     """
     maps = maps_beside_nulls(subject, request, target)
     if grid is not None:
-        maps = {name: pooled(of_name, grid) for name, of_name in maps.items()}
+        maps = {name: pooled(of_name[:], grid) for name, of_name in maps.items()}
     regions = np.asarray(subject.region_maps)
     (shares, *of_nulls), ceilings = shares_and_ceilings(list(maps.values()), regions)
     heatmaps, *_ = maps.values()
@@ -66,7 +67,7 @@ def score_attention(
         "ceiling": _by_region(ceilings[subject.located].mean(axis=0)) if subject.located.any() else None,
         **_figures_of_subsets(subject, columns, counted),
         "nulls": {
-            name: _by_region(np.nanmean(of_null[counted], axis=0))
+            name: _by_region(_mean_shares(of_null[counted]))
             for name, of_null in zip(NULLS, of_nulls, strict=True)
             if counted.any()
         },
@@ -76,6 +77,12 @@ def score_attention(
         else None,
     }
     return figures, columns
+
+
+def _mean_shares(shares: np.ndarray) -> np.ndarray:
+    """The mean (6,) of shares (N, 6) over maps that are not empty; nan where all are."""
+    known = shares[~np.isnan(shares[:, 0])]
+    return known.mean(axis=0) if len(known) else np.full(len(REGIONS), np.nan)
 
 
 def _figures_of_subsets(subject: Subject, columns: Columns, counted: np.ndarray) -> dict[str, Any]:
@@ -166,7 +173,11 @@ def _describe_template_faces(subject: Subject) -> dict[str, Any] | None:
 
 
 def _jitter(
-    subject: Subject, heatmaps: np.ndarray, shares: np.ndarray, counted: np.ndarray, jitter: float
+    subject: Subject,
+    heatmaps: np.ndarray | RectifiedMaps,
+    shares: np.ndarray,
+    counted: np.ndarray,
+    jitter: float,
 ) -> dict[str, Any]:
     """How far shares move when landmarks move: of the mean over faces, and of a face in the mean."""
     generator = np.random.default_rng(0)

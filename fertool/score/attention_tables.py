@@ -1,7 +1,7 @@
 """Several runs' attention in one table: joint faces, intervals, differences."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from fertool.score.attention import MEASURES, face_values, region_figures, share
 from fertool.score.contrasts import Comparison, compare_all
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns
-from fertool.score.tables import Group, Scores, groups, percent, with_interval
+from fertool.score.tables import Group, Scores, groups, mean_or_none, percent, with_interval
 from fertool.summary import Greyed, Table
 
 LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed
@@ -131,8 +131,8 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
             ]
         )
         for null in group.runs[0]["nulls"]:
-            means = [np.mean([run["nulls"][null][name] for run in group.runs]) for name in REGIONS]
-            cells.append([f"  null: {null}", "", *(Greyed(f"{100 * mean:.1f}") for mean in means)])
+            means = (_mean_known(run["nulls"][null][name] for run in group.runs) for name in REGIONS)
+            cells.append([f"  null: {null}", "", *(Greyed(with_interval(mean, None)) for mean in means)])
     known = [group for group in rows if joint[group.name]["figures"]]
     if known:
         areas = joint[known[0].name]["figures"]["area"]
@@ -147,16 +147,11 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
         f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face.",
         *(_left_out(run) for group in rows for run in group.runs),
     ]
-    notes += [
-        f"{group.name}: {joint[group.name]['empty_rate']:.1%} of maps are empty; counted as none or all of a "
-        "region, its share would lie within "
-        + ", ".join(
-            f"{name} {100 * low:.1f} to {100 * high:.1f}"
-            for name, (low, high) in (joint[group.name]["bounds"] or {}).items()
+    notes += [_empty_maps(group.name, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]]
+    if not known and len(rows) > 1:
+        notes.append(
+            "No face has landmarks and a map in all of these runs: leave out those whose maps are empty."
         )
-        for group in rows
-        if joint[group.name]["empty_rate"]
-    ]
     if len(rows) > 1 and all(len(group.runs) == 1 for group in rows):
         notes.append("One seed each: this table compares two networks and not two methods.")
     return Table(title, ["model", "seeds", *REGIONS], cells, notes)
@@ -171,10 +166,23 @@ def _left_out(run: dict[str, Any]) -> str:
     return f"{run['run']}: of {run['faces']:,} faces left out: {counts}."
 
 
+def _mean_known(values: Iterable[float | None]) -> float | None:
+    return mean_or_none(np.array([value for value in values if value is not None]))
+
+
+def _empty_maps(name: str, of: dict[str, Any]) -> str:
+    rate = f"{name}: {of['empty_rate']:.1%} of maps are empty"
+    if of["bounds"] is None:
+        return f"{rate}."
+    within = (f"{region} {100 * low:.1f} to {100 * high:.1f}" for region, (low, high) in of["bounds"].items())
+    return f"{rate}; counted as none or all of a region, its share would lie within {', '.join(within)}"
+
+
 def _lift_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
     cells = []
     for group in rows:
         of = joint[group.name]["figures"]
+        texts = ["-"] * len(REGIONS)
         if of is not None:
             ceiling = group.runs[0]["ceiling"]
             texts = [
@@ -184,19 +192,20 @@ def _lift_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]])
                 )
                 for name in REGIONS
             ]
-            cells.append([group.name, group.seeds, *texts])
+        cells.append([group.name, group.seeds, *texts])
     notes = ["1 is a map that ignores the face: share over the region's share of the picture [95% interval]."]
     return Table(title, ["model", "seeds", *REGIONS], cells, notes)
 
 
 def _spread_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
+    measures = ("background_ratio", *MEASURES)
     cells = []
     for group in rows:
         of = joint[group.name]["figures"]
+        texts = ["-"] * len(measures)
         if of is not None:
-            measures = ("background_ratio", *MEASURES)
             texts = [with_interval(of[name], of[f"{name}_interval"], scale=1, digits=3) for name in measures]
-            cells.append([group.name, group.seeds, *texts, percent(joint[group.name]["empty_rate"])])
+        cells.append([group.name, group.seeds, *texts, percent(joint[group.name]["empty_rate"])])
     notes = [
         "Background ratio: heat on the background over heat on the face. Entropy: 1 is uniform. Extent: "
         "mean distance of the heat from its centre, in inter-ocular distances. AU energy and cosine: with the map of "

@@ -24,7 +24,7 @@ from fertool.errors import UserError
 from fertool.explain.registry import Request
 from fertool.masks.regions import REGIONS
 from fertool.score.causal import CAUSAL_TARGETS, cause_column, causes_of
-from fertool.score.explained import maps_beside_nulls
+from fertool.score.explained import faces_counted, maps_beside_nulls
 from fertool.score.fills import FILLS
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, shares_and_ceilings
@@ -36,13 +36,14 @@ RESIDUE = 1e-6  # of a deviation: below it all is area, and rounding is left
 
 
 def score_causal_agreement(
-    subject: Subject, request: Request, target: str, causes: Columns
+    subject: Subject, request: Request, target: str, causes: Columns, *, nulls: bool = True
 ) -> tuple[Figures, Columns]:
     """How well the shares of an explainer's maps, and of the nulls', tell each fill's Shapley values.
 
     `causes` are the columns of `score_causal` for this run and split; `target`, label or predicted, is both
     the class that is explained and the class whose logit was played for. Faces without landmarks, and those
-    whose map is empty, the explainer's or a null's, are left out and counted. Columns: `told_<fill>`, the
+    whose map is empty, the explainer's or a null's, are left out and counted; where none is left figures are
+    None. Without `nulls` only the explainer's shares are compared, on the same faces. Columns: `told_<fill>`, the
     explainer's correlation within each face. Raises UserError for another target.
     """
     if target not in CAUSAL_TARGETS:
@@ -74,6 +75,7 @@ def score_causal_agreement(
         figures["fills"][fill] = {
             name: truth_correlation(of[counted], truth[counted], areas[counted], subject.clusters[counted])
             for name, of in shares.items()
+            if nulls or name == request.key
         }
         columns[f"told_{fill}"] = np.where(
             counted,
@@ -89,8 +91,13 @@ def truth_correlation(
     """Correlations within and across faces, signed and of sizes, area partialled out, with 95% intervals.
 
     All (N, 6) but `clusters` (N,), the numbers that identical faces share; none of it nan. Each figure is
-    {"correlation", "interval"}, None where nothing varies.
+    {"correlation", "interval"}, None where nothing varies, and of no faces.
     """
+    if len(shares) == 0:
+        return {"faces": 0} | {
+            kind: {question: {"correlation": None, "interval": [None, None]} for question in QUESTIONS}
+            for kind in ("signed", "size")
+        }
     figures: dict[str, Any] = {"faces": len(shares)}
     for kind, truth in (("signed", shapley), ("size", np.abs(shapley))):
         figures[kind] = {
@@ -189,7 +196,10 @@ def causal_agreement_tables(scores: Scores) -> list[Table]:
             f"({question} faces)",
             ["run", "map", *fills],
             _rows(runs, fills, question),
-            [f"{text}; {kind} Shapley values, area partialled out, 95% intervals. 1 tells all, 0 nothing."],
+            [
+                f"{text}; {kind} Shapley values, area partialled out, 95% intervals. 1 tells all, 0 nothing.",
+                *(faces_counted(run) for run in runs),
+            ],
         )
         for question, text in QUESTIONS.items()
     ]

@@ -1,21 +1,48 @@
 """What the suites of explanations have in common: a run's maps beside the null ones, and the class they explain."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 import torch
 
 from fertool.errors import UserError
+from fertool.explain.heatmaps import RectifiedMaps, null_maps
 from fertool.explain.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.explain.targets import EVERY_CLASS, check_target, choose_classes
 from fertool.score.subject import Subject
 
+ROWS_AT_ONCE = 512
 
-def maps_beside_nulls(subject: Subject, request: Request, target: str) -> dict[str, np.ndarray]:
-    """Rectified maps (N, h, w) of an explainer, first, and of the null explanations, by name."""
-    requests = {request.key: request} | {
-        name: Request(request.explainer, null, request.options) for name, null in NULLS.items()
+
+def maps_beside_nulls(subject: Subject, request: Request, target: str) -> dict[str, RectifiedMaps]:
+    """Rectified maps (N, h, w) of an explainer, first, and of the null explanations, by name.
+
+    The explainer's are stored. The nulls' are made as they are read: that is quick, and they take more room than
+    all else that a run has.
+    """
+    own = subject.heatmaps(request, target)
+    beside = own if request.null is None else subject.heatmaps(request.beside, target)
+    return {request.key: RectifiedMaps(own.raw.shape, own.rectified)} | {
+        name: null_maps(null, beside, subject.faces) for name, null in NULLS.items()
     }
-    return {name: subject.heatmaps(of, target).rectified() for name, of in requests.items()}
+
+
+def with_heat(maps: Iterable[RectifiedMaps]) -> np.ndarray:
+    """Which faces have no empty map among several explanations' of them, bool (N,)."""
+    return np.all([_not_empty(of) for of in maps], axis=0)
+
+
+def _not_empty(maps: RectifiedMaps) -> np.ndarray:
+    starts = range(0, len(maps), ROWS_AT_ONCE)
+    return np.concatenate([maps[start : start + ROWS_AT_ONCE].any(axis=(1, 2)) for start in starts])
+
+
+def faces_counted(run: Mapping[str, Any]) -> str:
+    """How many faces a run's figures are of, and why others are left out, for a table's notes."""
+    left_out = (f", {count:,} left out ({why})" for why, count in run["left_out"].items() if count)
+    return f"{run['run']}: {run['counted']:,} of {run['faces']:,} faces scored{''.join(left_out)}."
 
 
 def explained_classes(subject: Subject, target: str) -> np.ndarray:

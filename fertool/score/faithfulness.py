@@ -20,10 +20,10 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 from torch.nn import functional as F
 
-from fertool.errors import UserError
+from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.registry import Request
 from fertool.progress import progress_bar
-from fertool.score.explained import explained_classes, maps_beside_nulls
+from fertool.score.explained import explained_classes, faces_counted, maps_beside_nulls, with_heat
 from fertool.score.fills import blur_fill, mean_fill
 from fertool.score.imputation import impute
 from fertool.score.intervals import resample_means
@@ -39,6 +39,7 @@ ROAD_NOISE = 0.01 * 255  # standard deviation in grey levels: the paper's, of pi
 FACES = 1000  # scored unless told otherwise: an interval of a few tenths of a point
 BATCH_FACES = 32
 
+KINDS = ("deletion", "insertion", "road_most", "road_least")  # of curves
 MEASURES = {
     "deletion": "deletion, lower is better",
     "insertion": "insertion, higher is better",
@@ -53,6 +54,7 @@ def score_faithfulness(
     request: Request,
     target: str,
     *,
+    nulls: bool = True,
     steps: int = STEPS,
     seed: int = 0,
     faces: int = FACES,
@@ -60,17 +62,17 @@ def score_faithfulness(
     """Deletion, insertion and ROAD of an explainer's maps and of the nulls', with their curves.
 
     On a random sample, by seed, of at most `faces` faces; a face with an empty map, the explainer's or a
-    null's, is left out and counted. Columns: `<measure>` of the explainer, `<measure>_<null>` of the nulls,
-    nan where a face was not scored. Raises UserError for a target that is none, for `all`, and where every map
-    is empty.
+    null's, is left out and counted. Where none is left figures are None. Without `nulls` only the explainer's
+    maps are scored, on the same faces. Columns: `<measure>` of the explainer, `<measure>_<null>` of the nulls,
+    nan where a face was not scored. Raises UserError for a target that is none, and for `all`.
     """
     classes = explained_classes(subject, target)
     maps = maps_beside_nulls(subject, request, target)
-    full = np.all([of.any(axis=(1, 2)) for of in maps.values()], axis=0)
+    full = with_heat(maps.values())
+    if not nulls:
+        maps = {request.key: maps[request.key]}
     drawn = np.random.default_rng(seed).permutation(len(full))[:faces]
     rows = np.sort(drawn[full[drawn]])
-    if len(rows) == 0:
-        raise UserError(f"{subject.run.name}: every map of {request.key} is empty; there is no order to test")
     probability, right = _curves(subject, maps, rows, classes, steps, seed)
 
     figures: Figures = {
@@ -84,9 +86,7 @@ def score_faithfulness(
     }
     columns: Columns = {}
     for name in maps:
-        curves = {
-            kind: probability[name, kind] for kind in ("deletion", "insertion", "road_most", "road_least")
-        }
+        curves = {kind: probability[name, kind] for kind in KINDS}
         values = _measures(curves)
         for measure, of_faces in values.items():
             column = np.full(len(full), np.nan)
@@ -116,6 +116,13 @@ def _figures(
     right: dict[str, np.ndarray],
     clusters: np.ndarray,
 ) -> dict[str, Any]:
+    if len(clusters) == 0:
+        return {
+            **dict.fromkeys(values),
+            **{f"{measure}_interval": [None, None] for measure in values},
+            "probability": dict.fromkeys(curves),
+            "accuracy": dict.fromkeys(right),
+        }
     means = resample_means(np.column_stack(list(values.values())), clusters)
     return {
         **dict(zip(values, means.figures.tolist(), strict=True)),
@@ -131,7 +138,7 @@ def _figures(
 @torch.inference_mode()
 def _curves(
     subject: Subject,
-    maps: dict[str, np.ndarray],
+    maps: dict[str, RectifiedMaps],
     rows: np.ndarray,
     classes: np.ndarray,
     steps: int,
@@ -140,8 +147,10 @@ def _curves(
     """Probability of the explained class and whether the face is recognised, (rows, steps), by map and kind."""
     device = subject.compute.device
     network_on = network_of(subject)
-    probability: dict[tuple[str, str], list[np.ndarray]] = {}
-    right: dict[tuple[str, str], list[np.ndarray]] = {}
+    probability: dict[tuple[str, str], list[np.ndarray]] = {
+        (name, kind): [] for name in maps for kind in KINDS
+    }
+    right: dict[tuple[str, str], list[np.ndarray]] = {key: [] for key in probability}
     with progress_bar(f"{subject.run.name}: faithfulness", len(rows) * len(maps), "maps") as bar:
         for start in range(0, len(rows), BATCH_FACES):
             batch = rows[start : start + BATCH_FACES]
@@ -151,7 +160,7 @@ def _curves(
             explained = torch.from_numpy(classes[batch]).to(device)
             labels = torch.from_numpy(subject.labels[batch]).to(device)
             for name, of_split in maps.items():
-                heat = to_faces(torch.from_numpy(np.array(of_split[batch])).to(device), faces.shape[1:3])
+                heat = to_faces(torch.from_numpy(of_split[batch]).to(device), faces.shape[1:3])
                 ranks = relevance_ranks(heat, of_rows, seed)
                 logits = {
                     "deletion": flip_logits(network, faces, mean_fill(faces), ranks, steps),
@@ -160,11 +169,15 @@ def _curves(
                 logits["road_most"], logits["road_least"] = road_logits(network, faces, ranks, of_rows, seed)
                 for kind, of_kind in logits.items():
                     chances = of_kind.softmax(dim=2)[:, torch.arange(len(faces), device=device), explained]
-                    probability.setdefault((name, kind), []).append(chances.T.cpu().numpy())
+                    probability[name, kind].append(chances.T.cpu().numpy())
                     hits = of_kind.argmax(dim=2) == labels
-                    right.setdefault((name, kind), []).append(hits.T.cpu().numpy())
+                    right[name, kind].append(hits.T.cpu().numpy())
                 bar.update(len(faces))
-    joined = [{key: np.concatenate(parts) for key, parts in of.items()} for of in (probability, right)]
+    of_no_face = np.empty((0, steps + 1))
+    joined = [
+        {key: np.concatenate(parts) if parts else of_no_face for key, parts in of.items()}
+        for of in (probability, right)
+    ]
     return joined[0], joined[1]
 
 
@@ -228,22 +241,18 @@ def road_logits(
 def faithfulness_tables(scores: Scores) -> list[Table]:
     """Runs and the nulls beside them by measure, in percent of probability."""
     first = scores[0]
+    runs = [run for group in groups(scores) for run in group.runs]
     rows = []
-    for group in groups(scores):
-        for run in group.runs:
-            for name, of in run["maps"].items():
-                cells = (with_interval(of[measure], of[f"{measure}_interval"]) for measure in MEASURES)
-                rows.append([run["run"], name, *cells])
+    for run in runs:
+        for name, of in run["maps"].items():
+            cells = (with_interval(of[measure], of[f"{measure}_interval"]) for measure in MEASURES)
+            rows.append([run["run"], name, *cells])
     notes = [
         "mean probability of the explained class, in percent, over the shares of pixels removed; 95% "
-        "intervals over faces. The nulls on the same faces: what an order gets that knows nothing.",
-        *(
-            f"{run['run']}: {run['counted']:,} of {run['faces']:,} faces scored"
-            + "".join(f", {count:,} left out ({why})" for why, count in run["left_out"].items() if count)
-            + "."
-            for group in groups(scores)
-            for run in group.runs
-        ),
+        "intervals over faces."
+        + " The nulls on the same faces: what an order gets that knows nothing."
+        * (len(rows) > len(runs)),
+        *(faces_counted(run) for run in runs),
     ]
     return [
         Table(

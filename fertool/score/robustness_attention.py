@@ -125,7 +125,8 @@ def robustness_attention_tables(scores: Scores) -> list[Table]:
 
 
 def _attention_table(run: dict[str, Any]) -> Table:
-    rows = [["clean", *(percent(run["clean"]["share"][region][0]) for region in REGIONS), "", ""]]
+    clean = (percent(run["clean"]["share"][region][0]) for region in REGIONS)
+    rows = [["clean", *clean, "", str(run["clean"]["empty"][0])]]
     for name, of in run["corruptions"].items():
         shares = [percent(_mean_known(of["share"][region])) for region in REGIONS]
         rows.append([name, *shares, percent(_mean_known(of["moved"])), str(sum(of["empty"]))])

@@ -55,8 +55,9 @@ def score_sanity(
     """How similar an explainer's maps stay as weights are randomised, over at most `faces` faces by seed.
 
     `changes` is false where either reading of the map, all weights random, is too much like the trained model's
-    (CHANGED_BELOW, MOST_ABOVE_SWAPPED): read it with `marked`. Columns: `similarity`, of a face's rectified maps
-    before and after all weights are random, nan outside the sample. The subject's model is left as it is: layers
+    (CHANGED_BELOW, MOST_ABOVE_SWAPPED): read it with `marked`. A map of the trained model's that is empty has
+    nothing to change: it is counted and left out. Columns: `similarity`, of a face's rectified maps before and after
+    all weights are random, nan outside the sample and for an empty map. The subject's model is left as it is: layers
     are randomised in copies of it.
     """
     count = min(faces, len(subject.faces))
@@ -71,6 +72,11 @@ def score_sanity(
         return {"rectified": rectify(raw, request.explainer.negatives), "raw": raw}
 
     original = maps_of(subject.model)
+    empty = {reading: ~maps.any(axis=(1, 2)) for reading, maps in original.items()}
+
+    def similarity_to(maps: np.ndarray, reading: str) -> np.ndarray:
+        return np.where(empty[reading], np.nan, rank_correlation(original[reading], maps))
+
     by_draw = {reading: np.empty((draws, len(steps), count)) for reading in READINGS}
     with progress_bar(f"{subject.run.name}: sanity of {request.key}", draws * len(steps), "steps") as bar:
         for draw in range(draws):
@@ -83,14 +89,14 @@ def score_sanity(
                 done = step
                 maps = maps_of(model)
                 for reading in READINGS:
-                    by_draw[reading][draw, number] = rank_correlation(original[reading], maps[reading])
+                    by_draw[reading][draw, number] = similarity_to(maps[reading], reading)
                 bar.update(1)
 
     clusters = subject.clusters[sample]
     by_face = {reading: _mean_known(similarity) for reading, similarity in by_draw.items()}
     nulls = {
         name: {
-            reading: rank_correlation(maps, NULLS[name].make(pictures, np.arange(count), maps))
+            reading: similarity_to(NULLS[name].make(pictures, np.arange(count), maps), reading)
             for reading, maps in original.items()
         }
         for name in ("swapped", "random")
@@ -101,6 +107,7 @@ def score_sanity(
         "faces": count,
         "seed": seed,
         "draws": draws,
+        "empty": {reading: int(of.sum()) for reading, of in empty.items()},
         "steps": [
             {
                 "layer": layers[step - 1] or "tokens and positions",
@@ -220,6 +227,7 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
         f"{first['changed_below']:g} or above once all layers are random, or more than "
         f"{first['most_above_swapped']:g} above swapped.",
     ]
+    notes += [_empty_maps(run) for run in runs if any(run.get("empty", {}).values())]
     if not first["looks_at_target"]:
         notes.append("The class is not looked at, so the map does not change with the layer of the logits.")
     return Table(
@@ -237,13 +245,25 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
                 reading,
                 *(_cell(step["similarity"][reading]) for step in run["steps"]),
                 *(_cell(of[reading]) for of in run["nulls"].values()),
-                "hardly: marked" if marked(run) else "yes",
+                _verdict(run),
             ]
             for run in runs
             for reading in READINGS
         ],
         notes,
     )
+
+
+def _verdict(run: Mapping[str, Any]) -> str:
+    if marked(run):
+        return "hardly: marked"
+    empty = run.get("empty", {}).values()
+    return "-" if empty and all(count == run["faces"] for count in empty) else "yes"
+
+
+def _empty_maps(run: Mapping[str, Any]) -> str:
+    counts = " and ".join(f"{count:,} {reading}" for reading, count in run["empty"].items())
+    return f"{run['run']}: {counts} maps of {run['faces']:,} faces are empty and left out."
 
 
 def _cell(figure: dict[str, Any]) -> str:

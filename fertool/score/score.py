@@ -1,6 +1,7 @@
 """`fertool score`: predictions and heatmaps of runs -> figures, suite by suite."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fertool.errors import UserError
@@ -43,6 +44,7 @@ def score(
     reference: str | None = None,
     seed: int = 0,
     tta: str | None = None,
+    nulls: bool = True,
     device: str = "auto",
     precision: str = "fp32",
     force: bool = False,
@@ -56,12 +58,13 @@ def score(
     `grid` compares models on a common pooled grid; `jitter` moves landmarks by that part of the inter-ocular
     distance; `contrasts` are the regions whose differences are tested; `fills` are the ways of covering of the
     suite causal; `reference` is the run whose corruption error is 100%; `seed` draws samples; `tta`, flip or
-    tencrop, adds accuracy with test-time augmentation to the suite classification. Raises UserError for names
-    that are none, and where faces, masks or runs are missing. Of runs with the same settings and seed only the
+    tencrop, adds accuracy with test-time augmentation to the suite classification; without `nulls` the suites
+    faithfulness and causal-agreement score the explainer's maps alone, with the same figures. Raises UserError for
+    names that are none, and where faces, masks or runs are missing. Of runs with the same settings and seed only the
     first by name is scored. `force` makes predictions and figures again that are up to date.
     """
     request = parse_request(explainer)
-    asked = Asked(request, target, grid, jitter, tuple(contrasts), tuple(fills), reference, seed, tta)
+    asked = Asked(request, target, grid, jitter, tuple(contrasts), tuple(fills), reference, seed, tta, nulls)
     # named before the workspace changes: runs belong to the one that trained them
     chosen_runs, notes = without_repeats(explainable_runs(workspace, request, runs))
     if on is not None:
@@ -72,6 +75,8 @@ def score(
     notes += mixed_rows(chosen_runs, known)
     compute = choose_compute(device, precision)
     chosen = chosen_suites(tuple(suites), target, _truth_is_known(workspace, split))
+    if tta is not None and all(suite.name != "classification" for suite in chosen):
+        raise UserError(f"--tta {tta}: several views are of the suite classification; ask for it as well")
     subjects = [Subject(workspace, run, split, compute, force) for run in chosen_runs]
     workspace.load_region_maps(split)  # an early word where masks are missing
     data: dict[str, Any] = {"split": split}
@@ -121,11 +126,20 @@ def _truth_is_known(workspace: Workspace, split: str) -> bool:
 
 
 def _kept(subject: Subject, suite: Suite, asked: Asked, force: bool) -> tuple[dict[str, Any], Columns]:
-    """A run's figures and columns, made now unless those stored are up to date."""
-    settings = {"run": subject.run.name, "split": subject.split, **suite.settings(asked)}
-    place = suite.place(subject.run, subject.split, asked)
-    made_from = subject.workspace.made_from(suite.revision, settings, suite.inputs(subject, asked))
-    if force or not subject.workspace.is_current(place, made_from, map(place.with_suffix, suite.beside)):
+    """A run's figures and columns, made now unless those stored are up to date.
+
+    Figures that have the nulls' beside them serve where those of the explainer alone are asked for.
+    """
+    place, inputs = suite.place(subject.run, subject.split, asked), suite.inputs(subject, asked)
+
+    def description(of: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
+        settings = {"run": subject.run.name, "split": subject.split, **suite.settings(of)}
+        return settings, subject.workspace.made_from(suite.revision, settings, inputs)
+
+    settings, made_from = description(asked)
+    _, with_nulls = description(replace(asked, nulls=True))
+    products = [place.with_suffix(suffix) for suffix in suite.beside]
+    if force or not any(subject.workspace.is_current(place, of, products) for of in (made_from, with_nulls)):
         figures, columns = suite.score(subject, asked)
         write_columns(place.with_suffix(".csv"), columns)
         write_json(place, {**settings, **figures, "made_from": made_from})

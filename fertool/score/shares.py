@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.interpolation import interpolation_matrix
 from fertool.masks.regions import REGIONS
 
@@ -35,7 +36,7 @@ def region_weights(region_maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray
 
 
 def shares_and_ceilings(
-    heatmaps: Sequence[np.ndarray], region_maps: np.ndarray
+    heatmaps: Sequence[np.ndarray | RectifiedMaps], region_maps: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """`region_shares` of each of several explanations of the same faces, and the `region_ceilings` of the first.
 

@@ -41,6 +41,7 @@ class Asked:
     reference: str | None = None  # the run whose corruption error is 100%
     seed: int = 0  # of samples and of what is drawn for a face
     tta: str | None = None  # test-time augmentation
+    nulls: bool = True  # whether the suites that take long score the null maps as well
 
 
 Compared = dict[str, Any]  # figures that only several runs together have, by what they are
@@ -83,6 +84,10 @@ def _only_tables(tables: Callable[[Scores], list[Table]]) -> ShowRuns:
 def _explainer_and_target(asked: Asked) -> dict[str, Any]:
     looks = asked.request.looks_at_target
     return {"explainer": asked.request.key, "target": asked.target if looks else "ignored"}
+
+
+def _nulls(asked: Asked) -> dict[str, Any]:
+    return {} if asked.nulls else {"nulls": False}
 
 
 def _prediction_files(subject: Subject, asked: Asked) -> list[Path]:
@@ -129,7 +134,9 @@ def _show_attention(
 
 def _score_agreement(subject: Subject, asked: Asked) -> tuple[Figures, Columns]:
     causes = read_columns(_causal_columns(subject))
-    return causal_agreement.score_causal_agreement(subject, asked.request, asked.target, causes)
+    return causal_agreement.score_causal_agreement(
+        subject, asked.request, asked.target, causes, nulls=asked.nulls
+    )
 
 
 def _show_robustness(
@@ -179,10 +186,10 @@ SUITES: dict[str, Suite] = {
             name="faithfulness",
             of_heatmaps=True,
             score=lambda subject, asked: faithfulness.score_faithfulness(
-                subject, asked.request, asked.target, seed=asked.seed
+                subject, asked.request, asked.target, nulls=asked.nulls, seed=asked.seed
             ),
             show=_only_tables(faithfulness.faithfulness_tables),
-            settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed},
+            settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed} | _nulls(asked),
             inputs=_heatmap_files,
         ),
         Suite(
@@ -199,7 +206,7 @@ SUITES: dict[str, Suite] = {
             of_heatmaps=True,
             score=_score_agreement,
             show=_only_tables(causal_agreement.causal_agreement_tables),
-            settings=_explainer_and_target,
+            settings=lambda asked: _explainer_and_target(asked) | _nulls(asked),
             inputs=lambda subject, asked: [*_heatmap_files(subject, asked), _causal_columns(subject)],
         ),
         Suite(
@@ -230,6 +237,7 @@ SUITES: dict[str, Suite] = {
                 _explainer_and_target(replace(asked, target=sanity.TARGET)) | {"seed": asked.seed}
             ),
             inputs=_model_files,
+            revision=2,
             only_target=sanity.TARGET,
         ),
         Suite(

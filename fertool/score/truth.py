@@ -121,19 +121,17 @@ def truth_tables(scores: Scores) -> list[Table]:
         for group in groups(scores):
             accuracy = over_seeds(run["accuracy"] for run in group.runs)
             for name, of in group.runs[0]["planes"][plane].items():
+                cells = ["-"] * 5
                 if of is not None:
-                    rows.append(
-                        [
-                            group.name,
-                            accuracy if name == explainer else "",
-                            name if name == explainer else f"  null: {name} beside {explainer}",
-                            _cell(of, "share", 100, 1),
-                            _cell(of, "lift", 1, 2),
-                            f"{100 * of['ceiling']:.1f}",
-                            _cell(of, "pointing", 100, 1),
-                            _cell(of, "auc", 1, 3),
-                        ]
-                    )
+                    cells = [
+                        _cell(of, "share", 100, 1),
+                        _cell(of, "lift", 1, 2),
+                        f"{100 * of['ceiling']:.1f}",
+                        _cell(of, "pointing", 100, 1),
+                        _cell(of, "auc", 1, 3),
+                    ]
+                called = name if name == explainer else f"  null: {name} beside {explainer}"
+                rows.append([group.name, accuracy if name == explainer else "", called, *cells])
         tables.append(
             Table(
                 f"truth on {scores[0]['split']}: how well the {plane} is found",
@@ -141,7 +139,8 @@ def truth_tables(scores: Scores) -> list[Table]:
                 rows,
                 [
                     "A model that solves the task can only have looked at the evidence. Lift 1, AUC 0.5: chance; "
-                    "with several seeds the figures are the first one's."
+                    "with several seeds the figures are the first one's. A dash: no face has a map with heat and "
+                    f"the {plane}."
                 ],
             )
         )

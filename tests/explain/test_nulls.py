@@ -38,6 +38,17 @@ def test_swapped_is_a_permutation_that_leaves_no_face_its_own(count: int, data: 
     assert swapped(faces[:1], np.array([row]), maps)[0, 0, 0] == other[row], "the same in any batch"
 
 
+@pytest.mark.parametrize("name", NULLS)
+def test_a_few_rows_at_a_time_they_are_the_same_bits(name: str) -> None:
+    make, together = NULLS[name].make, NULLS[name].make(FACES, ROWS, MAPS)
+    for size in (1, 3):
+        parts = [
+            make(FACES[start : start + size], ROWS[start : start + size], MAPS)
+            for start in range(0, 10, size)
+        ]
+        assert np.array_equal(np.concatenate(parts), together)
+
+
 def test_random_depends_on_the_row_and_not_on_the_batch() -> None:
     together = random(FACES, ROWS, MAPS)
     assert np.array_equal(together[3:7], random(FACES[3:7], ROWS[3:7], MAPS))

@@ -116,6 +116,19 @@ def test_identical_faces_count_as_one_in_the_interval() -> None:
     assert width(np.tile(np.arange(60), 2)) > 1.2 * width(np.arange(120))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_of_no_faces_there_are_no_figures() -> None:
+    nothing = np.empty((0, 6))
+    of = truth_correlation(nothing, nothing, nothing, np.empty(0, dtype=int))
+    like = truth_correlation(*np.random.default_rng(7).random((3, 9, 6)), np.arange(9))
+    assert {kind: list(of[kind]) for kind in ("signed", "size")} == {
+        kind: list(like[kind]) for kind in ("signed", "size")
+    }
+    for kind in ("signed", "size"):
+        for question in ("within", "across"):
+            assert of[kind][question] == {"correlation": None, "interval": [None, None]}
+
+
 def causes_by_shares(subject: Subject, fill: str) -> Columns:
     rng = np.random.default_rng(0)
     return {
@@ -137,9 +150,14 @@ def test_the_suite_scores_an_explainer_and_its_nulls(trained: Workspace) -> None
     ]  # fmt: skip
     assert figures["fills"]["blur"]["uniform"]["signed"]["within"]["correlation"] == 0
     assert np.isfinite(columns["told_blur"]).sum() == figures["counted"]
-    tables = causal_agreement_tables(
-        [figures | {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}]
-    )
+    record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}
+    tables = causal_agreement_tables([figures | record])
     assert [len(table.rows) for table in tables] == [6, 6]
+    alone, of_alone = score_causal_agreement(
+        subject, parse_request("gradcam"), "label", causes_by_shares(subject, "blur"), nulls=False
+    )
+    assert alone == figures | {"fills": {"blur": {"gradcam": figures["fills"]["blur"]["gradcam"]}}}
+    assert np.array_equal(of_alone["told_blur"], columns["told_blur"], equal_nan=True)
+    assert [len(table.rows) for table in causal_agreement_tables([alone | record])] == [1, 1]
     with pytest.raises(UserError, match="label and predicted"):
         score_causal_agreement(subject, parse_request("gradcam"), "happy", causes_by_shares(subject, "blur"))

@@ -218,11 +218,42 @@ def test_a_map_of_the_one_pixel_that_counts(trained: Workspace, monkeypatch: pyt
     assert np.isnan(columns["deletion"][5]) and np.isfinite(np.delete(columns["deletion_wrong"], 5)).all()
 
 
-def test_maps_that_are_all_empty_are_named(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_of_empty_maps_there_are_no_figures(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = np.zeros((12, 3, 3), np.float32)
     monkeypatch.setattr("fertool.score.faithfulness.maps_beside_nulls", lambda *_: {"gradcam": nothing})
-    with pytest.raises(UserError, match="every map of gradcam is empty"):
-        score_faithfulness(subject_of_one_pixel(trained), parse_request("gradcam"), "predicted")
+    figures, columns = score_faithfulness(
+        subject_of_one_pixel(trained), parse_request("gradcam"), "predicted"
+    )
+    assert figures["counted"] == 0 and figures["left_out"]["an empty map"] == 12
+    of = figures["maps"]["gradcam"]
+    assert all(of[measure] is None and of[f"{measure}_interval"] == [None, None] for measure in MEASURES)
+    assert set(of["probability"].values()) == {None}
+    assert set(columns) == set(MEASURES) and np.isnan(list(columns.values())).all()
+    record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "predicted"}
+    (table,) = faithfulness_tables([figures | record])
+    assert table.rows == [["cnn", "gradcam", *["-"] * len(MEASURES)]]
+    assert table.notes[-1] == "cnn: 0 of 12 faces scored, 12 left out (an empty map)."
+
+
+def test_without_nulls_the_explainers_figures_are_the_same_bits(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fertool.score.faithfulness.BATCH_FACES", 4)
+    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    request, faces = parse_request("gradcam"), np.array(subject.faces)
+    row = np.random.default_rng(0).permutation(len(faces))[0]  # of the sample
+    faces[row] = 90  # no edges: a face that a null alone leaves out
+    subject.__dict__["faces"] = faces
+    together, all_columns = score_faithfulness(subject, request, "label", steps=3, faces=9)
+    alone, columns = score_faithfulness(subject, request, "label", steps=3, faces=9, nulls=False)
+    assert np.isnan(columns["road"][row]) and 4 < alone["counted"] < 9
+    assert alone == together | {"maps": {"gradcam": together["maps"]["gradcam"]}}
+    assert list(columns) == list(MEASURES)
+    assert all(np.array_equal(columns[name], all_columns[name], equal_nan=True) for name in columns)
+    record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}
+    (table,) = faithfulness_tables([alone | record])
+    assert [row[1] for row in table.rows] == ["gradcam"] and "nulls" not in table.notes[0]
 
 
 def test_the_suite_scores_a_run(trained: Workspace) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from fertool.console import show
 from fertool.errors import UserError
+from fertool.explain.nulls import NULLS
 from fertool.files import read_csv, read_json, write_json
 from fertool.hardware import choose_compute
 from fertool.masks import make_masks
@@ -15,6 +16,7 @@ from fertool.prepare import prepare
 from fertool.report import write_report
 from fertool.score import score
 from fertool.score.corruptions import CORRUPTIONS
+from fertool.score.faithfulness import MEASURES
 from fertool.score.robustness import score_robustness
 from fertool.score.stored import gather_scores
 from fertool.score.subject import Subject
@@ -234,6 +236,35 @@ def test_nulls_stand_beside_each_model(workspace: Workspace) -> None:
     for region, area in of["overall"]["area"].items():
         assert of["nulls"]["uniform"][region] == pytest.approx(area, abs=1e-6)
     assert of["nulls"]["centre"]["nose"] > of["nulls"]["uniform"]["nose"]
+
+
+def test_figures_without_nulls_are_scored_again_with_them_and_never_the_other_way_round(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_nulls: list[bool] = []
+
+    def score_faithfulness(subject, request, target, *, nulls, seed):
+        with_nulls.append(nulls)
+        maps = ["gradcam", *NULLS] if nulls else ["gradcam"]
+        none = {f"{measure}{of}": None for measure in MEASURES for of in ("", "_interval")}
+        figures = {"faces": 0, "counted": 0, "left_out": {}, "maps": dict.fromkeys(maps, none)}
+        return figures, {"road": np.zeros(len(subject.labels))}
+
+    monkeypatch.setattr("fertool.score.faithfulness.score_faithfulness", score_faithfulness)
+    place = workspace.run("cnn").scores("faithfulness", "test", "gradcam", "predicted")
+
+    def scored(nulls: bool, **options: bool) -> list[bool]:
+        """Whether what had to be scored was scored with nulls."""
+        with_nulls.clear()
+        score(workspace, suites=["faithfulness"], nulls=nulls, device="cpu", **options)
+        return list(with_nulls)
+
+    assert scored(False) == [False] and scored(False) == []
+    assert scored(True) == [True]
+    fuller = place.read_bytes()
+    assert scored(False) == [] and scored(True) == []
+    assert place.read_bytes() == fuller and set(NULLS) < set(read_json(place)["maps"])
+    assert scored(False, force=True) == [False] and list(read_json(place)["maps"]) == ["gradcam"]
 
 
 def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:

@@ -1,0 +1,119 @@
+"""Which runs the study of guidance trains, and which of them it looks at on which split."""
+
+import os
+import shlex
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+STUDY = Path(__file__).with_name("guided.sh")
+
+# writes down what it was called with, and answers as `fertool` does
+STAND_IN = """#!{python}
+import json, os, shlex, sys
+from pathlib import Path
+
+root, arguments = Path(os.environ["FERTOOL_WORKSPACE"]), sys.argv[1:]
+with open(os.environ["CALLS"], "a") as calls:
+    print(root.name, shlex.join(arguments), file=calls)
+option = lambda name: arguments[arguments.index(name) + 1]
+if arguments[0] == "train":
+    first, _, last = option("--seeds").partition("-")
+    weights = [float(of) for of in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
+    several = len(weights) > 1
+    runs = [
+        {{"name": option("--name") + f"-g{{weight:g}}" * several + f"-s{{seed}}", "config": {{"guide_weight": weight}}}}
+        for weight in weights
+        for seed in range(int(first), int(last) + 1)
+    ]
+    chosen = json.loads(os.environ["CHOSEN"]) if 0 in weights else None
+    print(json.dumps({{"runs": runs, **({{"chosen": chosen}} if several else {{}})}}))
+elif arguments[0] == "report":
+    (root / "report").mkdir(exist_ok=True)
+    (root / "report/index.html").write_text(shlex.join(arguments))
+elif "--json" in arguments:
+    print(json.dumps({{"of": arguments}}))
+"""
+
+
+def study(folder: Path, parts: str, chosen: str) -> list[list[str]]:
+    """The calls of `fertool`, each the workspace's name and the arguments."""
+    for name in ("bin", "drawn", "fer2013/masks"):
+        (folder / name).mkdir(parents=True)
+    (folder / "fer2013/masks/test.npz").touch()
+    stand_in = folder / "bin/fertool"
+    stand_in.write_text(STAND_IN.format(python=sys.executable))
+    stand_in.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "CALLS": str(folder / "calls"),
+        "CHOSEN": chosen,
+        "PARTS": parts,
+        "STUDY": str(folder / "drawn"),
+        "FER2013": str(folder / "fer2013"),
+    }
+    subprocess.run(["sh", str(STUDY)], check=True, env=environment, capture_output=True)
+    return [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
+
+
+def runs_of(call: list[str]) -> set[str]:
+    return {name for option, name in pairwise(call) if option == "--run"}
+
+
+def scored(calls: list[list[str]], page: str, split: str) -> list[set[str]]:
+    """Runs of each call of `score` on a split whose runs are those of a page."""
+    of_split = [call for call in calls if call[1] == "score" and call[call.index("--split") + 1] == split]
+    return [runs_of(call) for call in of_split if any(name.startswith(f"{page}-") for name in runs_of(call))]
+
+
+def named(prefix: str, seeds: int) -> set[str]:
+    return {f"{prefix}-s{seed}" for seed in range(seeds)}
+
+
+def test_on_drawn_faces_test_is_seen_by_the_chosen_lambda_its_placebo_and_none(tmp_path: Path) -> None:
+    calls = study(tmp_path, "planted", "3.0")
+    every = set().union(*(named(f"cnn-g{weight}", 3) for weight in (0, 1, 3, 10)))
+    placebo = named("cnn-shuffled", 3)
+    on_val, on_test = scored(calls, "cnn", "val"), scored(calls, "cnn", "test")
+    assert len(on_val) == 3 and all(runs == every | placebo for runs in on_val)
+    assert len(on_test) == 3
+    assert all(runs == named("cnn-g0", 3) | named("cnn-g3", 3) | placebo for runs in on_test)
+    (shuffled,) = (call for call in calls if "shuffled" in call and "cnn-shuffled" in call)
+    assert shuffled[shuffled.index("--guide-weight") + 1] == "3.0"
+    for page in ("cnn-val", "cnn-test", "gap-val", "gap-test"):
+        assert (tmp_path / f"drawn/{page}.html").exists() and (tmp_path / f"drawn/{page}.json").exists()
+
+
+def test_where_no_lambda_is_chosen_test_is_seen_by_the_unguided_alone(tmp_path: Path) -> None:
+    calls = study(tmp_path, "planted fer2013", "null")
+    assert all(runs == named("cnn-g0", 3) for runs in scored(calls, "cnn", "test"))
+    assert all(runs == named("guided-e6-g0", 5) for runs in scored(calls, "guided-e6", "test"))
+    assert not any("shuffled" in call and "cnn" in call for call in calls if call[0] == "drawn")
+
+
+@pytest.mark.parametrize("parts", ["fer2013", "transformers fer2013"])
+def test_on_fer2013_val_has_the_whole_curve(tmp_path: Path, parts: str) -> None:
+    calls = [call for call in study(tmp_path, parts, "0.3") if call[0] == "fer2013"]
+    own = set().union(*(named(f"guided-e6-g{weight}", 5) for weight in ("0", "0.1", "0.3", "1", "3")))
+    shuffled = set().union(
+        *(named(f"guided-e6-shuffled-g{weight}", 5) for weight in ("0.1", "0.3", "1", "3"))
+    )
+    on_val, on_test = scored(calls, "guided-e6", "val"), scored(calls, "guided-e6", "test")
+    assert len(on_val) == 4 and all(runs == own | shuffled for runs in on_val)
+    chosen = named("guided-e6-g0.3", 5) | named("guided-e6-shuffled-g0.3", 5)
+    assert len(on_test) == 4 and all(runs == named("guided-e6-g0", 5) | chosen for runs in on_test)
+    explainers = {call[call.index("--explainer") + 1] for call in calls if "--explainer" in call}
+    assert explainers == {"gradcam-abs", "gradcam", "occlusion@stride=8"}
+
+
+def test_transformers_share_one_unguided_network(tmp_path: Path) -> None:
+    calls = study(tmp_path, "transformers", "null")
+    for explainer in ("attention", "rollout", "all-blocks"):
+        of_page = scored(calls, f"vit-{explainer}", "test")
+        assert len(of_page) == 2
+        assert all(runs == named("vit-plain", 3) | named(f"vit-{explainer}", 3) for runs in of_page)
+    assert "gradcam" not in {call[call.index("--explainer") + 1] for call in calls if "--explainer" in call}
