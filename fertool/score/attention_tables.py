@@ -11,7 +11,15 @@ from fertool.score.attention import MEASURES, face_values, region_figures, share
 from fertool.score.contrasts import Comparison, compare_all
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns
-from fertool.score.tables import Group, Scores, groups, mean_or_none, percent, with_interval
+from fertool.score.tables import (
+    Group,
+    Scores,
+    groups,
+    mean_or_none,
+    percent,
+    said_of_runs,
+    with_interval,
+)
 from fertool.summary import Greyed, Table
 
 LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed
@@ -145,7 +153,7 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
         + (" and seeds" if any(len(group.runs) > 1 for group in rows) else "")
         + "]. Ceiling: the largest share that any map on the grid could reach, greyed where below "
         f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face.",
-        *(_left_out(run) for group in rows for run in group.runs),
+        *said_of_runs({run["run"]: _left_out(run) for group in rows for run in group.runs}),
     ]
     notes += [_empty_maps(group.name, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]]
     if not known and len(rows) > 1:
@@ -163,7 +171,7 @@ def _greyed_if_low(text: str, ceiling: float) -> str:
 
 def _left_out(run: dict[str, Any]) -> str:
     counts = ", ".join(f"{count:,} with {why}" for why, count in run["left_out"].items())
-    return f"{run['run']}: of {run['faces']:,} faces left out: {counts}."
+    return f"of {run['faces']:,} faces left out: {counts}."
 
 
 def _mean_known(values: Iterable[float | None]) -> float | None:
@@ -233,6 +241,11 @@ def _comparison_table(title: str, comparisons: list[Comparison]) -> Table:
         "Difference of mean shares in points [95% interval], paired by image. Omnibus: permutation p that any "
         "log-ratio of the shares differs; p of each contrast, and Holm-corrected over all of them."
     ]
+    if any(max(of.seeds) > 1 for of in comparisons):
+        notes.append(
+            "A p is of these trained networks on other faces; the interval is of other seeds as well. Where it holds 0 "
+            "a small p says that the networks differ, and not that the methods do."
+        )
     return Table(
         title, ["models", "faces", "region", "difference", "omnibus p", "p", "p (Holm)"], cells, notes
     )

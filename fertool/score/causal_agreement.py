@@ -198,7 +198,7 @@ def causal_agreement_tables(scores: Scores) -> list[Table]:
             _rows(runs, fills, question),
             [
                 f"{text}; {kind} Shapley values, area partialled out, 95% intervals. 1 tells all, 0 nothing.",
-                *(faces_counted(run) for run in runs),
+                *faces_counted(runs),
             ],
         )
         for question, text in QUESTIONS.items()

@@ -12,6 +12,7 @@ from fertool.explain.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.explain.targets import EVERY_CLASS, check_target, choose_classes
 from fertool.score.subject import Subject
+from fertool.score.tables import said_of_runs
 
 ROWS_AT_ONCE = 512
 
@@ -39,10 +40,14 @@ def _not_empty(maps: RectifiedMaps) -> np.ndarray:
     return np.concatenate([maps[start : start + ROWS_AT_ONCE].any(axis=(1, 2)) for start in starts])
 
 
-def faces_counted(run: Mapping[str, Any]) -> str:
-    """How many faces a run's figures are of, and why others are left out, for a table's notes."""
-    left_out = (f", {count:,} left out ({why})" for why, count in run["left_out"].items() if count)
-    return f"{run['run']}: {run['counted']:,} of {run['faces']:,} faces scored{''.join(left_out)}."
+def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How many faces runs' figures are of, and why others are left out, for a table's notes."""
+
+    def counted(run: Mapping[str, Any]) -> str:
+        left_out = (f", {count:,} left out ({why})" for why, count in run["left_out"].items() if count)
+        return f"{run['counted']:,} of {run['faces']:,} faces scored{''.join(left_out)}."
+
+    return said_of_runs({run["run"]: counted(run) for run in runs})
 
 
 def explained_classes(subject: Subject, target: str) -> np.ndarray:

@@ -252,7 +252,7 @@ def faithfulness_tables(scores: Scores) -> list[Table]:
         "intervals over faces."
         + " The nulls on the same faces: what an order gets that knows nothing."
         * (len(rows) > len(runs)),
-        *(faces_counted(run) for run in runs),
+        *faces_counted(runs),
     ]
     return [
         Table(

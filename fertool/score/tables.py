@@ -1,6 +1,6 @@
 """What the suites' tables have in common: runs gathered into rows, figures into cells."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -27,6 +27,16 @@ def groups(scores: Scores) -> list[Group]:
     """The rows of a table, by name."""
     ordered = sorted(scores, key=lambda run: (run["group"], run["run"]))
     return [Group(name, list(runs)) for name, runs in groupby(ordered, key=lambda run: run["group"])]
+
+
+def said_of_runs(of_run: Mapping[str, str]) -> list[str]:
+    """Notes out of what is to be said of each run, by its name: what is the same of several is said once."""
+    names: dict[str, list[str]] = {}
+    for name, text in of_run.items():
+        names.setdefault(text, []).append(name)
+    if len(names) == 1 < len(of_run):
+        return [f"each run: {text}" for text in names]
+    return [f"{', '.join(called)}: {text}" for text, called in names.items()]
 
 
 def number_or_none(value: float) -> float | None:
