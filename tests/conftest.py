@@ -45,5 +45,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("trained"))
     prepare(workspace, "synthetic", count=420)
     make_masks(workspace)
-    train(workspace, TrainConfig(epochs=2, lr=1e-3), name="cnn", device="cpu")
+    train(workspace, TrainConfig(epochs=2, lr=1e-3, precision="fp32"), name="cnn", device="cpu")
     return workspace

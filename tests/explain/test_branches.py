@@ -121,7 +121,9 @@ def test_shares_of_the_branches_are_kept_beside_the_heatmaps(tmp_path) -> None:
     workspace = Workspace(tmp_path / "ws")
     prepare(workspace, "synthetic", count=140)
     make_masks(workspace)
-    train(workspace, TrainConfig(model="multiscale:cnn", epochs=1), name="two", device="cpu")
+    train(
+        workspace, TrainConfig(model="multiscale:cnn", epochs=1, precision="fp32"), name="two", device="cpu"
+    )
     explain(workspace, device="cpu")
     run = workspace.run("two")
     place = run.heatmaps("gradcam", "predicted", "test")

@@ -255,7 +255,7 @@ def pretrained(drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     torch.manual_seed(99)
     state = build_model("test_resnet", 10, image_size=32).network.state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "test_resnet.safetensors")
-    config = TrainConfig(model="test_resnet", image_size=32, epochs=1)
+    config = TrainConfig(model="test_resnet", image_size=32, epochs=1, precision="fp32")
     train(drawn, config, name="run", weights_dir=folder, device="cpu")
     return Subject(drawn, drawn.run("run"), "test", CPU)
 

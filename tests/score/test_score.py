@@ -127,7 +127,7 @@ def test_seeds_of_a_condition_share_a_row(workspace: Workspace) -> None:
 
 
 def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> None:
-    train(workspace, TrainConfig(epochs=1, lr=1e-3, seed=1), name="other", device="cpu")
+    train(workspace, TrainConfig(epochs=3, lr=1e-3, precision="fp32", seed=1), name="other", device="cpu")
     summary = score(workspace, target="label", device="cpu")
     comparisons = summary.data["attention_comparisons"]
     assert set(comparisons) == {"all faces", "faces that all get right"}
@@ -143,7 +143,7 @@ def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> 
 
 
 def test_a_face_empty_in_one_run_is_dropped_from_all(workspace: Workspace) -> None:
-    train(workspace, TrainConfig(epochs=1, lr=1e-3, seed=1), name="other", device="cpu")
+    train(workspace, TrainConfig(epochs=3, lr=1e-3, precision="fp32", seed=1), name="other", device="cpu")
     everything = score(workspace, device="cpu").data["attention_comparisons"]["all faces"][0]["images"]
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     maps = np.load(place)
