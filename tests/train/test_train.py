@@ -259,7 +259,7 @@ def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(
 
 def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
     before = contents(trained.run("cnn"))
-    summary = train(trained, TrainConfig(epochs=2, lr=1e-3), name="cnn", device="cpu")
+    summary = train(trained, TrainConfig(epochs=2, lr=1e-3, precision="fp32"), name="cnn", device="cpu")
     assert "was done already" in summary.notes[0]
     assert contents(trained.run("cnn")) == before
 
@@ -386,7 +386,7 @@ def test_settings_out_of_range_name_the_option(setting: dict[str, float]) -> Non
 
 def test_run_json_holds_the_whole_configuration(trained: Workspace) -> None:
     record = json.loads(trained.run("cnn").run_json.read_text())
-    assert record["config"] == asdict(TrainConfig(epochs=2, lr=1e-3))
+    assert record["config"] == asdict(TrainConfig(epochs=2, lr=1e-3, precision="fp32"))
     assert {"versions", "hardware", "made_from", "condition"} <= set(record)
 
 
