@@ -55,6 +55,11 @@ class RectifiedMaps:
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
         return self.of_rows(np.arange(len(self))[rows])
 
+    def with_heat(self) -> np.ndarray:
+        """Which maps are not empty, bool (N,)."""
+        starts = range(0, len(self), ROWS_AT_ONCE)
+        return np.concatenate([self[start : start + ROWS_AT_ONCE].any(axis=(1, 2)) for start in starts])
+
 
 def null_maps(null: Null, beside: Heatmaps, faces: np.ndarray) -> RectifiedMaps:
     """A null's maps of a split beside an explainer's, from its faces (N, H, W[, 3]): nothing of them is stored."""
@@ -250,6 +255,7 @@ def _describe(
 ) -> None:
     maps = np.load(place, mmap_mode="r")
     negatives = request.explainer.negatives
+    rectified = RectifiedMaps(maps.shape, lambda rows: rectify(maps[rows], negatives))
     write_json(
         place.with_suffix(".json"),
         {
@@ -259,10 +265,7 @@ def _describe(
             "grid": list(maps.shape[1:]),
             "negatives": negatives,
             "faces": len(maps),
-            "empty": sum(
-                int((~rectify(maps[start : start + ROWS_AT_ONCE], negatives).any(axis=(1, 2))).sum())
-                for start in range(0, len(maps), ROWS_AT_ONCE)
-            ),
+            "empty": int((~rectified.with_heat()).sum()),
             **({"branch_shares": branch_shares} if branch_shares else {}),
             "precision": compute.precision,
             "made_from": made_from,

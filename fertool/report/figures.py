@@ -42,7 +42,7 @@ GUIDANCE_KINDS = (
     CORRUPTION_ERROR,
 )
 PANELS_ACROSS = 3
-NAMES_ACROSS = 4  # in the legend of shares
+NAMES_ACROSS, MASKS_ACROSS = 4, 2  # in the legends
 
 DOTS_PER_INCH = 110  # of what is no SVG
 
@@ -80,8 +80,7 @@ def shares_figure(attention: list[dict[str, Any]]) -> Figure:
     axes.set_xticks(range(len(REGIONS)), REGIONS)
     axes.set_ylabel("share of the heatmap, %")
     axes.set_ylim(0, 105)
-    # above the bars: within, it would lie on ceilings
-    figure.legend(loc="outside upper left", frameon=False, fontsize=8, ncols=NAMES_ACROSS)
+    _name_above(figure, axes, NAMES_ACROSS)
     _plain(axes)
     return figure
 
@@ -146,7 +145,7 @@ def guidance_figure(guidance: Guidance) -> Figure:
     for axes in panels[: len(shown)][-PANELS_ACROSS:]:
         axes.set_xlabel("lambda")
         axes.tick_params(labelbottom=True)
-    _name_masks(figure, panels[0])
+    _name_above(figure, panels[0], MASKS_ACROSS)
     return figure
 
 
@@ -167,13 +166,14 @@ def lifts_figure(guidance: Guidance) -> Figure | None:
     for region, first, last in zip(REGIONS, panels[0], panels[-1], strict=True):
         first.set_title(region, fontsize=9)
         last.set_xlabel("lambda")
-    _name_masks(figure, panels[0][0])
+    _name_above(figure, panels[0][0], MASKS_ACROSS)
     return figure
 
 
-def _name_masks(figure: Figure, panel: Axes) -> None:
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8,
-                  ncols=2)  # fmt: skip
+def _name_above(figure: Figure, axes: Axes, across: int) -> None:
+    """The legend of one of a figure's axes above them all: within, it would lie on bars and marks."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8,
+                  ncols=across)  # fmt: skip
 
 
 def _draw_over_lambda(axes: Axes, guidance: Guidance, measure: Measure) -> None:

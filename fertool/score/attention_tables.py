@@ -1,7 +1,7 @@
 """Several runs' attention in one table: joint faces, intervals, differences."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from fertool.score.tables import (
     Group,
     Scores,
     groups,
-    mean_or_none,
+    mean_known,
     percent,
     said_of_runs,
     with_interval,
@@ -139,7 +139,7 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
             ]
         )
         for null in group.runs[0]["nulls"]:
-            means = (_mean_known(run["nulls"][null][name] for run in group.runs) for name in REGIONS)
+            means = (mean_known(run["nulls"][null][name] for run in group.runs) for name in REGIONS)
             cells.append([f"  null: {null}", "", *(Greyed(with_interval(mean, None)) for mean in means)])
     known = [group for group in rows if joint[group.name]["figures"]]
     if known:
@@ -172,10 +172,6 @@ def _greyed_if_low(text: str, ceiling: float) -> str:
 def _left_out(run: dict[str, Any]) -> str:
     counts = ", ".join(f"{count:,} with {why}" for why, count in run["left_out"].items())
     return f"of {run['faces']:,} faces left out: {counts}."
-
-
-def _mean_known(values: Iterable[float | None]) -> float | None:
-    return mean_or_none(np.array([value for value in values if value is not None]))
 
 
 def _empty_maps(name: str, of: dict[str, Any]) -> str:

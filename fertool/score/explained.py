@@ -14,8 +14,6 @@ from fertool.explain.targets import EVERY_CLASS, check_target, choose_classes
 from fertool.score.subject import Subject
 from fertool.score.tables import said_of_runs
 
-ROWS_AT_ONCE = 512
-
 
 def maps_beside_nulls(subject: Subject, request: Request, target: str) -> dict[str, RectifiedMaps]:
     """Rectified maps (N, h, w) of an explainer, first, and of the null explanations, by name.
@@ -32,12 +30,7 @@ def maps_beside_nulls(subject: Subject, request: Request, target: str) -> dict[s
 
 def with_heat(maps: Iterable[RectifiedMaps]) -> np.ndarray:
     """Which faces have no empty map among several explanations' of them, bool (N,)."""
-    return np.all([_not_empty(of) for of in maps], axis=0)
-
-
-def _not_empty(maps: RectifiedMaps) -> np.ndarray:
-    starts = range(0, len(maps), ROWS_AT_ONCE)
-    return np.concatenate([maps[start : start + ROWS_AT_ONCE].any(axis=(1, 2)) for start in starts])
+    return np.all([of.with_heat() for of in maps], axis=0)
 
 
 def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -25,7 +25,7 @@ from fertool.score.corruptions import (
 from fertool.score.explained import explained_classes
 from fertool.score.shares import shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, mean_or_none, percent
+from fertool.score.tables import Scores, mean_known, mean_or_none, percent
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 
@@ -128,8 +128,8 @@ def _attention_table(run: dict[str, Any]) -> Table:
     clean = (percent(run["clean"]["share"][region][0]) for region in REGIONS)
     rows = [["clean", *clean, "", str(run["clean"]["empty"][0])]]
     for name, of in run["corruptions"].items():
-        shares = [percent(_mean_known(of["share"][region])) for region in REGIONS]
-        rows.append([name, *shares, percent(_mean_known(of["moved"])), str(sum(of["empty"]))])
+        shares = [percent(mean_known(of["share"][region])) for region in REGIONS]
+        rows.append([name, *shares, percent(mean_known(of["moved"])), str(sum(of["empty"]))])
     return Table(
         f"{run['run']}: {run['explainer']} on spoilt faces of {run['split']}, target {run['target']}",
         ["corruption", *REGIONS, "moved", "empty maps"],
@@ -139,7 +139,3 @@ def _attention_table(run: dict[str, Any]) -> Table:
             "moved: the share of attention that lies on another region than on the clean face."
         ],
     )
-
-
-def _mean_known(values: list[float | None]) -> float | None:
-    return mean_or_none(np.array([value for value in values if value is not None]))

@@ -1,7 +1,6 @@
 """`fertool score`: predictions and heatmaps of runs -> figures, suite by suite."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from fertool.errors import UserError
@@ -130,16 +129,13 @@ def _kept(subject: Subject, suite: Suite, asked: Asked, force: bool) -> tuple[di
 
     Figures that have the nulls' beside them serve where those of the explainer alone are asked for.
     """
-    place, inputs = suite.place(subject.run, subject.split, asked), suite.inputs(subject, asked)
-
-    def description(of: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
-        settings = {"run": subject.run.name, "split": subject.split, **suite.settings(of)}
-        return settings, subject.workspace.made_from(suite.revision, settings, inputs)
-
-    settings, made_from = description(asked)
-    _, with_nulls = description(replace(asked, nulls=True))
+    place = suite.place(subject.run, subject.split, asked)
+    settings = {"run": subject.run.name, "split": subject.split, **suite.settings(asked)}
+    made_from = subject.workspace.made_from(suite.revision, settings, suite.inputs(subject, asked))
+    fuller = {name: value for name, value in made_from["settings"].items() if name != "nulls"}
     products = [place.with_suffix(suffix) for suffix in suite.beside]
-    if force or not any(subject.workspace.is_current(place, of, products) for of in (made_from, with_nulls)):
+    current = (made_from, made_from | {"settings": fuller})
+    if force or not any(subject.workspace.is_current(place, of, products) for of in current):
         figures, columns = suite.score(subject, asked)
         write_columns(place.with_suffix(".csv"), columns)
         write_json(place, {**settings, **figures, "made_from": made_from})

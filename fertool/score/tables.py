@@ -54,6 +54,11 @@ def mean_or_none(values: np.ndarray) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """The mean of the figures that are known, None of none."""
+    return mean_or_none(np.array([value for value in values if value is not None]))
+
+
 def percent(value: float | None) -> str:
     """A share as `28.3%`; a dash where there is none."""
     return "-" if value is None or np.isnan(value) else f"{value:.1%}"

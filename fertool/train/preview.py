@@ -26,7 +26,8 @@ def preview(workspace: Workspace, config: TrainConfig, target: Path) -> Summary:
     """
     import cv2
 
-    faces = MappedFaces(workspace.load_faces("train")).part(rows_used(workspace, config))
+    whole = MappedFaces(workspace.load_faces("train"))
+    faces = whole.part(rows_used(workspace, workspace.load_labels("train"), config))
     face_count, side = faces.shape[:2]
     rows = torch.arange(min(FACES, face_count))
     shown = torch.from_numpy(faces[rows.numpy()])

@@ -7,9 +7,11 @@ from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
 
-def rows_used(workspace: Workspace, config: TrainConfig) -> np.ndarray:
-    """Ascending rows of train: without those with a twin in val or test, and a part of them, where so configured."""
-    labels = workspace.load_labels("train")
+def rows_used(workspace: Workspace, labels: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Ascending rows of train: without those with a twin in val or test, and a part of them, where so configured.
+
+    `labels` (N,) are those of train.
+    """
     kept = np.ones(len(labels), dtype=bool)
     if config.drop_leaks:
         elsewhere = np.concatenate([workspace.load_twin_groups(split) for split in ("val", "test")])

@@ -221,7 +221,7 @@ def _train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifie
     whole = _split(workspace, "train", model)
     if config.labels == "ferplus-soft":
         whole = replace(whole, targets=_crowd_targets(workspace, whole.labels))
-    rows = rows_used(workspace, config)
+    rows = rows_used(workspace, whole.labels, config)
     planes = None
     if config.guide is not None:
         placebo_seed = config.seed if config.guide_masks == "shuffled" else None

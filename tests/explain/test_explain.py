@@ -20,8 +20,9 @@ from fertool.workspace import Workspace
 
 @pytest.fixture
 def workspace(trained: Workspace, tmp_path) -> Workspace:
-    """A copy of the trained workspace, to spoil."""
-    return Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    """A copy of the trained workspace, to spoil, without the heatmaps that other tests have stored."""
+    others = shutil.ignore_patterns("heatmaps")
+    return Workspace(shutil.copytree(trained.root, tmp_path / "copy", ignore=others))
 
 
 def test_heatmaps_and_predictions_are_stored_as_they_are(workspace: Workspace) -> None:

@@ -3,12 +3,12 @@ import shutil
 import numpy as np
 import pytest
 
-from fertool.explain import explain
+from fertool.explain import explain, heatmaps
 from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.nulls import NULLS
 from fertool.explain.registry import Request, parse_request
 from fertool.hardware import choose_compute
-from fertool.score import explained, score, shares
+from fertool.score import score, shares
 from fertool.score.explained import maps_beside_nulls, with_heat
 from fertool.score.faithfulness import score_faithfulness
 from fertool.score.subject import Subject
@@ -70,7 +70,7 @@ def test_maps_are_asked_for_a_few_rows_at_a_time(
         return found
 
     monkeypatch.setattr(RectifiedMaps, "__getitem__", noted)
-    for module, limit in ((explained, "ROWS_AT_ONCE"), (shares, "ROWS_AT_ONCE")):
+    for module, limit in ((heatmaps, "ROWS_AT_ONCE"), (shares, "ROWS_AT_ONCE")):
         monkeypatch.setattr(module, limit, 8)
     for module, limit in (
         ("spread", "ROWS_AT_ONCE"),
@@ -91,4 +91,5 @@ def test_maps_are_asked_for_a_few_rows_at_a_time(
 def test_a_face_has_heat_where_none_of_its_maps_is_empty() -> None:
     maps = np.zeros((2, 4, 3, 3), np.float32)
     maps[0, :3, 1, 1] = maps[1, 1:, 0, 2] = 1e-30
-    assert with_heat(maps).tolist() == [False, True, True, False]
+    of_both = [RectifiedMaps(of.shape, of.__getitem__) for of in maps]
+    assert with_heat(of_both).tolist() == [False, True, True, False]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fertool.errors import UserError
+from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.registry import parse_request
 from fertool.hardware import choose_compute
 from fertool.models.classifier import FaceClassifier, InputSpec
@@ -198,9 +199,10 @@ def test_a_map_of_the_one_pixel_that_counts(trained: Workspace, monkeypatch: pyt
     wrong[:] = 1
     wrong[:, 10, 20] = 0
     wrong[5] = 0  # an empty map
-    monkeypatch.setattr(
-        "fertool.score.faithfulness.maps_beside_nulls", lambda *_: {"gradcam": right, "wrong": wrong}
-    )
+    maps = {
+        name: RectifiedMaps(of.shape, of.__getitem__) for name, of in (("gradcam", right), ("wrong", wrong))
+    }
+    monkeypatch.setattr("fertool.score.faithfulness.maps_beside_nulls", lambda *_: maps)
     steps = 16
     subject = subject_of_one_pixel(trained)
     figures, columns = score_faithfulness(subject, parse_request("gradcam"), "predicted", steps=steps)
@@ -221,7 +223,8 @@ def test_a_map_of_the_one_pixel_that_counts(trained: Workspace, monkeypatch: pyt
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_of_empty_maps_there_are_no_figures(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = np.zeros((12, 3, 3), np.float32)
-    monkeypatch.setattr("fertool.score.faithfulness.maps_beside_nulls", lambda *_: {"gradcam": nothing})
+    maps = {"gradcam": RectifiedMaps(nothing.shape, nothing.__getitem__)}
+    monkeypatch.setattr("fertool.score.faithfulness.maps_beside_nulls", lambda *_: maps)
     figures, columns = score_faithfulness(
         subject_of_one_pixel(trained), parse_request("gradcam"), "predicted"
     )

@@ -82,7 +82,7 @@ part_planted() {
     planted gap gradcam-abs 0,1,3,10 $gap --guide background
 }
 
-# Which head, map and form move the evidence: one lambda beside another's map or formula
+# Which head, map and form move the evidence
 part_combinations() {
     marked_faces
     planted cnn-relu gradcam 0,3,10 $cnn --guide background --guide-map relu

@@ -41,7 +41,9 @@ def test_the_sheet_shows_faces_and_what_epochs_make_of_them(drawn: Workspace, tm
 def test_the_sheet_is_of_the_faces_that_a_training_sees(drawn: Workspace, tmp_path: Path) -> None:
     config = configure("cnn", augment="strong", settings={"train_fraction": 0.5})
     preview(drawn, config, tmp_path / "sheet.png")
-    faces = torch.from_numpy(np.array(drawn.load_faces("train"))[rows_used(drawn, config)])
+    faces = torch.from_numpy(
+        np.array(drawn.load_faces("train"))[rows_used(drawn, drawn.load_labels("train"), config)]
+    )
     grey = cells(tmp_path / "sheet.png", 48)[..., 0]
     assert np.array_equal(grey[:, 0], faces[:FACES])
     _, draws = draw_epoch(len(faces), 48, config.seed, 1, config.augmentation)
