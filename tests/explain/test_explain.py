@@ -20,8 +20,8 @@ from fertool.workspace import Workspace
 
 @pytest.fixture
 def workspace(trained: Workspace, tmp_path) -> Workspace:
-    """A copy of the trained workspace, to spoil, without the heatmaps that other tests have stored."""
-    others = shutil.ignore_patterns("heatmaps")
+    """A copy of the trained workspace, to spoil, without what other tests have stored of its run."""
+    others = shutil.ignore_patterns("heatmaps", "predictions")
     return Workspace(shutil.copytree(trained.root, tmp_path / "copy", ignore=others))
 
 

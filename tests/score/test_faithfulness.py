@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,14 +242,16 @@ def test_of_empty_maps_there_are_no_figures(trained: Workspace, monkeypatch: pyt
 
 
 def test_without_nulls_the_explainers_figures_are_the_same_bits(
-    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fertool.score.faithfulness.BATCH_FACES", 4)
-    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
-    request, faces = parse_request("gradcam"), np.array(subject.faces)
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    faces = np.array(workspace.load_faces("test"))
     row = np.random.default_rng(0).permutation(len(faces))[0]  # of the sample
     faces[row] = 90  # no edges: a face that a null alone leaves out
-    subject.__dict__["faces"] = faces
+    np.save(workspace.faces("test"), faces)
+    subject = Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    request = parse_request("gradcam")
     together, all_columns = score_faithfulness(subject, request, "label", steps=3, faces=9)
     alone, columns = score_faithfulness(subject, request, "label", steps=3, faces=9, nulls=False)
     assert np.isnan(columns["road"][row]) and 4 < alone["counted"] < 9

@@ -12,7 +12,7 @@ from torch import Tensor
 from fertool.explain.explainer import Explainer, Explanation
 from fertool.explain.registry import Request, parse_request
 from fertool.hardware import Compute
-from fertool.models import FaceClassifier
+from fertool.models import FaceClassifier, predict_logits
 from fertool.models.registry import build_model
 from fertool.score.initial_model import initial_model
 from fertool.score.layers import classifier_layer, parameterised_layers
@@ -158,9 +158,10 @@ def test_the_class_explained_stays_the_trained_models(subject: Subject) -> None:
 
 def test_rollout_does_not_see_the_layer_of_the_logits(trained: Workspace) -> None:
     subject = Subject(trained, trained.run("cnn"), "test", CPU)
-    subject.__dict__["model"] = initial_model(
+    model = initial_model(
         {"name": "vit_tiny_patch16_224", "classes": 7, "dropout": None, "image_size": None}, seed=0
     )
+    subject.__dict__.update(model=model, logits=predict_logits(model, subject.faces, CPU))
     figures, _ = score_sanity(subject, parse_request("rollout"), faces=6, draws=1)
     assert len(figures["steps"]) == 10 and figures["steps"][-1]["layer"] == "tokens and positions"
     assert figures["steps"][0]["similarity"]["raw"]["mean"] == pytest.approx(1)
