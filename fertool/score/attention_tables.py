@@ -1,7 +1,7 @@
 """Several runs' attention in one table: joint faces, intervals, differences."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,22 +31,47 @@ def joint_figures(
 ) -> dict[str, dict[str, Any]]:
     """Each group's figures over the faces that all runs compared can be scored on, by the group's name.
 
-    `columns` are each run's, by its name. A face that is empty in one run is dropped from all; the rate of
-    such maps stands beside the shares, with the bounds that the shares would have if empty maps counted as
-    all background or as none. Intervals speak of images and, with several seeds, of seeds.
+    `columns` are each run's, by its name. A face that is empty in one run is dropped from all, except that a run
+    all of whose maps are empty has no say in that, and none in its group's shares. The rate of empty maps stands
+    beside the shares, with the bounds that the shares would have if these counted as all background or as none.
+    Intervals speak of images and, with several seeds, of seeds.
     """
-    everything = [columns[run["run"]] for group in table_groups for run in group.runs]
-    located = everything[0]["located"] == 1
-    counted = located & ~np.any([of["empty"] == 1 for of in everything], axis=0)
+    scored = {group.name: group for group in _with_maps(table_groups, columns)}
+    counted = _counted(scored.values(), columns, len(clusters))
     figures = {}
     for group in table_groups:
-        of_group = [columns[run["run"]] for run in group.runs]
-        values = np.stack([np.where(counted[:, None], face_values(of), np.nan) for of in of_group])
-        of = region_figures(resample_means(values, clusters), int(counted.sum())) if counted.any() else None
-        empty = [of_run["empty"][located] == 1 for of_run in of_group]
-        rate = float(np.mean(empty)) if located.any() else None
+        of = None
+        if counted.any() and group.name in scored:
+            of_runs = [face_values(columns[run["run"]]) for run in scored[group.name].runs]
+            values = np.stack([np.where(counted[:, None], of_run, np.nan) for of_run in of_runs])
+            of = region_figures(resample_means(values, clusters), int(counted.sum()))
+        rate = _empty_rate([columns[run["run"]] for run in group.runs])
         figures[group.name] = {"figures": of, "empty_rate": rate, "bounds": _bounds(of, rate)}
     return figures
+
+
+def _with_maps(table_groups: Iterable[Group], columns: dict[str, Columns]) -> list[Group]:
+    """The groups without the runs that have no map, and without the groups of which none is left."""
+    kept = (
+        Group(group.name, [run for run in group.runs if _has_map(columns[run["run"]]).any()])
+        for group in table_groups
+    )
+    return [group for group in kept if group.runs]
+
+
+def _counted(table_groups: Iterable[Group], columns: dict[str, Columns], faces: int) -> np.ndarray:
+    """The faces of which all these runs have a map, bool (N,); none without runs."""
+    have = [_has_map(columns[run["run"]]) for group in table_groups for run in group.runs]
+    return np.all(have, axis=0) if have else np.zeros(faces, dtype=bool)
+
+
+def _has_map(columns: Columns) -> np.ndarray:
+    return (columns["located"] == 1) & (columns["empty"] == 0)
+
+
+def _empty_rate(runs: Sequence[Columns]) -> float | None:
+    empty = np.concatenate([of["empty"][of["located"] == 1] == 1 for of in runs])
+    return float(empty.mean()) if len(empty) else None
 
 
 def _bounds(figures: dict[str, Any] | None, empty_rate: float | None) -> dict[str, list[float]] | None:
@@ -65,10 +90,16 @@ def compare_groups(
     clusters: np.ndarray,
     contrasts: Sequence[str] = CONTRASTS,
 ) -> dict[str, list[Comparison]]:
-    """Every pair of groups on the same faces: all that can be scored, and those that all get right."""
+    """Every pair of groups on the same faces: all that can be scored, and those that all get right.
+
+    Runs without a map are left out.
+    """
     codes = [REGIONS.index(name) for name in contrasts]
+    table_groups = _with_maps(table_groups, columns)
+    if len(table_groups) < 2:
+        return {}
     everything = [columns[run["run"]] for group in table_groups for run in group.runs]
-    counted = np.all([(of["located"] == 1) & (of["empty"] == 0) for of in everything], axis=0)
+    counted = _counted(table_groups, columns, len(clusters))
     right = np.all([of["predicted"] == of["label"] for of in everything], axis=0)
     comparisons = {}
     for what, faces in (("all faces", counted), ("faces that all get right", counted & right)):
@@ -97,7 +128,7 @@ def attention_tables(
     """
     rows = groups(scores)
     joint = joint_figures(rows, columns, clusters)
-    comparisons = compare_groups(rows, columns, clusters, contrasts) if len(rows) > 1 else {}
+    comparisons = compare_groups(rows, columns, clusters, contrasts)
     first = scores[0]
     title = f"{first['explainer']} on {first['split']}, target {first['target']}"
     tables = [
@@ -138,8 +169,9 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
                 ),
             ]
         )
-        for null in group.runs[0]["nulls"]:
-            means = (mean_known(run["nulls"][null][name] for run in group.runs) for name in REGIONS)
+        of_runs = [run["nulls"] for run in group.runs if run["nulls"]]
+        for null in of_runs[0]:
+            means = (mean_known(nulls[null][name] for nulls in of_runs) for name in REGIONS)
             cells.append([f"  null: {null}", "", *(Greyed(with_interval(mean, None)) for mean in means)])
     known = [group for group in rows if joint[group.name]["figures"]]
     if known:
@@ -156,9 +188,12 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
         *said_of_runs({run["run"]: _left_out(run) for group in rows for run in group.runs}),
     ]
     notes += [_empty_maps(group.name, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]]
+    without = [run["run"] for group in rows for run in group.runs if run["overall"] is None]
+    if without and known:
+        notes.append(f"{', '.join(without)}: no map to score, so left out of means and differences.")
     if not known and len(rows) > 1:
         notes.append(
-            "No face has landmarks and a map in all of these runs: leave out those whose maps are empty."
+            "No face has landmarks and a map in all of these runs: leave out those most of whose maps are empty."
         )
     if len(rows) > 1 and all(len(group.runs) == 1 for group in rows):
         notes.append("One seed each: this table compares two networks and not two methods.")

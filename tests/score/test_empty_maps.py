@@ -172,19 +172,35 @@ def with_second_run(workspace: Workspace, seed: int, **config: object) -> None:
     copied.write_text(json.dumps(record))
 
 
-def test_a_run_without_maps_beside_one_with_maps_is_named(workspace: Workspace) -> None:
+@pytest.mark.parametrize("by", [["seed"], []], ids=["beside it", "of its condition"])
+def test_a_run_without_maps_takes_none_from_the_others(workspace: Workspace, by: list[str]) -> None:
     with_second_run(workspace, 1)
-    faces = len(workspace.load_faces("test"))
-    put(workspace, "cnn", np.ones((faces, 5, 5), np.float32))
-    put(workspace, "other", np.zeros((faces, 5, 5), np.float32))
+    maps = np.ones((len(workspace.load_faces("test")), 5, 5), np.float32)
+    put(workspace, "cnn", maps)
+    put(workspace, "other", 0 * maps)
+    summary = score(workspace, suites=["attention"], target="label", by=by, device="cpu")
+    (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
+    alone = summary.data["attention"][0]["overall"]
+    assert alone["faces"] == len(maps)
+    assert shares.rows[0][2].split()[0] == f"{100 * alone['share'][REGIONS[0]]:.1f}"
+    assert "null" in shares.rows[1][0] and "-" not in shares.rows[1]
+    assert "other: no map to score, so left out of means and differences." in shares.notes
+    assert not tables_of(summary, "differences")
+
+
+def test_runs_that_share_no_face_with_a_map_are_named(workspace: Workspace) -> None:
+    with_second_run(workspace, 1)
+    maps = np.ones((len(workspace.load_faces("test")), 5, 5), np.float32)
+    odd = (np.arange(len(maps)) % 2).astype(np.float32)[:, None, None]
+    put(workspace, "cnn", maps * odd)
+    put(workspace, "other", maps * (1 - odd))
     summary = score(workspace, suites=["attention"], target="label", by=["seed"], device="cpu")
     (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
     assert [row[2] for row in shares.rows] == ["-", "-"]
     assert any(
         note.startswith("No face has landmarks and a map in all of these runs") for note in shares.notes
     )
-    assert any("100.0% of maps are empty." in note for note in shares.notes)
-    assert summary.data["attention"][0]["overall"]["faces"] == faces, "its own figures are stored"
+    assert any("% of maps are empty." in note for note in shares.notes)
 
 
 def test_the_mean_over_seeds_leaves_out_a_null_without_heat(workspace: Workspace) -> None:
