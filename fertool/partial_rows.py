@@ -1,6 +1,8 @@
 """What a long stage has done so far, kept where a kill does not reach it."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from fertool.files import write_json
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class PartialRows:
@@ -21,7 +25,10 @@ class PartialRows:
     def __init__(
         self, target: Path, layout: Mapping[str, tuple[tuple[int, ...], str]], made_from: Mapping[str, Any]
     ) -> None:
-        """`layout` maps array names to (shape, dtype), all with the same number of rows."""
+        """`layout` maps array names to (shape, dtype), all with the same number of rows.
+
+        Raises OSError where the disk has no room for them.
+        """
         self.folder = target.with_name(f"{target.name}.partial")
         self._progress = self.folder / "progress.json"
         self._identity = json.loads(json.dumps({"made_from": made_from, "layout": layout}))
@@ -29,13 +36,26 @@ class PartialRows:
         if self.done == 0:
             self.discard()
             self.folder.mkdir(parents=True)
-        mode = "r+" if self.done else "w+"
         self.arrays = {
-            name: np.lib.format.open_memmap(self.folder / f"{name}.npy", mode=mode, dtype=dtype, shape=shape)
-            if mode == "w+"
-            else np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+            name: np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+            if self.done
+            else self._new_array(name, shape, dtype)
             for name, (shape, dtype) in layout.items()
         }
+
+    def _new_array(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array whose room on the disk is taken: a page that finds none when it is written kills the process."""
+        file = self.folder / f"{name}.npy"
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            try:
+                with file.open("r+b") as handle:
+                    os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    self.discard()
+                    raise OSError(error.errno, error.strerror, str(file)) from error
+        return array
 
     def _rows_kept(self) -> int:
         try:

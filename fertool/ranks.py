@@ -24,6 +24,7 @@ class Ranks:
     count: int = 1
 
     on_this_machine: int = 1  # of all of them
+    number_here: int = 0  # which of these
 
     @property
     def is_first(self) -> bool:
@@ -91,7 +92,8 @@ def join_ranks() -> Ranks:
     distributed = _distributed()
     if not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if has_own_gpu else "gloo")
-    return Ranks(distributed.get_rank(), distributed.get_world_size(), here)
+    number_here = int(os.environ.get("LOCAL_RANK", 0))
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), here, number_here)
 
 
 def started_as_first() -> bool:

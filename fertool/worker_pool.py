@@ -27,9 +27,10 @@ class WorkerPool:
     by themselves when their parent is killed.
     """
 
-    def __init__(self, workers: int, advice: str) -> None:
-        """`advice` is what the user is to do where a worker dies."""
+    def __init__(self, workers: int, advice: str, *, before: int = 0) -> None:
+        """`advice` is what the user is to do where a worker dies; `before` counts workers of other pools beside it."""
         self._workers = workers
+        self._before = before
         self._advice = advice
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
@@ -60,7 +61,7 @@ class WorkerPool:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             cores = context.SimpleQueue()
-            for core in _own_cores(self._workers):
+            for core in own_cores(self._workers, self._before):
                 cores.put(core)
             self._pool = concurrent.futures.ProcessPoolExecutor(
                 self._workers, context, initializer=_start_worker, initargs=(cores,)
@@ -84,8 +85,8 @@ def _ctrl_c_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _own_cores(workers: int) -> list[int]:
-    """A core for each worker, where there are several workers and the system can tell.
+def own_cores(workers: int, before: int = 0) -> list[int]:
+    """A core for each worker after so many others', where there are several workers and the system can tell.
 
     MediaPipe starts threads for all cores that it may use, and those of several workers get in each other's
     way: with a core of its own each of two workers finds a tenth more faces a second.
@@ -93,7 +94,7 @@ def _own_cores(workers: int) -> list[int]:
     if workers == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     cores = sorted(os.sched_getaffinity(0))
-    return [cores[worker % len(cores)] for worker in range(workers)]
+    return [cores[(before + worker) % len(cores)] for worker in range(workers)]
 
 
 def _start_worker(cores: multiprocessing.SimpleQueue) -> None:

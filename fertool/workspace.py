@@ -255,8 +255,9 @@ class Workspace:
         if key in cache and cache[key][:2] == stamp:
             return cache[key][2]
         digest = file_sha256(path)
-        if self.root.exists():
-            write_json(cache_file, {**cache, key: [*stamp, digest]})
+        with contextlib.suppress(OSError):  # a workspace that is only read has no cache
+            if self.root.exists():
+                write_json(cache_file, {**cache, key: [*stamp, digest]})
         return digest
 
     def made_from(self, revision: int, settings: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fertool.partial_rows import PartialRows
 
@@ -34,3 +37,22 @@ def test_partial_rows_that_a_kill_left_after_they_were_kept_begin_again(tmp_path
     killed.keep("maps", target)
     again = PartialRows(target, layout, {"revision": 1})
     assert again.done == 0 and set(again.arrays) == set(layout)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def allocate(handle: int, start: int, count: int) -> None:
+        taken.append((start, count))
+        if count > 4000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate, raising=False)
+    layout = {"few": ((5,), "float32"), "many": ((1000,), "float32")}
+    with pytest.raises(OSError, match="No space left") as caught:
+        PartialRows(tmp_path / "maps.npy", layout, {})
+    assert caught.value.filename.endswith("many.npy")
+    assert not list(tmp_path.iterdir())
+    assert [start for start, _ in taken] == [0, 0] and taken[1][1] > 4000 > taken[0][1] > 20

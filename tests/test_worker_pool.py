@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.worker_pool import WorkerPool, usable_cores
+from fertool.worker_pool import WorkerPool, own_cores, usable_cores
 
 
 def test_answers_come_in_order_and_errors_come_through() -> None:
@@ -37,6 +37,15 @@ def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch: pytest.Mon
     assert usable_cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores() == 8
+
+
+def test_workers_of_two_processes_have_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 4, 6}, raising=False)
+    assert own_cores(2) == [0, 3] and own_cores(2, before=2) == [4, 6]
+    assert own_cores(3, before=3) == [6, 0, 3]
+    assert own_cores(1) == own_cores(1, before=1) == [], "one alone goes where it likes"
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert own_cores(2) == []
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])

@@ -1,10 +1,12 @@
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.files import write_json, write_npy
+from fertool.files import file_sha256, write_json, write_npy
 from fertool.workspace import Workspace
 
 
@@ -16,6 +18,15 @@ def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
     assert workspace.fingerprint(path) == before
     write_npy(path, np.ones(3))
     assert workspace.fingerprint(path) != before
+
+
+def test_a_workspace_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    (tmp_path / "faces.npy").write_bytes(b"1")
+    monkeypatch.setattr("fertool.workspace.write_json", refuse)
+    assert Workspace(tmp_path).fingerprint(tmp_path / "faces.npy") == file_sha256(tmp_path / "faces.npy")
 
 
 def test_is_current_notices_settings_inputs_and_missing_products(tmp_path: Path) -> None:

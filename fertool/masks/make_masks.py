@@ -90,7 +90,8 @@ def make_masks(
         content = read_json(workspace.masks_json)
     else:
         detectors = Detectors(order, confidence, model)
-        with WorkerPool(workers or max(1, usable_cores() // ranks.on_this_machine), IF_A_WORKER_DIES) as pool:
+        of_each = workers or max(1, usable_cores() // ranks.on_this_machine)
+        with WorkerPool(of_each, IF_A_WORKER_DIES, before=ranks.number_here * of_each) as pool:
             partials: dict[str, PartialRows] = {}
             for split in splits:
                 if ranks.is_first:

@@ -42,8 +42,9 @@ _DAMAGE = (
 class SourceFiles:
     """The files of a source.
 
-    `sizes` maps each file's name (relative, with slashes; hidden files and macOS's own are left out) to its
-    size in bytes, in the order in which they are quickest read; `folders` are the names of all folders.
+    `sizes` maps each file's name (relative, with slashes; hidden files, macOS's own and an archive's symbolic
+    links are left out) to its size in bytes, in the order in which they are quickest read; `folders` are the names
+    of all folders.
     `open` opens one of them.
     """
 
@@ -72,16 +73,17 @@ class SourceFiles:
 
 
 @contextlib.contextmanager
-def open_source(path: Path) -> Iterator[SourceFiles]:
-    """Open a folder, a zip, a tar (plain or compressed) or a single file (plain or compressed).
+def open_source(path: Path, apart: Path | None = None) -> Iterator[SourceFiles]:
+    """Open a folder without what is in `apart`, a zip, a tar (plain or compressed) or a file (plain or compressed).
 
-    Raises UserError where there is no such file, where an archive is truncated or damaged, encrypted, has a
-    member that points outside of it, or unpacks to more than MOST_UNPACKED times its size.
+    Raises UserError where there is no such file, where a folder holds something that cannot be read or a link to
+    nothing, where an archive is truncated or damaged, encrypted, has a member that points outside of it, or
+    unpacks to more than MOST_UNPACKED times its size.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
-        yield _folder(path)
+        yield _folder(path, apart)
         return
     with contextlib.ExitStack() as stack:
         with _damage_named(str(path)):
@@ -101,12 +103,15 @@ def open_source(path: Path) -> Iterator[SourceFiles]:
         yield files
 
 
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative file names and contents in sorted order."""
+def content_hash(path: Path, apart: Path | None = None) -> str:
+    """SHA-256 of a file, or of a folder's relative file names and contents in sorted order, without those in `apart`.
+
+    Raises UserError where a folder holds something that cannot be read or a link to nothing.
+    """
     if not path.is_dir():
         return file_sha256(path)
     total = hashlib.sha256()
-    for name in sorted(_folder(path).sizes):
+    for name in sorted(_folder(path, apart).sizes):
         total.update(f"{name}\0{file_sha256(path / name)}\n".encode())
     return total.hexdigest()
 
@@ -115,6 +120,8 @@ def content_hash(path: Path) -> str:
 def _damage_named(where: str) -> Iterator[None]:
     try:
         yield
+    except NotImplementedError as error:  # a way of packing that Python does not know
+        raise UserError(f"{where}: {error}; unpack it and give the folder") from error
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"{where}: cannot be read ({error.strerror})") from error
@@ -128,6 +135,13 @@ def _is_wanted(name: str) -> bool:
 
 def _parents(names: Iterable[str]) -> set[str]:
     return {str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."}
+
+
+def _refuse_unreadable_name(path: Path, name: str) -> None:
+    """Raise UserError for bytes that are no UTF-8, as old archives have them."""
+    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if shown != name:
+        raise UserError(f"{path}: the name '{shown}' is not in UTF-8; rename it, as with convmv")
 
 
 def _refuse_outside(path: Path, name: str, link: str | None = None) -> None:
@@ -147,17 +161,30 @@ def _refuse_bomb(path: Path, what: str, unpacked_bytes: int, packed_bytes: int) 
         )
 
 
-def _folder(path: Path) -> SourceFiles:
+def _folder(path: Path, apart: Path | None) -> SourceFiles:
     sizes: dict[str, int] = {}
     folders: set[str] = set()
-    for parent, names, files in os.walk(path):
-        names[:] = sorted(name for name in names if _is_wanted(name))
+    left_out = None if apart is None else apart.resolve()
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    def is_entered(folder: Path) -> bool:
+        real = folder.resolve()
+        is_loop = folder.is_symlink() and folder.parent.resolve().is_relative_to(real)
+        return _is_wanted(folder.name) and real != left_out and not is_loop
+
+    for parent, names, files in os.walk(path, onerror=refuse, followlinks=True):
+        names[:] = sorted(name for name in names if is_entered(Path(parent, name)))
         here = Path(parent).relative_to(path)
         folders.update((here / name).as_posix() for name in names)
         for name in sorted(filter(_is_wanted, files)):
             file = Path(parent) / name
+            _refuse_unreadable_name(path, (here / name).as_posix())
             if file.is_file():
                 sizes[(here / name).as_posix()] = file.stat().st_size
+            elif file.is_symlink() and not file.exists():
+                raise UserError(f"{file}: a link to nothing; fetch what it stands for, or remove it")
     return SourceFiles(path, sizes, folders, lambda name: (path / name).open("rb"), packed=False)
 
 
@@ -186,24 +213,37 @@ def _zip(path: Path, archive: zipfile.ZipFile) -> SourceFiles:
 
 def _tar(path: Path, archive: tarfile.TarFile) -> SourceFiles:
     members: dict[str, tarfile.TarInfo] = {}
+    whole: dict[str, tarfile.TarInfo] = {}  # unwanted ones too, by the names that hard links have for them
     folders: set[str] = set()
     total = 0
     packed_bytes = path.stat().st_size
     for member in archive:
         name = member.name.removeprefix("./")
+        _refuse_unreadable_name(path, name)
         _refuse_outside(path, name)
         if member.issym():
             _refuse_outside(path, name, member.linkname)
         elif member.islnk():
             _refuse_outside(path, member.linkname)
+            if member.linkname not in whole:
+                raise UserError(
+                    f"{path}: member '{name}' stands for '{member.linkname}', which is not before it"
+                )
         total += member.size
         _refuse_bomb(path, "the archive", total, packed_bytes)
+        if member.isfile() or member.islnk():
+            whole[member.name] = whole[member.linkname] if member.islnk() else member
         if not _is_wanted(name):
             continue
         if member.isdir():
             folders.add(name)
-        elif member.isfile():
-            members[name] = member
+        elif member.name in whole:
+            members[name] = whole[member.name]
+    # a header that is cut or damaged ends the loop as the end mark does
+    stream = cast(IO[bytes], archive.fileobj)
+    stream.seek(archive.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it ends without the mark of its end")
     sizes = {name: member.size for name, member in members.items()}
     folders |= _parents([*sizes, *folders])
     return SourceFiles(

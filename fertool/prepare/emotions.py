@@ -26,11 +26,11 @@ _NUMBERING = re.compile(r"^\d+[\s_.-]+(?=\D)|(?<=\D)[\s_.-]+\d+$")
 def class_name(name: str) -> str:
     """The class that a data set's folder means: one of EMOTIONS where it is a synonym, else its own name.
 
-    Case and numbering do not count: `Anger`, `0_angry` and `angry-00` are all `angry`. The abbreviations are
-    those of JAFFE and KDEF.
+    Case does not count, and an emotion's numbering neither: `Anger`, `0_angry` and `angry-00` are all `angry`.
+    The abbreviations are those of JAFFE and KDEF.
     """
-    plain = _NUMBERING.sub("", name.strip().lower())
-    return _EMOTION_OF.get(plain, plain)
+    plain = name.strip().lower()
+    return _EMOTION_OF.get(_NUMBERING.sub("", plain), plain)
 
 
 def choose_classes(found: Sequence[str], wanted: Sequence[str] | None, where: str) -> list[str]:

@@ -68,7 +68,7 @@ def prepare(
     Raises UserError, and leaves the workspace as it was, for anything wrong with source or settings, and
     where runs in the workspace were trained on other faces.
     """
-    _check_settings(source, size, group_by, ferplus, labels, count, evidence, spurious)
+    _check_settings(source, size, seed, group_by, ferplus, labels, count, evidence, spurious)
     settings: dict[str, Any] = {
         "size": size,
         "seed": seed,
@@ -83,7 +83,7 @@ def prepare(
     else:
         if not Path(source).exists():
             raise UserError(f"{source}: no such file or folder; check the path")
-        inputs = {"source": content_hash(Path(source))}
+        inputs = {"source": content_hash(Path(source), apart=workspace.root)}
     crowd = None
     if ferplus is not None:
         crowd = read_ferplus(ferplus)
@@ -99,7 +99,7 @@ def prepare(
     if source == SYNTHETIC:
         faces = _draw(count, seed, size, evidence).with_classes(wanted, where)
     else:
-        with open_source(Path(source)) as files:
+        with open_source(Path(source), apart=workspace.root) as files:
             faces = _read(files, size, wanted)
     crowd_left_out = None
     if crowd is not None:
@@ -107,6 +107,8 @@ def prepare(
         if labels == "ferplus":
             faces, crowd_left_out = _relabelled(faces)
             faces = faces.with_classes(classes, where)
+    if len(faces.images) == 0:
+        raise UserError(f"{where}: no face of the classes to keep; correct --classes")
     split_origin = "the source"
     if (faces.splits == UNTOLD).any() or "val" not in faces.splits:
         faces, split_origin = _with_splits(faces, group_by, seed, where)
@@ -160,6 +162,7 @@ def prepare(
 def _check_settings(
     source: str | Path,
     size: int,
+    seed: int,
     group_by: str | None,
     ferplus: Path | None,
     labels: str,
@@ -169,6 +172,8 @@ def _check_settings(
 ) -> None:
     if size not in _SIZES:
         raise UserError(f"--size {size}: give {_SIZES[0]} to {_SIZES[-1]} pixels")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: give 0 or more")
     if labels not in LABELS:
         raise UserError(f"--labels {labels}: give one of {', '.join(LABELS)}")
     if labels == "ferplus" and ferplus is None:
@@ -314,8 +319,13 @@ def _name_groups(sources: np.ndarray, group_by: str) -> np.ndarray:
             raise UserError(
                 f"{source}: --group-by '{group_by}' finds nothing in its name; correct the expression"
             )
+        if pattern.groups and match[1] is None:
+            raise UserError(
+                f"{source}: --group-by '{group_by}' finds its name and not its first group; "
+                "put one group around what tells persons apart"
+            )
         groups.append(match[1] if pattern.groups else match[0])
-    return np.array([group or "" for group in groups])
+    return np.array(groups)
 
 
 def _in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:

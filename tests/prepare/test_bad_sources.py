@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import re
 import struct
 import tarfile
@@ -156,6 +157,64 @@ def test_truncated_archive(forms, workspace, form, share):
     refused(workspace, cut, cut.name, "truncated")
 
 
+@pytest.mark.parametrize("form", ["set.tar", "set.tar.gz"])
+def test_tar_whose_headers_end_early(forms, workspace, form):
+    """What `tarfile` takes for the end where it is not the first header."""
+    files = forms.emotion_folders(4)
+    whole = forms.tar(files, form)
+    data = bytearray(whole.read_bytes() if form == "set.tar" else gzip.decompress(whole.read_bytes()))
+    header = data.rindex(b"surprise/003.png")
+
+    def refused_as(data, *words):
+        whole.write_bytes(data if form == "set.tar" else gzip.compress(data))
+        refused(workspace, whole, form, *words)
+
+    refused_as(data[: header + 50], "truncated")
+    refused_as(data[:header], "truncated")
+    data[header + 150] ^= 1  # in the sum of the header
+    refused_as(data, "damaged")
+
+
+def test_hard_link_to_what_is_not_there(forms, workspace):
+    source = forms.tar(forms.emotion_folders(4), "set.tar")
+    with tarfile.open(source, "a") as archive:
+        link = tarfile.TarInfo("happy/link.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "happy/absent.png"
+        archive.addfile(link)
+    refused(workspace, source, "set.tar", "happy/link.png", "happy/absent.png")
+
+
+def test_zip_packed_in_a_way_that_is_not_known(forms, workspace):
+    source = forms.zip(forms.emotion_folders(4))
+    data = bytearray(source.read_bytes())
+    for match in re.finditer(b"PK\x01\x02|PK\x03\x04", bytes(data)):
+        at = match.start() + (10 if data[match.start() + 2] == 1 else 8)
+        data[at : at + 2] = struct.pack("<H", 9)  # Deflate64
+    source.write_bytes(data)
+    refused(workspace, source, "set.zip", "unpack it")
+
+
+def test_link_to_nothing(forms, workspace):
+    source = forms.tree(forms.emotion_folders(4))
+    (source / "sad" / "gone.png").symlink_to("../../objects/12.png")
+    refused(workspace, source, "sad/gone.png", "link to nothing")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_folder_that_may_not_be_read(forms, workspace):
+    source = forms.tree(forms.emotion_folders(4))
+    (source / "sad").chmod(0)
+    refused(workspace, source, "sad", "cannot be read")
+    (source / "sad").chmod(0o755)
+
+
+@pytest.mark.parametrize("form", ["tree", "tar"])
+def test_names_that_are_not_utf8(forms, workspace, form):
+    name = os.fsdecode(b"happy/\xfcber.png")
+    source = getattr(forms, form)({**forms.emotion_folders(4), name: forms.picture(forms.faces(1)[0])})
+    refused(workspace, source, "happy/\\xfcber.png", "UTF-8")
+
+
 def test_damaged_member(forms, workspace):
     source = forms.zip(forms.emotion_folders(4))
     data = bytearray(source.read_bytes())
@@ -294,6 +353,8 @@ def test_classes_that_are_not_there(forms, workspace):
     refused(workspace, source, "'contempt'", "bored", classes=["happy", "contempt"])
     refused(workspace, source, "two classes", classes=["happy"])
     refused(workspace, forms.tree(forms.emotion_folders(4, ["1", "2", "3"]), "raf"), "1, 2, 3")
+    only_angry = [line for number, line in enumerate(rows_of(forms)) if number == 0 or line[0] == "0"]
+    refused(workspace, csv_file(forms, only_angry), "no face", classes=["happy", "sad"])
 
 
 @pytest.mark.parametrize(
@@ -301,6 +362,8 @@ def test_classes_that_are_not_there(forms, workspace):
     [
         ({"group_by": "("}, "regular expression"),
         ({"group_by": r"^S\d+"}, "finds nothing"),
+        ({"group_by": r"^(S\d+)|^\d"}, "not its first group"),
+        ({"seed": -1}, "--seed -1"),
         ({"size": 2}, "--size"),
         ({"labels": "ferplus"}, "--ferplus"),
         ({"labels": "crowd"}, "crowd"),

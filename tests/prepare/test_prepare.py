@@ -2,8 +2,10 @@
 
 import bz2
 import gzip
+import io
 import json
 import sys
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -244,6 +246,50 @@ def test_group_by_keeps_each_person_in_one_split(forms, workspace):
     }
     assert [len(persons[split]) for split in SPLITS] == [8, 1, 1]
     assert len(set.union(*persons.values())) == 10
+
+
+def test_numbers_of_what_is_no_emotion_are_part_of_its_name(forms, workspace):
+    tree = forms.tree(forms.emotion_folders(4, ["0_neutral", "stress_1", "stress_2"]))
+    summary = prepare(workspace, tree, classes=["neutral", "Stress_1", "stress_2"])
+    assert summary.data["classes"] == ["neutral", "stress_1", "stress_2"]
+
+
+def test_linked_folders_are_folders(forms, workspace):
+    forms.tree(forms.emotion_folders(2, top="val/"), "elsewhere")
+    tree = forms.tree(forms.emotion_folders(4, top="train/") | forms.emotion_folders(3, top="test/"))
+    (tree / "val").symlink_to(forms.folder / "elsewhere" / "val")
+    (tree / "train" / "happy" / "again").symlink_to(tree)  # a loop, which is not entered
+    summary = prepare(workspace, tree)
+    counts = [summary.data["splits"][split]["count"] for split in SPLITS]
+    assert counts == [7 * 4, 7 * 2, 7 * 3] and summary.data["split_origin"] == "the source"
+
+
+def test_hard_links_in_a_tar_are_pictures(forms, workspace):
+    files = forms.emotion_folders(4)
+    with tarfile.open(forms.folder / "set.tar", "w") as archive:
+        for name, data in {".store/1.png": files["happy/001.png"], **files}.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            if name == "happy/001.png":
+                member.type, member.linkname, member.size = tarfile.LNKTYPE, "./.store/1.png", 0
+            archive.addfile(member, io.BytesIO(data))
+    prepare(workspace, forms.folder / "set.tar")
+    other = Workspace(workspace.root.parent / "other")
+    prepare(other, forms.tree(files))
+    for split in SPLITS:
+        assert np.array_equal(workspace.load_faces(split), other.load_faces(split))
+
+
+def test_a_workspace_within_its_source_is_no_part_of_it(forms):
+    tree = forms.tree(forms.emotion_folders(5))
+    within = Workspace(tree / "data")
+    prepare(within, tree)
+    (tree / "data" / "report").mkdir()
+    (tree / "data" / "report" / "sheet.png").write_bytes(forms.picture(forms.faces(1)[0]))
+    again = prepare(within, tree)
+    assert any("up to date" in note for note in again.notes)
+    forced = prepare(within, tree, force=True)
+    assert sum(split["count"] for split in forced.data["splits"].values()) == 35
 
 
 def test_twins_stay_together(forms, workspace):
