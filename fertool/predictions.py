@@ -12,6 +12,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.files import write_json, write_npz
 from fertool.hardware import Compute
+from fertool.models.user_network import source_files
 from fertool.workspace import Run, Workspace
 
 REVISION = 1
@@ -76,8 +77,9 @@ def made_elsewhere(place: Path) -> bool:
 
 
 def model_inputs(workspace: Workspace, run: Run, split: str) -> list[Path]:
-    """The files on which depends what a run says of a split: its weights, the faces, where they lie if it asks."""
+    """The files on which depends what a run says of a split: weights, faces, where they lie if it asks, its source."""
     inputs = [run.best, workspace.faces(split), workspace.faces_csv(split)]
+    inputs += source_files(run.config()["model"])
     if run.config().get("needs_boxes"):
         inputs.append(workspace.landmarks(split))
     return inputs

@@ -199,7 +199,8 @@ def rolled_out(
         if discard > 0:
             attention = _without_smallest(attention, discard)
         scale = (1 - residual) * attention.sum(dim=-1) + residual
-        rows = rows / scale[:, None]
+        # a row that lost all its entries leads nowhere
+        rows = rows / scale.masked_fill(scale == 0, 1)[:, None]
         rows = (1 - residual) * rows @ attention + residual * rows
     return on_patch_grid(tokens, rows[:, 0])
 
@@ -217,8 +218,8 @@ def attended_in_all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Te
 def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
     """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
     row = torch.zeros(attention.shape[-1], device=attention.device)
-    if tokens.reads_class_token:
-        row[0] = 1
+    if tokens.read:
+        row[: tokens.read] = 1 / tokens.read
     else:
         row[tokens.prefix :] = 1 / (tokens.rows * tokens.columns)
     return row.expand(len(attention), 1, -1)

@@ -199,10 +199,11 @@ def _keep(
 
 
 def _mean_shares(model: FaceClassifier, shares: np.ndarray | None) -> dict[str, float] | None:
-    """The mean share of each view's map in the mass, over faces whose map has any; None with one view."""
-    if shares is None:
+    """The mean share of each view's map in the mass, over faces whose map has any; None without, or with one view."""
+    known = None if shares is None else shares[np.isfinite(shares).all(axis=1)]
+    if known is None or len(known) == 0:
         return None
-    means = shares[np.isfinite(shares).all(axis=1)].mean(axis=0, dtype=np.float64)
+    means = known.mean(axis=0, dtype=np.float64)
     names = [f"{number} ({view.sees})" for number, view in enumerate(model.views, start=1)]
     return dict(zip(names, means.tolist(), strict=True))
 

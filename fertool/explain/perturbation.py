@@ -6,6 +6,8 @@ are asked the same question. What is covered takes the face's own mean grey. Neg
 helps the class, are dropped when scored.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,33 +27,35 @@ def occlusion(
 
         H_ij = y_c(x) - y_c(x with the patch around cell ij covered)
 
-    Zeiler and Fergus 2014, 'Visualizing and Understanding Convolutional Networks', section 4.2. Cells are
-    `stride` pixels wide and tile the face; around each one's centre `patch` x `patch` pixels are covered, cut
-    at the border. Maps are float32 (B, classes, ceil(H/stride), ceil(W/stride)).
+    Zeiler and Fergus 2014, 'Visualizing and Understanding Convolutional Networks', section 4.2. Cells tile the
+    face evenly and are `stride` pixels wide, or a little less where its sides are no multiple of that; around
+    each one's centre `patch` x `patch` pixels are covered, cut at the border. Maps are float32 (B, classes,
+    ceil(H/stride), ceil(W/stride)).
     """
     if patch < 1 or stride < 1:
         raise UserError(f"occlusion@patch={patch},stride={stride}: must be 1 or more pixels")
     faces = pixels.to(model.device).float()
     mean = _own_mean(faces)
-    rows, columns = (range(0, side, stride) for side in pixels.shape[1:3])
+    down, across = (_patches(side, stride, patch) for side in pixels.shape[1:3])
     with undisturbed(model), torch.no_grad():
         logits = model(faces).float()
         classes = choose(logits)
         whole = logits.gather(1, classes)
         losses = []
-        for top in rows:
-            for left in columns:
+        for rows in down:
+            for columns in across:
                 covered = faces.clone()
-                down, across = _patch(top, stride, patch), _patch(left, stride, patch)
-                covered[:, down, across] = mean
+                covered[:, rows, columns] = mean
                 losses.append(whole - model(covered).float().gather(1, classes))
-    heatmaps = torch.stack(losses, dim=2).unflatten(2, (len(rows), len(columns)))
+    heatmaps = torch.stack(losses, dim=2).unflatten(2, (len(down), len(across)))
     return Explanation(heatmaps=heatmaps, logits=logits)
 
 
-def _patch(cell_start: int, stride: int, patch: int) -> slice:
-    start = cell_start + stride // 2 - patch // 2
-    return slice(max(start, 0), start + patch)
+def _patches(side: int, stride: int, patch: int) -> list[slice]:
+    """The pixels along a side that each cell's patch covers."""
+    cells = -(-side // stride)
+    starts = [math.floor((cell + 0.5) * side / cells - patch / 2 + 0.5) for cell in range(cells)]
+    return [slice(max(start, 0), start + patch) for start in starts]
 
 
 def rise(
@@ -124,9 +128,10 @@ PERTURBATION = [
         explain=explain,
         options=options,
         batch_size=256,
+        revision=revision,
     )
-    for name, source, explain, options in [
-        ("occlusion", "Zeiler and Fergus 2014", occlusion, {"patch": 8, "stride": 4}),
-        ("rise", "Petsiuk et al. 2018", rise, {"masks": 400, "cells": 6, "keep": 0.5}),
+    for name, source, explain, options, revision in [
+        ("occlusion", "Zeiler and Fergus 2014", occlusion, {"patch": 8, "stride": 4}, 2),
+        ("rise", "Petsiuk et al. 2018", rise, {"masks": 400, "cells": 6, "keep": 0.5}, 1),
     ]
 ]

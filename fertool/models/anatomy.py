@@ -8,7 +8,9 @@ from fertool.models.cam_layer import find_cam_layer
 from fertool.models.classifier import FaceClassifier, InputSpec, TokenGrid
 
 
-def face_classifier(network: nn.Module, spec: InputSpec, head: str) -> FaceClassifier:
+def face_classifier(
+    network: nn.Module, spec: InputSpec, head: str, more_heads: tuple[str, ...] = ()
+) -> FaceClassifier:
     """The network with what an explainer has to know of it.
 
     Where the same tokens, prefix and patches, go through blocks of a vision transformer as timm writes them,
@@ -17,11 +19,19 @@ def face_classifier(network: nn.Module, spec: InputSpec, head: str) -> FaceClass
     enough cells, and what the network raises for a size that it cannot take.
     """
     if _is_plain_transformer(network, spec):
-        return _plain_transformer(network, spec, head)
+        return _plain_transformer(network, spec, head, more_heads)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     cam_layer = find_cam_layer(network, _zeros(spec), channels_last=channels_last)
     family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
-    return FaceClassifier(network, family, spec, cam_layer, head=head, maps_channels_last=channels_last)
+    return FaceClassifier(
+        network,
+        family,
+        spec,
+        cam_layer,
+        head=head,
+        more_heads=more_heads,
+        maps_channels_last=channels_last,
+    )
 
 
 def _attends(module: nn.Module) -> bool:
@@ -55,7 +65,9 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
     return len(shapes) == 1 and shapes[0][1] == network.num_prefix_tokens + grid[0] * grid[1]
 
 
-def _plain_transformer(network: nn.Module, spec: InputSpec, head: str) -> FaceClassifier:
+def _plain_transformer(
+    network: nn.Module, spec: InputSpec, head: str, more_heads: tuple[str, ...]
+) -> FaceClassifier:
     rows, columns = network.patch_embed.grid_size
     if any(
         size % patch for size, patch in zip((spec.size,) * 2, network.patch_embed.patch_size, strict=True)
@@ -66,7 +78,7 @@ def _plain_transformer(network: nn.Module, spec: InputSpec, head: str) -> FaceCl
         )
     tokens = TokenGrid(
         prefix=network.num_prefix_tokens,
-        reads_class_token=getattr(network, "cls_token", None) is not None and network.global_pool == "token",
+        read=_tokens_read(network),
         rows=rows,
         columns=columns,
     )
@@ -78,13 +90,25 @@ def _plain_transformer(network: nn.Module, spec: InputSpec, head: str) -> FaceCl
         spec,
         f"blocks.{last}.norm1",
         head=head,
+        more_heads=more_heads,
         tokens=tokens,
         attention_blocks=_attention_blocks(network),
     )
 
 
+def _tokens_read(network: nn.Module) -> int:
+    if getattr(network, "cls_token", None) is None or network.global_pool != "token":
+        return 0
+    return 1 if getattr(network, "dist_token", None) is None else 2
+
+
 def _attention_blocks(network: nn.Module) -> tuple[str, ...]:
-    """The self-attention of each block: a head may pool by attention too, but not from tokens to tokens."""
+    """The self-attention of each block: a head may pool by attention too, but not from tokens to tokens.
+
+    None of differential attention (Ye et al. 2024), whose blocks weigh values by the difference of two maps.
+    """
     return tuple(
-        f"blocks.{name}" for name, module in network.blocks.named_modules() if hasattr(module, "fused_attn")
+        f"blocks.{name}"
+        for name, module in network.blocks.named_modules()
+        if hasattr(module, "fused_attn") and not hasattr(module, "lambda_init")
     )

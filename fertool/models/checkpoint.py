@@ -17,7 +17,10 @@ METADATA_KEY = "fertool"
 
 def save_model(model: FaceClassifier, path: Path) -> None:
     """Write the network's weights and the model's recipe."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    # clones: safetensors refuses what shares memory, as a module that a network holds under two names does
+    weights = {
+        name: value.detach().cpu().contiguous().clone() for name, value in model.network.state_dict().items()
+    }
     with replacing(path) as handle:
         handle.write(save(weights, metadata={METADATA_KEY: json.dumps(model.recipe)}))
 

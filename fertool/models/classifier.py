@@ -31,8 +31,10 @@ class InputSpec:
 class TokenGrid:
     """How a transformer's tokens stand for the picture: first the prefix, then the patches row by row."""
 
-    prefix: int  # class token and registers
-    reads_class_token: bool  # the head reads the first of the prefix; otherwise it pools the patches
+    prefix: int  # class token, a distilled one, registers
+    read: (
+        int  # how many of the prefix, from the first on, the head reads in the mean; 0: it pools the patches
+    )
     rows: int
     columns: int
 
@@ -77,12 +79,14 @@ class FaceClassifier(nn.Module):
         cam_layer: str,
         *,
         head: str = "",
+        more_heads: tuple[str, ...] = (),
         maps_channels_last: bool = False,
         tokens: TokenGrid | None = None,
         attention_blocks: tuple[str, ...] = (),
     ) -> None:
         """`head` names the last submodule of `network`, new in every training (the empty name: all of it).
 
+        Others, whose logits go into the mean with its own as in a distilled transformer, are `more_heads`.
         The others say where the network is explained, see `View`.
         """
         super().__init__()
@@ -90,6 +94,7 @@ class FaceClassifier(nn.Module):
         self.family = family
         self.input_spec = input_spec
         self.head = head
+        self.more_heads = more_heads
         self.views: tuple[View, ...] = (
             View(
                 cam_layer,

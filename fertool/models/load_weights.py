@@ -10,6 +10,7 @@ from fertool.errors import UserError
 from fertool.models import multiscale
 from fertool.models.classifier import FaceClassifier
 from fertool.models.statistics import set_statistics
+from fertool.models.user_network import is_user_network
 from fertool.models.weight_files import read_recipe, read_tensors
 from fertool.models.weights import PUBLISHED, Weights
 from fertool.progress import log
@@ -20,11 +21,13 @@ def load_weights(model: FaceClassifier, weights: Weights) -> None:
 
     The model then normalises its input as the weights expect, unless it was built with other statistics. Raises
     UserError where a name or a shape of the file's is not the model's, and for a file that cannot be read; the
-    model is then as it was.
+    model is then as it was. Likewise for a run of another model, even where names and shapes are the same: its
+    input, strides or pooling may not be.
     """
     if weights.path is None:
         return
     recipe = {**model.recipe, "name": model.recipe["name"].removeprefix(multiscale.PREFIX)}
+    _refuse_run_of_other_model(recipe["name"], weights.path)
     if recipe["name"] == "dlibface" and weights.folded_norms:
         from fertool.models.dlibface import load_dlib_weights
 
@@ -53,6 +56,21 @@ def load_weights(model: FaceClassifier, weights: Weights) -> None:
             set_statistics(model, **{option: values})
             model.recipe[option] = list(values)
             log.info("input %s of %s: %s", option, weights.name, values)
+
+
+def _refuse_run_of_other_model(name: str, path: Path) -> None:
+    written = read_recipe(path)
+    if written is None:
+        return
+    theirs = written["name"].removeprefix(multiscale.PREFIX)
+    # a user's network may have moved to another module
+    if not is_user_network(theirs) and not is_user_network(name) and _plain(theirs) != _plain(name):
+        raise UserError(f"{path}: weights of a run of {theirs}, and this is {name}; give --model {theirs}")
+
+
+def _plain(name: str) -> str:
+    """A model's name without the tag of timm's weights, `vit` by timm's name."""
+    return "vit_base_patch16_224" if name == "vit" else name.partition(".")[0]
 
 
 def _branch_state(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fertool.errors import UserError
 from fertool.models.undisturbed import undisturbed
 
 Place = tuple[Node | None, int]
@@ -28,7 +29,8 @@ def map_layers(network: nn.Module, inputs: Tensor, *, channels_last: bool = Fals
 
     `inputs` (1, C, S, S) is any network input. Layers come in the order in which they finish, so that a block
     comes after the activation that ends it; of a layer that runs several times the last output counts. A layer
-    inside a residual branch is none of them: what goes past it, a map of it would not see.
+    inside a residual branch is none of them: what goes past it, a map of it would not see. Raises UserError where
+    nothing leads from the logits back to the picture.
     """
     with undisturbed(network):
         return _try(network, inputs, channels_last)
@@ -59,6 +61,11 @@ def _try(network: nn.Module, inputs: Tensor, channels_last: bool) -> list[MapLay
         for handle in handles:
             handle.remove()
     paths = _paths(logits, picture)
+    if not paths[_place(logits)]:
+        raise UserError(
+            "the logits have no gradient by the picture, so nothing explains them; take torch.no_grad() and detach() "
+            "out of the network (--unfreeze none freezes its backbone)"
+        )
     return [
         MapLayer(name, cells)
         for name, (place, cells) in finished.items()

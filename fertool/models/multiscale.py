@@ -37,6 +37,10 @@ class MultiscaleClassifier(FaceClassifier):
         first = single[0]
         widths = []
         for model in single:
+            if model.more_heads:
+                raise UserError(
+                    "multiscale: this model has two heads; take the plain one, as deit_tiny_patch16_224"
+                )
             head = model.layer(model.head)
             if not isinstance(head, nn.Linear):
                 raise UserError(

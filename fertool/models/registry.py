@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from fertool.errors import UserError
-from fertool.models.classifier import FaceClassifier
+from fertool.models.classifier import FaceClassifier, View
 from fertool.models.cnn import build_cnn, build_cnn_gap
 from fertool.models.multiscale import PREFIX, MultiscaleClassifier, read_views
 from fertool.models.resnet48 import build_resnet48
 from fertool.models.statistics import set_statistics
+from fertool.models.undisturbed import undisturbed
 from fertool.models.user_network import build_user_network, is_user_network
 
 # made for 48-pixel faces, which nobody pretrained
@@ -112,12 +113,37 @@ def _build(
 
 
 def _set_cam_layer(model: FaceClassifier, cam_layer: str) -> None:
-    if cam_layer not in dict(model.network.named_modules()):
+    if not cam_layer or cam_layer not in dict(model.network.named_modules()):
         raise UserError(
             f"--cam-layer {cam_layer}: no such layer; the default is {model.cam_layer}, and print(network) "
             "names the others"
         )
-    model.views = (replace(model.views[0], cam_layer=cam_layer), *model.views[1:])
+    view = replace(model.views[0], cam_layer=cam_layer)
+    if not _gives_a_map(model, view):
+        raise UserError(
+            f"--cam-layer {cam_layer}: gives no map of the picture, of as many rows as columns; the default is "
+            f"{model.cam_layer}"
+        )
+    model.views = (view,)
+
+
+def _gives_a_map(model: FaceClassifier, view: View) -> bool:
+    seen: list[object] = []
+    handle = model.layer(view.cam_layer).register_forward_hook(
+        lambda module, inputs, output: seen.append(output)
+    )
+    try:
+        with undisturbed(model), torch.no_grad():
+            model.network(model.empty_input())
+    finally:
+        handle.remove()
+    if not seen or not isinstance(seen[-1], torch.Tensor):
+        return False
+    try:
+        maps = view.feature_maps(seen[-1])
+    except (IndexError, RuntimeError):  # of another number of dimensions, or of tokens
+        return False
+    return maps.ndim == 4 and maps.shape[2] == maps.shape[3] > 1
 
 
 def parameter_count(model: nn.Module) -> int:

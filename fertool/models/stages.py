@@ -10,14 +10,17 @@ def parameter_stages(model: FaceClassifier) -> list[list[str]]:
     network's top that have parameters. In a model of several branches the stage k holds that of each.
     """
     names = [name for name, _ in model.network.named_parameters()]
-    head = [
-        name for name in names if name == model.head or name.startswith(f"{model.head}.") or not model.head
-    ]
+    heads = (model.head, *model.more_heads)
+    head = [name for name in names if any(_is_of(name, one) for one in heads)]
     stages: dict[int, list[str]] = {}
     for name, depth in _depths(model).items():
         if name not in head:
             stages.setdefault(depth, []).append(name)
     return [*(stages[depth] for depth in sorted(stages)), head]
+
+
+def _is_of(parameter: str, module: str) -> bool:
+    return not module or parameter == module or parameter.startswith(f"{module}.")
 
 
 def _depths(model: FaceClassifier) -> dict[str, int]:

@@ -85,14 +85,20 @@ def build_timm(
         std=tuple(config.std),
     )
     try:
-        return face_classifier(network, spec, head=heads(network)[0])
+        head, *others = heads(network)
+        return face_classifier(network, spec, head, tuple(others))
     except (AssertionError, RuntimeError) as error:
         raise UserError(f"{name} takes no pictures of {spec.size} pixels ({error})") from None
 
 
 def heads(network: nn.Module) -> tuple[str, ...]:
-    """The layers that timm replaces for other classes: mostly one, in a distilled model two."""
+    """The layers that timm replaces for other classes: mostly one, in a distilled model two.
+
+    Raises UserError where there is none.
+    """
     names = network.pretrained_cfg["classifier"]
+    if not names:
+        raise UserError(f"{network.pretrained_cfg['architecture']} has no classifier; take another model")
     return (names,) if isinstance(names, str) else tuple(names)
 
 

@@ -29,6 +29,16 @@ def is_user_network(name: str) -> bool:
     return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
+def source_files(name: str) -> list[Path]:
+    """The file that says what a user's network is, or each branch of several; none for the name of any other model."""
+    name = name.removeprefix(multiscale.PREFIX)
+    if not is_user_network(name):
+        return []
+    _find(name)
+    file = sys.modules[name.partition(":")[0]].__file__
+    return [] if file is None else [Path(file)]
+
+
 def build_user_network(
     name: str, classes: int, image_size: int | None = None, channels: int | None = None
 ) -> FaceClassifier:

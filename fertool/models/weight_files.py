@@ -20,8 +20,8 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pkl")
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Names and tensors, on the CPU, of a .safetensors, a checkpoint of PyTorch (weights only), or a .pkl.
 
-    Of a checkpoint that holds more than weights, the part of the name `state_dict`, `model` or (ours) `network`.
-    Raises UserError for another suffix, for a damaged file, and for one that runs code when it is loaded.
+    Of a checkpoint that holds more than weights, the part of the name `state_dict` or `model`. Raises UserError for
+    another suffix, for a damaged file, for one that runs code when it is loaded, and for the last.pt of a run.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: not a file of weights; those end in {', '.join(SUFFIXES)}")
@@ -40,7 +40,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         OSError,
         EOFError,
         ValueError,
-        KeyError,
+        LookupError,
     ) as error:
         cause = error.__cause__ or error
         if code := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", str(cause)):
@@ -53,8 +53,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
     except (AttributeError, TypeError):  # no dictionary, or not one of names
         tensors = {}
-    if isinstance(tensors.get("network"), dict):  # last.pt of a run of our own
-        tensors = tensors["network"]
+    if isinstance(tensors.get("network"), dict) and "optimizer" in tensors:
+        raise UserError(
+            f"{path}: where a training stands, which does not say what its model is; give best.safetensors "
+            "beside it"
+        )
     tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"{path}: holds no tensors by name; save the network's state_dict")

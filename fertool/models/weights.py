@@ -152,7 +152,7 @@ def _published(name: str, folder: Path) -> Weights:
 def _of_timm(name: str, folder: Path) -> Weights:
     from timm.models import is_model_pretrained
 
-    from fertool.models.timm_backbone import NAMED, is_timm_model, pretrained_config, timm_network
+    from fertool.models.timm_backbone import is_timm_model, pretrained_config, timm_network
 
     if not is_timm_model(name):
         raise UserError(f"no model '{name}': there are no weights for it")
@@ -169,7 +169,7 @@ def _of_timm(name: str, folder: Path) -> Weights:
         return Weights(usual, path, file_sha256(path), str(path))
     if copies:
         path, tag = copies[0]
-        known = name not in NAMED and is_model_pretrained(f"{name}.{tag}")
+        known = name != "facevit" and is_model_pretrained(f"{timm_network(name).architecture}.{tag}")
         return Weights(_pretraining(tag), path, file_sha256(path), str(path), variant=tag if known else None)
     if config.hf_hub_id is None:
         raise UserError(f"timm has no weights on its hub for {name}: give a file, or --weights none")

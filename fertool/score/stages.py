@@ -82,8 +82,8 @@ def pool_features(model: FaceClassifier, activation: Tensor) -> Tensor:
     if activation.ndim == 3:
         if model.tokens is None:
             return activation.mean(dim=1)
-        if model.tokens.reads_class_token:
-            return activation[:, 0]
+        if model.tokens.read:
+            return activation[:, : model.tokens.read].mean(dim=1)
         return activation[:, model.tokens.prefix :].mean(dim=1)
     return activation
 

@@ -20,6 +20,7 @@ from fertool.models import FaceClassifier, build_model
 from fertool.models.dlibface import calibrate_norms
 from fertool.models.load_weights import load_weights
 from fertool.models.registry import parameter_count
+from fertool.models.user_network import source_files
 from fertool.models.weights import Weights, find_weights
 from fertool.prepare.ferplus import crowd_shares
 from fertool.ranks import join_ranks
@@ -209,7 +210,7 @@ def _inputs(workspace: Workspace, config: TrainConfig, model: FaceClassifier) ->
         for split in ("train", "val"):
             workspace.load_region_maps(split)  # likewise
             inputs += [workspace.region_maps(split), workspace.landmarks(split)]
-    return sorted(set(inputs))
+    return sorted({*inputs, *source_files(config.model)})
 
 
 def _split(workspace: Workspace, split: str, model: FaceClassifier) -> TrainingFaces:
@@ -291,7 +292,7 @@ def _first_difference(earlier: dict[str, Any], config: TrainConfig) -> str:
     for option, value in config.as_record().items():
         if earlier["config"].get(option) != value:
             return f"its {option} is {earlier['config'].get(option)}, not {value}"
-    return "its faces or its weights were others"
+    return "its faces, its weights or the source of its network were others"
 
 
 def _begin_anew(run: Run) -> None:

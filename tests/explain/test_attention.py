@@ -88,6 +88,21 @@ def test_rollout_as_the_paper_has_it(name, size, options, built, faces, predicte
     close(ours.logits, reference.logits)
 
 
+@pytest.mark.parametrize("fusion", ["mean", "max"])
+def test_a_row_that_lost_all_its_entries_leads_nowhere(fusion, built, faces, predicted) -> None:
+    model = built("test_vit", 160)
+    maps = rollout(model, faces, predicted, residual=0.0, discard=0.95, fusion=fusion).heatmaps
+    assert torch.isfinite(maps).all() and (maps >= 0).all() and maps.any()
+
+
+def test_two_class_tokens_are_read_in_the_mean(built, faces, predicted, close) -> None:
+    model = built("deit_tiny_distilled_patch16_224", 32)
+    with torch.no_grad():
+        attention = by_hand(model, faces).attention[-1].mean(dim=1)
+    maps = self_attention(model, faces, predicted).heatmaps[:, 0]
+    close(maps.flatten(1), attention[:, :2, 2:].mean(dim=1))
+
+
 @pytest.mark.parametrize(("name", "size"), TRANSFORMERS)
 def test_self_attention_is_the_blocks(name, size, built, faces, predicted, close) -> None:
     model = built(name, size)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fertool.explain import explain
@@ -134,3 +136,9 @@ def test_shares_of_the_branches_are_kept_beside_the_heatmaps(tmp_path) -> None:
     assert np.allclose(known.sum(axis=1), 1, atol=1e-5)
     recorded = read_json(place.with_suffix(".json"))["branch_shares"]
     assert recorded == pytest.approx({"1 (whole)": known[:, 0].mean(), "2 (face)": known[:, 1].mean()})
+    state = load_file(run.best)
+    state["classifier.weight"].zero_()  # no class is looked for anywhere: no map has mass
+    with safe_open(run.best, framework="pt") as file:
+        save_file(state, run.best, metadata=file.metadata())
+    explain(workspace, device="cpu")
+    assert not np.load(place).any() and "branch_shares" not in read_json(place.with_suffix(".json"))

@@ -1,8 +1,12 @@
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fertool.errors import UserError
+from fertool.explain.interpolation import interpolate
 from fertool.explain.perturbation import occlusion, rise
 from fertool.models.classifier import FaceClassifier, InputSpec
 
@@ -20,9 +24,9 @@ class PatchMean(nn.Module):
         return inputs[:, :, self.rows, self.columns].mean(dim=(2, 3))
 
 
-def looking_at(top: int, left: int, side: int) -> FaceClassifier:
+def looking_at(top: int, left: int, side: int, size: int = 48) -> FaceClassifier:
     return FaceClassifier(
-        PatchMean(top, left, side), "cnn", InputSpec(48, 1, (0.0,), (1 / 255,)), cam_layer=""
+        PatchMean(top, left, side), "cnn", InputSpec(size, 1, (0.0,), (1 / 255,)), cam_layer=""
     )
 
 
@@ -34,7 +38,7 @@ def bright_patch() -> Tensor:
     return face[None]
 
 
-@pytest.mark.parametrize(("patch", "stride"), [(8, 4), (5, 3), (1, 1), (20, 7)])
+@pytest.mark.parametrize(("patch", "stride"), [(8, 4), (5, 3), (1, 1), (20, 8)])
 def test_occlusion_takes_what_it_covers(patch: int, stride: int, bright_patch: Tensor, fixed) -> None:
     """Covering a share of a bright patch with the face's mean takes that share of what it stands above it."""
     model = looking_at(TOP, LEFT, SIDE)
@@ -51,6 +55,30 @@ def test_occlusion_takes_what_it_covers(patch: int, stride: int, bright_patch: T
         [[overlap(i, TOP) * overlap(j, LEFT) for j in range(cells)] for i in range(cells)]
     )
     assert torch.allclose(maps, above * expected / SIDE**2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("side", "patch", "stride"), [(48, 8, 4), (50, 8, 4), (48, 8, 9), (90, 16, 8), (48, 20, 7)]
+)
+def test_occlusion_lies_where_the_pixel_is_whatever_the_sides(
+    side: int, patch: int, stride: int, fixed: Callable
+) -> None:
+    for place in range(patch, side - patch, 3):  # away from the border no patch is cut
+        face = torch.zeros(1, side, side)
+        face[0, place, place] = 255.0
+        maps = occlusion(
+            looking_at(place, place, 1, side), face, fixed(0), patch=patch, stride=stride
+        ).heatmaps
+        heat = interpolate(maps[0].clamp(min=0).numpy(), (side, side))[0]
+        centre = (heat.sum(axis=1) * np.arange(side)).sum() / heat.sum()
+        assert abs(centre - place) <= stride / 2
+
+
+def test_a_stride_beyond_the_face_is_one_cell_in_its_middle(fixed: Callable) -> None:
+    face = torch.zeros(1, 48, 48)
+    face[0, 24, 24] = 255.0
+    maps = occlusion(looking_at(24, 24, 1), face, fixed(0), patch=8, stride=100).heatmaps
+    assert maps.shape == (1, 1, 1, 1) and maps.item() > 200
 
 
 def test_rise_finds_the_patch(fixed) -> None:

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
+from fertool.errors import UserError
 from fertool.models.map_layers import MapLayer, map_layers
 
 
@@ -91,3 +93,14 @@ def test_an_input_that_the_network_overwrites() -> None:
     given = torch.zeros(1, 4, 8, 8)
     assert [layer.name for layer in map_layers(Overwriting(), given)] == ["stem", "final"]
     assert (given == 0).all()
+
+
+def test_a_network_that_records_no_gradient_is_one_line() -> None:
+    class Frozen(Branched):
+        def forward(self, inputs: Tensor) -> Tensor:
+            with torch.no_grad():
+                maps = self.left(self.stem(inputs))
+            return self.final(maps).mean(dim=(2, 3))
+
+    with pytest.raises(UserError, match="no gradient by the picture"):
+        names(Frozen())

@@ -94,3 +94,32 @@ def test_logits_of_cnn_gap_are_the_classifier_on_the_mean_cell() -> None:
         logits = model(faces)
         assert maps[0].shape == (3, 128, 12, 12)
         assert torch.allclose(model.layer(model.head)(maps[0].mean(dim=(2, 3))), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer"),
+    [
+        ("cnn", None, "hidden"),
+        ("cnn", None, "flatten"),
+        ("cnn", None, ""),
+        ("test_vit", 64, "patch_embed"),
+        ("test_vit", 64, "head"),
+        ("swin_tiny_patch4_window7_224", None, "patch_embed.proj"),
+    ],
+)
+def test_a_layer_without_a_map_is_no_cam_layer(name: str, size: int | None, layer: str) -> None:
+    with pytest.raises(UserError, match=f"--cam-layer {layer}: "):
+        build_model(name, 7, image_size=size, cam_layer=layer)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer"),
+    [("cnn", None, "conv2"), ("test_vit", 64, "blocks.1.norm1"), ("test_resnet", 64, "layer1")],
+)
+def test_another_layer_with_a_map_is_a_cam_layer(name: str, size: int | None, layer: str) -> None:
+    assert build_model(name, 7, image_size=size, cam_layer=layer).cam_layer == layer
+
+
+def test_a_model_with_two_heads_has_no_branches() -> None:
+    with pytest.raises(UserError, match="two heads"):
+        build_model("multiscale:deit_tiny_distilled_patch16_224", 7, image_size=32)

@@ -1,10 +1,14 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fertool.errors import UserError
 from fertool.models import build_model, load_model, save_model
 from fertool.models.classifier import TokenGrid
+from fertool.models.timm_backbone import heads
 
 
 @pytest.mark.parametrize(
@@ -35,13 +39,14 @@ def test_swin_is_a_transformer_without_tokens_that_keep_their_places() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "tokens"),
     [
-        ("vit_tiny_patch16_224", None, TokenGrid(prefix=1, reads_class_token=True, rows=14, columns=14)),
-        ("deit_tiny_patch16_224", 64, TokenGrid(prefix=1, reads_class_token=True, rows=4, columns=4)),
-        ("vit_small_patch14_reg4_dinov2", 70, TokenGrid(prefix=5, reads_class_token=True, rows=5, columns=5)),
-        ("vit_medium_patch16_gap_240", 80, TokenGrid(prefix=0, reads_class_token=False, rows=5, columns=5)),
-        ("test_vit4", 80, TokenGrid(prefix=1, reads_class_token=False, rows=5, columns=5)),
+        ("vit_tiny_patch16_224", None, TokenGrid(prefix=1, read=1, rows=14, columns=14)),
+        ("deit_tiny_patch16_224", 64, TokenGrid(prefix=1, read=1, rows=4, columns=4)),
+        ("vit_small_patch14_reg4_dinov2", 70, TokenGrid(prefix=5, read=1, rows=5, columns=5)),
+        ("vit_medium_patch16_gap_240", 80, TokenGrid(prefix=0, read=0, rows=5, columns=5)),
+        ("test_vit4", 80, TokenGrid(prefix=1, read=0, rows=5, columns=5)),
+        ("deit_tiny_distilled_patch16_224", 64, TokenGrid(prefix=2, read=2, rows=4, columns=4)),
         # a class token that the head does not read: it takes the patches' mean
-        ("eva02_tiny_patch14_224", 70, TokenGrid(prefix=1, reads_class_token=False, rows=5, columns=5)),
+        ("eva02_tiny_patch14_224", 70, TokenGrid(prefix=1, read=0, rows=5, columns=5)),
     ],
 )
 def test_tokens(name: str, size: int | None, tokens: TokenGrid) -> None:
@@ -50,6 +55,19 @@ def test_tokens(name: str, size: int | None, tokens: TokenGrid) -> None:
     assert (model.family, model.tokens) == ("transformer", tokens)
     assert model.cam_layer == f"blocks.{last}.norm1"
     assert model.attention_blocks == tuple(f"blocks.{number}.attn" for number in range(last + 1))
+
+
+def test_differential_attention_is_not_read_as_attention() -> None:
+    model = build_model("vit_dwee_patch16_reg1_gap_256", 7, image_size=64)
+    assert model.tokens is not None and model.attention_blocks == ()
+
+
+def test_an_encoder_without_a_classifier_is_one_line() -> None:
+    class Encoder(nn.Module):
+        pretrained_cfg: ClassVar = {"architecture": "encoder", "classifier": None}
+
+    with pytest.raises(UserError, match="encoder has no classifier"):
+        heads(Encoder())
 
 
 def test_tokens_that_do_not_all_pass_all_blocks_are_no_plain_transformer() -> None:

@@ -6,6 +6,7 @@ import torch
 from fertool.errors import UserError
 from fertool.models import build_model, load_model, save_model
 from fertool.models.load_weights import load_weights
+from fertool.models.user_network import source_files
 from fertool.models.weights import find_weights
 
 MODULE = """
@@ -43,6 +44,14 @@ def pair(num_classes):
         def forward(self, inputs):
             return super().forward(inputs), None
     return Pair(num_classes)
+
+class Twice(Small):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.features = nn.Sequential(self.stem, self.body)
+
+def twice(num_classes):
+    return Twice(num_classes)
 
 def number():
     return 3
@@ -90,6 +99,22 @@ def test_a_vision_transformer_is_explained_as_one() -> None:
 
 def test_a_network_without_a_last_layer_for_the_classes_is_all_head() -> None:
     assert build_model("mine.nets:headless", 7, image_size=48).head == ""
+
+
+def test_its_source_is_the_file_that_says_what_it_is(folder: Path) -> None:
+    assert (
+        source_files("mine.nets:make")
+        == source_files("multiscale:mine.nets:make")
+        == [folder / "mine" / "nets.py"]
+    )
+    assert source_files("cnn") == source_files("multiscale:cnn") == source_files("resnet50") == []
+
+
+def test_a_module_under_two_names_is_saved_under_both(tmp_path: Path) -> None:
+    model = build_model("mine.nets:twice", 5, image_size=48).eval()
+    save_model(model, tmp_path / "best.safetensors")
+    faces = torch.randint(0, 256, (2, 48, 48))
+    assert torch.equal(load_model(tmp_path / "best.safetensors")(faces), model(faces))
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:

@@ -31,13 +31,18 @@ def test_names_and_tensors_come_back(tmp_path: Path, name: str) -> None:
     [
         {"state_dict": STATE, "epoch": 3},
         {"model": STATE},
-        {"network": STATE, "optimizer": {"state": {}}, "epoch": 1},
         {f"module.{name}": value for name, value in STATE.items()},
     ],
 )
 def test_weights_among_other_things(tmp_path: Path, wrapped: dict) -> None:
-    torch.save(wrapped, tmp_path / "last.pt")
-    assert set(read_tensors(tmp_path / "last.pt")) == set(STATE)
+    torch.save(wrapped, tmp_path / "w.pt")
+    assert set(read_tensors(tmp_path / "w.pt")) == set(STATE)
+
+
+def test_where_a_training_stands_is_no_file_of_weights(tmp_path: Path) -> None:
+    torch.save({"network": STATE, "optimizer": {"state": {}}, "history": []}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"last\.pt: .* give best\.safetensors"):
+        read_tensors(tmp_path / "last.pt")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -60,6 +65,7 @@ def test_a_checkpoint_that_runs_code_is_refused(
     [
         ("w.pth", b"hello", "not a whole file of weights"),
         ("w.pth", b"", "not a whole file of weights"),
+        ("w.pth", b"error code: 1020", "not a whole file of weights"),
         ("w.pth", pickle.dumps({"a": RunsCode()}, protocol=4), "not a whole file of weights"),
         ("w.safetensors", b"hello", "not a whole file of weights"),
         ("w.onnx", b"hello", "not a file of weights; those end in"),

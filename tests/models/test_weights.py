@@ -371,6 +371,26 @@ def test_both_heads_of_a_distilled_transformer_are_new(tmp_path: Path) -> None:
     assert torch.equal(model.network.blocks[0].attn.qkv.weight, state["blocks.0.attn.qkv.weight"])
 
 
+def test_a_run_of_a_model_with_the_same_names_and_shapes_is_refused(tmp_path: Path) -> None:
+    """Its statistics are others, or its strides."""
+    place, size = tmp_path / "best.safetensors", {"image_size": 32}
+    save_model(build_model("deit_tiny_patch16_224", 5, **size), place)
+    model = build_model("vit_tiny_patch16_224", 7, **size)
+    before = {key: value.clone() for key, value in model.network.state_dict().items()}
+    with pytest.raises(UserError, match="a run of deit_tiny_patch16_224, and this is vit_tiny_patch16_224"):
+        load_weights(model, find_weights("vit_tiny_patch16_224", str(place)))
+    assert_holds(model, before)
+    tagged = build_model("deit_tiny_patch16_224.fb_in1k", 7, **size)
+    load_weights(tagged, find_weights("deit_tiny_patch16_224.fb_in1k", str(place)))
+
+
+def test_a_tag_that_timm_knows_is_found_by_our_name_too(tmp_path: Path) -> None:
+    (tmp_path / "vit_base_patch16_224.dino.safetensors").write_bytes(b"weights")
+    for name in ("vit", "vit_base_patch16_224"):
+        found = find_weights(name, weights_dir=tmp_path)
+        assert (found.name, found.variant) == ("dino", "dino")
+
+
 @pytest.mark.parametrize("name", ["cnn", "test_resnet"])
 def test_a_run_of_our_own_with_other_classes(tmp_path: Path, name: str) -> None:
     statistics = {"mean": (0.4,) * 3} if name != "cnn" else {}

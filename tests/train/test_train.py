@@ -20,6 +20,7 @@ from fertool.errors import UserError
 from fertool.files import read_csv, write_csv, write_npy
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, build_model, load_model, predict_logits
+from fertool.predictions import model_inputs
 from fertool.train import loop, mapped_faces, train
 from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
@@ -623,3 +624,23 @@ def test_compiling_without_a_compiler_is_said_in_one_line(
     with pytest.raises(UserError, match=r"--compile: .* C\+\+ compiler"):
         train(drawn, config, device="cpu")
     assert not drawn.run(config.run_name).folder.exists()
+
+
+def test_an_edited_network_of_ones_own_is_another(
+    drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "own_network.py"
+    source.write_text(
+        "from torch import nn\n"
+        "def make(num_classes):\n"
+        "    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)\n"
+        "    return nn.Sequential(*layers)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = replace(CONFIG, model="own_network:make", epochs=1, image_size=48)
+    train(drawn, config, name="own", device="cpu")
+    assert "done already" in train(drawn, config, name="own", device="cpu").notes[0]
+    assert source in model_inputs(drawn, drawn.run("own"), "test")
+    source.write_text(source.read_text().replace("ReLU", "GELU"))
+    with pytest.raises(UserError, match=r"this name is taken .*--force"):
+        train(drawn, config, name="own", device="cpu")

@@ -235,7 +235,7 @@ def test_all_blocks_is_the_mean_of_the_blocks(small_vit, faces) -> None:
 def test_a_head_that_pools_the_patches_is_read_there(faces) -> None:
     torch.manual_seed(0)
     model = build_model("vit_tiny_patch16_224", 7, image_size=48).eval()
-    tokens = replace(model.tokens, reads_class_token=False)
+    tokens = replace(model.tokens, read=0)
     model.views = (replace(model.views[0], tokens=tokens),)
     with watched(model, "attention") as watch:
         logits = model(faces)
