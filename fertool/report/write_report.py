@@ -24,13 +24,14 @@ from fertool.score.guidance import Guidance, gather_guidance
 from fertool.score.guidance_tables import guidance_tables
 from fertool.score.guidance_verdict import verdicts_of
 from fertool.score.rows import without_repeats
-from fertool.score.stored import Gathered, gather_scores
+from fertool.score.stored import Gathered, gather_scores, outdated_notes
+from fertool.score.suites import SUITES
 from fertool.summary import Greyed, Summary
 from fertool.workspace import Run, Workspace
 
 
 def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str = "test") -> Summary:
-    """Write the page over the named runs, or over all that are scored on `split`.
+    """Write the page over the named runs, or over all that are scored on `split`; outdated figures are left out.
 
     Of runs with the same settings and seed only the first by name counts. Raises UserError where nothing is
     scored, or a named run is not.
@@ -38,13 +39,14 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
     dataset = workspace.dataset()
     workspace.check_split(split)
     chosen = [workspace.run(name) for name in runs] if runs else workspace.runs()
-    scored = [run for run in chosen if run.scores("classification", split).exists()]
+    scored = [run for run in chosen if any(suite.stored(run, split) for suite in SUITES.values())]
     missing = [run.name for run in chosen if run not in scored]
     if not scored or (runs and missing):
         which = f"run {missing[0]} is not" if runs and missing else "no run is"
         raise UserError(f"{workspace.root}: {which} scored on '{split}'; run 'fertool score' first")
 
     scored, notes = without_repeats(scored)
+    notes += outdated_notes(workspace, scored, split)
     gathered = gather_scores(workspace, scored, split)
     pictured = _first_seeds(scored)
     histories = {
@@ -116,9 +118,12 @@ def _gallery(workspace: Workspace, of: Gathered, names: Sequence[str], split: st
     rows = draw_lots(workspace.load_labels(split), len(workspace.dataset()["classes"]))
     columns = []
     for run in map(workspace.run, names):
-        heatmaps = np.load(run.heatmaps(request.key, of.asked.target, split), mmap_mode="r")[rows]
+        place = run.heatmaps(request.key, of.asked.target, split)
+        if not place.exists():  # scores outlive the maps, which take much room
+            continue
+        heatmaps = np.load(place, mmap_mode="r")[rows]
         columns.append((run.name, run, rectify(heatmaps, request.explainer.negatives)))
-    return as_png(draw_gallery(workspace, split, rows, columns, faces_across=True))
+    return as_png(draw_gallery(workspace, split, rows, columns, faces_across=True)) if columns else ""
 
 
 def _template() -> jinja2.Template:

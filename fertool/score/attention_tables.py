@@ -33,8 +33,8 @@ def joint_figures(
 
     `columns` are each run's, by its name. A face that is empty in one run is dropped from all, except that a run
     all of whose maps are empty has no say in that, and none in its group's shares. The rate of empty maps stands
-    beside the shares, with the bounds that the shares would have if these counted as all background or as none.
-    Intervals speak of images and, with several seeds, of seeds.
+    beside the shares, with the bounds that a region's share of all the group's maps would have if the empty ones
+    counted as none of the region, and as all of it. Intervals speak of images and, with several seeds, of seeds.
     """
     scored = {group.name: group for group in _with_maps(table_groups, columns)}
     counted = _counted(scored.values(), columns, len(clusters))
@@ -45,8 +45,12 @@ def joint_figures(
             of_runs = [face_values(columns[run["run"]]) for run in scored[group.name].runs]
             values = np.stack([np.where(counted[:, None], of_run, np.nan) for of_run in of_runs])
             of = region_figures(resample_means(values, clusters), int(counted.sum()))
-        rate = _empty_rate([columns[run["run"]] for run in group.runs])
-        figures[group.name] = {"figures": of, "empty_rate": rate, "bounds": _bounds(of, rate)}
+        of_group = [columns[run["run"]] for run in group.runs]
+        figures[group.name] = {
+            "figures": of,
+            "empty_rate": _empty_rate(of_group),
+            "bounds": None if of is None else _bounds(of_group),
+        }
     return figures
 
 
@@ -74,14 +78,16 @@ def _empty_rate(runs: Sequence[Columns]) -> float | None:
     return float(empty.mean()) if len(empty) else None
 
 
-def _bounds(figures: dict[str, Any] | None, empty_rate: float | None) -> dict[str, list[float]] | None:
-    """Shares if maps of zeros counted as none of a region, and as all of it."""
-    if figures is None or empty_rate is None:
-        return None
-    return {
-        region: [(1 - empty_rate) * share, (1 - empty_rate) * share + empty_rate]
-        for region, share in figures["share"].items()
-    }
+def _bounds(runs: Sequence[Columns]) -> dict[str, list[float]]:
+    """Shares of all maps, those of zeros counted as none of a region, and as all of it: means over the runs."""
+
+    def limits(of: Columns, region: str) -> tuple[float, float]:
+        located = of["located"] == 1
+        empty = of["empty"][located] == 1
+        least = np.where(empty, 0, of[share_column(region)][located]).mean()
+        return least, least + empty.mean()
+
+    return {region: np.mean([limits(of, region) for of in runs], axis=0).tolist() for region in REGIONS}
 
 
 def compare_groups(
@@ -135,7 +141,7 @@ def attention_tables(
         _share_table(f"{title}: share of each region, %", rows, joint),
         _lift_table(f"{title}: lift, share over area", rows, joint),
         _spread_table(f"{title}: how the heat lies", rows, joint),
-        *(_comparison_table(f"{title}: differences on {what}", of) for what, of in comparisons.items()),
+        *(_comparison_table(f"{title}: differences on {what}", rows, of) for what, of in comparisons.items()),
         *(_class_table(run) for run in scores),
         *(_jitter_table(run) for run in scores if run["jitter"]),
         *(_template_table(run) for run in scores if run["template_faces"]),
@@ -184,7 +190,8 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
         "Mean share of the heatmap on each region [95% interval over images"
         + (" and seeds" if any(len(group.runs) > 1 for group in rows) else "")
         + "]. Ceiling: the largest share that any map on the grid could reach, greyed where below "
-        f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face.",
+        f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face, over all faces with a "
+        "map.",
         *said_of_runs({run["run"]: _left_out(run) for group in rows for run in group.runs}),
     ]
     notes += [_empty_maps(group.name, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]]
@@ -195,9 +202,21 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
         notes.append(
             "No face has landmarks and a map in all of these runs: leave out those most of whose maps are empty."
         )
-    if len(rows) > 1 and all(len(group.runs) == 1 for group in rows):
+    alone = [group.name for group in rows if len(group.runs) == 1]
+    if len(rows) > 1 and len(alone) == len(rows):
         notes.append("One seed each: this table compares two networks and not two methods.")
-    return Table(title, ["model", "seeds", *REGIONS], cells, notes)
+    elif 0 < len(alone) < len(rows):
+        notes.append(f"{', '.join(alone)}: one seed, so that its interval is over images alone.")
+    return Table(title, ["model", "seeds", *REGIONS], cells, [*notes, *_unlike_grids(rows)])
+
+
+def _unlike_grids(rows: list[Group]) -> list[str]:
+    sides = {run["grid"][0] for group in rows for run in group.runs}
+    if len(sides) < 2:
+        return []
+    return [
+        f"The maps lie on unlike grids, which alone moves shares: 'fertool score --grid {min(sides)}' compares on one."
+    ]
 
 
 def _greyed_if_low(text: str, ceiling: float) -> str:
@@ -254,7 +273,7 @@ def _spread_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]
     return Table(title, ["model", "seeds", *columns], cells, notes)
 
 
-def _comparison_table(title: str, comparisons: list[Comparison]) -> Table:
+def _comparison_table(title: str, rows: list[Group], comparisons: list[Comparison]) -> Table:
     cells = [
         [
             f"{of.names[0]} - {of.names[1]}",
@@ -277,8 +296,13 @@ def _comparison_table(title: str, comparisons: list[Comparison]) -> Table:
             "A p is of these trained networks on other faces; the interval is of other seeds as well. Where it holds 0 "
             "a small p says that the networks differ, and not that the methods do."
         )
+    if any(min(of.seeds) == 1 < max(of.seeds) for of in comparisons):
+        notes.append("Of a model with one seed the interval is of that network alone.")
     return Table(
-        title, ["models", "faces", "region", "difference", "omnibus p", "p", "p (Holm)"], cells, notes
+        title,
+        ["models", "faces", "region", "difference", "omnibus p", "p", "p (Holm)"],
+        cells,
+        [*notes, *_unlike_grids(rows)],
     )
 
 

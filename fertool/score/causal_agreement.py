@@ -41,10 +41,10 @@ def score_causal_agreement(
     """How well the shares of an explainer's maps, and of the nulls', tell each fill's Shapley values.
 
     `causes` are the columns of `score_causal` for this run and split; `target`, label or predicted, is both
-    the class that is explained and the class whose logit was played for. Faces without landmarks, and those
-    whose map is empty, the explainer's or a null's, are left out and counted; where none is left figures are
-    None. Without `nulls` only the explainer's shares are compared, on the same faces. Columns: `told_<fill>`, the
-    explainer's correlation within each face. Raises UserError for another target.
+    the class that is explained and the class whose logit was played for. Faces without landmarks, those whose map
+    is empty, the explainer's or a null's, and those whose causes are not known are left out and counted; where none
+    is left figures are None. Without `nulls` only the explainer's shares are compared, on the same faces. Columns:
+    `told_<fill>`, the explainer's correlation within each face. Raises UserError for another target.
     """
     if target not in CAUSAL_TARGETS:
         raise UserError(
@@ -56,8 +56,11 @@ def score_causal_agreement(
     of_maps, _ = shares_and_ceilings(list(maps.values()), regions)
     shares = dict(zip(maps, of_maps, strict=True))
     known = np.all([np.isfinite(of).all(axis=1) for of in shares.values()], axis=0)
-    counted = subject.located & known
     fills = [fill for fill in FILLS if cause_column(target, fill, REGIONS[0]) in causes]
+    caused = np.ones(len(areas), dtype=bool)
+    for fill in fills:
+        caused &= np.isfinite(causes_of(causes, target, fill)).all(axis=1)
+    counted = subject.located & known & caused
     signed = request.explainer.negatives == "drop" and request.explainer.looks_at_target
     figures: Figures = {
         "faces": len(areas),
@@ -65,6 +68,7 @@ def score_causal_agreement(
         "left_out": {
             "landmarks of the template": int((~subject.located).sum()),
             "an empty map": int((subject.located & ~known).sum()),
+            "no causes": int((subject.located & known & ~caused).sum()),
         },
         "compared_with": "signed" if signed else "size",
         "fills": {},

@@ -86,38 +86,32 @@ def classification_figures(
 
     `predicted` and `labels` are class codes int64 (N,), `confidence` the predicted class's probability (N,),
     `clusters` as for `resample_means`. In the matrix rows are true classes, columns are predicted ones. A
-    class that is never predicted has precision 0; one without faces has recall 0 and does not count for the
-    balanced accuracy. The expected calibration error is sum_b n_b/N |accuracy_b - confidence_b| over 15 equal
+    class that is never predicted has precision 0; one without faces does not count for the balanced accuracy
+    and the macro means. The expected calibration error is sum_b n_b/N |accuracy_b - confidence_b| over 15 equal
     bins of confidence (Guo et al. 2017, 'On Calibration of Modern Neural Networks', equation 3).
     """
     codes = list(range(len(classes)))
-
-    def averaged(average: str | None) -> tuple[Any, ...]:
-        return precision_recall_fscore_support(
-            labels, predicted, labels=codes, average=average, zero_division=0
-        )
-
-    precision, recall, f1, support = averaged(None)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=codes, zero_division=0
+    )
+    by_class = {"precision": precision, "recall": recall, "f1": f1}
+    there = support > 0
     matrix = confusion_matrix(labels, predicted, labels=codes)
     return {
         "faces": len(labels),
         "accuracy": float((predicted == labels).mean()),
-        "balanced_accuracy": float(recall[support > 0].mean()),
+        "balanced_accuracy": float(recall[there].mean()),
         "mcc": float(_correlation(matrix / len(labels))),
         "ece": _calibration_error(_calibration_sums(confidence, predicted == labels).mean(axis=0)),
         "per_class": {
             name: {
-                "precision": float(precision[code]),
-                "recall": float(recall[code]),
-                "f1": float(f1[code]),
+                **{measure: float(of[code]) for measure, of in by_class.items()},
                 "faces": int(support[code]),
             }
             for code, name in enumerate(classes)
         },
-        **{
-            average: dict(zip(("precision", "recall", "f1"), map(float, averaged(average)[:3]), strict=True))
-            for average in ("macro", "weighted")
-        },
+        "macro": {name: float(of[there].mean()) for name, of in by_class.items()},
+        "weighted": {name: float(np.average(of, weights=support)) for name, of in by_class.items()},
         "intervals": _intervals(predicted, labels, confidence, clusters, len(classes)),
         "confusion": matrix.tolist(),
     }
@@ -145,14 +139,15 @@ def _measures(values: np.ndarray, classes: int) -> np.ndarray:
     true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
     accuracy = hits.sum(axis=-1)
     there = true > 0  # a class that a resample has no face of does not count
-    recall = np.where(there, hits / true, 0).sum(axis=-1) / there.sum(axis=-1)
+    classes_there = there.sum(axis=-1)
+    recall = np.where(there, hits / true, 0).sum(axis=-1) / classes_there
     f1 = np.where(true + predicted > 0, 2 * hits / (true + predicted), 0)
     bins = values[..., classes * classes :]
     return np.stack(
         [
             accuracy,
             recall,
-            f1.mean(axis=-1),
+            np.where(there, f1, 0).sum(axis=-1) / classes_there,
             (f1 * true).sum(axis=-1),
             _correlation(matrix),
             _calibration_error(bins),
@@ -203,7 +198,9 @@ def classification_tables(
         "weighted F1": lambda run: run["weighted"]["f1"],
         "MCC": lambda run: run["mcc"],
         "ECE": lambda run: run["ece"],
-        "no twins in train": lambda run: (run["without_twins_in_train"] or run)["accuracy"],
+        "no twins in train": lambda run: (
+            run["without_twins_in_train"] and run["without_twins_in_train"]["accuracy"]
+        ),
     }
     if all("tta" in run for run in scores):
         measures |= {f"with {first['tta']['name']}": lambda run: run["tta"]["accuracy"]}
@@ -219,9 +216,7 @@ def classification_tables(
             ]
             for group in rows
         ],
-        [f"Without those that have an identical twin in train there are {clean['faces']:,} faces."]
-        if clean and clean["faces"] < first["faces"]
-        else [],
+        [] if clean and clean["faces"] == first["faces"] else [_left_without_twins(clean)],
     )
     tables = [overall, *_leak_tables(scores), *_crowd_tables(scores), *map(_class_table, scores)]
     return {"joint": joint}, tables
@@ -247,6 +242,16 @@ def _accuracy_cell(group: Group, joint: dict[str, Any]) -> str:
     return f"{mean} ± {100 * deviation:.1f}{''.join(interval)}"
 
 
+def _left_without_twins(clean: dict[str, Any] | None) -> str:
+    if clean is None:
+        return "All faces have an identical twin in train: what is measured here, the models have seen."
+    return f"Without those that have an identical twin in train there are {clean['faces']:,} faces."
+
+
+def _accuracy_of(figures: dict[str, Any] | None) -> str:
+    return with_interval(figures["accuracy"], figures["intervals"]["accuracy"]) if figures else "-"
+
+
 def _leak_tables(scores: Scores) -> list[Table]:
     """Accuracy on the faces with a twin in train, of runs that trained on the twins or did not."""
     if not any(run["config"].get("drop_leaks") for run in scores) or not scores[0]["with_twins_in_train"]:
@@ -260,10 +265,7 @@ def _leak_tables(scores: Scores) -> list[Table]:
                 [
                     run["run"],
                     "no" if run["config"].get("drop_leaks") else "yes",
-                    *(
-                        with_interval(of["accuracy"], of["intervals"]["accuracy"])
-                        for of in (run["with_twins_in_train"], run["without_twins_in_train"])
-                    ),
+                    *(_accuracy_of(of) for of in (run["with_twins_in_train"], run["without_twins_in_train"])),
                 ]
                 for run in scores
             ],
@@ -275,7 +277,10 @@ def _crowd_tables(scores: Scores) -> list[Table]:
     if "ferplus" not in scores[0]:
         return []
     names = list(scores[0]["ferplus"])
-    faces = scores[0]["ferplus"][names[0]]["faces"]
+    agreed = scores[0]["ferplus"][names[0]]
+    if agreed is None:
+        return []
+    faces = agreed["faces"]
     return [
         Table(
             f"by the crowd of FER+: the {faces:,} faces on which it agreed",
@@ -283,12 +288,7 @@ def _crowd_tables(scores: Scores) -> list[Table]:
             [
                 [
                     run["run"],
-                    *(
-                        with_interval(
-                            run["ferplus"][name]["accuracy"], run["ferplus"][name]["intervals"]["accuracy"]
-                        )
-                        for name in names
-                    ),
+                    *(_accuracy_of(run["ferplus"][name]) for name in names),
                 ]
                 for run in scores
             ],

@@ -39,7 +39,9 @@ from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_co
 from fertool.score.columns import read_columns
 from fertool.score.corruptions import SEVERITIES
 from fertool.score.intervals import Limits, Resampled, difference_interval, resample_means
+from fertool.score.outdated import is_outdated
 from fertool.score.subject import Columns, cluster_faces
+from fertool.score.suites import SUITES
 from fertool.score.sweeps import OWN, SHUFFLED, Condition, Sweep, find_sweeps
 from fertool.workspace import Run, Workspace
 
@@ -114,12 +116,18 @@ class Measure:
         """The JSON that it stands in, there or not."""
         return run.scores(self.suite, split, self.explainer, self.target)
 
+    def is_stored(self, workspace: Workspace, run: Run, split: str) -> bool:
+        """Whether it is there, and not outdated."""
+        place = self.place(run, split)
+        there = place.exists() and place.with_suffix(".csv").exists()
+        return there and not is_outdated(workspace, run, place, SUITES[self.suite].revision)
 
-def _measures(sweep: Sweep, split: str) -> list[Measure]:
+
+def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
     """All that any run of the sweep has stored, in the order of tables: the guiding explainer's first."""
     runs = [run for condition in sweep.conditions for run in condition.runs]
     measures = [Measure(ACCURACY, "", "classification", ("correct",))]
-    corruptions, errors = _reference_errors(sweep.unguided, split)
+    corruptions, errors = _reference_errors(workspace, sweep.unguided, split)
     if corruptions:
         columns = tuple(f"right_{name}" for name in corruptions)
         figure = partial(_mean_corruption_error, reference=errors)
@@ -211,13 +219,15 @@ def _mean_corruption_error(means: np.ndarray, *, reference: np.ndarray) -> np.nd
     return ((1 - means / SEVERITIES) / reference).mean(axis=-1, keepdims=True)
 
 
-def _reference_errors(unguided: Condition | None, split: str) -> tuple[list[str], np.ndarray]:
+def _reference_errors(
+    workspace: Workspace, unguided: Condition | None, split: str
+) -> tuple[list[str], np.ndarray]:
     """Corruptions and lambda 0's error under each, the mean over severities and seeds; none where not stored."""
     measure = Measure(CORRUPTION_ERROR, "", "robustness", ())
-    places = [measure.place(run, split) for run in unguided.runs] if unguided else []
-    if not places or not all(place.exists() for place in places):
+    runs = unguided.runs if unguided else []
+    if not runs or not all(measure.is_stored(workspace, run, split) for run in runs):
         return [], np.empty(0)
-    stored = [read_json(place)["corruptions"] for place in places]
+    stored = [read_json(measure.place(run, split))["corruptions"] for run in runs]
     names = [
         name for name, of in stored[0].items() if all(name in run and run[name]["faces"] for run in stored)
     ]
@@ -277,21 +287,22 @@ class Guidance:
 
 
 def gather_guidance(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Guidance]:
-    """What guidance did in each sweep among runs, from the scores that they have stored on a split.
+    """What guidance did in each sweep among runs, from the scores on a split that they have stored.
 
-    Raises UserError where stored values are of other faces than the workspace has now.
+    Outdated ones are left out. Raises UserError where stored values are of other faces than the workspace has now.
     """
     sweeps = find_sweeps(runs)
     if not sweeps:
         return []
     clusters = cluster_faces(workspace.load_twin_groups(split))
-    return [_of_sweep(sweep, split, clusters) for sweep in sweeps]
+    return [_of_sweep(workspace, sweep, split, clusters) for sweep in sweeps]
 
 
-def _of_sweep(sweep: Sweep, split: str, clusters: np.ndarray) -> Guidance:
-    measures = _measures(sweep, split)
+def _of_sweep(workspace: Workspace, sweep: Sweep, split: str, clusters: np.ndarray) -> Guidance:
+    measures = _measures(workspace, sweep, split)
     resampled = {
-        condition: _resampled(condition, measures, split, clusters) for condition in sweep.conditions
+        condition: _resampled(workspace, condition, measures, split, clusters)
+        for condition in sweep.conditions
     }
     placebos = {condition.weight: condition for condition in resampled if condition.masks == SHUFFLED}
     outcomes = []
@@ -310,10 +321,12 @@ def _of_sweep(sweep: Sweep, split: str, clusters: np.ndarray) -> Guidance:
 
 
 def _resampled(
-    condition: Condition, measures: Sequence[Measure], split: str, clusters: np.ndarray
+    workspace: Workspace, condition: Condition, measures: Sequence[Measure], split: str, clusters: np.ndarray
 ) -> Resampled:
     """The measures (S, M) of the condition's seeds; nan for a measure that a seed has not stored."""
-    values = np.stack([_face_values(run, measures, split, len(clusters)) for run in condition.runs])
+    values = np.stack(
+        [_face_values(workspace, run, measures, split, len(clusters)) for run in condition.runs]
+    )
 
     def figures(means: np.ndarray) -> np.ndarray:
         parts, start = [], 0
@@ -326,7 +339,9 @@ def _resampled(
     return resample_means(values, clusters).apply(figures)
 
 
-def _face_values(run: Run, measures: Sequence[Measure], split: str, faces: int) -> np.ndarray:
+def _face_values(
+    workspace: Workspace, run: Run, measures: Sequence[Measure], split: str, faces: int
+) -> np.ndarray:
     """The measures' columns side by side, float64 (N, K); nan where a face does not count or none are stored."""
     read: dict[Path, Columns] = {}
     nothing = np.full(faces, np.nan)
@@ -334,7 +349,8 @@ def _face_values(run: Run, measures: Sequence[Measure], split: str, faces: int) 
     for measure in measures:
         place = measure.place(run, split).with_suffix(".csv")
         if place not in read:
-            read[place] = _counted(read_columns(place)) if place.exists() else {}
+            known = measure.is_stored(workspace, run, split)
+            read[place] = _counted(read_columns(place)) if known else {}
             rows = len(next(iter(read[place].values()), nothing))
             if rows != faces:
                 raise UserError(

@@ -20,6 +20,7 @@ from fertool.score.guidance import (
     gather_guidance,
 )
 from fertool.score.guidance_verdict import signed, verdicts_of
+from fertool.score.stored import outdated_notes
 from fertool.score.tables import number_or_none, numbers_or_none, with_interval
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace
@@ -146,12 +147,16 @@ def _limits(of: Estimate) -> list[float | None]:
 def guidance_summary(workspace: Workspace, runs: Sequence[Run], split: str) -> Summary:
     """`gather_guidance` as tables, a line of words a lambda, and `guidance` in the data; empty without sweeps."""
     gathered = gather_guidance(workspace, runs, split)
+    guided = [run for of in gathered for condition in of.sweep.conditions for run in condition.runs]
     return Summary(
         data={"guidance": [guidance_record(of) for of in gathered]} if gathered else {},
         tables=[table for of in gathered for table in guidance_tables(of)],
         notes=[
-            f"{of.sweep.name}, lambda {verdict.weight:g}: {' '.join(verdict.sentences)}"
-            for of in gathered
-            for verdict in verdicts_of(of)
+            *outdated_notes(workspace, guided, split),
+            *(
+                f"{of.sweep.name}, lambda {verdict.weight:g}: {' '.join(verdict.sentences)}"
+                for of in gathered
+                for verdict in verdicts_of(of)
+            ),
         ],
     )

@@ -115,6 +115,8 @@ def _check(workspace: Workspace, split: str, asked: Asked) -> None:
             raise UserError(f"--contrasts {region}: no such region; there are {', '.join(REGIONS)}")
     if asked.grid is not None and asked.grid < 1:
         raise UserError(f"--grid {asked.grid}: must be 1 or more cells a side")
+    if asked.seed < 0:
+        raise UserError(f"--seed {asked.seed}: must be 0 or more")
     if asked.jitter < 0:
         raise UserError(f"--jitter {asked.jitter}: must be 0 or more inter-ocular distances")
 

@@ -35,15 +35,16 @@ def find_stages(model: FaceClassifier) -> list[Stage]:
     everything passes (`map_layers`): the end of a residual block, the activation behind a convolution.
     """
     view, (prefix, branch) = model.views[0], model.branches()[0]
-    if view.tokens is not None:
+    if view.attention_blocks:
         names = _every_third_block(view.attention_blocks)
     elif hasattr(branch, "feature_info"):
         names = [f"{prefix}{info['module']}" for info in branch.feature_info]
     else:
         names = [f"{prefix}{name}" for name in _last_at_each_resolution(model, branch)]
     there = {name for name, _ in model.network.named_modules()}
-    stages = [Stage(name, name) for name in names if name in there]
-    return [*stages, Stage(PRE_LOGITS, classifier_layer(model), reads_input=True)]
+    last = classifier_layer(model)
+    stages = [Stage(name, name) for name in names if name in there and name != last]
+    return [*stages, Stage(PRE_LOGITS, last, reads_input=True)]
 
 
 def stage_features(

@@ -9,11 +9,12 @@ from fertool.explain.registry import parse_request
 from fertool.files import read_json
 from fertool.hardware import choose_compute
 from fertool.score.columns import read_columns
+from fertool.score.outdated import is_outdated
 from fertool.score.rows import identities
 from fertool.score.sanity import marked
 from fertool.score.subject import Subject
 from fertool.score.suites import SUITES, Asked, Suite
-from fertool.score.tables import Scores
+from fertool.score.tables import Scores, said_of_runs
 from fertool.summary import Table
 from fertool.workspace import Run, Workspace
 
@@ -29,13 +30,15 @@ class Gathered:
 
 
 def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Gathered]:
-    """All suites that the runs have on disk for a split, in the order of SUITES."""
+    """All suites that the runs have on disk for a split, in the order of SUITES, without outdated figures."""
     compute = choose_compute("cpu", "fp32")
     known = identities(runs)
     found: dict[tuple[str, str, str], list[tuple[Run, Path]]] = {}
     for run in runs:
         for suite in SUITES.values():
             for place in suite.stored(run, split):
+                if is_outdated(workspace, run, place, suite.revision):
+                    continue
                 key = (place.parent.parent.name, place.parent.name) if suite.of_heatmaps else ("", "")
                 found.setdefault((suite.name, *key), []).append((run, place))
     gathered = []
@@ -48,8 +51,44 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
         columns = {run.name: read_columns(place.with_suffix(".csv")) for run, place in places}
         subjects = [Subject(workspace, run, split, compute) for run, _ in places]
         _, tables = suite.show(subjects, scores, columns, asked)
-        gathered.append(Gathered(suite, asked, scores, with_marks(tables, suite, subjects, asked)))
+        tables = with_marks(_with_settings(tables, scores), suite, subjects, asked)
+        gathered.append(Gathered(suite, asked, scores, tables))
     return gathered
+
+
+def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
+    """What is to be said of the runs' figures on a split that are outdated, and so left out."""
+    of_run: dict[str, list[str]] = {}
+    for run in runs:
+        for suite in SUITES.values():
+            for place in suite.stored(run, split):
+                if is_outdated(workspace, run, place, suite.revision):
+                    explained = f" of {place.parent.parent.name}" if suite.of_heatmaps else ""
+                    of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
+    return said_of_runs(
+        {
+            name: f"{', '.join(dict.fromkeys(suites))}: of other faces, masks or weights than there are now, or by an "
+            "older way of scoring; left out, 'fertool score' makes them again"
+            for name, suites in of_run.items()
+        }
+    )
+
+
+def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
+    """Tables of runs that were not scored alike, with a note on the first that says so."""
+    made_with = [run.get("made_from", {}).get("settings", {}) for run in scores]
+    names = dict.fromkeys(name for of in made_with for name in of if name not in ("run", "nulls"))
+    unlike = [name for name in names if len({str(of.get(name)) for of in made_with}) > 1]
+    if not unlike or not tables:
+        return tables
+    first, *others = tables
+    notes = [
+        f"These runs were not scored alike: their {name} is "
+        + ", ".join(f"{of.get(name)} ({run['run']})" for run, of in zip(scores, made_with, strict=True))
+        + "."
+        for name in unlike
+    ]
+    return [dataclasses.replace(first, notes=[*first.notes, *notes]), *others]
 
 
 def with_marks(tables: list[Table], suite: Suite, subjects: Sequence[Subject], asked: Asked) -> list[Table]:

@@ -22,6 +22,7 @@ from fertool.score import (
 )
 from fertool.score.columns import read_columns
 from fertool.score.fills import FILLS
+from fertool.score.outdated import is_outdated
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import Scores
 from fertool.summary import Table
@@ -111,9 +112,17 @@ def _heatmap_files(subject: Subject, asked: Asked) -> list[Path]:
 
 
 def _causal_columns(subject: Subject) -> Path:
-    place = subject.run.scores("causal", subject.split).with_suffix(".csv")
+    """What the suite causal has a face; UserError where it is not there, or of other faces, masks or weights."""
+    record = subject.run.scores("causal", subject.split)
+    place = record.with_suffix(".csv")
     if not place.exists():
         raise UserError(f"{place}: no such file; run 'fertool score --suite causal' for this run")
+    revision = SUITES["causal"].revision
+    if record.exists() and is_outdated(subject.workspace, subject.run, record, revision):
+        raise UserError(
+            f"{place}: of other faces, masks or weights, or by an older way of scoring; run 'fertool score --suite "
+            "causal' again for this run"
+        )
     return place
 
 
@@ -168,6 +177,7 @@ SUITES: dict[str, Suite] = {
             show=_show_classification,
             settings=lambda asked: {"tta_asked": asked.tta} if asked.tta else {},
             inputs=_twin_files,
+            revision=2,
         ),
         Suite(
             name="attention",

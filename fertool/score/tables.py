@@ -64,9 +64,11 @@ def percent(value: float | None) -> str:
     return "-" if value is None or np.isnan(value) else f"{value:.1%}"
 
 
-def over_seeds(values: Iterable[float]) -> str:
-    """One share, or mean and standard deviation over the seeds, in percent."""
-    known = list(values)
+def over_seeds(values: Iterable[float | None]) -> str:
+    """One share, or mean and standard deviation over the seeds, in percent; a dash where there is none."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
     if len(known) == 1:
         return percent(known[0])
     return f"{percent(np.mean(known))} ± {np.std(known, ddof=1) * 100:.1f}"

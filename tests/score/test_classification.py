@@ -36,6 +36,19 @@ def test_known_answer() -> None:
     assert scores["weighted"]["f1"] == pytest.approx((3 * 2 / 3 + 2 * 1 / 2 + 0) / 6)
 
 
+def test_a_class_without_faces_does_not_count_for_the_macro_means() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1] * 5)
+    perfect = figures(labels, labels)
+    assert perfect["macro"] == {"precision": 1, "recall": 1, "f1": 1} and perfect["balanced_accuracy"] == 1
+    assert perfect["intervals"]["macro_f1"] == [1, 1]
+    predicted = np.where(np.arange(30) % 6 == 0, 2, labels)
+    scores = figures(predicted, labels)
+    assert scores["macro"]["recall"] == pytest.approx(scores["balanced_accuracy"]) == pytest.approx(5 / 6)
+    low, high = scores["intervals"]["macro_f1"]
+    assert low < scores["macro"]["f1"] < high
+    assert scores["macro"]["f1"] == pytest.approx((0.8 + 1) / 2)
+
+
 @given(codes, codes)
 @example(np.zeros(30, dtype=np.int64), np.array([2, 2, 0, 0, 0, 0, 0, 2] + [1] * 22))
 def test_measures_agree_with_the_confusion_matrix(predicted: np.ndarray, labels: np.ndarray) -> None:
@@ -44,6 +57,7 @@ def test_measures_agree_with_the_confusion_matrix(predicted: np.ndarray, labels:
     assert matrix.sum() == 30
     assert scores["accuracy"] == pytest.approx(np.trace(matrix) / 30)
     assert scores["weighted"]["recall"] == pytest.approx(scores["accuracy"])
+    assert scores["macro"]["recall"] == pytest.approx(scores["balanced_accuracy"])
     if len(set(labels)) > 1:
         assert scores["mcc"] == pytest.approx(matthews_corrcoef(labels, predicted))
         assert scores["balanced_accuracy"] == pytest.approx(
@@ -116,3 +130,21 @@ def test_accuracy_of_several_seeds_has_an_interval_over_images_and_seeds() -> No
     ]
     (alone, *_) = classification_tables(scores[:1], columns, np.arange(400))[1]
     assert alone.rows[0][2].startswith(f"{100 * accuracies[0]:.1f} [")
+
+
+def test_where_all_faces_have_a_twin_in_train_nothing_is_left_to_say_without_them() -> None:
+    labels = np.array([0, 1, 2] * 5)
+    of = figures(labels, labels)
+    run = {
+        "run": "cnn", "group": "cnn", "split": "test", "config": {"drop_leaks": True}, **of,
+        "without_twins_in_train": None, "with_twins_in_train": of,
+        "ferplus": {"against the crowd's labels": None, "against the labels used, on the same faces": None},
+    }  # fmt: skip
+    columns = {"cnn": {"correct": np.ones(15)}}
+    _, (overall, leak, classes) = classification_tables([run], columns, np.arange(15))
+    assert overall.rows[0][overall.columns.index("no twins in train")] == "-"
+    assert overall.notes == [
+        "All faces have an identical twin in train: what is measured here, the models have seen."
+    ]
+    assert leak.rows[0][2:] == ["100.0 [100.0, 100.0]", "-"]
+    assert "classes" in classes.title, "and no table by the crowd, who agreed on none"

@@ -199,6 +199,21 @@ def test_of_a_layer_that_runs_several_times_the_last_output_counts() -> None:
     assert np.array_equal(features["pool"], features[PRE_LOGITS])
 
 
+def test_a_convolution_that_gives_the_logits_is_the_last_stage_alone() -> None:
+    layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 7, 1)
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    spec = InputSpec(size=32, channels=1, mean=(0.5,), std=(0.25,))
+    model = face_classifier(network, spec, head="").eval()
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
+    features = stage_features(model, faces, CPU)
+    assert {name: values.shape for name, values in features.items()} == {"1": (5, 4), PRE_LOGITS: (5, 4)}
+
+
+def test_stages_of_a_transformer_without_plain_attention_are_those_it_declares() -> None:
+    stages = find_stages(build_model("vit_dwee_patch16_reg1_gap_256", 7, image_size=64))
+    assert stages[0].layer == "blocks.0" and stages[-1].name == PRE_LOGITS
+
+
 @pytest.mark.parametrize("name", ["cnn", "test_resnet", "vit_tiny_patch16_224"])
 def test_stages_of_several_views_are_the_first_views(name: str) -> None:
     single, several = build_model(name, 7), build_model(f"multiscale:{name}", 7)

@@ -346,6 +346,7 @@ def test_figures_without_numbers_of_earlier_files_are_read(workspace: Workspace)
         ({"by": ["modell"]}, "no such field in run.json"),
         ({"contrasts": ["chin"]}, "no such region"),
         ({"grid": 0}, "1 or more cells"),
+        ({"seed": -1}, "--seed -1"),
         ({"jitter": -1.0}, "0 or more"),
         ({"target": "all"}, "scores are of one target"),
     ],

@@ -1,6 +1,12 @@
-from fertool.score.attention_tables import _comparison_table
+import numpy as np
+import pytest
+
+from fertool.masks.regions import REGIONS
+from fertool.score.attention import MEASURES, area_column, share_column
+from fertool.score.attention_tables import _comparison_table, attention_tables, joint_figures
 from fertool.score.contrasts import Comparison, Contrast
-from fertool.score.tables import said_of_runs
+from fertool.score.subject import Columns
+from fertool.score.tables import groups, said_of_runs
 
 
 def test_what_is_the_same_of_several_runs_is_said_once() -> None:
@@ -15,9 +21,69 @@ def test_what_is_the_same_of_several_runs_is_said_once() -> None:
 def test_of_several_seeds_it_is_said_what_a_p_is_not_of() -> None:
     contrasts = (Contrast(5, -0.036, -0.111, 0.04, 5e-5, 4.5e-4),)
     tables = {
-        seeds: _comparison_table("gradcam", [Comparison(("a", "b"), (1, seeds), 252, 1e-4, 1e-4, contrasts)])
+        seeds: _comparison_table(
+            "gradcam", [], [Comparison(("a", "b"), (1, seeds), 252, 1e-4, 1e-4, contrasts)]
+        )
         for seeds in (1, 3)
     }
     assert not any("of other seeds" in note for note in tables[1].notes)
     assert any("of other seeds" in note for note in tables[3].notes)
+    alone = "Of a model with one seed the interval is of that network alone."
+    assert alone in tables[3].notes and alone not in tables[1].notes
     assert tables[3].rows[0][3] == "-3.60 [-11.10, +4.00]"
+
+
+def columns_of(shares: np.ndarray, empty: np.ndarray) -> Columns:
+    """A run's columns: faces (N, 6) with landmarks, whose maps are empty or not."""
+    ones = np.ones(len(shares))
+    values = np.where(empty[:, None], np.nan, shares)
+    return {
+        "located": ones, "empty": empty.astype(float), "predicted": 0 * ones, "label": 0 * ones,
+        **{share_column(name): values[:, code] for code, name in enumerate(REGIONS)},
+        **{area_column(name): ones / len(REGIONS) for name in REGIONS},
+        **dict.fromkeys(MEASURES, np.where(empty, np.nan, 0.5)),
+    }  # fmt: skip
+
+
+def record(run: str, group: str, grid: int = 12) -> dict:
+    ceiling = dict.fromkeys(REGIONS, 1.0)
+    return {
+        "run": run, "group": group, "grid": [grid, grid], "ceiling": ceiling, "nulls": {"centre": ceiling},
+        "split": "test", "faces": 100, "left_out": {}, "overall": {}, "explainer": "gradcam", "target": "label",
+        "per_class": {}, "per_predicted": {}, "right": None, "wrong": None, "jitter": None, "template_faces": None,
+    }  # fmt: skip
+
+
+def test_bounds_are_of_all_of_a_runs_own_maps() -> None:
+    """Whatever faces another run leaves for the table, as here those where this one does not look at the mouth."""
+    mouth = REGIONS.index("mouth")
+    shares = np.zeros((100, len(REGIONS)))
+    shares[:50, mouth], shares[50:, 0] = 1, 1
+    columns = {
+        "a": columns_of(shares, np.arange(100) % 10 == 0),
+        "b": columns_of(shares, np.arange(100) < 50),
+    }
+    joint = joint_figures(groups([record("a", "a"), record("b", "b")]), columns, np.arange(100))
+    assert joint["a"]["figures"]["share"]["mouth"] == 0
+    assert joint["a"]["bounds"]["mouth"] == pytest.approx([0.45, 0.55])
+    assert joint["b"]["bounds"]["mouth"] == pytest.approx([0, 0.5])
+
+
+def test_unlike_grids_and_single_seeds_are_said() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(REGIONS)), 100)
+    columns = dict.fromkeys(("a", "b0", "b1"), columns_of(shares, np.zeros(100, bool)))
+
+    def notes(grid: int) -> list[list[str]]:
+        runs = [record("a", "a", grid), record("b0", "b"), record("b1", "b")]
+        _, tables = attention_tables(runs, columns, np.arange(100))
+        shown = [table for table in tables if not table.detail]
+        return [
+            table.notes for table in shown if "share of each" in table.title or "differences" in table.title
+        ]
+
+    for of_table in notes(7):
+        assert any("unlike grids" in note and "--grid 7" in note for note in of_table)
+    shared, *differences = notes(12)
+    assert not any("unlike grids" in note for note in [*shared, *differences[0]])
+    assert "a: one seed, so that its interval is over images alone." in shared
+    assert len(differences) == 2

@@ -1,0 +1,131 @@
+"""Figures that would come out otherwise now are left out and named, wherever stored figures are read."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fertool.errors import UserError
+from fertool.files import read_json, write_json
+from fertool.masks import make_masks
+from fertool.report import write_report
+from fertool.score import score
+from fertool.score.guidance import gather_guidance
+from fertool.score.stored import gather_scores, outdated_notes
+from fertool.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the trained workspace with scores of classification and attention alone."""
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    shutil.rmtree(workspace.run("cnn").folder / "scores", ignore_errors=True)
+    score(workspace, device="cpu")
+    return workspace
+
+
+def gathered(workspace: Workspace) -> list[str]:
+    return [of.suite.name for of in gather_scores(workspace, workspace.runs(), "test")]
+
+
+def edit(place: Path, **made_from: object) -> None:
+    record = read_json(place)
+    record["made_from"] |= made_from
+    write_json(place, record)
+
+
+def test_what_is_up_to_date_is_shown(workspace: Workspace) -> None:
+    assert gathered(workspace) == ["classification", "attention"]
+    assert outdated_notes(workspace, workspace.runs(), "test") == []
+
+
+def test_figures_of_an_earlier_revision_are_left_out_and_named(workspace: Workspace) -> None:
+    edit(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"), revision=1)
+    assert gathered(workspace) == ["classification"]
+    (note,) = outdated_notes(workspace, workspace.runs(), "test")
+    assert note.startswith("cnn: attention of gradcam: of other faces, masks or weights")
+    assert note in write_report(workspace).notes
+    assert "'fertool score' makes them again" in workspace.report.read_text().replace("&#39;", "'")
+    score(workspace, device="cpu")
+    assert gathered(workspace) == ["classification", "attention"]
+
+
+def test_shares_on_earlier_masks_are_left_out(workspace: Workspace) -> None:
+    make_masks(workspace, detector="template", force=True)
+    assert gathered(workspace) == ["classification"]
+
+
+def test_another_number_format_of_the_same_run_outdates_nothing(workspace: Workspace) -> None:
+    score(workspace, suites=["classification"], device="cpu", precision="bf16")
+    assert gathered(workspace) == ["classification", "attention"]
+
+
+def test_predictions_made_elsewhere_count_as_they_are(workspace: Workspace) -> None:
+    run = workspace.run("cnn")
+    place = run.predictions("test")
+    place.with_suffix(".json").unlink()
+    assert "classification" in gathered(workspace)
+    with np.load(place) as stored:
+        logits, labels = stored["logits"], stored["labels"]
+    np.savez(place, logits=-logits, labels=labels)
+    assert gathered(workspace) == []
+
+
+def test_heatmaps_that_were_removed_leave_the_tables_and_no_gallery(workspace: Workspace) -> None:
+    write_report(workspace)
+    pictures = workspace.report.read_text().count("<img")
+    shutil.rmtree(workspace.run("cnn").folder / "heatmaps")
+    write_report(workspace)
+    assert pictures == 1 and "<img" not in workspace.report.read_text()
+    assert gathered(workspace) == ["classification", "attention"]
+
+
+def test_a_run_with_any_suite_is_scored(workspace: Workspace) -> None:
+    workspace.run("cnn").scores("classification", "test").unlink()
+    assert write_report(workspace, runs=["cnn"]).data["runs"] == ["cnn"]
+
+
+def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace) -> None:
+    other = workspace.run("other")
+    copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
+    copied.write_text(copied.read_text().replace('"seed": 0', '"seed": 1'))
+    place = other.scores("attention", "test", "gradcam", "predicted")
+    settings = read_json(place)["made_from"]["settings"]
+    edit(place, settings=settings | {"run": "other", "jitter": 0.1})
+    (attention,) = [
+        of for of in gather_scores(workspace, workspace.runs(), "test") if of.suite.name == "attention"
+    ]
+    assert (
+        "These runs were not scored alike: their jitter is 0.0 (cnn), 0.1 (other)."
+        in attention.tables[0].notes
+    )
+
+
+def test_guidance_is_not_judged_by_outdated_figures(workspace: Workspace) -> None:
+    source = workspace.run("cnn").folder
+    for name, weight in (("g0", 0.0), ("g1", 1.0)):
+        place = shutil.copytree(source, workspace.run(name).folder) / "run.json"
+        record = json.loads(place.read_text())
+        record |= {"name": name, "condition": name}
+        record["config"] |= {"guide": "background", "guide_weight": weight}
+        place.write_text(json.dumps(record))
+    runs = [workspace.run(name) for name in ("g0", "g1")]
+
+    def measured() -> set[str]:
+        (guidance,) = gather_guidance(workspace, runs, "test")
+        return {measure.kind.name for measure in guidance.measures}
+
+    assert {"accuracy", "background share"} <= measured()
+    for run in runs:
+        edit(run.scores("attention", "test", "gradcam", "predicted"), revision=1)
+    assert "accuracy" in measured() and "background share" not in measured()
+
+
+def test_causes_of_other_masks_are_refused(workspace: Workspace) -> None:
+    score(workspace, suites=["causal"], target="label", fills=["mean"], device="cpu")
+    score(workspace, suites=["causal-agreement"], target="label", device="cpu", precision="bf16")
+    make_masks(workspace, detector="template", force=True)
+    with pytest.raises(UserError, match=r"of other faces, masks or weights.*--suite causal' again"):
+        score(workspace, suites=["causal-agreement"], target="label", device="cpu")
