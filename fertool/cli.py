@@ -193,7 +193,7 @@ def train(
         float | None, typer.Option(help="In which the rate rises (not one-cycle)")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="L2 penalty (adam) or decay")] = None,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient")] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient; 0: any")] = None,
     ema: Annotated[
         float | None, typer.Option(help="Keep the weights' moving mean, of this decay a step")
     ] = None,
@@ -671,7 +671,9 @@ def main() -> None:
         if error.filename is None:
             raise
         sys.exit(f"fertool: {error.filename}: {error.strerror}")
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+            sys.exit("fertool: the memory is full: free some, take a smaller --batch-size or --image-size")
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for its name alone
             raise
         sys.exit("fertool: the GPU's memory is full: free it, take a smaller --batch-size, or --device cpu")

@@ -162,7 +162,9 @@ class Workspace:
         return self.root / "masks" / "masks.json"
 
     def run(self, name: str) -> Run:
-        """The run of that name, there or not."""
+        """The run of that name, there or not. Raises UserError for what is no name of a folder in `runs`."""
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise UserError(f"'{name}': no name of a run, which is one folder's; leave out slashes")
         return Run(self.root / "runs" / name)
 
     def runs(self) -> list[Run]:

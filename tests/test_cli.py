@@ -128,6 +128,31 @@ def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 8.00 TiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_full_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit, match=r"^fertool: the memory is full: .*--batch-size"):
+        cli.main()
+
+
+def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(cli, "app", wrong)
+    with pytest.raises(RuntimeError, match="mat1"):
+        cli.main()
+
+
 @pytest.mark.parametrize(("options", "nulls"), [([], True), (["--no-nulls"], False)])
 def test_nulls_are_scored_unless_left_out(
     monkeypatch: pytest.MonkeyPatch, options: list[str], nulls: bool

@@ -19,7 +19,7 @@ from fertool.masks.find_landmarks import Detectors, find_landmarks, find_regions
 from fertool.masks.landmarks import face_boxes
 from fertool.masks.mediapipe_model import find_mediapipe_model
 from fertool.masks.preview import choose_preview_faces, write_preview
-from fertool.masks.regions import DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
+from fertool.masks.regions import BACKGROUND, DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
 from fertool.masks.template import mean_face
 from fertool.partial_rows import PartialRows
 from fertool.progress import log, progress_bar
@@ -28,7 +28,9 @@ from fertool.summary import Summary, Table
 from fertool.worker_pool import WorkerPool, usable_cores
 from fertool.workspace import Workspace
 
+# of the masks, and of those of faces that were all drawn
 REVISION = 3
+DRAWN_REVISION = 4
 CHOICES = ("auto", "mediapipe", "dlib", "template")
 DEFAULT_CONFIDENCE = 0.3
 BATCH_FACES = 32
@@ -77,8 +79,9 @@ def make_masks(
         "mediapipe_model_sha256": workspace.fingerprint(model) if model else None,
         "dlib": dlib if order and detector != "template" else None,
     }
+    revision = DRAWN_REVISION if len(drawn) == len(splits) else REVISION
     made_from = workspace.made_from(
-        REVISION, settings, [path for split in splits for path in _inputs(workspace, split)]
+        revision, settings, [path for split in splits for path in _inputs(workspace, split)]
     )
     products = [
         path for split in splits for path in (workspace.region_maps(split), workspace.landmarks(split))
@@ -99,7 +102,7 @@ def make_masks(
                         path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
                     ]
                     partials[split] = _open_partial(
-                        workspace, split, workspace.made_from(REVISION, settings, inputs), force=force
+                        workspace, split, workspace.made_from(revision, settings, inputs), force=force
                     )
                 _fill(
                     workspace,
@@ -231,13 +234,17 @@ def _from_truth(
 ) -> Iterator[dict[str, np.ndarray]]:
     with np.load(workspace.truth(split)) as truth:
         landmarks = truth["landmarks"].astype(np.float32)
+        marks = truth["mark"] if "mark" in truth.files else np.zeros(faces.shape[:3], dtype=bool)
     if landmarks.shape != (len(faces), 68, 2):
         raise UserError(
             f"{workspace.truth(split)}: landmarks {landmarks.shape} do not fit {len(faces)} faces; "
             "run 'fertool prepare synthetic' again"
         )
-    for batch in _batches(landmarks, start, ROWS_AT_ONCE):
-        yield _found(DRAWN, batch, region_maps(batch, faces.shape[1:3], margin))
+    for first in range(start, len(faces), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        regions = region_maps(landmarks[rows], faces.shape[1:3], margin)
+        regions[marks[rows]] = BACKGROUND  # wherever the mark lies
+        yield _found(DRAWN, landmarks[rows], regions)
 
 
 def _from_template(start: int, faces: np.ndarray, margin: float) -> Iterator[dict[str, np.ndarray]]:

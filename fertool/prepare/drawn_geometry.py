@@ -134,6 +134,8 @@ def face_geometry(identity: Identity, shown: Mapping[str, np.ndarray], pose: Pos
             depth[start:stop] = _BEHIND[name]
         elif name == "nose":
             depth[start:stop] += _NOSE_PROTRUSION[-1]
+        elif name == "stubble":
+            depth[start + 1] += _NOSE_PROTRUSION[_NOSE_BASE - NOSE.start]
     landmarks, *curves = np.split(pose.project(flat, depth), ends[:-1])
     return Geometry(
         landmarks=landmarks, outlines=dict(zip(outlines, curves, strict=True)), wrinkles=_wrinkles(strength),
@@ -141,6 +143,7 @@ def face_geometry(identity: Identity, shown: Mapping[str, np.ndarray], pose: Pos
     )  # fmt: skip
 
 
+_NOSE_BASE = 33
 _JAW_ANGLES, _FOREHEAD_ANGLES = np.linspace(np.pi, 0, 17), np.linspace(0, -np.pi, 17)
 _RIGHT_OF_PAIRS = np.array([*range(22, 27), *range(42, 48), *range(52, 57), 63, 64, 65])
 
@@ -245,10 +248,12 @@ def _outlines(points: np.ndarray, skin: np.ndarray, who: Identity) -> dict[str, 
     """Every curve of the drawing, seen from the front.
 
     `points` are the landmarks; `skin` are the landmarks as the face's own emotion would have them, which its
-    folds follow, so that a face whose features disagree does not betray one of them by its skin.
+    folds and stubble follow, so that a face whose features disagree does not betray one of them by its skin. Hair
+    and light follow the face `at_rest`, which no emotion moves.
     """
     forehead = _oval(who, _FOREHEAD_ANGLES, _FOREHEAD * who.face_height)
     curves = {"face": np.concatenate([smooth(points[JAW]), smooth(forehead)[1:-1]]), "forehead": forehead}
+    curves["at_rest"] = np.concatenate([smooth(neutral_landmarks(who)[JAW]), smooth(forehead)[1:-1]])
     for side in SIDES:
         curves |= {f"{name}_{side}": curve for name, curve in _side_outlines(points, skin, who, side).items()}
     curves["furrow_high"], curves["furrow_low"] = _FURROW - (0.0, 0.86), _FURROW - (0.0, 0.72)
@@ -257,6 +262,7 @@ def _outlines(points: np.ndarray, skin: np.ndarray, who: Identity) -> dict[str, 
     curves["lips"] = np.concatenate([smooth(points[48:55]), lower[1:-1]])
     curves["mouth_upper"], curves["mouth_lower"] = smooth(points[60:65]), smooth(points[[64, 65, 66, 67, 60]])
     curves["below_lip"] = skin[[58, 57, 56]] + (0.0, 0.09)
+    curves["stubble"] = skin[[54, _NOSE_BASE, 48]]
 
     bridge, tip = [27, 28, 29], [32, 33, 34]
     left = np.array([(-0.08, -0.04), (-0.08, 0.0), (-0.11, 0.0)])
@@ -313,12 +319,11 @@ def _side_outlines(points: np.ndarray, skin: np.ndarray, who: Identity, side: st
 def _wrinkles(strength: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
     """How deep the folds of the skin are (0 to 1), by the feature that they belong to."""
     face, nose = strength["face"], strength["nose"]
-    brows = strength["eyebrows"]
     return {
         "nasolabial": min(1.0, 0.2 + face[12] + 0.8 * face[10] + 0.3 * face[15]),
         "crow": face[6],
         "cheek": face[6],
-        "glabella": brows[4],
+        "glabella": face[4],
         "furrow": 0.5 * (face[1] + face[2]),
         "nose_wrinkle": nose[9],
     }

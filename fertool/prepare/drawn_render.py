@@ -158,7 +158,7 @@ def _background(rng: np.random.Generator, side: int) -> np.ndarray:
 def _draw_head(canvas: _Canvas, geometry: Geometry, look: Appearance) -> None:
     shapes, unit = geometry.outlines, geometry.unit
     face = shapes["face"]
-    top, middle = shapes["forehead"], face.mean(axis=0)
+    top, middle = shapes["forehead"], shapes["at_rest"].mean(axis=0)
     volume = 1.0 + look.hair_volume
     if look.long_hair:
         down = (shapes["neck"][2] + shapes["neck"][3]) / 2 - middle
@@ -173,10 +173,7 @@ def _draw_head(canvas: _Canvas, geometry: Geometry, look: Appearance) -> None:
     canvas.fill(face, look.skin)
     if look.stubble:
         chin = face[: len(face) // 2 + 1]
-        lower = np.concatenate(
-            [chin[20:-20], [geometry.landmarks[54], geometry.landmarks[33], geometry.landmarks[48]]]
-        )
-        canvas.fill(lower, look.skin * (1 - look.stubble))
+        canvas.fill(np.concatenate([chin[20:-20], shapes["stubble"]]), look.skin * (1 - look.stubble))
     canvas.line(face, 0.8 * look.skin, 0.03 * unit)
 
 
@@ -310,7 +307,7 @@ def _draw_occluder(canvas: _Canvas, geometry: Geometry, look: Appearance, rng: n
 
 def _shading(geometry: Geometry, look: Appearance, size: int) -> np.ndarray:
     """How much light each pixel gets, as if the head were an ellipsoid: float32 (size, size)."""
-    centre = geometry.outlines["face"].mean(axis=0)
+    centre = geometry.outlines["at_rest"].mean(axis=0)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     x = (axis[None, :] - np.float32(centre[0])) / np.float32(1.25 * geometry.unit)
     y = (axis[:, None] - np.float32(centre[1])) / np.float32(1.65 * geometry.unit)

@@ -27,7 +27,9 @@ from fertool.progress import log
 from fertool.summary import Summary, Table
 from fertool.workspace import SPLITS, Workspace
 
-REVISION = 1  # raise it when the same source and settings would give other faces, drawn ones too
+# raise them when the same source and settings would give other faces
+REVISION = 1
+DRAWN_REVISION = 2
 SYNTHETIC = "synthetic"
 LABELS = ("original", "ferplus")
 BACKGROUND = "background"
@@ -88,7 +90,8 @@ def prepare(
     if ferplus is not None:
         crowd = read_ferplus(ferplus)
         inputs["ferplus"] = content_hash(ferplus)
-    made_from = json.loads(json.dumps({"revision": REVISION, "settings": settings, "inputs": inputs}))
+    revision = DRAWN_REVISION if source == SYNTHETIC else REVISION
+    made_from = json.loads(json.dumps({"revision": revision, "settings": settings, "inputs": inputs}))
     products = [place(split) for split in SPLITS for place in (workspace.faces, workspace.faces_csv)]
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):
         return _summary(workspace.dataset(), ["up to date: made from just this source with these settings"])

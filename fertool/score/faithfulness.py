@@ -185,10 +185,15 @@ def _curves(
 
 
 def to_faces(heatmaps: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Maps (B, h, w) brought bilinearly to the faces' resolution (B, H, W)."""
-    return F.interpolate(heatmaps[:, None].float(), size=tuple(shape), mode="bilinear", align_corners=False)[
+    """Maps (B, h, w) brought bilinearly to the faces' resolution (B, H, W), as shares of each one's largest.
+
+    Equal pixels stay equal: interpolation leaves them different in the last digits.
+    """
+    shown = F.interpolate(heatmaps[:, None].float(), size=tuple(shape), mode="bilinear", align_corners=False)[
         :, 0
     ]
+    largest = shown.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(shown.dtype).tiny)
+    return (shown / largest).round(decimals=6)
 
 
 def relevance_ranks(heat: Tensor, rows: Tensor, seed: int) -> Tensor:

@@ -112,7 +112,7 @@ def _on_causes(
             "The map moved and the causal weight with it, also as a part of what all regions weigh: guidance moved "
             "the model."
         ]
-    if alike and not with_part:
+    if alike and not parts_fell:
         no_fall = f" No fall is shown by {_listed(rest)}." if rest else ""
         return "all regions", [
             f"The map moved and the causal weight fell by {_listed(fell)}, but the background's part of what all "
@@ -121,8 +121,11 @@ def _on_causes(
         ]
     if fell:
         found = [f"the causal weight fell by {_listed(fell)}"]
+        part_alone = [part for part in parts_fell if part.of not in [weight.of for weight in by_fill]]
         if alike:
             found.append(f"no fall of its part of what all regions weigh is shown by {_listed(alike)}")
+        if part_alone:
+            found.append(f"its part of what all regions weigh fell by {_listed(part_alone)}")
         if rest:
             found.append(f"no fall is shown by {_listed(rest)}")
         return "in part", [
@@ -135,7 +138,8 @@ def _on_causes(
             f"weigh fell by {_listed(parts_fell)}."
         ]
     sentences = [
-        "The map moved and no fall of the causal weight is shown: guidance taught the heatmap, not the model."
+        "The map moved and no fall of the causal weight is shown: as far as is shown, guidance taught the heatmap, "
+        "not the model."
     ]
     unguided = next(outcome for outcome in guidance.outcomes if outcome.condition.masks is None)
     if all(unguided.figures[weight.name].direction != 1 for weight in weights):

@@ -72,7 +72,9 @@ def region_ceilings(weights: np.ndarray) -> np.ndarray:
     A share is a mean of the cells' own shares, weighted by their mass, so no map does better than all of its
     heat in the one cell that lies deepest in the region.
     """
-    of_cell = weights / weights.sum(axis=1, keepdims=True)
+    total = weights.sum(axis=1, keepdims=True)
+    # of a grid finer than the faces there are cells that no pixel lies on
+    of_cell = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
     return of_cell.max(axis=(2, 3))
 
 

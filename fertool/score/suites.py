@@ -201,6 +201,7 @@ SUITES: dict[str, Suite] = {
             show=_only_tables(faithfulness.faithfulness_tables),
             settings=lambda asked: _explainer_and_target(asked) | {"seed": asked.seed} | _nulls(asked),
             inputs=_heatmap_files,
+            revision=2,
         ),
         Suite(
             name="causal",

@@ -78,7 +78,8 @@ def find_evidence(heatmaps: np.ndarray, where: np.ndarray) -> Columns:
         plane = where[rows].reshape(len(where[rows]), -1).astype(np.float64)
         heat = interpolate(heatmaps[rows], where.shape[1:]).reshape(plane.shape)
         on_plane = np.einsum("ih,nij,jw->nhw", down, where[rows].astype(np.float64), across, optimize=True)
-        cell_share = on_plane / np.outer(down.sum(axis=0), across.sum(axis=0))
+        of_cell = np.outer(down.sum(axis=0), across.sum(axis=0))
+        cell_share = np.divide(on_plane, of_cell, out=np.zeros_like(on_plane), where=of_cell > 0)
         pixels, inside = plane.shape[1], plane.sum(axis=1)
         known = (heat.sum(axis=1) > 0) & (inside > 0) & (inside < pixels)
         heat, plane, inside = heat[known], plane[known], inside[known]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -26,12 +27,14 @@ class TrainConfig:
     schedule: str = "constant"
     warmup_epochs: float = 0.0  # in which the rate rises from nothing
     weight_decay: float = 1e-4  # Adam: L2 penalty; AdamW, SGD: decay of matrices and kernels
-    clip: float | None = None  # largest norm of the gradient
+    clip: float | None = None  # largest norm of the gradient; 0 and None: any
     label_smoothing: float = 0.1
     balance: bool = False  # a face counts by the inverse of its class's frequency
     labels: str = "own"  # or ferplus-soft: the crowd's votes as a distribution
     self_distillation: float = 0.0  # largest share of the network's own earlier predictions in the targets
-    patience: int | None = None  # epochs without a better val accuracy after which training stops
+    patience: int | None = (
+        None  # epochs of the thawed network without a better val accuracy, then training stops
+    )
     ema: float | None = None  # decay a step of the weights' moving mean, which is then what is kept
     # pretrained networks
     freeze_epochs: int = 0  # in which the new head trains alone
@@ -76,8 +79,13 @@ class TrainConfig:
         """Raise UserError for a value outside its range."""
         for name, (fits, wanted) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not fits(value):
+            if value is not None and not (fits(value) and _is_finite(value)):
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
+        for name in ("warmup_epochs", "freeze_epochs", "guide_warmup"):
+            if (value := getattr(self, name)) > self.epochs:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {value:g}: the training has {self.epochs} epochs only"
+                )
         if self.self_distillation and self.mixup:
             raise UserError(
                 "--self-distillation: learns from predictions of single faces, and --mixup shows "
@@ -122,6 +130,10 @@ class TrainConfig:
         return json.loads(json.dumps(asdict(self)))
 
 
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _share(value: float) -> bool:
     return 0 <= value < 1
 
@@ -139,10 +151,10 @@ RANGES = {
     "schedule": (lambda value: value in SCHEDULES, ", ".join(SCHEDULES)),
     "epochs": (lambda value: value >= 1, "1 or more"),
     "batch_size": (lambda value: value >= 1, "1 or more"),
-    "lr": (lambda value: value > 0, "above 0"),
+    "lr": (lambda value: value > 0, "above 0, and finite"),
     "warmup_epochs": (lambda value: value >= 0, "0 or more"),
     "weight_decay": (lambda value: value >= 0, "0 or more"),
-    "clip": (lambda value: value > 0, "above 0"),
+    "clip": (lambda value: value >= 0, "0 or more"),
     "label_smoothing": (_share, "from 0 to below 1"),
     "labels": (lambda value: value in LABELS, ", ".join(LABELS)),
     "self_distillation": (lambda value: 0 <= value <= 1, "from 0 to 1"),
@@ -167,5 +179,5 @@ RANGES = {
     "guide_warmup": (lambda value: value >= 0, "0 or more"),
     "guide_masks": (lambda value: value in GUIDE_MASKS, ", ".join(GUIDE_MASKS)),
     "train_fraction": (lambda value: 0 < value <= 1, "above 0, at most 1"),
-    "seed": (lambda value: value >= 0, "0 or more"),
+    "seed": (lambda value: 0 <= value < 2**63, "from 0 to below 2^63"),
 }

@@ -101,7 +101,12 @@ def train_run(
         model.network.compile()
 
     for epoch in range(len(history) + 1, config.epochs + 1):
-        if config.patience and best and epoch - 1 - best["epoch"] >= config.patience:
+        # a head alone soon finds its best: what counts is the network that trains as a whole
+        if (
+            config.patience
+            and best
+            and epoch - 1 - max(best["epoch"], config.freeze_epochs) >= config.patience
+        ):
             log.info("%s: no better val accuracy in %d epochs", run.name, config.patience)
             break
         started_s = time.perf_counter()
@@ -268,12 +273,13 @@ def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def _rate_factor(config: TrainConfig, step: int, steps_an_epoch: int, history: list[dict[str, Any]]) -> float:
+    thawed = config.freeze_epochs if len(history) >= config.freeze_epochs else 0
     return rate_factor(
         config.schedule,
         step,
         config.epochs * steps_an_epoch,
         round(config.warmup_epochs * steps_an_epoch),
-        [row["val_loss"] for row in history],
+        [row["val_loss"] for row in history[thawed:]],
     )
 
 
@@ -401,7 +407,7 @@ def _load_last(
     """Bring the model, its mean and its predictions to where `last.pt` left them; return what else it holds."""
     if not run.last.exists():
         return {"history": [], "timing": []}
-    state = torch.load(run.last, map_location=model.device, weights_only=True)
+    state = torch.load(run.last, map_location="cpu", weights_only=True)
     model.network.load_state_dict(state["network"])
     if mean:
         mean.model.network.load_state_dict(state["mean"]["network"])
@@ -409,4 +415,5 @@ def _load_last(
     if earlier:
         earlier.sums.copy_(state["earlier"]["sums"])
         earlier.epochs = state["earlier"]["epochs"]
-    return state
+    # the rest would stay in memory to the end of the training
+    return {name: state[name] for name in ("optimizer", "history", "timing")}

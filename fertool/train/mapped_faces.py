@@ -31,7 +31,7 @@ class MappedFaces:
         rows = self._rows[index]
         faces = np.array(self._faces[rows])
         self._touched_bytes += faces.nbytes + len(faces) * NEIGHBOURHOOD_BYTES
-        if self._touched_bytes > FORGET_BYTES and isinstance(self._faces, np.memmap):
+        if self._touched_bytes > FORGET_BYTES and getattr(self._faces, "filename", None) is not None:
             self._faces = np.load(self._faces.filename, mmap_mode="r")
             self._touched_bytes = 0
         return faces

@@ -102,6 +102,8 @@ def configure(
     if given.get("labels") == "ferplus-soft":
         chosen["label_smoothing"] = 0.0  # the crowd's votes are as soft as they are
     chosen |= given
+    if "warmup_epochs" in chosen and "warmup_epochs" not in given and "epochs" in given:
+        chosen["warmup_epochs"] = min(chosen["warmup_epochs"], given["epochs"])
     if chosen.get("schedule") == "one-cycle":
         if given.get("warmup_epochs"):
             raise UserError("--warmup-epochs: the schedule one-cycle has a rise of its own; leave it out")
@@ -137,9 +139,12 @@ def _of_recipe(model: str, recipe: str | None) -> Mapping[str, Any]:
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(number) for number in text.split(","))
+        numbers = tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise UserError(f"--{option} {text}: give a number for each channel, with commas between") from None
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise UserError(f"--{option} {text}: give a number for each channel, with commas between")
+    return numbers
 
 
 def _shares(text: str) -> tuple[tuple[str, float], ...]:

@@ -26,8 +26,9 @@ from fertool.prepare.ferplus import crowd_shares
 from fertool.ranks import join_ranks
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
-from fertool.train.fine_tuning import trained_parameters
+from fertool.train.fine_tuning import frozen_backbone, trained_parameters
 from fertool.train.guidance import check_guidance, load_guide_planes
+from fertool.train.guidance.maps import OF_ATTENTION
 from fertool.train.loop import EpochReport, TrainingFaces, train_run
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
@@ -35,6 +36,7 @@ from fertool.train.rows_used import rows_used
 from fertool.workspace import SPLITS, Run, Workspace
 
 REVISION = 3  # of the algorithm: raise it when the same settings would train to other weights
+REVISION_OF_THAWED_PATIENCE = 4  # patience and plateaus counted the frozen epochs before
 CALIBRATION_FACES = 512
 
 
@@ -74,10 +76,17 @@ def train(
     weights = ranks.of_first(lambda: find_weights(config.model, config.weights, weights_dir))
     model = _starting_model(config, weights, len(dataset["classes"]))
     if config.guide is not None:
-        check_guidance(model, config.guide_explainer, config.guide_map)
+        explainer, _ = check_guidance(model, config.guide_explainer, config.guide_map)
+        if explainer in OF_ATTENTION and frozen_backbone(
+            model, trained_parameters(model, config, config.epochs)
+        ):
+            raise UserError(
+                f"--guide: the {explainer} of a frozen backbone stays as it is; let some of it train (--unfreeze, "
+                "--freeze-epochs)"
+            )
     made_from = ranks.of_first(
         lambda: workspace.made_from(
-            REVISION,
+            _revision(config),
             {**config.changed, "seed": config.seed, "weights": weights.sha256 or weights.name},
             _inputs(workspace, config, model),
         )
@@ -127,9 +136,20 @@ def train(
         except UserError as error:
             note("failed", reason=str(error))
             raise
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # of torch's batch norms
+                raise
+            reason = "a batch norm sees one value: take a larger --batch-size or --image-size"
+            note("failed", reason=reason)
+            raise UserError(f"{run.folder}: {reason}") from None
         note("done", best=best)
         ranks.wait()
     return _summary(run)
+
+
+def _revision(config: TrainConfig) -> int:
+    counts_epochs = config.patience is not None or config.schedule == "plateau"
+    return REVISION_OF_THAWED_PATIENCE if config.freeze_epochs and counts_epochs else REVISION
 
 
 def _require_compiler(compute: Compute) -> None:

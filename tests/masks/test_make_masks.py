@@ -101,6 +101,18 @@ def test_drawn_faces_have_their_known_landmarks(blank: Workspace, monkeypatch: p
     assert summary.tables[0].rows == [["drawn", "40 (100.0%)", "10 (100.0%)", "50 (100.0%)"]]
 
 
+def test_a_mark_is_background_wherever_it_lies(blank: Workspace) -> None:
+    landmarks = np.stack([mean_face((48, 48))] * 40)
+    marks = np.zeros((40, 48, 48), dtype=bool)
+    marks[7, 20:28, 20:28] = True  # on the face
+    write_npz(blank.truth("train"), landmarks=landmarks, mark=marks)
+    write_npz(blank.truth("test"), landmarks=landmarks[:10])
+    make_masks(blank)
+    regions = np.array(blank.load_region_maps("train"))
+    assert (regions[0][marks[7]] != 0).any() and (regions[7][marks[7]] == 0).all()
+    assert np.array_equal(regions[7][~marks[7]], regions[0][~marks[7]])
+
+
 def test_a_truth_of_other_faces_is_an_error(blank: Workspace) -> None:
     for split in ("train", "test"):
         write_npz(blank.truth(split), landmarks=np.zeros((3, 68, 2), np.float32))

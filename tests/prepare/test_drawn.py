@@ -1,15 +1,20 @@
 """Drawn faces: by seed, with a truth that holds, and hard enough to be a task."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fertool.masks.landmarks import MIRRORED
+from fertool.masks.regions import REGIONS
 from fertool.prepare.drawn import draw_faces
 from fertool.prepare.drawn_action_units import ACTION_UNITS, FEATURES, intensities
 from fertool.prepare.drawn_geometry import Identity, Pose, face_geometry, neutral_landmarks
+from fertool.prepare.drawn_render import Appearance, draw_picture, draw_region_map
 from fertool.prepare.emfacs import EMFACS
 from fertool.prepare.emotions import EMOTIONS
 
@@ -200,6 +205,27 @@ def test_only_the_evidence_tells_the_class():
     heights, slopes = corner_height(faces.landmarks), brow_slope(faces.landmarks)
     assert heights[happy].mean() - heights[sad].mean() > heights[happy].std()
     assert abs(slopes[happy].mean() - slopes[sad].mean()) < 0.35 * slopes.std()
+
+
+@pytest.mark.parametrize("feature", ["face", "eyes", "eyebrows", "nose", "mouth"])
+def test_no_pixel_beside_a_feature_tells_its_emotion(feature):
+    """However skin, stubble, hair and light are drawn."""
+    code = REGIONS.index("face contour" if feature == "face" else feature)
+    beside = 0
+    for number in range(12):
+        pictures, regions = [], []
+        for emotion in range(len(EMOTIONS)):
+            rng = np.random.default_rng(number)
+            identity, pose, look = Identity.drawn(rng), Pose.drawn(rng), Appearance.drawn(rng)
+            look = replace(look, stubble=0.2, occluder=None)
+            others = dict(zip(FEATURES, rng.integers(0, len(EMOTIONS), size=len(FEATURES)), strict=True))
+            geometry = face_geometry(identity, intensities({**others, feature: emotion}, rng), pose)
+            pictures.append(draw_picture(geometry, look, rng, 48).astype(int))
+            regions.append(draw_region_map(geometry, 48) == code)
+        near = binary_dilation(np.any(regions, axis=0), iterations=3)
+        beside += (np.ptp(pictures, axis=0)[~near] > 8).sum()
+        assert np.ptp(pictures, axis=0)[near].max() > 8
+    assert beside == 0
 
 
 def test_pictures_vary_in_light_contrast_and_pose(faces):

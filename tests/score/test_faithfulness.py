@@ -24,6 +24,7 @@ from fertool.score.faithfulness import (
     relevance_ranks,
     road_logits,
     score_faithfulness,
+    to_faces,
 )
 from fertool.score.subject import Subject
 from fertool.workspace import Workspace
@@ -288,3 +289,11 @@ def test_of_a_single_cluster_there_is_no_interval(
     record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}
     (table,) = faithfulness_tables([figures | record])
     assert table.rows[0][2] == f"{100 * figures['maps']['gradcam']['deletion']:.1f}"
+
+
+@pytest.mark.parametrize("cells", [3, 7, 8, 14])
+def test_the_pixels_of_a_flat_map_stand_in_random_order(cells: int) -> None:
+    heat = to_faces(torch.full((2, cells, cells), 0.37), (SIDE, SIDE))
+    assert (heat == 1).all()
+    one, other = relevance_ranks(heat, torch.arange(2), seed=0).flatten(1).double()
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.06

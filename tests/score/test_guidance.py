@@ -465,7 +465,7 @@ def test_values_of_other_faces_are_one_line(workspace: Workspace) -> None:
 
 # --- in words -----------------------------------------------------------------------------------------------
 
-HEATMAP = "guidance taught the heatmap, not the model"
+HEATMAP = "as far as is shown, guidance taught the heatmap, not the model"
 MODEL = "also as a part of what all regions weigh: guidance moved the model"
 ANY_MASK = "any mask does it: "
 
@@ -608,6 +608,24 @@ def test_the_part_fell_by_one_way_of_covering_only(workspace: Workspace) -> None
         in text
     )
     assert "is shown by blur: whether" in text
+
+
+def test_weight_and_part_fell_by_different_ways_of_covering(workspace: Workspace) -> None:
+    """By mean all regions weigh a tenth of what they did, by blur the others weigh more than before."""
+    put_condition(workspace, 0.0)
+    for seed, run in enumerate(put_condition(workspace, 1.0, share=0.2)):
+        nothing = np.zeros(FACES)
+        put_causal(run, {"mean": around(0.01, seed), "blur": around(0.1, seed)}, nothing, nothing, nothing)
+        place = run.scores("causal", "test").with_suffix(".csv")
+        columns = read_columns(place)
+        for region in REGIONS[1:]:
+            columns[cause_column("answer", "mean", region)] = around(0.01, seed) / 5
+            columns[cause_column("answer", "blur", region)] = around(0.9, seed) / 5
+        write_columns(place, columns)
+    (verdict,) = verdicts_of(gathered(workspace))
+    text = " ".join(verdict.sentences)
+    assert verdict.moved == "in part" and "rest less on everything" not in text
+    assert "its part of what all regions weigh fell by blur, and no fall is shown by blur" in text
 
 
 def test_the_part_fell_and_the_weight_did_not(workspace: Workspace) -> None:

@@ -13,7 +13,9 @@ from fertool.score.shares import (
     region_ceilings,
     region_shares,
     region_weights,
+    shares_and_ceilings,
 )
+from fertool.score.truth import find_evidence
 
 SIDE = 24
 region_maps = arrays.arrays(np.uint8, (2, SIDE, SIDE), elements=st.integers(0, len(REGIONS) - 1))
@@ -91,3 +93,16 @@ def test_negative_cells() -> None:
     heat = np.array([-2.0, 0.0, 1.0])
     assert rectify(heat, "drop").tolist() == [0, 0, 1]
     assert rectify(heat, "absolute").tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("cells", [96, 112, 224])
+def test_of_maps_finer_than_the_faces_ceilings_are_known(cells: int) -> None:
+    """Some of their cells lie on no pixel of the faces."""
+    regions = np.zeros((1, 48, 48), np.uint8)
+    regions[0, :24], regions[0, 24:, :24] = 1, 2
+    maps = np.random.default_rng(0).random((1, cells, cells))
+    (shares,), ceilings = shares_and_ceilings([maps], regions)
+    assert shares.sum() == pytest.approx(1) and (shares <= ceilings).all()
+    assert ceilings[0].tolist() == [1, 1, 1, 0, 0, 0]
+    evidence = find_evidence(maps, regions == 1)
+    assert evidence["ceiling"] == pytest.approx([1]) and evidence["share"] == pytest.approx(shares[:, 1])

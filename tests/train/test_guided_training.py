@@ -269,3 +269,21 @@ def test_lambdas_as_text() -> None:
         read_guide_weights("0.1,0.10000001")
     with pytest.raises(UserError, match="twice"):
         read_guide_weights("1,1.0")
+
+
+@pytest.mark.parametrize("settings", [{"unfreeze": "none"}, {"freeze_epochs": 2}])
+@pytest.mark.parametrize("explainer", ["attention", "rollout"])
+def test_attention_of_a_frozen_backbone_cannot_be_guided(
+    drawn: Workspace, settings: dict[str, Any], explainer: str
+) -> None:
+    config = replace(
+        GUIDED,
+        model="vit_tiny_patch16_224",
+        weights="none",
+        image_size=32,
+        guide_explainer=explainer,
+        **settings,
+    )
+    with pytest.raises(UserError, match="of a frozen backbone stays as it is"):
+        train(drawn, config, name="frozen", device="cpu")
+    assert not drawn.runs()

@@ -1,4 +1,6 @@
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -131,3 +133,34 @@ def test_names_that_are_none_are_refused_with_those_there_are() -> None:
         configure("cnn", augment="wild")
     with pytest.raises(UserError, match=r"^--lr -1: must be above 0"):
         configure("cnn", settings={"lr": -1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip": math.inf}, "--clip inf: must be 0 or more"),
+        ({"lr": math.inf}, "--lr inf: must be above 0, and finite"),
+        ({"weight_decay": math.nan}, "--weight-decay nan: "),
+        ({"mean": "nan"}, "--mean nan: give a number"),
+        ({"epochs": 2, "warmup_epochs": 5.0}, "--warmup-epochs 5: the training has 2 epochs only"),
+        ({"epochs": 2, "freeze_epochs": 3}, "--freeze-epochs 3: the training has 2 epochs only"),
+        (
+            {"epochs": 2, "guide": "background", "guide_warmup": 2.5},
+            "--guide-warmup 2.5: the training has 2 epochs",
+        ),
+        ({"seed": 2**64}, "--seed 18446744073709551616: must be from 0 to below 2"),
+    ],
+)
+def test_values_by_which_no_training_could_be(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
+        configure("mine.nets:small", settings=settings)
+
+
+def test_a_recipes_own_warm_up_gives_way_in_a_short_training() -> None:
+    warmup_epochs = configure("resnet48").warmup_epochs
+    assert configure("resnet48", settings={"epochs": 2}).warmup_epochs == 2 < warmup_epochs
+    assert configure("resnet48", settings={"epochs": 9}).warmup_epochs == warmup_epochs
+
+
+def test_no_clipping_can_be_asked_for() -> None:
+    assert configure("resnet50").clip > 0 == configure("resnet50", settings={"clip": 0.0}).clip

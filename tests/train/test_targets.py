@@ -112,6 +112,24 @@ def test_balance_changes_what_is_learnt(drawn: Workspace) -> None:
     assert share[True] < share[False] - 0.1
 
 
+def test_patience_begins_when_the_whole_network_trains(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter([0.5, 0.5, 0.5, 0.4, 0.4, 0.9])
+    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), None))
+    config = replace(CONFIG, epochs=6, patience=2, freeze_epochs=3)
+    train(drawn, config, name="frozen", device="cpu")
+    run = drawn.run("frozen")
+    assert len(read_csv(run.history_csv)) == 5 and run.config()["best"]["epoch"] == 1
+
+
+@pytest.mark.parametrize(("epochs_done", "falls"), [(6, False), (7, False), (9, False), (10, True)])
+def test_a_plateau_of_the_head_alone_lowers_no_rate(epochs_done: int, falls: bool) -> None:
+    config = replace(CONFIG, epochs=20, schedule="plateau", freeze_epochs=6)
+    flat = [{"val_loss": 1.0}] * epochs_done
+    assert (loop._rate_factor(config, 10 * epochs_done, 10, flat) < 1) == falls
+
+
 def test_training_stops_when_patience_ends_also_when_gone_on_with(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -507,7 +507,7 @@ def test_other_weights_of_the_same_name_are_another_run(drawn: Workspace, pretra
         for name, value in load_file(pretrained).items()
     }
     save_file(other, pretrained)
-    with pytest.raises(UserError, match="its faces or its weights were others"):
+    with pytest.raises(UserError, match="its faces, its weights or the source of its network were others"):
         train(drawn, config, name="run", device="cpu")
 
 
@@ -644,3 +644,18 @@ def test_an_edited_network_of_ones_own_is_another(
     source.write_text(source.read_text().replace("ReLU", "GELU"))
     with pytest.raises(UserError, match=r"this name is taken .*--force"):
         train(drawn, config, name="own", device="cpu")
+
+
+def test_a_batch_norm_that_sees_one_value_is_one_line(drawn: Workspace) -> None:
+    config = replace(CONFIG, model="test_resnet", weights="none", image_size=32, batch_size=1, epochs=1)
+    with pytest.raises(UserError, match="a batch norm sees one value: take a larger --batch-size"):
+        train(drawn, config, name="one", device="cpu")
+    assert drawn.run("one").config()["state"] == "failed"
+
+
+@pytest.mark.parametrize("name", [".", "..", "exp/a", "/tmp/x", "a/"])
+def test_a_run_has_a_folder_of_its_own_in_runs(drawn: Workspace, name: str) -> None:
+    before = sorted(drawn.root.rglob("*"))
+    with pytest.raises(UserError, match=f"'{name}': no name of a run"):
+        train(drawn, CONFIG, name=name, device="cpu", force=True)
+    assert sorted(drawn.root.rglob("*")) == before

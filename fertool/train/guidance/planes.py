@@ -5,8 +5,10 @@ one for each region; then one for what augmentation made and counts for nothing,
 one, the map that is wanted.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from fertool.masks.action_units import action_unit_maps, has_action_units
 from fertool.masks.detection import TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
-from fertool.train.mapped_faces import MappedFaces, face_reader
+from fertool.train.mapped_faces import IN_MEMORY_BYTES, MappedFaces, face_reader
 from fertool.workspace import Workspace
 
 ROWS_AT_ONCE = 1024
@@ -78,7 +80,7 @@ def load_guide_planes(
         )
     places = rows if placebo_seed is None else rows[_shuffled(guided, placebo_seed, workspace, split)]
     if form in WANTED_MAPS:
-        wanted = MappedFaces(_wanted_maps(form, emotions, landmarks[places], maps.shape[1:]))
+        wanted = MappedFaces(_wanted_maps(form, emotions, landmarks[places], maps.shape[1:], workspace.root))
     return GuidePlanes(MappedFaces(maps, places), guided, wanted)
 
 
@@ -120,9 +122,15 @@ def _shuffled(guided: np.ndarray, seed: int, workspace: Workspace, split: str) -
 
 
 def _wanted_maps(
-    form: str, emotions: Sequence[str], landmarks: np.ndarray, shape: tuple[int, int]
+    form: str, emotions: Sequence[str], landmarks: np.ndarray, shape: tuple[int, int], folder: Path
 ) -> np.ndarray:
-    maps = np.empty((len(landmarks), *shape), dtype=np.uint8)
+    """The maps uint8 (N, H, W), 255 for 1: if they are many in a file of `folder` that nobody sees, and that goes."""
+    size = (len(landmarks), *shape)
+    if np.prod(size, dtype=np.int64) > IN_MEMORY_BYTES:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            maps = np.memmap(file, np.uint8, "w+", shape=size)
+    else:
+        maps = np.empty(size, dtype=np.uint8)
     for start in range(0, len(maps), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         maps[part] = np.rint(255 * WANTED_MAPS[form](list(emotions[part]), landmarks[part], shape))

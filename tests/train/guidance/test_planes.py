@@ -12,6 +12,8 @@ from fertool.masks.detection import DRAWN, TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
 from fertool.prepare import prepare
+from fertool.train import mapped_faces
+from fertool.train.guidance import planes as planes_module
 from fertool.train.guidance.planes import load_guide_planes, plane_reader
 from fertool.workspace import Workspace
 
@@ -68,6 +70,19 @@ def test_wanted_maps_are_the_labels_action_units_and_the_landmarks(some_unlocate
         with_units = np.array([name != "neutral" for name in emotions])
         assert np.array_equal(planes.guided, located & with_units if form == "action-units" else located)
     assert "neutral" in emotions
+
+
+@pytest.mark.parametrize("form", ["action-units", "landmarks"])
+def test_many_wanted_maps_stay_in_a_file_that_leaves_nothing(
+    drawn: Workspace, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(drawn.root.iterdir())
+    few = load_guide_planes(drawn, "train", form).wanted
+    monkeypatch.setattr(planes_module, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 0)
+    many = load_guide_planes(drawn, "train", form).wanted
+    assert np.array_equal(many[10:], few[10:]) and np.array_equal(many[:10], few[:10])
+    assert isinstance(many._faces, np.memmap) and sorted(drawn.root.iterdir()) == before
 
 
 def test_some_of_the_faces_in_their_order(some_unlocated) -> None:
