@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -34,6 +35,17 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
         if isinstance(failed, OSError) and failed.filename is None:
             raise OSError(failed.errno, failed.strerror, str(target)) from error
         raise
+
+
+@contextlib.contextmanager
+def alone(targets: Iterable[Path]) -> Iterator[None]:
+    """Make these files while no other process does: whoever else asks for one of them waits until the end."""
+    with contextlib.ExitStack() as held:
+        for target in sorted(targets):  # in one order, so that nobody waits for each other
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle = held.enter_context(target.with_name(f".{target.name}.lock").open("w"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(target: Path, content: Mapping[str, Any]) -> None:

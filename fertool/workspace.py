@@ -23,6 +23,8 @@ SPLITS = ("train", "val", "test")
 WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"
 DEFAULT_WORKSPACE = Path("data")
 
+_FINGERPRINTS: dict[str, list[Any]] = {}  # of this process: size, time of change, SHA-256
+
 
 class Run:
     """The folder of one training with one seed."""
@@ -249,14 +251,18 @@ class Workspace:
         key = str(path.resolve())
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
+        if key in _FINGERPRINTS and _FINGERPRINTS[key][:2] == stamp:
+            return _FINGERPRINTS[key][2]
         cache_file = self.root / ".fingerprints.json"
         try:
             cache = json.loads(cache_file.read_text())
         except (OSError, ValueError):
             cache = {}
         if key in cache and cache[key][:2] == stamp:
+            _FINGERPRINTS[key] = cache[key]
             return cache[key][2]
         digest = file_sha256(path)
+        _FINGERPRINTS[key] = [*stamp, digest]
         with contextlib.suppress(OSError):  # a workspace that is only read has no cache
             if self.root.exists():
                 write_json(cache_file, {**cache, key: [*stamp, digest]})

@@ -1,5 +1,8 @@
 import io
 import json
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -38,3 +41,23 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tup
     path = tmp_path_factory.mktemp("csv") / "rows.csv"
     write_csv(path, ["text", "number"], rows)
     assert [(row["text"], int(row["number"])) for row in read_csv(path)] == rows
+
+
+def test_what_one_process_makes_alone_another_waits_for(tmp_path: Path) -> None:
+    """The other begins while the first is at it, and finds what that one made."""
+    script = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from fertool.files import alone
+
+        target = Path(sys.argv[1])
+        with alone([target, target.with_name("more")]):
+            print(target.exists(), flush=True)
+            time.sleep(0.5)
+            target.touch()
+        """
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "maps" / "test.npy")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(process.communicate(timeout=60)[0].strip() for process in both) == ["False", "True"]

@@ -244,6 +244,7 @@ _OF_ALL = {
     "needs": "attention blocks",
     "negatives": "drop",
     "class_token": "its row is read, its column left out",
+    "revision": 2,
 }
 ATTENTION = [
     Explainer(

@@ -139,6 +139,7 @@ CAMS = [
         looks_at_target=True,
         explain=explain,
         batch_size=256,
+        revision=2,
     )
     for name, source, explain, negatives in [
         ("gradcam", "Selvaraju et al. 2017", gradcam, "drop"),

@@ -1,5 +1,7 @@
 """Heatmaps of a run on a split: made in batches, streamed to disk, read again."""
 
+import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from fertool.explain.explainer import rectify
 from fertool.explain.nulls import Null
 from fertool.explain.registry import Request
 from fertool.explain.targets import choose_classes, stored_targets
-from fertool.files import read_json, write_json
+from fertool.files import alone, read_json, write_json
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, load_model
 from fertool.partial_rows import PartialRows
@@ -108,14 +110,20 @@ def ensure_heatmaps(
     records = [place.with_suffix(".json") for place in places]
     wanted = [made_from | {"target": name} for name in targets]
     products = [*places, run.predictions(split)]
-    current = join_ranks().of_first(
-        lambda: all(
+
+    def current() -> bool:
+        return all(
             workspace.is_current(record, of, products) for record, of in zip(records, wanted, strict=True)
         )
-    )
-    if force or not current:
-        _explain_split(workspace, run, request, split, target, places, wanted, compute, force)
-    return [_stored(place, made_now=force or not current) for place in places]
+
+    ranks, made_now = join_ranks(), False
+    if force or not ranks.of_first(current):
+        with contextlib.ExitStack() as held:
+            ranks.of_first(lambda: held.enter_context(alone(places)))
+            made_now = force or not ranks.of_first(current)  # another process may have made them until now
+            if made_now:
+                _explain_split(workspace, run, request, split, target, places, wanted, compute, force)
+    return [_stored(place, made_now=made_now) for place in places]
 
 
 def _find_made_elsewhere(places: list[Path], force: bool) -> list[Path]:
@@ -222,22 +230,40 @@ def _ensure_null(
     made_from = workspace.made_from(
         request.null.revision, {"explainer": request.key}, [beside.place, workspace.faces(split)]
     )
-    ranks = join_ranks()
-    current = ranks.of_first(lambda: workspace.is_current(place.with_suffix(".json"), made_from, [place]))
-    if (force or not current) and ranks.is_first:
-        faces = workspace.load_faces(split)
-        rows = np.arange(len(faces))
-        first = request.null.make(faces[:1], rows[:1], beside.raw)
-        partial = PartialRows(place, {"maps": ((len(faces), *first.shape[1:]), "float32")}, made_from)
-        while partial.done < len(faces):
-            batch = slice(partial.done, partial.done + ROWS_AT_ONCE)
-            partial.append(maps=request.null.make(faces[batch], rows[batch], beside.raw))
-        _forget([place])
-        partial.keep("maps", place)
-        _describe(place, request, made_from, compute)
-        partial.discard()
-    ranks.wait()
-    return _stored(place, made_now=force or not current)
+
+    def make() -> bool:
+        is_current = functools.partial(workspace.is_current, place.with_suffix(".json"), made_from, [place])
+        if is_current() and not force:
+            return False
+        with alone([place]):
+            made_now = force or not is_current()  # another process may have made it until now
+            if made_now:
+                _make_null(workspace, request, split, place, made_from, beside, compute)
+            return made_now
+
+    return _stored(place, made_now=join_ranks().of_first(make))
+
+
+def _make_null(
+    workspace: Workspace,
+    request: Request,
+    split: str,
+    place: Path,
+    made_from: dict[str, Any],
+    beside: Heatmaps,
+    compute: Compute,
+) -> None:
+    faces = workspace.load_faces(split)
+    rows = np.arange(len(faces))
+    first = request.null.make(faces[:1], rows[:1], beside.raw)
+    partial = PartialRows(place, {"maps": ((len(faces), *first.shape[1:]), "float32")}, made_from)
+    while partial.done < len(faces):
+        batch = slice(partial.done, partial.done + ROWS_AT_ONCE)
+        partial.append(maps=request.null.make(faces[batch], rows[batch], beside.raw))
+    _forget([place])
+    partial.keep("maps", place)
+    _describe(place, request, made_from, compute)
+    partial.discard()
 
 
 def _forget(places: list[Path]) -> None:

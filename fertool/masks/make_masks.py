@@ -1,5 +1,6 @@
 """The stage `masks`: landmarks and region maps of every face of a workspace."""
 
+import contextlib
 import functools
 import importlib.metadata
 import itertools
@@ -11,7 +12,7 @@ import numpy as np
 
 from fertool.dlib_files import INSTALL_DLIB
 from fertool.errors import UserError
-from fertool.files import read_json, write_json, write_npy, write_npz
+from fertool.files import alone, read_json, write_json, write_npy, write_npz
 from fertool.masks.agreement import SAMPLED_FACES, measure_agreement
 from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
 from fertool.masks.dlib_detector import dlib_version
@@ -87,49 +88,54 @@ def make_masks(
         path for split in splits for path in (workspace.region_maps(split), workspace.landmarks(split))
     ]
     notes = []
-    current = ranks.of_first(lambda: workspace.is_current(workspace.masks_json, made_from, products))
-    if current and not force:
-        notes.append("masks are up to date; --force makes them again")
-        content = read_json(workspace.masks_json)
-    else:
-        detectors = Detectors(order, confidence, model)
-        of_each = workers or max(1, usable_cores() // ranks.on_this_machine)
-        with WorkerPool(of_each, IF_A_WORKER_DIES, before=ranks.number_here * of_each) as pool:
-            partials: dict[str, PartialRows] = {}
-            for split in splits:
-                if ranks.is_first:
-                    inputs = [
-                        path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
-                    ]
-                    partials[split] = _open_partial(
-                        workspace, split, workspace.made_from(revision, settings, inputs), force=force
+    is_current = functools.partial(workspace.is_current, workspace.masks_json, made_from, products)
+    current = ranks.of_first(is_current)
+    with contextlib.ExitStack() as held:
+        if force or not current:
+            ranks.of_first(lambda: held.enter_context(alone([workspace.masks_json])))
+            current = ranks.of_first(is_current)  # another process may have made them until now
+        if current and not force:
+            notes.append("masks are up to date; --force makes them again")
+            content = read_json(workspace.masks_json)
+        else:
+            detectors = Detectors(order, confidence, model)
+            of_each = workers or max(1, usable_cores() // ranks.on_this_machine)
+            with WorkerPool(of_each, IF_A_WORKER_DIES, before=ranks.number_here * of_each) as pool:
+                partials: dict[str, PartialRows] = {}
+                for split in splits:
+                    if ranks.is_first:
+                        inputs = [
+                            path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
+                        ]
+                        partials[split] = _open_partial(
+                            workspace, split, workspace.made_from(revision, settings, inputs), force=force
+                        )
+                    _fill(
+                        workspace,
+                        split,
+                        partials.get(split),
+                        pool,
+                        detectors,
+                        margin,
+                        ranks,
+                        known=split in drawn,
                     )
-                _fill(
-                    workspace,
-                    split,
-                    partials.get(split),
-                    pool,
-                    detectors,
-                    margin,
-                    ranks,
-                    known=split in drawn,
-                )
 
-            def finish() -> dict[str, Any]:
-                both = model and dlib
-                codes = {split: partial.arrays["detector"] for split, partial in partials.items()}
-                content = {
-                    "detectors": {name: code for code, name in enumerate(DETECTORS)},
-                    "regions": {name: code for code, name in enumerate(REGIONS)},
-                    "settings": settings,
-                    **_counts(workspace, codes),
-                    "agreement": _agreement(workspace, partials, pool, detectors) if both else None,
-                    "made_from": made_from,
-                }
-                _publish(workspace, partials, content)
-                return content
+                def finish() -> dict[str, Any]:
+                    both = model and dlib
+                    codes = {split: partial.arrays["detector"] for split, partial in partials.items()}
+                    content = {
+                        "detectors": {name: code for code, name in enumerate(DETECTORS)},
+                        "regions": {name: code for code, name in enumerate(REGIONS)},
+                        "settings": settings,
+                        **_counts(workspace, codes),
+                        "agreement": _agreement(workspace, partials, pool, detectors) if both else None,
+                        "made_from": made_from,
+                    }
+                    _publish(workspace, partials, content)
+                    return content
 
-            content = ranks.of_first(finish)
+                content = ranks.of_first(finish)
     if detector == "auto" and MEDIAPIPE in order and not dlib:
         notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
                      f"{INSTALL_DLIB} adds it")  # fmt: skip

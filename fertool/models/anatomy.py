@@ -6,6 +6,7 @@ from torch import nn
 from fertool.errors import UserError
 from fertool.models.cam_layer import find_cam_layer
 from fertool.models.classifier import FaceClassifier, InputSpec, TokenGrid
+from fertool.models.undisturbed import undisturbed
 
 
 def face_classifier(
@@ -14,9 +15,10 @@ def face_classifier(
     """The network with what an explainer has to know of it.
 
     Where the same tokens, prefix and patches, go through blocks of a vision transformer as timm writes them,
-    it is read at the last block's first norm; any other network at its last map of enough cells. It counts as
-    a transformer where modules attend, named as timm names their parts. Raises UserError where no layer has
-    enough cells, and what the network raises for a size that it cannot take.
+    it is read at the last block's first norm, or at its output where the head pools the patches; any other
+    network at its last map of enough cells. It counts as a transformer where modules attend, named as timm names
+    their parts. Raises UserError where no layer has enough cells, and what the network raises for a size that it
+    cannot take.
     """
     if _is_plain_transformer(network, spec):
         return _plain_transformer(network, spec, head, more_heads)
@@ -58,7 +60,7 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
         lambda module, inputs, output: shapes.append(output.shape)
     )
     try:
-        with torch.no_grad():
+        with undisturbed(network), torch.no_grad():
             network(_zeros(spec))
     finally:
         handle.remove()
@@ -82,13 +84,14 @@ def _plain_transformer(
         rows=rows,
         columns=columns,
     )
-    # at the last block's output the patches have no gradient under a class token: its input has
-    last = len(network.blocks) - 1
+    last = f"blocks.{len(network.blocks) - 1}"
     return FaceClassifier(
         network,
         "transformer",
         spec,
-        f"blocks.{last}.norm1",
+        # at the last block's output the patches have no gradient under a class token, at its entrance they have;
+        # a head that pools the patches is reached through its output alone
+        f"{last}.norm1" if tokens.read else last,
         head=head,
         more_heads=more_heads,
         tokens=tokens,

@@ -94,7 +94,7 @@ def _branch_state(
         with contextlib.suppress(RuntimeError):  # where they do not fit, what differs first is named below
             tensors = timm_backbone.pretrained_state(recipe, tensors)
     if not _has(network, head):  # a branch of several: its own head is taken off, an Identity in its place
-        heads += [layer for layer, module in network.named_modules() if isinstance(module, nn.Identity)]
+        heads += [layer for layer, module in network.named_modules() if _was_linear(layer, module, tensors)]
     return _fitting(network, tensors, tuple(heads), name, path)
 
 
@@ -120,6 +120,11 @@ def _fitting(
         if key not in ours:
             raise UserError(f"{path}: not the weights of {name}: {key} in it is not in the model")
     return theirs
+
+
+def _was_linear(layer: str, module: nn.Module, tensors: dict[str, Tensor]) -> bool:
+    weight = tensors.get(f"{layer}.weight")
+    return isinstance(module, nn.Identity) and weight is not None and weight.ndim == 2
 
 
 def _has(network: nn.Module, layer: str) -> bool:

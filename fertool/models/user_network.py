@@ -1,5 +1,6 @@
 """A user's own network: `package.module:factory`."""
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -17,6 +18,7 @@ from fertool.models.cnn import INPUT
 from fertool.models.undisturbed import undisturbed
 
 SIZE = 224  # pixels
+INSTALLED = {"site-packages", "dist-packages"}
 # of ImageNet, as of nearly all weights for colour; of FER2013 for grey
 STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: (INPUT.mean, INPUT.std)}
 
@@ -30,13 +32,24 @@ def is_user_network(name: str) -> bool:
 
 
 def source_files(name: str) -> list[Path]:
-    """The file that says what a user's network is, or each branch of several; none for the name of any other model."""
+    """The files that say what a user's network is, or each branch of several; none for the name of any other model.
+
+    Those of its module, of the factory where that is written elsewhere, and of all of the package that they are in,
+    unless it is an installed one.
+    """
     name = name.removeprefix(multiscale.PREFIX)
     if not is_user_network(name):
         return []
-    _find(name)
-    file = sys.modules[name.partition(":")[0]].__file__
-    return [] if file is None else [Path(file)]
+    found = inspect.unwrap(_find(name))
+    module = name.partition(":")[0]
+    files = {sys.modules[module].__file__}
+    with contextlib.suppress(TypeError):  # of a class or function of C
+        files.add(inspect.getsourcefile(found))
+    own = {Path(file) for file in files if file is not None}
+    for folder in getattr(sys.modules[module.partition(".")[0]], "__path__", ()):
+        if INSTALLED.isdisjoint(Path(folder).parts):
+            own |= set(Path(folder).rglob("*.py"))
+    return sorted(own)
 
 
 def build_user_network(

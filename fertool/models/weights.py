@@ -108,6 +108,13 @@ def _of_path(path: Path) -> Weights:
         )
     recipe = read_recipe(path) or {}
     mean, std = (tuple(recipe[key]) if recipe.get(key) else None for key in ("mean", "std"))
+    theirs = str(recipe.get("name", "")).removeprefix(multiscale.PREFIX)
+    if theirs and (theirs == "vit" or "." in theirs or recipe.get("variant")) and not is_user_network(theirs):
+        from fertool.models.timm_backbone import pretrained_config, timm_network
+
+        # a tag of timm's weights brings statistics of its own
+        config = pretrained_config(timm_network(theirs, recipe.get("variant")))
+        mean, std = mean or tuple(config.mean), std or tuple(config.std)
     sha256 = file_sha256(path)
     return Weights(
         _file_name(path, sha256), path, sha256, str(path), variant=recipe.get("variant"), mean=mean, std=std

@@ -129,9 +129,14 @@ def confusion_figure(matrix: list[list[int]], classes: list[str]) -> Figure:
     return figure
 
 
-def guidance_figure(guidance: Guidance) -> Figure:
-    """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed."""
+def guidance_figure(guidance: Guidance) -> Figure | None:
+    """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed.
+
+    None where nothing of it is known.
+    """
     shown = [measure for kind in GUIDANCE_KINDS for measure in guidance.shown if measure.kind is kind]
+    if not shown:
+        return None
     rows = -(-len(shown) // PANELS_ACROSS)
     figure = Figure(figsize=(9, 0.3 + 2.1 * rows), layout="constrained")
     panels = figure.subplots(rows, PANELS_ACROSS, squeeze=False, sharex=True).ravel()

@@ -60,7 +60,7 @@ def write_report(workspace: Workspace, *, runs: Sequence[str] = (), split: str =
         split=split,
         notes=notes,
         runs=[run.config() for run in scored],
-        sections=[_section(workspace, of, split, dataset["classes"], pictured) for of in gathered],
+        sections=[_section(workspace, of, split, dataset["classes"]) for of in gathered],
         pictured=pictured if len(pictured) < len(scored) else [],
         guidance=[_guidance_section(of) for of in gather_guidance(workspace, scored, split)],
         curves=as_svg(curves_figure(histories)) if histories else "",
@@ -83,10 +83,9 @@ def _first_seeds(runs: Sequence[Run]) -> list[str]:
     return [run.name for run in runs if run.name in {name for _, name in first.values()}]
 
 
-def _section(
-    workspace: Workspace, of: Gathered, split: str, classes: list[str], pictured: Sequence[str]
-) -> dict[str, Any]:
-    """A suite's part of the page: its first table, figures of `pictured` runs, and the tables that are folded away."""
+def _section(workspace: Workspace, of: Gathered, split: str, classes: list[str]) -> dict[str, Any]:
+    """A suite's part of the page: its first table, figures of the first seeds, and the tables that are folded away."""
+    pictured = _first_seeds([workspace.run(run["run"]) for run in of.scores])
     scores = [run for run in of.scores if run["run"] in pictured]
     section: dict[str, Any] = {"suite": of.suite.name, "tables": of.tables, "figures": [], "gallery": ""}
     if of.suite.name == "classification":
@@ -103,11 +102,11 @@ def _section(
 
 
 def _guidance_section(of: Guidance) -> dict[str, Any]:
-    lifts = lifts_figure(of)
+    figure, lifts = guidance_figure(of), lifts_figure(of)
     return {
         "name": of.sweep.name,
         "verdicts": verdicts_of(of),
-        "figure": as_svg(guidance_figure(of)),
+        "figure": as_svg(figure) if figure else "",
         "lifts": as_svg(lifts) if lifts else "",
         "tables": guidance_tables(of),
     }

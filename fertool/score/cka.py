@@ -1,5 +1,7 @@
 """Linear centred kernel alignment: how alike two representations of the same faces are."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -14,10 +16,21 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     Dependence Maximization', equation 5), under which it is about 0, now and then a little below. In feature
     space, without a matrix of N x N. nan for features that do not differ between faces.
     """
-    first, second = (np.asarray(of, dtype=np.float64) for of in (first, second))
-    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
-    own = _unbiased_hsic(first, first) * _unbiased_hsic(second, second)
-    return float(_unbiased_hsic(first, second) / np.sqrt(own)) if own > 0 else float("nan")
+    return float(linear_ckas([first], [second])[0, 0])
+
+
+def linear_ckas(firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray]) -> np.ndarray:
+    """`linear_cka` of each of several features of N faces with each of several others, float64 (P, Q)."""
+    firsts, seconds = ([_centred(of) for of in several] for several in (firsts, seconds))
+    # what a stage has with itself is asked for once: of wide layers that takes long
+    own = np.outer(*([_unbiased_hsic(of, of) for of in several] for several in (firsts, seconds)))
+    both = np.array([[_unbiased_hsic(first, second) for second in seconds] for first in firsts])
+    return np.divide(both, np.sqrt(np.where(own > 0, own, 1)), out=np.full_like(both, np.nan), where=own > 0)
+
+
+def _centred(features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features, dtype=np.float64)
+    return features - features.mean(axis=0)
 
 
 def _unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:

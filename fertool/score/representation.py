@@ -21,7 +21,7 @@ from fertool.models import FaceClassifier
 from fertool.models.load_weights import load_weights
 from fertool.models.weights import FOLDER_VARIABLE, Weights, find_weights
 from fertool.progress import progress_bar
-from fertool.score.cka import linear_cka
+from fertool.score.cka import linear_cka, linear_ckas
 from fertool.score.initial_model import initial_model
 from fertool.score.intervals import mean_interval
 from fertool.score.stages import stage_features
@@ -31,6 +31,7 @@ from fertool.summary import Table
 
 # C of scikit-learn's LogisticRegression, the inverse strength of its L2 penalty: of 0.001 to 1 the best for the late
 # stages of `cnn` on FER2013's val split (early ones, of few channels, gain up to 2 points from 1)
+MOST_COMPARED = 8  # runs, each with each other
 PENALTY = 0.01
 MOST_ITERATIONS = 300
 CKA_FACES = 4_000
@@ -140,8 +141,11 @@ def _faces_sha256(subject: Subject) -> str:
 def compare_stages(subjects: Sequence[Subject]) -> tuple[list[Figures], list[Table]]:
     """Linear CKA of every stage of a run with every stage of each later one, from the features that are kept.
 
-    A pair is left out where `read_features` has none of a run.
+    A pair is left out where `read_features` has none of a run. Of more than MOST_COMPARED runs only the first of
+    each condition is compared: pairs grow with the square.
     """
+    if len(subjects) > MOST_COMPARED:
+        subjects = list({of.run.config()["condition"]: of for of in reversed(subjects)}.values())[::-1]
     figures = []
     for first, second in combinations(subjects, 2):
         # read for each pair: those of many runs do not fit into memory
@@ -157,7 +161,9 @@ def cka_between(ours: Stages, theirs: Stages) -> Figures:
     return {
         "faces": len(next(iter(ours.values()))),
         "stages": [list(ours), list(theirs)],
-        "cka": [[number_or_none(linear_cka(ours[one], theirs[other])) for other in theirs] for one in ours],
+        "cka": [
+            list(map(number_or_none, row)) for row in linear_ckas(list(ours.values()), list(theirs.values()))
+        ],
     }
 
 

@@ -9,7 +9,7 @@ from fertool.explain.registry import parse_request
 from fertool.files import read_json
 from fertool.hardware import choose_compute
 from fertool.score.columns import read_columns
-from fertool.score.outdated import is_outdated
+from fertool.score.outdated import EXPLAINER_REVISION, is_outdated
 from fertool.score.rows import identities
 from fertool.score.sanity import marked
 from fertool.score.subject import Subject
@@ -77,7 +77,9 @@ def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> lis
 def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
     """Tables of runs that were not scored alike, with a note on the first that says so."""
     made_with = [run.get("made_from", {}).get("settings", {}) for run in scores]
-    names = dict.fromkeys(name for of in made_with for name in of if name not in ("run", "nulls"))
+    names = dict.fromkeys(
+        name for of in made_with for name in of if name not in ("run", "nulls", EXPLAINER_REVISION)
+    )
     unlike = [name for name in names if len({str(of.get(name)) for of in made_with}) > 1]
     if not unlike or not tables:
         return tables
@@ -95,11 +97,13 @@ def with_marks(tables: list[Table], suite: Suite, subjects: Sequence[Subject], a
     """Tables of heatmaps, marked where the suite `sanity` found that the explainer's map hardly changes."""
     if not suite.of_heatmaps or suite.name == "sanity":
         return tables
+    sanity = SUITES["sanity"]
     notes = [
         f"† {subject.run.name}: the map of {asked.request.key} hardly changes when the weights are "
         "randomised (suite sanity); it says little of this model."
         for subject in subjects
-        if (place := SUITES["sanity"].place(subject.run, subject.split, asked)).exists()
+        if (place := sanity.place(subject.run, subject.split, asked)).exists()
+        and not is_outdated(subject.workspace, subject.run, place, sanity.revision)
         and marked(read_json(place))
     ]
     if not notes:

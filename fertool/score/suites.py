@@ -7,6 +7,7 @@ from typing import Any
 
 from fertool.errors import UserError
 from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
+from fertool.predictions import model_inputs
 from fertool.score import (
     attention,
     attention_tables,
@@ -22,7 +23,7 @@ from fertool.score import (
 )
 from fertool.score.columns import read_columns
 from fertool.score.fills import FILLS
-from fertool.score.outdated import is_outdated
+from fertool.score.outdated import EXPLAINER_REVISION, is_outdated
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import Scores
 from fertool.summary import Table
@@ -83,8 +84,11 @@ def _only_tables(tables: Callable[[Scores], list[Table]]) -> ShowRuns:
 
 
 def _explainer_and_target(asked: Asked) -> dict[str, Any]:
-    looks = asked.request.looks_at_target
-    return {"explainer": asked.request.key, "target": asked.target if looks else "ignored"}
+    request = asked.request
+    settings = {"explainer": request.key, "target": asked.target if request.looks_at_target else "ignored"}
+    # of the first one nothing is said: figures are older than this setting
+    newer = {EXPLAINER_REVISION: request.explainer.revision} if request.explainer.revision > 1 else {}
+    return settings | newer
 
 
 def _nulls(asked: Asked) -> dict[str, Any]:
@@ -93,12 +97,12 @@ def _nulls(asked: Asked) -> dict[str, Any]:
 
 def _prediction_files(subject: Subject, asked: Asked) -> list[Path]:
     subject.logits  # noqa: B018 (made now where there are none)
-    return [subject.run.predictions(subject.split), subject.workspace.faces_csv(subject.split)]
+    of_model = model_inputs(subject.workspace, subject.run, subject.split)
+    return list(dict.fromkeys([subject.run.predictions(subject.split), *of_model]))
 
 
 def _twin_files(subject: Subject, asked: Asked) -> list[Path]:
-    files = [*_prediction_files(subject, asked), subject.workspace.faces_csv("train")]
-    return [*files, subject.run.best, subject.workspace.faces(subject.split)] if asked.tta else files
+    return [*_prediction_files(subject, asked), subject.workspace.faces_csv("train")]
 
 
 def _model_files(subject: Subject, asked: Asked) -> list[Path]:
@@ -177,7 +181,7 @@ SUITES: dict[str, Suite] = {
             show=_show_classification,
             settings=lambda asked: {"tta_asked": asked.tta} if asked.tta else {},
             inputs=_twin_files,
-            revision=2,
+            revision=3,
         ),
         Suite(
             name="attention",
@@ -190,7 +194,7 @@ SUITES: dict[str, Suite] = {
                 _explainer_and_target(asked) | {"grid": asked.grid, "jitter": asked.jitter}
             ),
             inputs=_heatmap_files,
-            revision=2,
+            revision=3,
         ),
         Suite(
             name="faithfulness",
@@ -262,7 +266,7 @@ SUITES: dict[str, Suite] = {
                 subject.workspace.faces("train"),
                 subject.workspace.faces_csv("train"),
             ],
-            revision=3,
+            revision=4,
             beside=(".csv", representation.FEATURES_SUFFIX),
         ),
         Suite(

@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -284,3 +285,30 @@ def test_what_was_made_elsewhere_and_is_no_map_is_named(
     put(workspace, "predicted", content(foreign))
     with pytest.raises(UserError, match=message):
         explain(workspace, device="cpu")
+
+
+def test_two_calls_at_once_make_the_maps_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, and takes what that one made."""
+    first, release = threading.Event(), threading.Event()
+    made = []
+
+    def watched(*arguments) -> None:
+        made.append(threading.current_thread().name)
+        first.set()
+        assert release.wait(60)
+        explain_split(*arguments)
+
+    explain_split = heatmaps._explain_split
+    monkeypatch.setattr(heatmaps, "_explain_split", watched)
+    calls = [threading.Thread(target=explain, args=[workspace], kwargs={"device": "cpu"}) for _ in range(2)]
+    calls[0].start()
+    assert first.wait(60)
+    calls[1].start()
+    calls[1].join(1)
+    assert calls[1].is_alive() and len(made) == 1
+    release.set()
+    for call in calls:
+        call.join(60)
+    assert len(made) == 1
+    place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
+    assert np.load(place).any(axis=(1, 2)).mean() > 0.5 and not list(place.parent.glob("*.partial"))

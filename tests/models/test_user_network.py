@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def headless(num_classes):
 def attends(num_classes):
     import timm
     return timm.create_model("test_vit", num_classes=num_classes, img_size=64)
+
+def normed(num_classes):
+    network = attends(num_classes)
+    network.head = nn.Sequential(nn.BatchNorm1d(64), nn.Linear(64, num_classes))
+    return network
 
 def pair(num_classes):
     class Pair(Small):
@@ -99,6 +105,25 @@ def test_a_vision_transformer_is_explained_as_one() -> None:
 
 def test_a_network_without_a_last_layer_for_the_classes_is_all_head() -> None:
     assert build_model("mine.nets:headless", 7, image_size=48).head == ""
+
+
+def test_its_source_is_all_of_its_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pack", raising=False)
+    (folder / "pack" / "blocks").mkdir(parents=True)
+    files = {"__init__.py": "from .nets import make", "nets.py": MODULE, "blocks/conv.py": ""}
+    for name, content in files.items():
+        (folder / "pack" / name).write_text(content)
+    assert source_files("pack:make") == sorted(folder / "pack" / name for name in files)
+    (folder / "alone.py").write_text("from pack.nets import make")
+    assert source_files("alone:make") == [folder / "alone.py", folder / "pack" / "nets.py"]
+    (installed,) = source_files("torchvision.models.alexnet:alexnet")
+    assert installed.name == "alexnet.py"
+
+
+def test_a_transformer_of_ones_own_is_tried_in_evaluation_mode() -> None:
+    model = build_model("mine.nets:normed", 7, image_size=64)
+    assert model.tokens is not None
+    assert model.network.head[0].num_batches_tracked == 0
 
 
 def test_its_source_is_the_file_that_says_what_it_is(folder: Path) -> None:

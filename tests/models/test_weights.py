@@ -384,6 +384,41 @@ def test_a_run_of_a_model_with_the_same_names_and_shapes_is_refused(tmp_path: Pa
     load_weights(tagged, find_weights("deit_tiny_patch16_224.fb_in1k", str(place)))
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224"),
+        ("deit_tiny_patch16_224", "deit_tiny_patch16_224"),
+    ],
+)
+def test_the_statistics_of_a_runs_tag_come_with_its_weights(tmp_path: Path, theirs: str, ours: str) -> None:
+    run = build_model(theirs, 5, image_size=32)
+    save_model(run, tmp_path / "best.safetensors")
+    weights = find_weights(ours, str(tmp_path / "best.safetensors"))
+    model = build_model(ours, 7, image_size=32, variant=weights.variant)
+    load_weights(model, weights)
+    assert (model.input_spec.mean, model.input_spec.std) == (run.input_spec.mean, run.input_spec.std)
+
+
+def test_a_tag_with_statistics_of_its_own_is_fed_by_them(tmp_path: Path) -> None:
+    run = build_model("vit_small_patch16_224.dino", 5, image_size=32)
+    save_model(run, tmp_path / "best.safetensors")
+    model = build_model("vit_small_patch16_224", 7, image_size=32)
+    assert model.input_spec.mean != run.input_spec.mean
+    load_weights(model, find_weights("vit_small_patch16_224", str(tmp_path / "best.safetensors")))
+    assert model.input_spec.mean == run.input_spec.mean
+    load_weights(model, find_weights("vit_small_patch16_224", str(tmp_path / "best.safetensors")))
+    assert model.input_spec.std == pytest.approx(run.input_spec.std)
+
+
+def test_a_branch_of_several_takes_no_more_than_the_whole_network_does(tmp_path: Path) -> None:
+    extra = {"blocks.0.attn.q_norm.weight": torch.ones(32), "norm_pre.weight": torch.ones(64)}
+    save_file({**state_of("test_vit2"), **extra}, tmp_path / "w.safetensors")
+    for name in ("test_vit2", "multiscale:test_vit2"):
+        with pytest.raises(UserError, match="in it is not in the model"):
+            load_weights(build_model(name, 7), find_weights(name, str(tmp_path / "w.safetensors")))
+
+
 def test_a_tag_that_timm_knows_is_found_by_our_name_too(tmp_path: Path) -> None:
     (tmp_path / "vit_base_patch16_224.dino.safetensors").write_bytes(b"weights")
     for name in ("vit", "vit_base_patch16_224"):

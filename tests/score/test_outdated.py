@@ -2,19 +2,26 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from fertool.errors import UserError
+from fertool.explain.registry import EXPLAINERS
 from fertool.files import read_json, write_json
 from fertool.masks import make_masks
+from fertool.prepare import prepare
 from fertool.report import write_report
 from fertool.score import score
 from fertool.score.guidance import gather_guidance
+from fertool.score.outdated import is_outdated
 from fertool.score.stored import gather_scores, outdated_notes
-from fertool.workspace import Workspace
+from fertool.score.suites import SUITES
+from fertool.workspace import Run, Workspace
 
 
 @pytest.fixture
@@ -52,6 +59,58 @@ def test_figures_of_an_earlier_revision_are_left_out_and_named(workspace: Worksp
     assert gathered(workspace) == ["classification", "attention"]
 
 
+@pytest.mark.parametrize("suite", ["classification", "attention"])
+def test_figures_of_other_weights_are_left_out(workspace: Workspace, suite: str) -> None:
+    best = workspace.run("cnn").best
+    with safe_open(best, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({name: 0.9 * value for name, value in load_file(best).items()}, best, metadata)
+    assert gathered(workspace) == []
+    score(workspace, suites=[suite], device="cpu")
+    assert gathered(workspace) == [suite]
+
+
+def test_figures_of_an_earlier_explainer_are_left_out_and_made_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_now = EXPLAINERS["gradcam"]
+    monkeypatch.setitem(EXPLAINERS, "gradcam", replace(of_now, revision=of_now.revision + 1))
+    assert gathered(workspace) == ["classification"]
+    record = read_json(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"))
+    score(workspace, device="cpu")
+    assert gathered(workspace) == ["classification", "attention"]
+    again = read_json(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"))
+    assert again["made_from"] != record["made_from"] and again["overall"] == record["overall"]
+
+
+def test_a_mark_of_outdated_sanity_is_no_mark(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    score(workspace, suites=["sanity"], device="cpu")
+    monkeypatch.setattr("fertool.score.stored.marked", lambda figures: True)
+
+    def marks() -> list[bool]:
+        gathered = gather_scores(workspace, workspace.runs(), "test")
+        return ["†" in table.title for of in gathered if of.suite.name == "attention" for table in of.tables]
+
+    assert all(marks())
+    (place,) = SUITES["sanity"].stored(workspace.run("cnn"), "test")
+    edit(place, revision=1)
+    assert marks() and not any(marks())
+
+
+def test_on_other_faces_the_runs_own_predictions_are_known_as_its_own(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    other = Workspace(tmp_path / "other")
+    prepare(other, "synthetic", count=140, seed=9)
+    make_masks(other)
+    asked = {"on": other, "target": "label", "device": "cpu"}
+    score(workspace, suites=["causal"], fills=["mean"], **asked)
+    score(workspace, suites=["causal-agreement"], precision="bf16", **asked)
+    run = workspace.run("cnn").on(other)
+    place = run.scores("causal", "test")
+    assert not is_outdated(other, run, place, SUITES["causal"].revision)
+
+
 def test_shares_on_earlier_masks_are_left_out(workspace: Workspace) -> None:
     make_masks(workspace, detector="template", force=True)
     assert gathered(workspace) == ["classification"]
@@ -87,6 +146,25 @@ def test_a_run_with_any_suite_is_scored(workspace: Workspace) -> None:
     assert write_report(workspace, runs=["cnn"]).data["runs"] == ["cnn"]
 
 
+def test_pictures_are_of_the_first_seed_that_has_such_figures(workspace: Workspace) -> None:
+    other = workspace.run("other")
+    copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
+    copied.write_text(copied.read_text().replace('"seed": 0', '"seed": 1'))
+    shutil.rmtree(workspace.run("cnn").folder / "scores" / "attention")
+    write_report(workspace)
+    page = workspace.report.read_text()
+    assert page.count("<img") == 1 and "cnn: confusion matrix" in page and "other: confusion" not in page
+
+
+def test_a_sweep_of_which_nothing_is_known_has_no_figure(workspace: Workspace) -> None:
+    for run in guided_runs(workspace):
+        for suite in ("classification", "attention"):
+            shutil.rmtree(run.folder / "scores" / suite)
+    score(workspace, suites=["representation"], runs=["g0", "g1"], device="cpu")
+    write_report(workspace, runs=["g0", "g1"])
+    assert "Over lambda" not in workspace.report.read_text()
+
+
 def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace) -> None:
     other = workspace.run("other")
     copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
@@ -103,7 +181,8 @@ def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace) -> None
     )
 
 
-def test_guidance_is_not_judged_by_outdated_figures(workspace: Workspace) -> None:
+def guided_runs(workspace: Workspace) -> list[Run]:
+    """Two copies of the run, as if of a sweep."""
     source = workspace.run("cnn").folder
     for name, weight in (("g0", 0.0), ("g1", 1.0)):
         place = shutil.copytree(source, workspace.run(name).folder) / "run.json"
@@ -111,7 +190,11 @@ def test_guidance_is_not_judged_by_outdated_figures(workspace: Workspace) -> Non
         record |= {"name": name, "condition": name}
         record["config"] |= {"guide": "background", "guide_weight": weight}
         place.write_text(json.dumps(record))
-    runs = [workspace.run(name) for name in ("g0", "g1")]
+    return [workspace.run(name) for name in ("g0", "g1")]
+
+
+def test_guidance_is_not_judged_by_outdated_figures(workspace: Workspace) -> None:
+    runs = guided_runs(workspace)
 
     def measured() -> set[str]:
         (guidance,) = gather_guidance(workspace, runs, "test")

@@ -27,6 +27,7 @@ from fertool.score.initial_model import initial_model
 from fertool.score.representation import (
     cka_between,
     cka_table,
+    compare_stages,
     probe,
     read_features,
     representation_tables,
@@ -353,6 +354,19 @@ def test_runs_that_are_scored_are_compared_without_their_networks(
     ]
     assert [of.tables for of in again] == [summary.tables]
     assert score(two_seeds, suites=["representation"], device="cpu").tables == summary.tables
+
+
+def test_of_many_runs_the_first_of_each_condition_are_compared(
+    two_seeds: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score(two_seeds, suites=["representation"], device="cpu")
+    subjects = [Subject(two_seeds, run, "test", CPU) for run in two_seeds.runs()]
+    assert len(compare_stages(subjects)[0]) == 1
+    monkeypatch.setattr("fertool.score.representation.MOST_COMPARED", 1)
+    assert compare_stages(subjects)[0] == [], "both are seeds of one condition"
+    record = two_seeds.run("other").config() | {"condition": "another"}
+    two_seeds.run("other").run_json.write_text(json.dumps(record))
+    assert [of["runs"] for of in compare_stages(subjects)[0]] == [["cnn", "other"]]
 
 
 def test_features_that_are_gone_are_made_again(two_seeds: Workspace) -> None:
