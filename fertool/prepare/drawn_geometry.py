@@ -134,6 +134,8 @@ def face_geometry(identity: Identity, shown: Mapping[str, np.ndarray], pose: Pos
             depth[start:stop] = _BEHIND[name]
         elif name == "nose":
             depth[start:stop] += _NOSE_PROTRUSION[-1]
+        elif name == "at_rest":
+            depth[start:stop][NOSE] += _NOSE_PROTRUSION
         elif name == "stubble":
             depth[start + 1] += _NOSE_PROTRUSION[_NOSE_BASE - NOSE.start]
     landmarks, *curves = np.split(pose.project(flat, depth), ends[:-1])
@@ -248,12 +250,13 @@ def _outlines(points: np.ndarray, skin: np.ndarray, who: Identity) -> dict[str, 
     """Every curve of the drawing, seen from the front.
 
     `points` are the landmarks; `skin` are the landmarks as the face's own emotion would have them, which its
-    folds and stubble follow, so that a face whose features disagree does not betray one of them by its skin. Hair
-    and light follow the face `at_rest`, which no emotion moves.
+    folds and stubble follow, so that a face whose features disagree does not betray one of them by its skin. Hair,
+    light and what hides a face follow the landmarks `at_rest`, which no emotion moves.
     """
     forehead = _oval(who, _FOREHEAD_ANGLES, _FOREHEAD * who.face_height)
     curves = {"face": np.concatenate([smooth(points[JAW]), smooth(forehead)[1:-1]]), "forehead": forehead}
-    curves["at_rest"] = np.concatenate([smooth(neutral_landmarks(who)[JAW]), smooth(forehead)[1:-1]])
+    curves["at_rest"] = neutral_landmarks(who)
+    curves["face_at_rest"] = np.concatenate([smooth(curves["at_rest"][JAW]), smooth(forehead)[1:-1]])
     for side in SIDES:
         curves |= {f"{name}_{side}": curve for name, curve in _side_outlines(points, skin, who, side).items()}
     curves["furrow_high"], curves["furrow_low"] = _FURROW - (0.0, 0.86), _FURROW - (0.0, 0.72)

@@ -158,7 +158,7 @@ def _background(rng: np.random.Generator, side: int) -> np.ndarray:
 def _draw_head(canvas: _Canvas, geometry: Geometry, look: Appearance) -> None:
     shapes, unit = geometry.outlines, geometry.unit
     face = shapes["face"]
-    top, middle = shapes["forehead"], shapes["at_rest"].mean(axis=0)
+    top, middle = shapes["forehead"], shapes["face_at_rest"].mean(axis=0)
     volume = 1.0 + look.hair_volume
     if look.long_hair:
         down = (shapes["neck"][2] + shapes["neck"][3]) / 2 - middle
@@ -265,7 +265,7 @@ def _draw_fringe(canvas: _Canvas, geometry: Geometry, look: Appearance) -> None:
 
 
 def _draw_occluder(canvas: _Canvas, geometry: Geometry, look: Appearance, rng: np.random.Generator) -> None:
-    points, unit = geometry.landmarks, geometry.unit
+    points, unit = geometry.outlines["at_rest"], geometry.unit
     if look.occluder == "glasses":
         rim, width = rng.uniform(10, 60), 0.045 * unit
         left, right = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
@@ -307,7 +307,7 @@ def _draw_occluder(canvas: _Canvas, geometry: Geometry, look: Appearance, rng: n
 
 def _shading(geometry: Geometry, look: Appearance, size: int) -> np.ndarray:
     """How much light each pixel gets, as if the head were an ellipsoid: float32 (size, size)."""
-    centre = geometry.outlines["at_rest"].mean(axis=0)
+    centre = geometry.outlines["face_at_rest"].mean(axis=0)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     x = (axis[None, :] - np.float32(centre[0])) / np.float32(1.25 * geometry.unit)
     y = (axis[:, None] - np.float32(centre[1])) / np.float32(1.65 * geometry.unit)
