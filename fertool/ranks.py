@@ -5,6 +5,7 @@
 The processes ('ranks') do the same in step; only the first one writes.
 """
 
+import datetime
 import functools
 import itertools
 import os
@@ -91,7 +92,9 @@ def join_ranks() -> Ranks:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     distributed = _distributed()
     if not distributed.is_initialized():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if has_own_gpu else "gloo")
+        # the first may wait for another job's lock; where one of them dies torchrun ends the others
+        backend = "cpu:gloo,cuda:nccl" if has_own_gpu else "gloo"
+        distributed.init_process_group(backend, timeout=datetime.timedelta(days=7))
     number_here = int(os.environ.get("LOCAL_RANK", 0))
     return Ranks(distributed.get_rank(), distributed.get_world_size(), here, number_here)
 

@@ -6,7 +6,6 @@ what is not.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.files import file_sha256, read_csv, read_json, write_json
+from fertool.files import file_sha256, lock, read_csv, read_json, write_json
 
 SPLITS = ("train", "val", "test")
 WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"
@@ -111,12 +110,10 @@ class Run:
         """Hold the run for this process. Raises UserError where another process holds it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(handle):
                 raise UserError(
                     f"{self.folder}: another process is training this run; wait for it or give --name"
-                ) from None
+                )
             for left_by_a_kill in self.folder.glob(".*.tmp"):
                 left_by_a_kill.unlink()
             yield

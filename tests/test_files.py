@@ -1,5 +1,8 @@
+import errno
+import fcntl
 import io
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fertool.files import read_csv, replacing, write_csv, write_json
+from fertool.files import alone, read_csv, replacing, write_csv, write_json
+from fertool.workspace import Workspace
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -61,3 +65,14 @@ def test_what_one_process_makes_alone_another_waits_for(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, str(tmp_path / "maps" / "test.npy")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(process.communicate(timeout=60)[0].strip() for process in both) == ["False", "True"]
+
+
+def test_where_the_system_knows_no_locks_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone([tmp_path / "test.npy"]), Workspace(tmp_path).run("cnn").locked():
+        (tmp_path / "test.npy").touch()

@@ -171,7 +171,9 @@ def _folder(path: Path, apart: Path | None) -> SourceFiles:
 
     def is_entered(folder: Path) -> bool:
         real = folder.resolve()
-        is_loop = folder.is_symlink() and folder.parent.resolve().is_relative_to(real)
+        is_loop = folder.is_symlink() and any(
+            above.resolve().is_relative_to(real) for above in folder.parents if above.is_relative_to(path)
+        )
         return _is_wanted(folder.name) and real != left_out and not is_loop
 
     for parent, names, files in os.walk(path, onerror=refuse, followlinks=True):

@@ -1,5 +1,6 @@
 """A source of faces -> the faces of a workspace."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.files import write_csv, write_json, write_npy, write_npz
+from fertool.files import alone, write_csv, write_json, write_npy, write_npz
 from fertool.masks.regions import REGIONS
 from fertool.prepare.archives import SourceFiles, content_hash, open_source
 from fertool.prepare.challenge_csv import has_challenge_columns, read_challenge_csv
@@ -363,11 +364,11 @@ def _write(
 
     dataset.json goes first and comes last, so that it never describes faces that are not its own.
     """
-    workspace.root.mkdir(parents=True, exist_ok=True)
-    for left_by_a_kill in workspace.root.glob(f"{_BESIDE}*"):
-        shutil.rmtree(left_by_a_kill)
     vote_columns = [] if faces.votes is None else [f"votes_{answer}" for answer in ANSWERS]
-    with tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE) as folder:
+    with alone([workspace.dataset_json]), contextlib.ExitStack() as stack:
+        for left_by_a_kill in workspace.root.glob(f"{_BESIDE}*"):
+            shutil.rmtree(left_by_a_kill)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE))
         beside = Workspace(folder)
         for split in SPLITS:
             rows = np.flatnonzero(faces.splits == split)
@@ -381,7 +382,7 @@ def _write(
         for split in SPLITS:
             workspace.truth(split).unlink(missing_ok=True)
             for place in (Workspace.faces, Workspace.faces_csv, Workspace.truth):
-                if place(beside, split).exists():
+                if faces.truth or place is not Workspace.truth:
                     place(beside, split).replace(place(workspace, split))
         write_json(workspace.dataset_json, dataset)
     log.info("faces written to %s", workspace.root)

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,13 @@ def train(
             # what a trial found is kept, on a machine that would choose otherwise too
             compute = replace(compute, precision=earlier["hardware"]["precision"])
         elif config.precision == "auto" and compute.precision == "bf16":
-            found = ranks.of_first(
-                lambda: (
-                    _precision_of_others(workspace, config, model, compute)
-                    or faster_precision(model, train_split, config, compute)
+            with _batch_norms_named(run):
+                found = ranks.of_first(
+                    lambda: (
+                        _precision_of_others(workspace, config, model, compute)
+                        or faster_precision(model, train_split, config, compute)
+                    )
                 )
-            )
             compute = replace(compute, precision=found)
         ranks.of_first(lambda: _begin_anew(run) if not (earlier and run.last.exists()) else None)
         record = _record(run, config, compute, dataset, model, weights, made_from)
@@ -132,19 +134,26 @@ def train(
 
         note("running")
         try:
-            best = train_run(model, config, train_split, val_split, run, compute, on_epoch)
+            with _batch_norms_named(run):
+                best = train_run(model, config, train_split, val_split, run, compute, on_epoch)
         except UserError as error:
             note("failed", reason=str(error))
             raise
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):  # of torch's batch norms
-                raise
-            reason = "a batch norm sees one value: take a larger --batch-size or --image-size"
-            note("failed", reason=reason)
-            raise UserError(f"{run.folder}: {reason}") from None
         note("done", best=best)
         ranks.wait()
     return _summary(run)
+
+
+@contextlib.contextmanager
+def _batch_norms_named(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # of torch's batch norms
+            raise
+        raise UserError(
+            f"{run.folder}: a batch norm sees one value: take a larger --batch-size or --image-size"
+        ) from None
 
 
 def _revision(config: TrainConfig) -> int:
@@ -172,7 +181,7 @@ def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bo
     if earlier["made_from"] != made_from:
         raise UserError(
             f"{run.folder}: this name is taken by a run with other settings or faces "
-            f"({_first_difference(earlier, config)}); give --name, or --force to replace it"
+            f"({_first_difference(earlier, config, made_from)}); give --name, or --force to replace it"
         )
     return earlier
 
@@ -308,10 +317,12 @@ def _record(
     }
 
 
-def _first_difference(earlier: dict[str, Any], config: TrainConfig) -> str:
+def _first_difference(earlier: dict[str, Any], config: TrainConfig, made_from: dict[str, Any]) -> str:
     for option, value in config.as_record().items():
         if earlier["config"].get(option) != value:
             return f"its {option} is {earlier['config'].get(option)}, not {value}"
+    if earlier["made_from"]["revision"] != made_from["revision"]:
+        return "trained by another version of fertool"
     return "its faces, its weights or the source of its network were others"
 
 

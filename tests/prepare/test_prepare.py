@@ -6,7 +6,10 @@ import io
 import json
 import sys
 import tarfile
+import threading
+import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -258,10 +261,12 @@ def test_linked_folders_are_folders(forms, workspace):
     forms.tree(forms.emotion_folders(2, top="val/"), "elsewhere")
     tree = forms.tree(forms.emotion_folders(4, top="train/") | forms.emotion_folders(3, top="test/"))
     (tree / "val").symlink_to(forms.folder / "elsewhere" / "val")
-    (tree / "train" / "happy" / "again").symlink_to(tree)  # a loop, which is not entered
+    (tree / "train" / "happy" / "again").symlink_to(tree)  # loops, which are not entered
+    (tree / "test" / "happy" / "see").symlink_to("../sad")
+    (tree / "test" / "sad" / "see").symlink_to("../happy")
     summary = prepare(workspace, tree)
     counts = [summary.data["splits"][split]["count"] for split in SPLITS]
-    assert counts == [7 * 4, 7 * 2, 7 * 3] and summary.data["split_origin"] == "the source"
+    assert counts == [7 * 4, 7 * 2, 7 * 3 + 2 * 3] and summary.data["split_origin"] == "the source"
 
 
 def test_hard_links_in_a_tar_are_pictures(forms, workspace):
@@ -467,13 +472,38 @@ def test_interrupted_while_writing_leaves_the_workspace_as_it_was(forms, workspa
     assert {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()} == before
 
 
+def test_of_two_calls_at_once_one_is_whole(forms, workspace, monkeypatch):
+    module = import_module("fertool.prepare.prepare")
+    write_npy, raised = module.write_npy, []
+
+    def slowly(target, array):
+        time.sleep(0.05)
+        write_npy(target, array)
+
+    def call(name, count):
+        try:
+            prepare(workspace, forms.tree(forms.emotion_folders(count), name))
+        except Exception as error:
+            raised.append(error)
+
+    monkeypatch.setattr(module, "write_npy", slowly)
+    calls = [threading.Thread(target=call, args=of) for of in (("four", 4), ("five", 5))]
+    for thread in calls:
+        thread.start()
+    for thread in calls:
+        thread.join(60)
+    assert not raised and not list(workspace.root.glob(".prepare-*"))
+    for split, figures in workspace.dataset()["splits"].items():
+        assert figures["count"] == len(workspace.load_faces(split)) == len(workspace.load_labels(split))
+
+
 def test_truth_of_drawn_faces_does_not_outlive_them(forms, workspace):
     workspace.truth("train").parent.mkdir(parents=True)
     workspace.truth("train").write_bytes(b"of faces that were here before")
     (workspace.root / ".prepare-killed").mkdir()
     prepare(workspace, forms.tree(forms.emotion_folders(4)))
     assert not workspace.truth("train").exists()
-    assert sorted(path.name for path in workspace.root.iterdir()) == ["dataset.json", "faces"]
+    assert sorted(path.name for path in workspace.root.glob("[!.]*")) == ["dataset.json", "faces"]
 
 
 # --- the real data set ------------------------------------------------------------------------------------

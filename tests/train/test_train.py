@@ -641,16 +641,37 @@ def test_an_edited_network_of_ones_own_is_another(
     train(drawn, config, name="own", device="cpu")
     assert "done already" in train(drawn, config, name="own", device="cpu").notes[0]
     assert source in model_inputs(drawn, drawn.run("own"), "test")
+    record = json.loads(drawn.run("own").run_json.read_text())
+    record["made_from"]["revision"] = 1
+    drawn.run("own").run_json.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"trained by another version of fertool"):
+        train(drawn, config, name="own", device="cpu")
+    record["made_from"]["revision"] = 3
+    drawn.run("own").run_json.write_text(json.dumps(record))
     source.write_text(source.read_text().replace("ReLU", "GELU"))
-    with pytest.raises(UserError, match=r"this name is taken .*--force"):
+    with pytest.raises(UserError, match=r"this name is taken .*the source of its network.*--force"):
         train(drawn, config, name="own", device="cpu")
 
 
-def test_a_batch_norm_that_sees_one_value_is_one_line(drawn: Workspace) -> None:
-    config = replace(CONFIG, model="test_resnet", weights="none", image_size=32, batch_size=1, epochs=1)
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_a_batch_norm_that_sees_one_value_is_one_line(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(
+        "fertool.hardware._multiplies_bfloat16", lambda device: True
+    )  # so that both formats are tried
+    config = replace(
+        CONFIG,
+        model="test_resnet",
+        weights="none",
+        image_size=32,
+        batch_size=1,
+        epochs=1,
+        precision=precision,
+    )
     with pytest.raises(UserError, match="a batch norm sees one value: take a larger --batch-size"):
         train(drawn, config, name="one", device="cpu")
-    assert drawn.run("one").config()["state"] == "failed"
+    assert all(run.config()["state"] == "failed" for run in drawn.runs())
 
 
 @pytest.mark.parametrize("name", [".", "..", "exp/a", "/tmp/x", "a/"])
