@@ -15,10 +15,10 @@ def face_classifier(
     """The network with what an explainer has to know of it.
 
     Where the same tokens, prefix and patches, go through blocks of a vision transformer as timm writes them,
-    it is read at the last block's first norm, or at its output where the head pools the patches; any other
-    network at its last map of enough cells. It counts as a transformer where modules attend, named as timm names
-    their parts. Raises UserError where no layer has enough cells, and what the network raises for a size that it
-    cannot take.
+    it is read at the last block's first norm, or behind the last block and its norm where the head pools the
+    patches; any other network at its last map of enough cells. It counts as a transformer where modules attend,
+    named as timm names their parts. Raises UserError where no layer has enough cells, and what the network raises
+    for a size that it cannot take.
     """
     if _is_plain_transformer(network, spec):
         return _plain_transformer(network, spec, head, more_heads)
@@ -89,9 +89,10 @@ def _plain_transformer(
         network,
         "transformer",
         spec,
-        # at the last block's output the patches have no gradient under a class token, at its entrance they have;
-        # a head that pools the patches is reached through its output alone
-        f"{last}.norm1" if tokens.read else last,
+        # at the last block's output the patches have no gradient under a class token, at its entrance they have; a
+        # head that pools the patches is reached through that output alone, but before a norm of each token gradient
+        # times activation is 0 (the norm does not see a token's scale): so behind it
+        f"{last}.norm1" if tokens.read else "norm" if hasattr(network, "norm") else last,
         head=head,
         more_heads=more_heads,
         tokens=tokens,

@@ -53,7 +53,7 @@ def test_tokens(name: str, size: int | None, tokens: TokenGrid) -> None:
     model = build_model(name, 7, image_size=size)
     last = len(model.network.blocks) - 1
     assert (model.family, model.tokens) == ("transformer", tokens)
-    assert model.cam_layer == (f"blocks.{last}.norm1" if tokens.read else f"blocks.{last}")
+    assert model.cam_layer == (f"blocks.{last}.norm1" if tokens.read else "norm")
     assert model.attention_blocks == tuple(f"blocks.{number}.attn" for number in range(last + 1))
 
 

@@ -199,7 +199,7 @@ def test_of_a_single_cluster_there_is_no_interval(subject: Subject) -> None:
 
 def test_tables_of_runs_with_other_layers_are_apart(subject: Subject) -> None:
     figures, _ = score_sanity(subject, parse_request("gradcam"), faces=5, draws=1)
-    scored = figures | {"run": "a", "split": "test"}
+    scored = figures | {"run": "a", "split": "test", "changes": True}
     other = scored | {"run": "b", "steps": scored["steps"][:3], "changes": False}
     tables = sanity_tables([scored, other])
     assert [len(table.rows) for table in tables] == [len(READINGS)] * 2
