@@ -218,7 +218,9 @@ def classification_tables(
         ],
         [] if clean and clean["faces"] == first["faces"] else [_left_without_twins(clean)],
     )
-    tables = [overall, *_leak_tables(scores), *_crowd_tables(scores), *map(_class_table, scores)]
+    # of one run its classes are what there is to see, of many they are a wall
+    by_class = [_class_table(run, detail=len(scores) > 1) for run in scores]
+    tables = [overall, *_leak_tables(scores), *_crowd_tables(scores), *by_class]
     return {"joint": joint}, tables
 
 
@@ -296,7 +298,7 @@ def _crowd_tables(scores: Scores) -> list[Table]:
     ]
 
 
-def _class_table(run: dict[str, Any]) -> Table:
+def _class_table(run: dict[str, Any], *, detail: bool) -> Table:
     return Table(
         f"{run['run']}: classes on {run['split']}",
         ["class", "faces", "precision", "recall", "F1"],
@@ -304,4 +306,5 @@ def _class_table(run: dict[str, Any]) -> Table:
             [name, f"{of['faces']:,}", *(f"{of[measure]:.1%}" for measure in ("precision", "recall", "f1"))]
             for name, of in run["per_class"].items()
         ],
+        detail=detail,
     )
