@@ -213,7 +213,7 @@ def test_no_pixel_beside_a_feature_tells_its_emotion(feature, occluder):
     """However skin, stubble, hair and light are drawn, and what hides a face."""
     code = REGIONS.index("face contour" if feature == "face" else feature)
     beside = 0
-    for number in range(12 if occluder is None else 4):
+    for number in range(8 if occluder is None else 3):
         pictures, regions = [], []
         for emotion in range(len(EMOTIONS)):
             rng = np.random.default_rng(number)
