@@ -2,8 +2,6 @@
 
 import contextlib
 import csv
-import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -15,9 +13,6 @@ from typing import IO, Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.progress import log
-
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
@@ -39,35 +34,6 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
         if isinstance(failed, OSError) and failed.filename is None:
             raise OSError(failed.errno, failed.strerror, str(target)) from error
         raise
-
-
-@contextlib.contextmanager
-def alone(targets: Iterable[Path]) -> Iterator[None]:
-    """Make these files while no other process does: whoever else asks for one of them waits until the end.
-
-    On a file system without locks nobody waits.
-    """
-    with contextlib.ExitStack() as held:
-        for target in sorted(targets):  # in one order, so that nobody waits for each other
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle = held.enter_context(target.with_name(f".{target.name}.lock").open("w"))
-            if not lock(handle):
-                log.info("%s: another process is making it; waiting", target)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def lock(handle: IO[str]) -> bool:
-    """Hold an open file for this process, or say that another one does; held too where the system knows no locks."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        log.debug("%s: this file system knows no locks", handle.name)
-    return True
 
 
 def write_json(target: Path, content: Mapping[str, Any]) -> None:

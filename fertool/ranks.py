@@ -87,15 +87,15 @@ def join_ranks() -> Ranks:
     import torch
 
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    number_here = int(os.environ.get("LOCAL_RANK", 0))
     has_own_gpu = torch.cuda.device_count() >= here
     if has_own_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(number_here)
     distributed = _distributed()
     if not distributed.is_initialized():
         # the first may wait for another job's lock; where one of them dies torchrun ends the others
         backend = "cpu:gloo,cuda:nccl" if has_own_gpu else "gloo"
         distributed.init_process_group(backend, timeout=datetime.timedelta(days=7))
-    number_here = int(os.environ.get("LOCAL_RANK", 0))
     return Ranks(distributed.get_rank(), distributed.get_world_size(), here, number_here)
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.files import file_sha256, lock, read_csv, read_json, write_json
+from fertool.files import file_sha256, read_csv, read_json, write_json
+from fertool.locks import lock
 
 SPLITS = ("train", "val", "test")
 WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,37 @@ def shared() -> Callable[[str], Path]:
         return SHARED / name
 
     return find
+
+
+@pytest.fixture
+def second_waits() -> Callable:
+    """Check that of two calls at once the second waits until the first is through.
+
+    `hold_up` is given what holds a call up, and returns a list that grows whenever a call gets there.
+    """
+
+    def check(
+        call: Callable[[], object], hold_up: Callable[[Callable[[], None]], list[object]]
+    ) -> list[object]:
+        first, release = threading.Event(), threading.Event()
+
+        def at_it() -> None:
+            first.set()
+            assert release.wait(60)
+
+        made = hold_up(at_it)
+        calls = [threading.Thread(target=call) for _ in range(2)]
+        calls[0].start()
+        assert first.wait(60)
+        calls[1].start()
+        calls[1].join(1)
+        assert calls[1].is_alive() and len(made) == 1
+        release.set()
+        for thread in calls:
+            thread.join(60)
+        return made
+
+    return check
 
 
 @pytest.fixture

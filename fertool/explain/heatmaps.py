@@ -1,6 +1,5 @@
 """Heatmaps of a run on a split: made in batches, streamed to disk, read again."""
 
-import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from fertool.explain.explainer import rectify
 from fertool.explain.nulls import Null
 from fertool.explain.registry import Request
 from fertool.explain.targets import choose_classes, stored_targets
-from fertool.files import alone, read_json, write_json
+from fertool.files import read_json, write_json
 from fertool.hardware import Compute
+from fertool.locks import make_alone
 from fertool.models import FaceClassifier, load_model
 from fertool.partial_rows import PartialRows
 from fertool.predictions import keep_logits, made_elsewhere, model_inputs
@@ -116,13 +116,10 @@ def ensure_heatmaps(
             workspace.is_current(record, of, products) for record, of in zip(records, wanted, strict=True)
         )
 
-    ranks, made_now = join_ranks(), False
-    if force or not ranks.of_first(current):
-        with contextlib.ExitStack() as held:
-            ranks.of_first(lambda: held.enter_context(alone(places)))
-            made_now = force or not ranks.of_first(current)  # another process may have made them until now
-            if made_now:
-                _explain_split(workspace, run, request, split, target, places, wanted, compute, force)
+    def make() -> None:
+        _explain_split(workspace, run, request, split, target, places, wanted, compute, force)
+
+    made_now = make_alone(places, current, make, force=force)
     return [_stored(place, made_now=made_now) for place in places]
 
 
@@ -230,18 +227,14 @@ def _ensure_null(
     made_from = workspace.made_from(
         request.null.revision, {"explainer": request.key}, [beside.place, workspace.faces(split)]
     )
+    current = functools.partial(workspace.is_current, place.with_suffix(".json"), made_from, [place])
 
-    def make() -> bool:
-        is_current = functools.partial(workspace.is_current, place.with_suffix(".json"), made_from, [place])
-        if is_current() and not force:
-            return False
-        with alone([place]):
-            made_now = force or not is_current()  # another process may have made it until now
-            if made_now:
-                _make_null(workspace, request, split, place, made_from, beside, compute)
-            return made_now
+    def make() -> None:
+        join_ranks().of_first(
+            lambda: _make_null(workspace, request, split, place, made_from, beside, compute)
+        )
 
-    return _stored(place, made_now=join_ranks().of_first(make))
+    return _stored(place, made_now=make_alone([place], current, make, force=force))
 
 
 def _make_null(

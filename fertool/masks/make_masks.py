@@ -1,6 +1,5 @@
 """The stage `masks`: landmarks and region maps of every face of a workspace."""
 
-import contextlib
 import functools
 import importlib.metadata
 import itertools
@@ -12,7 +11,8 @@ import numpy as np
 
 from fertool.dlib_files import INSTALL_DLIB
 from fertool.errors import UserError
-from fertool.files import alone, read_json, write_json, write_npy, write_npz
+from fertool.files import read_json, write_json, write_npy, write_npz
+from fertool.locks import make_alone
 from fertool.masks.agreement import SAMPLED_FACES, measure_agreement
 from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
 from fertool.masks.dlib_detector import dlib_version
@@ -87,55 +87,50 @@ def make_masks(
     products = [
         path for split in splits for path in (workspace.region_maps(split), workspace.landmarks(split))
     ]
-    notes = []
-    is_current = functools.partial(workspace.is_current, workspace.masks_json, made_from, products)
-    current = ranks.of_first(is_current)
-    with contextlib.ExitStack() as held:
-        if force or not current:
-            ranks.of_first(lambda: held.enter_context(alone([workspace.masks_json])))
-            current = ranks.of_first(is_current)  # another process may have made them until now
-        if current and not force:
-            notes.append("masks are up to date; --force makes them again")
-            content = read_json(workspace.masks_json)
-        else:
-            detectors = Detectors(order, confidence, model)
-            of_each = workers or max(1, usable_cores() // ranks.on_this_machine)
-            with WorkerPool(of_each, IF_A_WORKER_DIES, before=ranks.number_here * of_each) as pool:
-                partials: dict[str, PartialRows] = {}
-                for split in splits:
-                    if ranks.is_first:
-                        inputs = [
-                            path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
-                        ]
-                        partials[split] = _open_partial(
-                            workspace, split, workspace.made_from(revision, settings, inputs), force=force
-                        )
-                    _fill(
-                        workspace,
-                        split,
-                        partials.get(split),
-                        pool,
-                        detectors,
-                        margin,
-                        ranks,
-                        known=split in drawn,
+
+    def make() -> None:
+        detectors = Detectors(order, confidence, model)
+        of_each = workers or max(1, usable_cores() // ranks.on_this_machine)
+        with WorkerPool(of_each, IF_A_WORKER_DIES, before=ranks.number_here * of_each) as pool:
+            partials: dict[str, PartialRows] = {}
+            for split in splits:
+                if ranks.is_first:
+                    inputs = [
+                        path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
+                    ]
+                    partials[split] = _open_partial(
+                        workspace, split, workspace.made_from(revision, settings, inputs), force=force
                     )
+                _fill(
+                    workspace,
+                    split,
+                    partials.get(split),
+                    pool,
+                    detectors,
+                    margin,
+                    ranks,
+                    known=split in drawn,
+                )
 
-                def finish() -> dict[str, Any]:
-                    both = model and dlib
-                    codes = {split: partial.arrays["detector"] for split, partial in partials.items()}
-                    content = {
-                        "detectors": {name: code for code, name in enumerate(DETECTORS)},
-                        "regions": {name: code for code, name in enumerate(REGIONS)},
-                        "settings": settings,
-                        **_counts(workspace, codes),
-                        "agreement": _agreement(workspace, partials, pool, detectors) if both else None,
-                        "made_from": made_from,
-                    }
-                    _publish(workspace, partials, content)
-                    return content
+            def finish() -> None:
+                both = model and dlib
+                codes = {split: partial.arrays["detector"] for split, partial in partials.items()}
+                content = {
+                    "detectors": {name: code for code, name in enumerate(DETECTORS)},
+                    "regions": {name: code for code, name in enumerate(REGIONS)},
+                    "settings": settings,
+                    **_counts(workspace, codes),
+                    "agreement": _agreement(workspace, partials, pool, detectors) if both else None,
+                    "made_from": made_from,
+                }
+                _publish(workspace, partials, content)
 
-                content = ranks.of_first(finish)
+            ranks.of_first(finish)
+
+    is_current = functools.partial(workspace.is_current, workspace.masks_json, made_from, products)
+    made_now = make_alone([workspace.masks_json], is_current, make, force=force)
+    content = read_json(workspace.masks_json)
+    notes = [] if made_now else ["masks are up to date; --force makes them again"]
     if detector == "auto" and MEDIAPIPE in order and not dlib:
         notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
                      f"{INSTALL_DLIB} adds it")  # fmt: skip
@@ -240,7 +235,7 @@ def _from_truth(
 ) -> Iterator[dict[str, np.ndarray]]:
     with np.load(workspace.truth(split)) as truth:
         landmarks = truth["landmarks"].astype(np.float32)
-        marks = truth["mark"] if "mark" in truth.files else np.zeros(faces.shape[:3], dtype=bool)
+        marks = truth["mark"] if "mark" in truth.files else None
     if landmarks.shape != (len(faces), 68, 2):
         raise UserError(
             f"{workspace.truth(split)}: landmarks {landmarks.shape} do not fit {len(faces)} faces; "
@@ -249,7 +244,8 @@ def _from_truth(
     for first in range(start, len(faces), ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
         regions = region_maps(landmarks[rows], faces.shape[1:3], margin)
-        regions[marks[rows]] = BACKGROUND  # wherever the mark lies
+        if marks is not None:
+            regions[marks[rows]] = BACKGROUND  # wherever the mark lies
         yield _found(DRAWN, landmarks[rows], regions)
 
 

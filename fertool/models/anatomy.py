@@ -6,7 +6,7 @@ from torch import nn
 from fertool.errors import UserError
 from fertool.models.cam_layer import find_cam_layer
 from fertool.models.classifier import FaceClassifier, InputSpec, TokenGrid
-from fertool.models.undisturbed import undisturbed
+from fertool.models.undisturbed import outputs_of
 
 
 def face_classifier(
@@ -55,16 +55,8 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
         or not hasattr(blocks[-1], "norm1")
     ):
         return False
-    shapes: list[torch.Size] = []
-    handle = blocks[-1].norm1.register_forward_hook(
-        lambda module, inputs, output: shapes.append(output.shape)
-    )
-    try:
-        with undisturbed(network), torch.no_grad():
-            network(_zeros(spec))
-    finally:
-        handle.remove()
-    return len(shapes) == 1 and shapes[0][1] == network.num_prefix_tokens + grid[0] * grid[1]
+    seen = outputs_of(network, f"blocks.{len(blocks) - 1}.norm1", _zeros(spec))
+    return len(seen) == 1 and seen[0].shape[1] == network.num_prefix_tokens + grid[0] * grid[1]
 
 
 def _plain_transformer(

@@ -32,9 +32,7 @@ class TokenGrid:
     """How a transformer's tokens stand for the picture: first the prefix, then the patches row by row."""
 
     prefix: int  # class token, a distilled one, registers
-    read: (
-        int  # how many of the prefix, from the first on, the head reads in the mean; 0: it pools the patches
-    )
+    read: int  # how many of the prefix, from the first on, the head reads; 0: it pools the patches
     rows: int
     columns: int
 

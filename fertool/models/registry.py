@@ -12,7 +12,7 @@ from fertool.models.cnn import build_cnn, build_cnn_gap
 from fertool.models.multiscale import PREFIX, MultiscaleClassifier, read_views
 from fertool.models.resnet48 import build_resnet48
 from fertool.models.statistics import set_statistics
-from fertool.models.undisturbed import undisturbed
+from fertool.models.undisturbed import outputs_of
 from fertool.models.user_network import build_user_network, is_user_network
 
 # made for 48-pixel faces, which nobody pretrained
@@ -128,15 +128,7 @@ def _set_cam_layer(model: FaceClassifier, cam_layer: str) -> None:
 
 
 def _gives_a_map(model: FaceClassifier, view: View) -> bool:
-    seen: list[object] = []
-    handle = model.layer(view.cam_layer).register_forward_hook(
-        lambda module, inputs, output: seen.append(output)
-    )
-    try:
-        with undisturbed(model), torch.no_grad():
-            model.network(model.empty_input())
-    finally:
-        handle.remove()
+    seen = outputs_of(model.network, view.cam_layer, model.empty_input())
     if not seen or not isinstance(seen[-1], torch.Tensor):
         return False
     try:

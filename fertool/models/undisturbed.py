@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextlib.contextmanager
@@ -28,3 +28,17 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
         for module, mode in modes:
             module.training = mode
+
+
+def outputs_of(network: nn.Module, layer: str, inputs: Tensor) -> list[object]:
+    """What a submodule gives when the network is tried on these inputs, each time that it runs."""
+    seen: list[object] = []
+    handle = network.get_submodule(layer).register_forward_hook(
+        lambda module, given, output: seen.append(output)
+    )
+    try:
+        with undisturbed(network), torch.no_grad():
+            network(inputs)
+    finally:
+        handle.remove()
+    return seen

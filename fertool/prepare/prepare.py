@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.files import alone, write_csv, write_json, write_npy, write_npz
+from fertool.files import write_csv, write_json, write_npy, write_npz
+from fertool.locks import alone
 from fertool.masks.regions import REGIONS
 from fertool.prepare.archives import SourceFiles, content_hash, open_source
 from fertool.prepare.challenge_csv import has_challenge_columns, read_challenge_csv

@@ -39,7 +39,6 @@ from fertool.score.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_co
 from fertool.score.columns import read_columns
 from fertool.score.corruptions import SEVERITIES
 from fertool.score.intervals import Limits, Resampled, difference_interval, resample_means
-from fertool.score.outdated import is_outdated
 from fertool.score.subject import Columns, cluster_faces
 from fertool.score.suites import SUITES
 from fertool.score.sweeps import OWN, SHUFFLED, Condition, Sweep, find_sweeps
@@ -120,7 +119,7 @@ class Measure:
         """Whether it is there, and not outdated."""
         place = self.place(run, split)
         there = place.exists() and place.with_suffix(".csv").exists()
-        return there and not is_outdated(workspace, run, place, SUITES[self.suite].revision)
+        return there and not SUITES[self.suite].is_outdated(workspace, run, place)
 
 
 def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:

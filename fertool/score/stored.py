@@ -1,7 +1,7 @@
 """Figures that were scored before: read back, and gathered over runs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from fertool.explain.registry import parse_request
 from fertool.files import read_json
 from fertool.hardware import choose_compute
 from fertool.score.columns import read_columns
-from fertool.score.outdated import EXPLAINER_REVISION, is_outdated
+from fertool.score.outdated import EXPLAINER_REVISION
 from fertool.score.rows import identities
 from fertool.score.sanity import marked
 from fertool.score.subject import Subject
@@ -34,13 +34,10 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
     compute = choose_compute("cpu", "fp32")
     known = identities(runs)
     found: dict[tuple[str, str, str], list[tuple[Run, Path]]] = {}
-    for run in runs:
-        for suite in SUITES.values():
-            for place in suite.stored(run, split):
-                if is_outdated(workspace, run, place, suite.revision):
-                    continue
-                key = (place.parent.parent.name, place.parent.name) if suite.of_heatmaps else ("", "")
-                found.setdefault((suite.name, *key), []).append((run, place))
+    for run, suite, place in _stored(runs, split):
+        if not suite.is_outdated(workspace, run, place):
+            key = (place.parent.parent.name, place.parent.name) if suite.of_heatmaps else ("", "")
+            found.setdefault((suite.name, *key), []).append((run, place))
     gathered = []
     for (name, explainer, target), places in sorted(
         found.items(), key=lambda item: (list(SUITES).index(item[0][0]), item[0][1:])
@@ -59,18 +56,22 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
 def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
     """What is to be said of the runs' figures on a split that are outdated, and so left out."""
     of_run: dict[str, list[str]] = {}
-    for run in runs:
-        for suite in SUITES.values():
-            for place in suite.stored(run, split):
-                if is_outdated(workspace, run, place, suite.revision):
-                    explained = f" of {place.parent.parent.name}" if suite.of_heatmaps else ""
-                    of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
+    for run, suite, place in _stored(runs, split):
+        if suite.is_outdated(workspace, run, place):
+            explained = f" of {place.parent.parent.name}" if suite.of_heatmaps else ""
+            of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
     return said_of_runs(
         {
             name: f"{', '.join(dict.fromkeys(suites))}: of other faces, masks or weights than there are now, or by an "
             "older way of scoring; left out, 'fertool score' makes them again"
             for name, suites in of_run.items()
         }
+    )
+
+
+def _stored(runs: Sequence[Run], split: str) -> Iterator[tuple[Run, Suite, Path]]:
+    return (
+        (run, suite, place) for run in runs for suite in SUITES.values() for place in suite.stored(run, split)
     )
 
 
@@ -103,7 +104,7 @@ def with_marks(tables: list[Table], suite: Suite, subjects: Sequence[Subject], a
         "randomised (suite sanity); it says little of this model."
         for subject in subjects
         if (place := sanity.place(subject.run, subject.split, asked)).exists()
-        and not is_outdated(subject.workspace, subject.run, place, sanity.revision)
+        and not sanity.is_outdated(subject.workspace, subject.run, place)
         and marked(read_json(place))
     ]
     if not notes:

@@ -27,7 +27,7 @@ from fertool.score.outdated import EXPLAINER_REVISION, is_outdated
 from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import Scores
 from fertool.summary import Table
-from fertool.workspace import Run
+from fertool.workspace import Run, Workspace
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class Suite:
         of_heatmaps = f"*/{self.only_target or '*'}/{split}.json"
         return run.scored(self.name, of_heatmaps if self.of_heatmaps else f"{split}.json")
 
+    def is_outdated(self, workspace: Workspace, run: Run, place: Path) -> bool:
+        """Whether the figures of a run in `place`, that are there, would come out otherwise now."""
+        return is_outdated(workspace, run, place, self.revision)
+
 
 def _only_tables(tables: Callable[[Scores], list[Table]]) -> ShowRuns:
     return lambda subjects, scores, columns, asked: ({}, tables(scores))
@@ -98,7 +102,7 @@ def _nulls(asked: Asked) -> dict[str, Any]:
 def _prediction_files(subject: Subject, asked: Asked) -> list[Path]:
     subject.logits  # noqa: B018 (made now where there are none)
     of_model = model_inputs(subject.workspace, subject.run, subject.split)
-    return list(dict.fromkeys([subject.run.predictions(subject.split), *of_model]))
+    return [subject.run.predictions(subject.split), *of_model]
 
 
 def _twin_files(subject: Subject, asked: Asked) -> list[Path]:
@@ -107,8 +111,8 @@ def _twin_files(subject: Subject, asked: Asked) -> list[Path]:
 
 def _model_files(subject: Subject, asked: Asked) -> list[Path]:
     workspace, split = subject.workspace, subject.split
-    faces = [workspace.faces(split), workspace.region_maps(split), workspace.landmarks(split)]
-    return [subject.run.best, *faces, *_prediction_files(subject, asked)]
+    masks = [workspace.region_maps(split), workspace.landmarks(split)]
+    return [*masks, *_prediction_files(subject, asked)]
 
 
 def _heatmap_files(subject: Subject, asked: Asked) -> list[Path]:
@@ -121,8 +125,7 @@ def _causal_columns(subject: Subject) -> Path:
     place = record.with_suffix(".csv")
     if not place.exists():
         raise UserError(f"{place}: no such file; run 'fertool score --suite causal' for this run")
-    revision = SUITES["causal"].revision
-    if record.exists() and is_outdated(subject.workspace, subject.run, record, revision):
+    if record.exists() and SUITES["causal"].is_outdated(subject.workspace, subject.run, record):
         raise UserError(
             f"{place}: of other faces, masks or weights, or by an older way of scoring; run 'fertool score --suite "
             "causal' again for this run"

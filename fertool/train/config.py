@@ -32,9 +32,7 @@ class TrainConfig:
     balance: bool = False  # a face counts by the inverse of its class's frequency
     labels: str = "own"  # or ferplus-soft: the crowd's votes as a distribution
     self_distillation: float = 0.0  # largest share of the network's own earlier predictions in the targets
-    patience: int | None = (
-        None  # epochs of the thawed network without a better val accuracy, then training stops
-    )
+    patience: int | None = None  # thawed epochs without a better val accuracy after which training stops
     ema: float | None = None  # decay a step of the weights' moving mean, which is then what is kept
     # pretrained networks
     freeze_epochs: int = 0  # in which the new head trains alone

@@ -140,10 +140,10 @@ def _of_recipe(model: str, recipe: str | None) -> Mapping[str, Any]:
 def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(number) for number in text.split(","))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError
     except ValueError:
-        numbers = (math.nan,)
-    if not all(map(math.isfinite, numbers)):
-        raise UserError(f"--{option} {text}: give a number for each channel, with commas between")
+        raise UserError(f"--{option} {text}: give a number for each channel, with commas between") from None
     return numbers
 
 

@@ -1,7 +1,6 @@
 import io
 import json
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -287,28 +286,22 @@ def test_what_was_made_elsewhere_and_is_no_map_is_named(
         explain(workspace, device="cpu")
 
 
-def test_two_calls_at_once_make_the_maps_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_calls_at_once_make_the_maps_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, second_waits: Callable
+) -> None:
     """The second waits for the first, and takes what that one made."""
-    first, release = threading.Event(), threading.Event()
-    made = []
+    explain_split, made = heatmaps._explain_split, []
 
-    def watched(*arguments) -> None:
-        made.append(threading.current_thread().name)
-        first.set()
-        assert release.wait(60)
-        explain_split(*arguments)
+    def hold_up(at_it: Callable[[], None]) -> list[object]:
+        def watched(*arguments) -> None:
+            made.append(arguments)
+            at_it()
+            explain_split(*arguments)
 
-    explain_split = heatmaps._explain_split
-    monkeypatch.setattr(heatmaps, "_explain_split", watched)
-    calls = [threading.Thread(target=explain, args=[workspace], kwargs={"device": "cpu"}) for _ in range(2)]
-    calls[0].start()
-    assert first.wait(60)
-    calls[1].start()
-    calls[1].join(1)
-    assert calls[1].is_alive() and len(made) == 1
-    release.set()
-    for call in calls:
-        call.join(60)
+        monkeypatch.setattr(heatmaps, "_explain_split", watched)
+        return made
+
+    second_waits(lambda: explain(workspace, device="cpu"), hold_up)
     assert len(made) == 1
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     assert np.load(place).any(axis=(1, 2)).mean() > 0.5 and not list(place.parent.glob("*.partial"))

@@ -1,5 +1,4 @@
 import json
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,27 +135,21 @@ def test_up_to_date_masks_are_left_alone_until_something_changes(blank: Workspac
     assert not any("up to date" in note for note in changed.notes)
 
 
-def test_two_calls_at_once_make_the_masks_once(blank: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, release, made = threading.Event(), threading.Event(), []
-    template = module._from_template
+def test_two_calls_at_once_make_the_masks_once(
+    blank: Workspace, monkeypatch: pytest.MonkeyPatch, second_waits: Callable
+) -> None:
+    template, made = module._from_template, []
 
-    def watched(*arguments) -> Iterator[dict[str, np.ndarray]]:
-        made.append(arguments)
-        first.set()
-        assert release.wait(60)
-        return template(*arguments)
+    def hold_up(at_it: Callable[[], None]) -> list[object]:
+        def watched(*arguments) -> Iterator[dict[str, np.ndarray]]:
+            made.append(arguments)
+            at_it()
+            return template(*arguments)
 
-    monkeypatch.setattr(module, "_from_template", watched)
-    options = {"detector": "template"}
-    calls = [threading.Thread(target=make_masks, args=[blank], kwargs=options) for _ in range(2)]
-    calls[0].start()
-    assert first.wait(60)
-    calls[1].start()
-    calls[1].join(1)
-    assert calls[1].is_alive() and len(made) == 1
-    release.set()
-    for call in calls:
-        call.join(60)
+        monkeypatch.setattr(module, "_from_template", watched)
+        return made
+
+    second_waits(lambda: make_masks(blank, detector="template"), hold_up)
     assert len(made) == 2, "train and test, each once"
 
 
