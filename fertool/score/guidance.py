@@ -155,7 +155,7 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
         measures += [
             Measure(kind, label, "attention", columns, figure, explainer, target)
             for (explainer, target), label in of_attention.items()
-            if kind is not SHARE_OF_ALL or is_of(explainer, sweep.explainer)
+            if kind is not SHARE_OF_ALL or explainer == sweep.explainer
         ]
     measures += [
         Measure(ROAD, label, "faithfulness", ("road",), explainer=explainer, target=target)
@@ -184,7 +184,7 @@ def _explained(runs: Sequence[Run], suite: str, split: str, guiding: str) -> dic
         for place in run.scored(suite, f"*/*/{split}.json")
     }
     shown = [pair for pair in stored if parse_request(pair[0]).null is None]
-    shown.sort(key=lambda pair: (not is_of(pair[0], guiding), pair[0], pair[1] != "predicted", pair[1]))
+    shown.sort(key=lambda pair: (pair[0] != guiding, pair[0], pair[1] != "predicted", pair[1]))
     targets = {target for _, target in shown}
     return {
         (explainer, target): explainer if targets == {"predicted"} else f"{explainer} of {target}"

@@ -210,7 +210,8 @@ def _on_placebo(guidance: Guidance, of: Outcome, measures: Sequence[Measure]) ->
         beyond = of.beyond_placebo[measure.name]
         if beyond.direction is None:
             continue
-        alike = "any mask does it" if placebo.change[measure.name].direction == -1 else "not told apart"
+        fell_too = placebo.change[measure.name].direction == -1
+        alike = "shuffled masks lower it too, no difference shown" if fell_too else "not told apart"
         word = {-1: "own masks lower it further", 1: "shuffled masks lower it further", 0: alike}
         what = {SHARE_OF_ALL: "share", CAUSAL_PART: "its part"}.get(measure.kind, "causal weight")
         found.setdefault(word[beyond.direction], []).append(

@@ -69,8 +69,8 @@ def train_run(
     process's part, and dropout its own numbers; otherwise the weights are those of one process, within rounding.
 
     After each epoch the run's folder holds the best weights so far (by val accuracy, the earlier epoch on a
-    tie), the history, and `last.pt`, from which a later call goes on to the same bits. Raises UserError when
-    the loss stops being finite.
+    tie; none of guidance's warm-up once that is over), the history, and `last.pt`, from which a later call goes on
+    to the same bits. Raises UserError when the loss stops being finite.
     """
     ranks = join_ranks()
     face_count, side = train_split.faces.shape[:2]
@@ -96,17 +96,15 @@ def train_run(
     best = next((row for row in reversed(history) if row["best"]), None)
     trained: set[str] = set()
     features: Tensor | None = None
+    warm_epochs = math.ceil(config.guide_warmup)  # afterwards lambda is what was asked for
 
     if config.compile:
         model.network.compile()
 
     for epoch in range(len(history) + 1, config.epochs + 1):
-        # a head alone soon finds its best: what counts is the network that trains as a whole
-        if (
-            config.patience
-            and best
-            and epoch - 1 - max(best["epoch"], config.freeze_epochs) >= config.patience
-        ):
+        # a head alone soon finds its best, as does a training that is hardly guided yet: neither is what was asked for
+        begun = max(config.freeze_epochs, warm_epochs)
+        if config.patience and best and epoch - 1 - max(best["epoch"], begun) >= config.patience:
             log.info("%s: no better val accuracy in %d epochs", run.name, config.patience)
             break
         started_s = time.perf_counter()
@@ -198,7 +196,9 @@ def train_run(
             "train_accuracy": ranks.sum(hits).item() / face_count,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
-            "best": int(best is None or val_accuracy > best["val_accuracy"]),
+            "best": int(
+                best is None or val_accuracy > best["val_accuracy"] or best["epoch"] <= warm_epochs < epoch
+            ),
         }
         if guide:
             of_train, of_val = guide_figures(ranks.sum(guide_sums)), guide_figures(val_guide_sums)

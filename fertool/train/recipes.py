@@ -10,6 +10,7 @@ from fertool.models.multiscale import PREFIX
 from fertool.models.registry import OWN
 from fertool.train.augment import PRESETS
 from fertool.train.config import TrainConfig
+from fertool.train.guidance import FORMS
 from fertool.train.guide_weights import read_guide_weights
 
 # Adam, batch 64, 30 epochs, rate 1e-4, the whole network from the first step: the published description's plain
@@ -108,10 +109,8 @@ def configure(
         if given.get("warmup_epochs"):
             raise UserError("--warmup-epochs: the schedule one-cycle has a rise of its own; leave it out")
         chosen["warmup_epochs"] = 0.0
-    if chosen.get("guide") is None:
-        without = next((name for name in chosen if name.startswith("guide_")), None)
-        if without is not None:
-            raise UserError(f"--{without.replace('_', '-')}: of a guided training only; give --guide as well")
+    if any(name.startswith("guide_") for name in chosen):
+        chosen.setdefault("guide", next(iter(FORMS)))
     for option in ("mean", "std"):
         if isinstance(chosen.get(option), str):
             chosen[option] = _numbers(option, chosen[option])

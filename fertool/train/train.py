@@ -37,7 +37,7 @@ from fertool.train.rows_used import rows_used
 from fertool.workspace import SPLITS, Run, Workspace
 
 REVISION = 3  # of the algorithm: raise it when the same settings would train to other weights
-REVISION_OF_THAWED_PATIENCE = 4  # patience and plateaus counted the frozen epochs before
+LATER_REVISION = 4  # of those trainings that came out otherwise before, see _revision
 CALIBRATION_FACES = 512
 
 
@@ -157,8 +157,11 @@ def _batch_norms_named(run: Run) -> Iterator[None]:
 
 
 def _revision(config: TrainConfig) -> int:
-    counts_epochs = config.patience is not None or config.schedule == "plateau"
-    return REVISION_OF_THAWED_PATIENCE if config.freeze_epochs and counts_epochs else REVISION
+    # patience and plateaus counted the frozen epochs
+    thawed = config.freeze_epochs and (config.patience is not None or config.schedule == "plateau")
+    # the best epoch could lie in the warm-up; maps through batch norms, and wanted maps of a mix, were others
+    guided = config.guide and (config.guide_warmup or config.mixup or not config.model.startswith("cnn"))
+    return LATER_REVISION if thawed or guided else REVISION
 
 
 def _require_compiler(compute: Compute) -> None:

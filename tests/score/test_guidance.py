@@ -467,7 +467,7 @@ def test_values_of_other_faces_are_one_line(workspace: Workspace) -> None:
 
 HEATMAP = "as far as is shown, guidance taught the heatmap, not the model"
 MODEL = "also as a part of what all regions weigh: guidance moved the model"
-ANY_MASK = "any mask does it: "
+ANY_MASK = "shuffled masks lower it too, no difference shown: "
 
 
 def verdict_of(workspace: Workspace, guided: dict, placebo: dict | None = None, unguided: dict | None = None):

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
-from fertool.files import read_csv
+from fertool.files import read_csv, write_npz
 from fertool.masks import make_masks
+from fertool.masks.detection import TEMPLATE
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
 from fertool.prepare import prepare
-from fertool.train import loop, read_guide_weights, train, train_guide_weights
+from fertool.train import guide_weights, loop, read_guide_weights, train, train_guide_weights
 from fertool.train.config import TrainConfig
 from fertool.train.guidance import Guide
 from fertool.train.guidance.guide import GuideTarget
@@ -159,6 +160,17 @@ def test_guidance_needs_masks_and_leaves_nothing_behind(drawn: Workspace) -> Non
     assert not drawn.run("guided").folder.exists()
 
 
+def test_where_no_face_of_val_has_landmarks_nothing_is_measured_there(drawn: Workspace) -> None:
+    with np.load(drawn.landmarks("val")) as stored:
+        arrays = dict(stored)
+    arrays["detector"] = np.full_like(arrays["detector"], TEMPLATE)
+    write_npz(drawn.landmarks("val"), **arrays)
+    train(drawn, replace(GUIDED, epochs=1), name="guided", device="cpu")
+    (row,) = read_csv(drawn.run("guided").history_csv)
+    assert row["val_background_share"] == row["val_empty_maps"] == ""
+    assert 0 < float(row["train_background_share"]) < 1 and float(row["val_accuracy"]) > 0
+
+
 def test_other_masks_are_another_training(drawn: Workspace) -> None:
     train(drawn, GUIDED, name="guided", device="cpu")
     make_masks(drawn, margin=0.1, force=True)
@@ -169,9 +181,6 @@ def test_other_masks_are_another_training(drawn: Workspace) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"guide_weight": "0.3"}, "--guide-weight: of a guided training only"),
-        ({"guide_weight": "1"}, "--guide-weight: of a guided training only"),  # the default, but asked for
-        ({"guide_masks": "own"}, "--guide-masks: of a guided training only"),
         ({"guide": "shape"}, "--guide shape: must be background, background-sum"),
         ({"guide": "background", "guide_weight": "-1"}, "--guide-weight -1: a lambda is 0 or more"),
         ({"guide": "background", "guide_weight": "much"}, "--guide-weight much: give numbers"),
@@ -186,6 +195,29 @@ def test_settings_that_make_no_guidance_are_said_in_one_line(settings: dict[str,
     with pytest.raises(UserError, match=message) as raised:
         configure("cnn", settings=settings)
     assert "\n" not in str(raised.value)
+
+
+def test_a_setting_of_guidance_asks_for_the_background_where_no_form_is_named() -> None:
+    for settings in ({"guide_weight": "1"}, {"guide_weight": "0,0.3"}, {"guide_masks": "shuffled"}):
+        assert configure("cnn", settings=settings) == configure(
+            "cnn", settings={"guide": "background", **settings}
+        )
+    assert configure("cnn", settings={"guide": "landmarks", "guide_weight": "1"}).guide == "landmarks"
+    assert configure("cnn").guide is None
+
+
+def test_the_best_epoch_is_one_that_was_wholly_guided(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience, too, begins after the warm-up. Until then the best there is is kept."""
+    accuracies = iter([0.8, 0.9, 0.5, 0.6, 0.6, 0.4, 0.95])
+    no_figures = torch.zeros(4)
+    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), no_figures))
+    config = replace(GUIDED, epochs=7, guide_warmup=1.5, patience=2)
+    train(drawn, config, name="guided", device="cpu")
+    run = drawn.run("guided")
+    assert [row["best"] for row in read_csv(run.history_csv)] == ["1", "1", "1", "1", "0", "0"]
+    assert run.config()["best"]["epoch"] == 4
 
 
 @pytest.mark.parametrize(
@@ -207,7 +239,16 @@ def test_a_model_that_cannot_be_guided_so_leaves_nothing_behind(
 # --- which lambda -------------------------------------------------------------------------------------------
 
 
-def test_every_lambda_is_trained_and_one_chosen_by_the_rule(drawn: Workspace) -> None:
+def test_every_lambda_is_trained_and_one_chosen_by_the_rule(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[OfWeight] = []
+
+    def take_the_last(outcomes: list[OfWeight]) -> OfWeight:
+        judged.extend(outcomes)
+        return outcomes[-1]
+
+    monkeypatch.setattr(guide_weights, "choose_weight", take_the_last)
     summary = train_guide_weights(drawn, GUIDED, [0.0, 3.0], [0, 1], name="g", device="cpu")
     assert {run.name for run in drawn.runs()} == {"g-g0-s0", "g-g0-s1", "g-g3-s0", "g-g3-s1"}
     for outcome in summary.data["lambdas"]:
@@ -216,8 +257,7 @@ def test_every_lambda_is_trained_and_one_chosen_by_the_rule(drawn: Workspace) ->
         assert all(record["config"]["guide_weight"] == outcome["weight"] for record in records)
         for figure in ("val_accuracy", "val_background_share"):
             assert outcome[figure] == pytest.approx(sum(record["best"][figure] for record in records) / 2)
-    expected = choose_weight([OfWeight(**outcome) for outcome in summary.data["lambdas"]])
-    assert summary.data["chosen"] == (expected and expected.weight)
+    assert [outcome.weight for outcome in judged] == [0, 3] and summary.data["chosen"] == 3
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,13 @@ class MapOnFace:
 
     @property
     def void(self) -> Tensor:
-        """What counts for nothing, (B, H, W)."""
+        """What counts for nothing, (B, H, W): 1, 0, or, where one face of a mix is void, its share of the mix."""
         return self.planes[:, -1]
+
+    @property
+    def wanted_where_known(self) -> Tensor:
+        """The wanted map of the faces that are not void, (B, H, W): a mix wants there what its other face wants."""
+        return self.wanted / (1 - self.void).clamp(min=torch.finfo(self.wanted.dtype).eps)
 
     @property
     def _interpolation(self) -> tuple[Tensor, Tensor]:
@@ -134,7 +139,8 @@ def wanted_cosine(laid: MapOnFace) -> Tensor:
     Belharbi et al. 2024, 'Guided Interpretable Facial Expression Recognition via Spatial Action Unit Cues', whose
     map is the mean of a layer's channels. A face that shows nothing of the wanted map costs nothing.
     """
-    return _one_less_agreement(laid.heat * (1 - laid.void), laid.wanted)
+    weights = (1 - laid.void).sqrt()
+    return _one_less_agreement(laid.heat * weights, laid.wanted_where_known * weights)
 
 
 def wanted_correlation(laid: MapOnFace) -> Tensor:
@@ -150,7 +156,7 @@ def wanted_correlation(laid: MapOnFace) -> Tensor:
         mean = (values * known).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)
         return (values - mean[:, None, None]) * known.sqrt()
 
-    return _one_less_agreement(centred(laid.heat), centred(laid.wanted))
+    return _one_less_agreement(centred(laid.heat), centred(laid.wanted_where_known))
 
 
 def _one_less_agreement(heat: Tensor, wanted: Tensor) -> Tensor:

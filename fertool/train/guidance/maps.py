@@ -29,6 +29,7 @@ from fertool.explain.hooks import Activation, attention_seen, captured
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
 from fertool.models.undisturbed import undisturbed
+from fertool.train.guidance.batch_norms import Road, batch_norms, faces_apart
 
 KINDS = ("relu", "abs", "signed")
 OF_ATTENTION = ("rollout", "attention", "all-blocks")
@@ -44,10 +45,9 @@ class Watch:
     model: FaceClassifier
     explainer: str
     linear_head: str | None  # see `find_linear_head`
-    activation: Activation | None = None  # the CAM layer's output
-    attention: list[Tensor] = field(
-        default_factory=list
-    )  # of each block that is read, mean over heads: (B, T, T)
+    activation: Activation = field(default_factory=Activation)  # the CAM layer's output
+    road: Road = field(default_factory=Road)  # of gradients, through what comes behind it
+    attention: list[Tensor] = field(default_factory=list)  # of each block read, mean over heads: (B, T, T)
 
 
 def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | None) -> tuple[str, str]:
@@ -109,6 +109,7 @@ def watched(model: FaceClassifier, explainer: str, linear_head: str | None = Non
     # nothing but a mean comes behind a layer with a linear head, which needs no copy
     with (
         captured(model, model.cam_layer, cut=False, copy=linear_head is None) as watch.activation,
+        faces_apart(model, lambda: watch.activation.value is not None) as watch.road,
         sdpa_kernel(SDPBackend.MATH) if differentiated_twice else contextlib.nullcontext(),
     ):
         yield watch
@@ -133,7 +134,7 @@ def guide_map(
                 return _weighted(maps.abs(), by_channel.abs())
             heat = _weighted(maps, by_channel)
         else:
-            with torch.enable_grad():
+            with torch.enable_grad(), watch.road.for_maps():
                 score = (logits * class_weights).sum()
                 (gradient,) = torch.autograd.grad(
                     score, watch.activation.value, retain_graph=True, create_graph=differentiable
@@ -156,8 +157,8 @@ def _weighted(maps: Tensor, by_channel: Tensor) -> Tensor:
 def find_linear_head(model: FaceClassifier) -> str | None:
     """The name of the weights W (classes, K) by which logits = W mean(A) + b, A being the CAM layer's maps.
 
-    None where logits are anything else of A. Found by trying maps of noise, in evaluation mode: dropout before
-    the layer counts as none.
+    None where logits are anything else of A, or may come to be as the network learns. Found by trying maps of
+    noise, in evaluation mode: dropout before the layer counts as none.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -165,40 +166,53 @@ def find_linear_head(model: FaceClassifier) -> str | None:
         return torch.randn(like.shape, generator=generator).to(like)
 
     tried: list[Tensor] = []
+    normed_behind: list[nn.Module] = []
 
     def replace(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         tried.append(noise(output).requires_grad_())
         return tried[-1].clone()
 
-    with undisturbed(model), torch.enable_grad():
-        handle = model.layer(model.cam_layer).register_forward_hook(replace)
-        try:
-            inputs = noise(model.empty_input())
-            both = [model.logits(inputs)[0] for _ in range(2)]
-        finally:
-            handle.remove()
-        if not all(logits.requires_grad for logits in both):
+    def note(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        normed_behind.extend([norm] if tried else [])
+
+    parameters = dict(model.network.named_parameters())
+    with undisturbed(model), torch.enable_grad(), contextlib.ExitStack() as hooks:
+        for norm in batch_norms(model):
+            hooks.callback(norm.register_forward_hook(note).remove)
+        hooks.callback(model.layer(model.cam_layer).register_forward_hook(replace).remove)
+        inputs, slopes = noise(model.empty_input()), []
+        for _ in range(2):
+            tried.clear()
+            (logits,) = model.logits(inputs)
+            if normed_behind or not logits.requires_grad:
+                return None
+            # a layer that runs several times is read the last time
+            slopes.append(torch.stack([_slope(model, logit, tried[-1]) for logit in logits]))
+        mean = slopes[0].mean(dim=(2, 3))
+        tolerance = LINEAR_TOLERANCE * mean.abs().max()
+        if (
+            any((slope - mean[:, :, None, None]).abs().max() > tolerance for slope in slopes)
+            or not tolerance > 0
+        ):
             return None
-        slopes = [
-            torch.stack([_slope(model, logit, maps) for logit in logits])
-            for logits, maps in zip(both, tried, strict=True)
-        ]
-    mean = slopes[0].mean(dim=(2, 3))
-    tolerance = LINEAR_TOLERANCE * mean.abs().max()
-    if any((slope - mean[:, :, None, None]).abs().max() > tolerance for slope in slopes) or not tolerance > 0:
-        return None
-    weights = mean * slopes[0][0, 0].numel()
-    return next(
-        (
-            name
-            for name, parameter in model.network.named_parameters()
-            if parameter.shape[:2] == weights.shape
-            and parameter.numel() == weights.numel()
-            and (parameter.detach().flatten(1) - weights).abs().max()
-            <= LINEAR_TOLERANCE * weights.abs().max()
-        ),
-        None,
-    )
+        weights = mean * slopes[0][0, 0].numel()
+        name = next((name for name, of in parameters.items() if _is_alike(of.detach(), weights)), None)
+        if name is None:
+            return None
+        model.requires_grad_(True)
+        slopes_of = torch.autograd.grad(
+            model.logits(inputs).sum(), list(parameters.values()), allow_unused=True
+        )
+    behind = {name for name, slope in zip(parameters, slopes_of, strict=True) if slope is not None}
+    # a scale that begins as 1 is seen in nothing else
+    return name if behind <= {name, f"{name.removesuffix('weight')}bias"} else None
+
+
+def _is_alike(parameter: Tensor, weights: Tensor) -> bool:
+    """Whether it is these weights (classes, K), or as many with further dimensions of one."""
+    if parameter.shape[:2] != weights.shape or parameter.numel() != weights.numel():
+        return False
+    return bool((parameter.flatten(1) - weights).abs().max() <= LINEAR_TOLERANCE * weights.abs().max())
 
 
 def _slope(model: FaceClassifier, logit: Tensor, maps: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def load_guide_planes(
     Not guided are faces with the template's landmarks, and by `action-units` those whose label's emotion has
     none. With a seed each guided face is given another guided face's place, drawn by it: that one's regions and
     landmarks; the action units stay those of its own label. Raises UserError where masks are missing or of other
-    faces, and where no face can be guided.
+    faces, and where no face of train can be guided: other splits are only measured.
     """
     maps = workspace.load_region_maps(split)
     rows = np.arange(len(maps)) if rows is None else rows
@@ -72,7 +72,7 @@ def load_guide_planes(
     wanted = None
     if form == "action-units":
         guided &= np.array([has_action_units(emotion) for emotion in emotions])
-    if not guided.any():
+    if split == "train" and not guided.any():
         raise UserError(
             f"{workspace.root}: --guide {form}: no face of '{split}' can be guided: all have the template's "
             "landmarks or a label without action units; run 'fertool masks' with another detector, or change the "

@@ -31,6 +31,11 @@ def pooled_network(behind: list[nn.Module], family: str = "cnn") -> FaceClassifi
 
 
 @pytest.fixture
+def pooled() -> Callable[[list[nn.Module]], FaceClassifier]:
+    return pooled_network
+
+
+@pytest.fixture
 def gap() -> FaceClassifier:
     """Global average pooling, dropout, one linear layer."""
     return pooled_network([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, CLASSES)])

@@ -93,6 +93,27 @@ def test_the_correlation_is_numpys() -> None:
         assert 1 - loss.item() == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.parametrize("form", [wanted_cosine, wanted_correlation])
+def test_where_one_face_of_a_mix_is_void_the_other_ones_wish_counts_for_its_part(form) -> None:
+    """As if the pixel were there as many times as it is known: here half as often as the others."""
+    laid = some_maps(0, size=1000)
+    half = torch.zeros_like(laid.void).bool()
+    half[:, :, ::3] = True
+    planes, wanted = laid.planes.clone(), laid.wanted.clone()
+    planes[:, :VOID] *= torch.where(half, 0.5, 1)[:, None]
+    planes[:, VOID] = 1 - planes[:, :VOID].sum(dim=1)
+    wanted[half] /= 2  # as a mix of two halves has it, of which one is void
+    mixed = replace(laid, planes=planes, wanted=wanted)
+    twice = []
+    for face in range(len(laid.heat)):
+        times = torch.round(2 * (1 - planes[face, VOID])).long().flatten()
+        heat, wish = (of[face].flatten().repeat_interleave(times) for of in (laid.heat, laid.wanted))
+        if form is wanted_correlation:
+            heat, wish = heat - heat.mean(), wish - wish.mean()
+        twice.append(torch.nn.functional.cosine_similarity(heat, wish, dim=0))
+    assert torch.allclose(1 - form(mixed), torch.stack(twice), atol=1e-6)
+
+
 def test_a_map_that_is_the_wanted_one_costs_nothing_and_its_opposite_most() -> None:
     wanted = torch.rand(1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).double()
     planes = planes_of(torch.zeros(1, SIDE, SIDE, dtype=torch.long))

@@ -11,6 +11,7 @@ from fertool.errors import UserError
 from fertool.explain.attention import rollout, self_attention
 from fertool.explain.cams import gradcam
 from fertool.models import FaceClassifier, build_model
+from fertool.models.cnn import INPUT
 from fertool.train.guidance.maps import (
     KINDS,
     check_guidance,
@@ -80,6 +81,46 @@ def test_a_head_that_sees_more_than_the_mean_is_not_linear(gap) -> None:
     network = nn.Sequential(gap.network.conv1, gap.network.pool1, gap.network.conv2, AddedUp())
     model = FaceClassifier(network, "cnn", gap.input_spec, cam_layer="2")
     assert find_linear_head(model) is None
+
+
+class Scaled(nn.Module):
+    """A scale a channel that begins as 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(16))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.scale * pooled
+
+
+@pytest.mark.parametrize("between", [nn.BatchNorm1d(16), nn.BatchNorm1d(16, affine=False), Scaled()])
+def test_a_head_that_is_linear_in_the_mean_only_as_it_begins_is_not_linear(pooled, between) -> None:
+    model = pooled([nn.AdaptiveAvgPool2d(1), nn.Flatten(), between, nn.Linear(16, 7)])
+    assert find_linear_head(model) is None
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Reused(nn.Module):
+    """One ReLU that runs twice, as is often written; the CAM layer is what it gives the second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+        self.relu, self.fc = nn.ReLU(), nn.Linear(16, 7)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = nn.functional.max_pool2d(self.relu(self.conv1(inputs)), 4)
+        return self.fc(self.relu(self.conv2(hidden)).mean(dim=(2, 3)))
+
+
+def test_the_linear_head_is_found_behind_a_layer_that_runs_twice(faces) -> None:
+    torch.manual_seed(0)
+    model = FaceClassifier(Reused(), "cnn", INPUT, cam_layer="relu").eval()
+    assert find_linear_head(model) == "fc.weight"
+    heat, _ = make_map(model, faces, linear_head="fc.weight")
+    twice, _ = make_map(model, faces)
+    assert heat.max() > 0 and torch.allclose(heat, twice, atol=1e-6 * heat.max().item())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -286,6 +327,57 @@ def test_what_cannot_guide_a_model_is_refused_by_name(gap, small_vit) -> None:
         with pytest.raises(UserError, match=words) as caught:
             check_guidance(model, explainer, kind)
         assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def normed(pooled) -> FaceClassifier:
+    """A batch norm behind the CAM layer, and one before it."""
+    behind = [
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.Softplus(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 7),
+    ]
+    model = pooled(behind)
+    model.network.pool1 = nn.Sequential(model.network.pool1, nn.BatchNorm2d(8))
+    return model.double().train()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_training_a_map_is_what_evaluation_by_the_batchs_statistics_gives(normed, faces, kind) -> None:
+    """Though a batch norm behind the layer binds a face's logits to those of all others; so are its gradients."""
+    heads = (normed.network.behind1.weight, normed.network.behind5.weight)
+
+    def map_and_gradients() -> tuple[Tensor, ...]:
+        heat, logits = make_map(normed, faces, kind=kind)
+        spread = torch.linspace(-1, 1, heat.numel(), dtype=torch.float64).view_as(heat)
+        return heat.detach(), logits.detach(), *torch.autograd.grad((heat * spread).sum(), heads)
+
+    in_training = map_and_gradients()
+    norms = [module for module in normed.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the statistics of one batch
+        norm.reset_running_stats()
+    normed(faces)
+    for norm in norms:
+        count = len(faces) * 12 * 12
+        norm.running_var *= (count - 1) / count  # kept unbiased, used biased
+    normed.eval()
+    for found, wanted in zip(in_training, map_and_gradients(), strict=True):
+        assert wanted.abs().max() > 1e-6
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-7 * wanted.abs().max().item())
+
+
+def test_watching_leaves_the_losses_gradient_through_a_batch_norm_as_it_is(normed, faces) -> None:
+    plain = gradients(normed, F.cross_entropy(normed(faces), LABELS))
+    with watched(normed, "gradcam") as watch:
+        logits = normed(faces)
+        guide_map(watch, logits, F.one_hot(LABELS, 7).double(), "abs")
+        seen = gradients(normed, F.cross_entropy(logits, LABELS))
+    assert all(torch.allclose(*both, rtol=1e-9, atol=1e-12) for both in zip(seen, plain, strict=True))
+    assert not any(module._forward_hooks for module in normed.modules())
 
 
 def test_other_faces_do_not_change_a_map(convolved, faces) -> None:
