@@ -77,7 +77,7 @@ def prepare(
         str | None,
         typer.Option(
             metavar="REGION",
-            help="The one region of drawn faces that tells the class, as mouth or background",
+            help="The one region of drawn faces that tells the class: eyes, eyebrows, nose, mouth, face or background",
         ),
     ] = None,
     spurious: Annotated[
@@ -258,7 +258,8 @@ def train(
         ),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(rich_help_panel=NETWORK_PANEL, metavar="A,B,C", help="Likewise")
+        str | None,
+        typer.Option(rich_help_panel=NETWORK_PANEL, metavar="A,B,C", help="Standard deviations of these"),
     ] = None,
     freeze_epochs: Annotated[
         int | None, typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="In which the new head trains alone")
@@ -329,7 +330,8 @@ def train(
         str | None,
         typer.Option(
             rich_help_panel=GUIDING_PANEL,
-            help="What is asked of the label's map: background, background-sum, regions, action-units or landmarks",
+            help="What is asked of the label's map: background, background-sum, regions, action-units or landmarks "
+            "(background, where only another of these options is given)",
         ),
     ] = None,
     guide_weight: Annotated[
@@ -344,11 +346,12 @@ def train(
         str | None,
         typer.Option(
             rich_help_panel=GUIDING_PANEL,
-            help="gradcam; of a vision transformer rollout, attention or all-blocks",
+            help="gradcam; of a vision transformer rollout, attention or all-blocks (default: gradcam or rollout)",
         ),
     ] = None,
     guide_map: Annotated[
-        str | None, typer.Option(rich_help_panel=GUIDING_PANEL, help="Of gradcam: relu, abs or signed")
+        str | None,
+        typer.Option(rich_help_panel=GUIDING_PANEL, help="Of gradcam: abs, relu or signed (default: abs)"),
     ] = None,
     guide_warmup: Annotated[
         float | None,
@@ -356,22 +359,30 @@ def train(
     ] = None,
     guide_masks: Annotated[
         str | None,
-        typer.Option(rich_help_panel=GUIDING_PANEL, help="own, or shuffled: another face's, the placebo"),
+        typer.Option(
+            rich_help_panel=GUIDING_PANEL, help="own, or shuffled: another face's, the placebo (default: own)"
+        ),
     ] = None,
     guide_regions: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=GUIDING_PANEL, metavar="eyes=2,mouth=1", help="The shares that regions is to have"
+            rich_help_panel=GUIDING_PANEL,
+            metavar="eyes=2,mouth=1",
+            help="Wanted shares for --guide regions; others 0 (default: the face's regions alike)",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation")] = 0,
     seeds: Annotated[
-        str | None, typer.Option(metavar="0-4", help="Several, one run after another, named NAME-s0 ...")
+        str | None,
+        typer.Option(metavar="0-4", help="Several, as 0-4 or 0,2,7: one run after another, NAME-s0 ..."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the run (default: model, settings, seed)")] = None,
     device: DeviceOption = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="auto (found by trying), fp32 or bf16 (default: auto)")
+        str | None,
+        typer.Option(
+            help="auto (on a CPU by trial, on a GPU bf16 where it has it), fp32 or bf16 (default: auto)"
+        ),
     ] = None,
     compile_it: Annotated[
         bool | None,
@@ -381,7 +392,7 @@ def train(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Only go on with a run that was begun (which is done without it, too)"),
+        typer.Option("--resume", help="Begin no new run; one that was begun goes on without this, too"),
     ] = False,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
@@ -389,20 +400,13 @@ def train(
 ) -> None:
     """Train a model; the best epoch is chosen on val. An interrupted run goes on where it stopped.
 
-    What is not said follows the recipe, else the kind of model; run.json has it all.
+    Options that are not given follow --recipe, else the kind of model; run.json records them all.
 
-    Example: fertool train --model dlibface --epochs 8 --freeze-epochs 1
+    Example: fertool train --model cnn --seeds 0-4
     """
     from fertool import console
     from fertool.models.listing import model_table
-    from fertool.train import (
-        preview,
-        read_guide_weights,
-        read_seeds,
-        train,
-        train_guide_weights,
-        train_seeds,
-    )
+    from fertool.train import preview, train_series
     from fertool.train.recipes import configure
     from fertool.workspace import Workspace
 
@@ -466,31 +470,28 @@ def train(
     if preview_augment:
         console.show(preview(Workspace.locate(workspace), config, preview_augment), as_json)
         return
-    place = Workspace.locate(workspace)
-    how = {
-        "name": name,
-        "weights_dir": weights_dir,
-        "device": device,
-        "force": force,
-        "resume": resume,
-        "on_epoch": console.EpochTable(),
-    }
-    if seeds is not None and seed:
-        raise UserError(f"--seeds {seeds} --seed {seed}: give one of the two")
-    lambdas = [] if guide_weight is None else read_guide_weights(guide_weight)
-    if len(lambdas) > 1:
-        summary = train_guide_weights(place, config, lambdas, read_seeds(seeds or f"{seed}"), **how)
-    elif seeds is not None:
-        summary = train_seeds(place, config, read_seeds(seeds), **how)
-    else:
-        summary = train(place, config, **how)
-    console.show(summary, as_json)
+    console.show(
+        train_series(
+            Workspace.locate(workspace),
+            config,
+            seeds=seeds,
+            guide_weights=guide_weight,
+            name=name,
+            weights_dir=weights_dir,
+            device=device,
+            force=force,
+            resume=resume,
+            on_epoch=console.EpochTable(),
+        ),
+        as_json,
+    )
 
 
 @app.command()
 def explain(
     explainer: Annotated[
-        list[str] | None, typer.Option(help="NAME or NAME@option=value,...; repeatable")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="NAME or NAME@option=value,...; repeatable (default: gradcam)"),
     ] = None,
     list_them: Annotated[
         bool, typer.Option("--list-explainers", help="Print the explainers there are, with their rules")
@@ -548,11 +549,17 @@ def explain(
 @app.command()
 def score(
     explainer: Annotated[
-        str, typer.Option(help="Whose heatmaps to score: NAME or NAME@option=value,...")
+        str,
+        typer.Option(
+            metavar="NAME", help="Whose heatmaps to score, one a call: NAME or NAME@option=value,..."
+        ),
     ] = "gradcam",
     suite: Annotated[
         list[str] | None,
-        typer.Option(help="A family of figures, repeatable, or all (default: classification, attention)"),
+        typer.Option(
+            metavar="SUITE",
+            help="A family of figures, repeatable, or all (default: classification, attention)",
+        ),
     ] = None,
     run: RunOption = None,
     on: Annotated[
@@ -575,11 +582,13 @@ def score(
     fill: Annotated[
         list[str] | None,
         typer.Option(
-            help="How regions are covered in the suite causal, repeatable: mean, blur, noise, paste (default: all)"
+            metavar="FILL",
+            help="How regions are covered in the suite causal, repeatable: mean, blur, noise, paste (default: all)",
         ),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Whose corruption error is 100% (default: the first)")
+        str | None,
+        typer.Option(metavar="RUN", help="For robustness: the run whose error is 100% (default: the first)"),
     ] = None,
     tta: Annotated[
         str | None, typer.Option(help="Test-time augmentation in the suite classification: flip or tencrop")
@@ -593,7 +602,9 @@ def score(
     ] = True,
     seed: Annotated[int, typer.Option(help="Of samples, and of what is drawn for a face")] = 0,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="Of heatmaps still to be made: auto, fp32, bf16")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="Of all that is still to be computed: auto, fp32 or bf16")
+    ] = "fp32",
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -646,7 +657,7 @@ def report(
 ) -> None:
     """Write all scores as one self-contained page.
 
-    Example: fertool report --run cnn-s0 --run vit-s0
+    Example: fertool report --run cnn-s0 --run cnn-s1
     """
     from fertool import console
     from fertool.report import write_report

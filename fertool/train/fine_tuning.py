@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier
@@ -30,12 +31,17 @@ def freeze_all_but(model: FaceClassifier, names: set[str]) -> None:
 def training_mode(model: FaceClassifier) -> None:
     """Training mode for what trains; evaluation mode for every module that holds frozen parameters alone.
 
-    So the statistics of frozen batch norms stay, and dropout and drop path inside frozen blocks rest.
+    So the statistics of frozen batch norms stay, and dropout and drop path inside frozen blocks rest. A batch norm
+    that holds no parameters goes with those before it.
     """
     model.train()
+    trains_before = False  # in the order in which modules are registered
+    freezes = not all(parameter.requires_grad for parameter in model.network.parameters())
     for module in model.network.modules():
         flags = [parameter.requires_grad for parameter in module.parameters()]
-        if flags and not any(flags):
+        trains_before |= any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        bare_norm = isinstance(module, _BatchNorm) and not flags  # without scale and shift
+        if (flags and not any(flags)) or (bare_norm and freezes and not trains_before):
             module.eval()
 
 

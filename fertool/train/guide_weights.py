@@ -3,16 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from fertool.errors import UserError
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
-from fertool.train.loop import EpochReport
 from fertool.train.seeds import train_seeds
+from fertool.train.train import RunOptions
 from fertool.workspace import Workspace
 
 MOST_LOST = 0.005  # of val accuracy, beside lambda 0
@@ -32,42 +31,30 @@ def train_guide_weights(
     config: TrainConfig,
     weights: Sequence[float],
     seeds: Sequence[int],
-    *,
-    name: str | None = None,
-    weights_dir: Path | None = None,
-    device: str = "auto",
-    force: bool = False,
-    resume: bool = False,
-    on_epoch: EpochReport = lambda history_row, timing_row: None,
+    **options: Unpack[RunOptions],
 ) -> Summary:
     """`train_seeds` for each lambda, as `<name>-g<lambda>-s<seed>`, and the lambda that `choose_weight` takes.
 
-    With lambda 0 maps are measured and nothing is asked of them. Test is not looked at. `name` is by default
+    With lambda 0 maps are measured and nothing is asked of them. Test is not looked at. The name is by default
     the model and a hash of the other settings. Raises what `train` raises, and UserError without guidance.
     """
     if config.guide is None:
         raise UserError("--guide-weight: of a guided training only; give --guide as well")
-    base = name or replace(config, guide_weight=TrainConfig.guide_weight).condition_name
+    base = options.get("name") or replace(config, guide_weight=TrainConfig.guide_weight).condition_name
     runs: list[dict[str, Any]] = []
     rows, notes, outcomes = [], [], []
     for weight in weights:
-        summary = train_seeds(
-            workspace,
-            replace(config, guide_weight=weight),
-            seeds,
-            name=f"{base}-g{weight:g}",
-            weights_dir=weights_dir,
-            device=device,
-            force=force,
-            resume=resume and weight == weights[0],
-            on_epoch=on_epoch,
-        )
-        of_weight = summary.data["runs"]
-        runs += of_weight
+        of_weight = options | {
+            "name": f"{base}-g{weight:g}",
+            "resume": options.get("resume", False) and weight == weights[0],
+        }
+        summary = train_seeds(workspace, replace(config, guide_weight=weight), seeds, **of_weight)
+        records = summary.data["runs"]
+        runs += records
         rows += summary.tables[0].rows
         notes += [note for note in summary.notes if "done already" in note]
-        accuracy = float(np.mean([run["best"]["val_accuracy"] for run in of_weight]))
-        shares = [background_share(run["best"]) for run in of_weight]
+        accuracy = float(np.mean([run["best"]["val_accuracy"] for run in records]))
+        shares = [background_share(run["best"]) for run in records]
         outcomes.append(OfWeight(weight, accuracy, None if None in shares else float(np.mean(shares))))
     chosen = choose_weight(outcomes)
     table = Table(

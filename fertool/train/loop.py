@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fertool.errors import UserError
 from fertool.files import replacing, write_csv
-from fertool.hardware import Compute, seed_everything
+from fertool.hardware import Compute, keep_freed_memory, seed_everything
 from fertool.models import FaceClassifier, predict_logits, save_model
 from fertool.progress import log, progress_bar
 from fertool.ranks import Ranks, join_ranks
@@ -82,6 +82,8 @@ def train_run(
     class_weights = _class_weights(targets, model.recipe["classes"]) if config.balance else None
     boxes = None if train_split.boxes is None else torch.from_numpy(train_split.boxes).to(compute.device)
     augmentation = config.augmentation
+    if compute.device.type == "cpu":
+        keep_freed_memory()
     model.to(compute.device)
     if model.family == "cnn":
         model.to(memory_format=torch.channels_last)
@@ -93,13 +95,18 @@ def train_run(
 
     state = _load_last(run, model, mean, earlier)
     history, timing = state["history"], state["timing"]
+    kept = mean.model if mean else model
+    if history and ranks.is_first:  # it may have ended before these were written
+        _publish(run, kept, history, timing)
     best = next((row for row in reversed(history) if row["best"]), None)
     trained: set[str] = set()
     features: Tensor | None = None
     warm_epochs = math.ceil(config.guide_warmup)  # afterwards lambda is what was asked for
 
     if config.compile:
-        model.network.compile()
+        # a graph for each shape, whatever was compiled before: a resumed run is to take the same ones
+        torch._dynamo.reset()
+        model.network.compile(dynamic=False)
 
     for epoch in range(len(history) + 1, config.epochs + 1):
         # a head alone soon finds its best, as does a training that is hardly guided yet: neither is what was asked for
@@ -182,7 +189,6 @@ def train_run(
             earlier.end_epoch(ranks)
         trained_s = time.perf_counter() - started_s
 
-        kept = mean.model if mean else model
         ranks.share(kept.network.buffers())  # the statistics that are saved
         val_loss, val_accuracy, val_guide_sums = _validate(
             kept, val_split, val_features, compute, ranks, guide
@@ -216,12 +222,9 @@ def train_run(
         if row["best"]:
             best = row
         if ranks.is_first:
-            if row["best"]:
-                save_model(kept, run.best)
-            write_csv(run.history_csv, list(row), [list(row.values()) for row in history])
-            write_csv(run.timing_csv, list(timing[-1]), [list(row.values()) for row in timing])
-            # last of all: what `last.pt` counts as done is wholly on disk
+            # first of all: an epoch that is not in it was not, whatever it found
             _save_last(run, model, optimizer, mean, earlier, history, timing)
+            _publish(run, kept, history, timing)
             on_epoch(row, timing[-1])
     return best
 
@@ -399,6 +402,16 @@ def _save_last(
             },
             handle,
         )
+
+
+def _publish(
+    run: Run, kept: FaceClassifier, history: list[dict[str, Any]], timing: list[dict[str, Any]]
+) -> None:
+    """Write what the last epoch came to: its weights where they are the best so far, and all epochs' figures."""
+    if history[-1]["best"]:
+        save_model(kept, run.best)
+    write_csv(run.history_csv, list(history[-1]), [list(row.values()) for row in history])
+    write_csv(run.timing_csv, list(timing[-1]), [list(row.values()) for row in timing])
 
 
 def _load_last(

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from fertool.errors import UserError
 from fertool.summary import Summary
 from fertool.train.config import TrainConfig
-from fertool.train.loop import EpochReport
-from fertool.train.train import train
+from fertool.train.train import RunOptions, train
 from fertool.workspace import Workspace
 
 
@@ -18,33 +17,21 @@ def train_seeds(
     workspace: Workspace,
     config: TrainConfig,
     seeds: Sequence[int],
-    *,
-    name: str | None = None,
-    weights_dir: Path | None = None,
-    device: str = "auto",
-    force: bool = False,
-    resume: bool = False,
-    on_epoch: EpochReport = lambda history_row, timing_row: None,
+    **options: Unpack[RunOptions],
 ) -> Summary:
     """`train` for each seed, as `<name>-s<seed>`; a run that is done is left alone.
 
-    `name` is by default the condition's. To `resume` asks for the first run only: others may not have been begun
+    The name is by default the condition's. To `resume` asks for the first run only: others may not have been begun
     when the series was interrupted. Raises what `train` raises; runs before it stay.
     """
     records, rows, notes = [], [], []
     for seed in seeds:
         of_seed = replace(config, seed=seed)
-        run_name = f"{name or of_seed.condition_name}-s{seed}"
-        summary = train(
-            workspace,
-            of_seed,
-            name=run_name,
-            weights_dir=weights_dir,
-            device=device,
-            force=force,
-            resume=resume and seed == seeds[0],
-            on_epoch=on_epoch,
-        )
+        of_run = options | {
+            "name": f"{options.get('name') or of_seed.condition_name}-s{seed}",
+            "resume": options.get("resume", False) and seed == seeds[0],
+        }
+        summary = train(workspace, of_seed, **of_run)
         records.append(summary.data)
         rows += summary.tables[0].rows
         notes += summary.notes

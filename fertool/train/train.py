@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -39,6 +39,17 @@ from fertool.workspace import SPLITS, Run, Workspace
 REVISION = 3  # of the algorithm: raise it when the same settings would train to other weights
 LATER_REVISION = 4  # of those trainings that came out otherwise before, see _revision
 CALIBRATION_FACES = 512
+
+
+class RunOptions(TypedDict, total=False):
+    """What `train` takes beside faces and settings."""
+
+    name: str | None
+    weights_dir: Path | None
+    device: str
+    force: bool
+    resume: bool
+    on_epoch: EpochReport
 
 
 def train(
@@ -120,7 +131,9 @@ def train(
             with _batch_norms_named(run):
                 found = ranks.of_first(
                     lambda: (
-                        _precision_of_others(workspace, config, model, compute)
+                        _precision_of_others(
+                            workspace, config, model, compute, but=run.name if force else None
+                        )
                         or faster_precision(model, train_split, config, compute)
                     )
                 )
@@ -190,17 +203,17 @@ def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bo
 
 
 def _precision_of_others(
-    workspace: Workspace, config: TrainConfig, model: FaceClassifier, compute: Compute
+    workspace: Workspace, config: TrainConfig, model: FaceClassifier, compute: Compute, but: str | None
 ) -> str | None:
     """The number format of runs that this one is, or will be, compared with: the same network, on such a machine.
 
     It is found by trial, and a trial may come out otherwise the next time; a condition's seeds, then a control
-    and its counterpart, are to have the same. None where there is no such run.
+    and its counterpart, are to have the same. None where there is no such run, that of the name `but` left out.
     """
     own = describe_hardware(compute)
     wanted = (config.model, config.batch_size, "auto", model.input_spec.size, own["device"], own["name"])
     of_condition = of_network = None
-    for other in workspace.runs():
+    for other in (run for run in workspace.runs() if run.name != but):
         record = other.config()
         its, hardware = record["config"], record["hardware"]
         asked = its.get("model"), its.get("batch_size"), its.get("precision")

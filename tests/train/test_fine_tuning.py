@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, build_model, load_model
+from fertool.models.cnn import INPUT
 from fertool.models.predict import BATCH_SIZE
 from fertool.models.stages import parameter_stages
 from fertool.train import loop, train
@@ -91,6 +92,20 @@ def test_frozen_modules_are_in_evaluation_mode(model: FaceClassifier) -> None:
     freeze_all_but(model, {name for name, _ in model.network.named_parameters()})
     training_mode(model)
     assert all(module.training for module in model.network.modules())
+
+
+def test_a_bare_batch_norm_goes_with_what_comes_before_it() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8, affine=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Dropout(0.5), nn.Linear(8, 7),
+    )  # fmt: skip
+    model = FaceClassifier(network, "cnn", INPUT, cam_layer="1")
+    freeze_all_but(model, {"5.weight", "5.bias"})
+    training_mode(model)
+    assert not network[1].training and network[4].training
+    model.requires_grad_(True)
+    training_mode(model)
+    assert network[1].training
 
 
 def test_stochastic_depth_rests_in_frozen_blocks() -> None:

@@ -16,11 +16,17 @@ from fertool.masks.detection import TEMPLATE
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
 from fertool.prepare import prepare
-from fertool.train import guide_weights, loop, read_guide_weights, train, train_guide_weights
+from fertool.train import guide_weights, loop, train
 from fertool.train.config import TrainConfig
 from fertool.train.guidance import Guide
 from fertool.train.guidance.guide import GuideTarget
-from fertool.train.guide_weights import MOST_LOST, OfWeight, choose_weight
+from fertool.train.guide_weights import (
+    MOST_LOST,
+    OfWeight,
+    choose_weight,
+    read_guide_weights,
+    train_guide_weights,
+)
 from fertool.train.recipes import configure
 from fertool.workspace import Workspace
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from fertool.files import read_csv
 from fertool.workspace import Workspace
 
@@ -65,6 +67,8 @@ def test_killed_at_twenty_moments_it_ends_in_the_same_bits(drawn: Workspace, tmp
     assert len(epochs) >= KILLS
     undisturbed, disturbed = drawn.run("undisturbed"), drawn.run("disturbed")
     assert disturbed.best.read_bytes() == undisturbed.best.read_bytes()
+    ours, theirs = (torch.load(run.last, weights_only=True) for run in (disturbed, undisturbed))
+    assert all(torch.equal(ours["network"][name], value) for name, value in theirs["network"].items())
     assert disturbed.history_csv.read_bytes() == undisturbed.history_csv.read_bytes()
     assert len(read_csv(disturbed.history_csv)) == 8 and disturbed.config()["state"] == "done"
     assert not [path for path in disturbed.folder.iterdir() if path.name.endswith(".tmp")]

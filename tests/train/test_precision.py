@@ -97,6 +97,18 @@ def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pyte
     }
 
 
+def test_a_run_that_begins_again_does_not_follow_itself(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("fertool.train.train")
+    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
+    trials = iter(["fp32", "bf16"])
+    monkeypatch.setattr(module, "faster_precision", lambda *of: next(trials))
+    for force, found in ((False, "fp32"), (True, "bf16")):
+        train(drawn, TrainConfig(epochs=1), name="again", force=force)
+        assert drawn.run("again").config()["hardware"]["precision"] == found
+
+
 def test_a_conditions_own_format_comes_before_that_of_other_runs(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

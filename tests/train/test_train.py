@@ -140,12 +140,13 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches a kill."""
 
 
-def killing(run: Run, moment: str, epoch: int) -> Callable[..., None]:
+def killing(moment: str, epoch: int) -> Callable[..., None]:
     """In place of `_save_last`: it kills the training before or after the checkpoint of an epoch."""
     save = loop._save_last
 
     def save_or_die(*state: Any) -> None:
-        dies = len(read_csv(run.history_csv)) == epoch
+        *_, history, _ = state
+        dies = len(history) == epoch
         if not dies or moment == "after":
             save(*state)
         if dies:
@@ -168,6 +169,10 @@ def killing(run: Run, moment: str, epoch: int) -> Callable[..., None]:
             ["before 2", "after 2", "before 3"],
         ),
         ({"unfreeze": "none", "flip": False, "shift": 0.0, "dropout": 0.5}, ["after 1"]),
+        (
+            {"model": "resnet48", "image_size": 16, "ema": 0.9, "precision": "bf16", "balance": True},
+            ["after 1"],
+        ),
     ],
     ids=[
         "plain",
@@ -178,6 +183,7 @@ def killing(run: Run, moment: str, epoch: int) -> Callable[..., None]:
         "freezing",
         "frozen features",
         "dropout on features",
+        "batch norms in bfloat16",
     ],
 )
 def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
@@ -188,7 +194,7 @@ def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
     for kill in kills:
         moment, epoch = kill.split()
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(loop, "_save_last", killing(drawn.run("disturbed"), moment, int(epoch)))
+            patch.setattr(loop, "_save_last", killing(moment, int(epoch)))
             train(drawn, config, name="disturbed", device="cpu", force=True)
         assert drawn.run("disturbed").config()["state"] == "running"
         summary = train(drawn, config, name="disturbed", device="cpu")
@@ -211,7 +217,7 @@ def test_resume_begins_no_run(drawn: Workspace) -> None:
 
 def test_resume_goes_on_with_one(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "_save_last", killing(drawn.run("cnn"), "after", 1))
+        patch.setattr(loop, "_save_last", killing("after", 1))
         train(drawn, CONFIG, name="cnn", device="cpu")
     epochs = []
     train(
@@ -251,7 +257,7 @@ def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(
     config = replace(CONFIG, epochs=5, schedule="plateau")
     monkeypatch.setattr(loop, "_validate", lambda *of: (1.0, 0.5, None))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "_save_last", killing(drawn.run("flat"), "after", 4))
+        patch.setattr(loop, "_save_last", killing("after", 4))
         train(drawn, config, name="flat", device="cpu")
     train(drawn, config, name="flat", device="cpu")
     rates = [float(row["lr"]) for row in read_csv(drawn.run("flat").history_csv)]
