@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from fertool.masks import make_masks
@@ -29,6 +30,12 @@ def shared() -> Callable[[str], Path]:
         return SHARED / name
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Draws that name no generator are the same whatever ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -1,21 +1,25 @@
 """The real command line, as a shell runs it."""
 
+import inspect
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-import fertool.score as score_package
 from fertool import cli
 from fertool.summary import Summary
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "120", "OMP_NUM_THREADS": "2"}
 
@@ -153,14 +157,89 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
-@pytest.mark.parametrize(("options", "nulls"), [([], True), (["--no-nulls"], False)])
-def test_nulls_are_scored_unless_left_out(
-    monkeypatch: pytest.MonkeyPatch, options: list[str], nulls: bool
+CALLED = {
+    "prepare": "fertool.prepare.prepare",
+    "masks": "fertool.masks.make_masks",
+    "train": "fertool.train.train_series",
+    "explain": "fertool.explain.explain",
+    "score": "fertool.score.score",
+    "report": "fertool.report.write_report",
+}
+VALUES = {int: ("3", 3), float: ("0.25", 0.25), Path: ("a/b", Path("a/b")), str: ("xyz", "xyz")}
+# options whose keyword has another name, and those that call something else
+KEYWORDS = {"run": "runs", "suite": "suites", "fill": "fills", "image": "images", "compile_it": "compile"}
+KEYWORDS |= {"explainer": "second"}  # not by keyword
+ELSEWHERE = ("source", "workspace", "as_json", "list_them", "preview_augment", "help")
+IN_LISTS = ("classes", "by", "contrasts")  # texts with commas between
+
+
+def options_of(command: str) -> list[Any]:
+    """Each option of a command: its keyword in `cli`, how it is written, its type, and its default."""
+    function = getattr(cli, command)
+    hints = get_type_hints(function, include_extras=True)
+    options = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind, info = get_args(hints[name])
+        told = [of for of in (info.default, *(info.param_decls or ())) if str(of).startswith("--")]
+        written = (told or [f"--{name.replace('_', '-')}"])[0].split("/")
+        if name not in ELSEWHERE:
+            case = command, name, written, kind, parameter.default
+            options.append(pytest.param(*case, id=f"{command} {written[0]}"))
+    return options
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run a command on arguments, nothing being done; what its function would have been called with."""
+
+    def called(command: str, *arguments: str) -> dict[str, Any]:
+        asked: dict[str, Any] = {}
+
+        def keep(workspace: Workspace, second: Any = None, **how: Any) -> Summary:
+            asked.update(how, second=second)
+            return Summary(data={})
+
+        def keep_settings(model, recipe, augment, settings: dict[str, Any]) -> TrainConfig:
+            asked.update(settings, model=model, recipe=recipe, augment=augment)
+            return TrainConfig()
+
+        monkeypatch.setattr(CALLED[command], keep)
+        monkeypatch.setattr("fertool.train.recipes.configure", keep_settings)
+        source = ["synthetic"] if command == "prepare" else []
+        done = CliRunner().invoke(cli.app, [command, *source, "--json", *arguments], catch_exceptions=False)
+        assert done.exit_code == 0 and done.output == "{}\n"
+        asked.pop("on_epoch", None)
+        return asked
+
+    return called
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "written", "kind", "default"),
+    [option for command in CALLED for option in options_of(command)],
+)
+def test_every_option_arrives_where_it_belongs(
+    call, command: str, name: str, written: list[str], kind: Any, default: Any
 ) -> None:
-    asked = {}
-    monkeypatch.setattr(score_package, "score", lambda *_, **how: asked.update(how) or Summary(data={}))
-    assert CliRunner().invoke(cli.app, ["score", "--json", *options]).output == "{}\n"
-    assert asked["nulls"] is nulls
+    """And changes nothing else."""
+    text = repr(kind)
+    if "bool" in text:
+        option = f"--no-{name}" if default else written[0]
+        arguments, value = [option], not default
+    else:
+        of_kind = next(of for of in VALUES if of.__name__ in text)
+        option, (given, value) = written[0], VALUES[of_kind]
+        arguments = [option, given]
+    if "list" in text or name in IN_LISTS:
+        value = [value]
+    before, after = call(command), call(command, *arguments)
+    changed = {keyword: of for keyword, of in after.items() if of != before[keyword]}
+    if name == "on":
+        assert changed["on"].root == value and len(changed) == 1
+    elif name == "guide_weight":  # of one lambda the settings, of several the series
+        assert changed == {"guide_weight": value, "guide_weights": value}
+    else:
+        assert changed == {KEYWORDS.get(name, name): value}
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(workspace: Path) -> None:

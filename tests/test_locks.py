@@ -19,17 +19,30 @@ def test_what_one_process_makes_alone_another_waits_for(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from fertool.locks import alone
+        from fertool.console import log_to_stderr
 
-        target = Path(sys.argv[1])
+        log_to_stderr()
+        target, release = Path(sys.argv[1]), Path(sys.argv[2])
         with alone([target, target.with_name("more")]):
             print(target.exists(), flush=True)
-            time.sleep(0.5)
+            while not release.exists():
+                time.sleep(0.01)
             target.touch()
         """
     )
-    command = [sys.executable, "-c", script, str(tmp_path / "maps" / "test.npy")]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert sorted(process.communicate(timeout=60)[0].strip() for process in both) == ["False", "True"]
+    target, release = tmp_path / "maps" / "test.npy", tmp_path / "release"
+
+    def begin() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", script, str(target), str(release)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    first = begin()
+    assert first.stdout.readline() == "False\n"
+    second = begin()
+    assert "another process is making it; waiting" in second.stderr.readline()
+    release.touch()
+    assert first.communicate(timeout=60) == ("", "")
+    assert second.communicate(timeout=60) == ("True\n", "")
 
 
 def test_where_the_system_knows_no_locks_nobody_waits(

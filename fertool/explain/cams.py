@@ -6,9 +6,9 @@ the K channels. They come raw and signed: the ReLU with which the papers end is 
 on the layer's own grid; negative cells speak against the class and are dropped there, except by
 `gradcam-size`, which counts each cell of Grad-CAM by its size. One forward pass, as in inference up to the
 CAM layer, and a backward pass a class through the layers behind it only. In a vision transformer the patch
-tokens at the input of the last block are the maps (behind the last norm where the head pools them); class token
-and registers are left out of the map, and the gradient comes through their attention to the patches. In a model of several views each has its CAM layer
-and its map, and `explanation_of` adds them.
+tokens at the input of the last block are the maps (behind the last norm where the head pools them); class
+token and registers are left out of the map, and the gradient comes through their attention to the patches.
+In a model of several views each has its CAM layer and its map, and `explanation_of` adds them.
 """
 
 import contextlib

@@ -12,7 +12,7 @@ from fertool.explain.cams import gradcam
 from fertool.explain.guided import guided_backprop, guided_gradcam
 from fertool.models.classifier import FaceClassifier, InputSpec
 
-RELU_NETWORKS = [("cnn", None), ("resnet50", 64), ("vgg16", 112)]
+RELU_NETWORKS = [("cnn", None), ("resnet50", 64)]
 
 
 class ChannelsFirst(nn.Module):

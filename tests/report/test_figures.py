@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from fertool.masks.regions import REGIONS
-from fertool.report.figures import guidance_figure, lifts_figure
+from fertool.report.figures import (
+    confusion_figure,
+    curves_figure,
+    guidance_figure,
+    lifts_figure,
+    shares_figure,
+)
 from fertool.score.guidance import (
     ACCURACY,
     ACCURACY_WORTH,
@@ -43,6 +49,40 @@ FOR_THE_RECORD = [
 ]
 LIFTS = [Measure(LIFT, of, "attention", (), region=region) for of in EXPLAINERS for region in REGIONS]
 CONDITIONS = [Condition(None, 0, ()), *(Condition(masks, 0.3, ()) for masks in ("own", "shuffled"))]
+
+
+def test_a_confusion_matrix_has_true_classes_down_and_predicted_ones_across() -> None:
+    (axes,) = confusion_figure([[3, 1], [0, 6]], ["sad", "happy"]).axes
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
+    assert [of.get_text() for of in axes.get_yticklabels()] == ["sad", "happy"]
+    cells = {of.get_position(): of.get_text() for of in axes.texts}
+    assert cells == {(0, 0): "75%\n3", (1, 0): "25%\n1", (0, 1): "0%\n0", (1, 1): "100%\n6"}
+    assert np.allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 1]])
+
+
+def test_shares_stand_over_their_region_in_percent() -> None:
+    shares = dict(zip(REGIONS, (0.3, 0.1, 0.2, 0.05, 0.15, 0.2), strict=True))
+    run = {"run": "cnn", "overall": {"share": shares, "area": shares}, "ceiling": dict.fromkeys(REGIONS, 0.9)}
+    (axes,) = shares_figure([run, run | {"run": "vit"}]).axes
+    assert [of.get_text() for of in axes.get_xticklabels()] == list(REGIONS)
+    first, second = axes.containers
+    for place, (left, right) in enumerate(zip(first, second, strict=True)):
+        assert left.get_x() + left.get_width() < place < right.get_x()
+        assert left.get_height() == right.get_height() == pytest.approx(100 * shares[REGIONS[place]])
+
+
+def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:
+    rows = [
+        {"epoch": f"{epoch}", "best": f"{int(epoch < 3)}"}
+        | {f"{split}_loss": f"{loss - epoch}" for split, loss in (("train", 10), ("val", 20))}
+        | {f"{split}_accuracy": f"{(start + epoch) / 10}" for split, start in (("train", 4), ("val", 2))}
+        for epoch in (1, 2, 3)
+    ]
+    loss, accuracy = curves_figure({"cnn": rows}).axes
+    drawn = {line.get_linestyle() + line.get_marker(): line.get_xydata().tolist() for line in accuracy.lines}
+    assert drawn["--None"] == [[1, 50], [2, 60], [3, 70]] and drawn["-None"] == [[1, 30], [2, 40], [3, 50]]
+    assert drawn["Noneo"] == [[2, 40]]
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[9, 8, 7], [19, 18, 17], [18]]
 
 
 def value_of(measure: Measure, condition: Condition) -> float:

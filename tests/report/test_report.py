@@ -42,7 +42,10 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_holds_the_figures_and_needs_no_other_file(trained: Workspace) -> None:
+def test_the_page_holds_the_figures_and_needs_no_other_file(trained: Workspace, tmp_path) -> None:
+    trained = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))  # whatever else is stored there
+    for folder in trained.root.glob("runs/*/scores"):
+        shutil.rmtree(folder)
     scores = score(trained, device="cpu").data
     write_report(trained)
     text = trained.report.read_text()
@@ -72,6 +75,21 @@ def guided_copies(workspace: Workspace, run: Run) -> list[str]:
         columns["share_background"] *= 0.5 if weight else 1
         write_columns(place, columns)
     return ["g0", "g1"]
+
+
+def test_a_split_is_scored_and_told_by_itself(trained: Workspace, tmp_path) -> None:
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    of_test, of_val = (score(workspace, split=split, device="cpu").data for split in ("test", "val"))
+    labels = workspace.load_labels("val")
+    with np.load(workspace.run("cnn").predictions("val")) as stored:
+        right = stored["logits"].argmax(axis=1) == labels
+    (classes,), (attention,) = of_val["classification"], of_val["attention"]
+    assert classes["faces"] == attention["faces"] == len(labels)
+    assert classes["accuracy"] == pytest.approx(right.mean())
+    assert attention["overall"]["share"] != of_test["attention"][0]["overall"]["share"]
+    write_report(workspace, split="val")
+    text = Page(workspace.report.read_text()).text
+    assert f"{100 * right.mean():.1f} [" in text and "on val" in text and "on test" not in text
 
 
 def test_a_stored_sweep_has_a_section_of_guidance(trained: Workspace, tmp_path) -> None:

@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -5,8 +8,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import matthews_corrcoef
 
-from fertool.score.classification import classification_figures, classification_tables
+from fertool.files import read_csv, write_csv
+from fertool.hardware import choose_compute
+from fertool.prepare.ferplus import ANSWERS
+from fertool.score.classification import (
+    classification_figures,
+    classification_tables,
+    crowd_labels_of,
+    score_classification,
+)
 from fertool.score.intervals import mean_interval
+from fertool.score.subject import Subject
+from fertool.workspace import Workspace
 
 TWINS = ("without_twins_in_train", "with_twins_in_train")
 codes = arrays.arrays(np.int64, 30, elements=st.integers(0, 2))
@@ -130,6 +143,33 @@ def test_accuracy_of_several_seeds_has_an_interval_over_images_and_seeds() -> No
     ]
     (alone, *_) = classification_tables(scores[:1], columns, np.arange(400))[1]
     assert alone.rows[0][2].startswith(f"{100 * accuracies[0]:.1f} [")
+
+
+def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path: Path) -> None:
+    """Classes stand in the run's order, answers in the crowd's; contempt and ties are no label."""
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    rows = read_csv(workspace.faces_csv("test"))
+    subject = Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    renamed = subject.__dict__["classes"] = [*reversed(subject.classes)]  # as another run might have them
+    answers = ["happy"] * (len(rows) - 3) + ["contempt", "tie", "sad"]
+    votes = np.zeros((len(rows), len(ANSWERS)), dtype=int)
+    for row, answer in enumerate(answers):
+        votes[
+            row, [ANSWERS.index(name) for name in (("fear", "angry") if answer == "tie" else (answer,))]
+        ] = 5
+    columns = [f"votes_{answer}" for answer in ANSWERS]
+    table = [[*row.values(), *of] for row, of in zip(rows, votes.tolist(), strict=True)]
+    write_csv(workspace.faces_csv("test"), [*rows[0], *columns], table)
+
+    crowd = np.array([renamed.index(name) if name in renamed else -1 for name in answers])
+    assert np.array_equal(crowd_labels_of(subject), crowd)
+    predicted = np.full(len(rows), renamed.index("happy"))
+    subject.__dict__["logits"] = np.eye(len(renamed))[predicted]
+    figures, _ = score_classification(subject)
+    of_crowd, of_labels = figures["ferplus"].values()
+    assert of_crowd["faces"] == of_labels["faces"] == len(rows) - 2
+    assert of_crowd["accuracy"] == pytest.approx((len(rows) - 3) / (len(rows) - 2))
+    assert of_labels["accuracy"] == pytest.approx((subject.labels == predicted)[crowd >= 0].mean())
 
 
 def test_where_all_faces_have_a_twin_in_train_nothing_is_left_to_say_without_them() -> None:

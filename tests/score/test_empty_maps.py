@@ -18,6 +18,7 @@ from fertool.masks.regions import MOUTH, REGIONS
 from fertool.score import score
 from fertool.score.causal import cause_column
 from fertool.score.columns import read_columns, write_columns
+from fertool.score.corruptions import CORRUPTIONS
 from fertool.score.stored import gather_scores
 from fertool.score.suites import SUITES
 from fertool.summary import Summary
@@ -30,8 +31,11 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
 @pytest.fixture
-def workspace(trained: Workspace, tmp_path) -> Workspace:
-    """A copy of the trained workspace, with some causes for the run's answers."""
+def workspace(trained: Workspace, tmp_path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A copy of the trained workspace, with some causes for the run's answers; little is tried on it."""
+    monkeypatch.setattr("fertool.score.faithfulness.ROAD_SHARES", (0.1, 0.5))
+    two = {name: CORRUPTIONS[name] for name in ("contrast", "noise")}
+    monkeypatch.setattr("fertool.score.robustness_attention.CORRUPTIONS", two)
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
     rng, faces = np.random.default_rng(0), len(workspace.load_faces("test"))
     causes = {cause_column("label", "mean", region): rng.random(faces) for region in REGIONS}

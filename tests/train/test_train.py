@@ -610,7 +610,8 @@ def test_faces_that_stay_in_their_file_train_to_the_same_bits(
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here, which torch.compile needs")
 def test_a_compiled_network_learns_the_same(drawn: Workspace) -> None:
-    config = replace(CONFIG, epochs=1, dropout=0.0)  # whose numbers compiled code draws in its own way
+    # compiled code draws dropout's numbers in its own way; batches are alike, so one graph does for all
+    config = replace(CONFIG, epochs=1, dropout=0.0, batch_size=len(drawn.load_labels("train")) // 2)
     train(drawn, config, name="plain", device="cpu")
     train(drawn, replace(config, compile=True), name="compiled", device="cpu")
     plain, compiled = drawn.run("plain"), drawn.run("compiled")
@@ -677,7 +678,8 @@ def test_a_batch_norm_that_sees_one_value_is_one_line(
     )
     with pytest.raises(UserError, match="a batch norm sees one value: take a larger --batch-size"):
         train(drawn, config, name="one", device="cpu")
-    assert all(run.config()["state"] == "failed" for run in drawn.runs())
+    states = {"fp32": ["failed"], "auto": []}  # a trial comes before the run's record
+    assert [run.config()["state"] for run in drawn.runs()] == states[precision]
 
 
 @pytest.mark.parametrize("name", [".", "..", "exp/a", "/tmp/x", "a/"])
