@@ -254,7 +254,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(workspace: Path) -> None:
     )
     run = workspace / "runs/stopped"
     deadline_s = time.monotonic() + 120
-    while not (run / "last.pt").exists() and time.monotonic() < deadline_s:
+    while not (run / "history.csv").exists() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     command.send_signal(signal.SIGINT)
     _, errors = command.communicate(timeout=60)

@@ -47,12 +47,12 @@ def explain_at_cam_layer(
         return explanation_of(model, heatmaps, logits, pixels)
 
 
-def class_gradients(logits: Tensor, classes: Tensor, of: Tensor, *, keep_graph: bool = False) -> list[Tensor]:
+def class_gradients(logits: Tensor, classes: Tensor, of: Tensor) -> list[Tensor]:
     """The gradient of each chosen class's logit: for `classes` (B, K) a list of K, each shaped like `of`.
 
     Faces do not meet in the network, so the gradient of the logits' sum over the batch is each face's own.
     """
-    return [gradient for (gradient,) in each_class_gradients(logits, classes, [of], keep_graph=keep_graph)]
+    return [gradient for (gradient,) in each_class_gradients(logits, classes, [of])]
 
 
 def each_class_gradients(

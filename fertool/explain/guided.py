@@ -126,16 +126,11 @@ def guided(model: FaceClassifier) -> Iterator[Guidance]:
             positive = output.detach() > 0
             output.register_hook(lambda grad: grad.clamp(min=0) * positive if guidance.on else grad)
 
-    handles = [
-        module.register_forward_hook(follow)
-        for module in model.network.modules()
-        if type(module).__name__ in RECTIFIERS
-    ]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for module in model.network.modules():
+            if type(module).__name__ in RECTIFIERS:
+                hooks.enter_context(module.register_forward_hook(follow))
         yield guidance
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextlib.contextmanager

@@ -35,11 +35,8 @@ def captured(
         # a copy goes on through the network, where an in-place layer may overwrite it
         return activation.value.clone() if copy else activation.value
 
-    handle = model.layer(layer).register_forward_hook(keep)
-    try:
+    with model.layer(layer).register_forward_hook(keep):
         yield activation
-    finally:
-        handle.remove()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Where an emotion shows: maps of its action units, drawn from the landmarks.
 
-The emotions' units are EMFACS' (`fertool.prepare.emfacs`). Each unit is seen where its muscle moves the skin
+The emotions' units are EMFACS' (`fertool.masks.emfacs`). Each unit is seen where its muscle moves the skin
 (Ekman, Friesen and Hager 2002, 'Facial Action Coding System'); LANDMARKS names the points of the 68 that lie
 there, as Belharbi et al. 2024, 'Guided Interpretable Facial Expression Recognition via Spatial Action Unit
 Cues', build their maps. A map is that of its points (`fertool.masks.landmark_heatmaps`).
@@ -8,8 +8,8 @@ Cues', build their maps. A map is that of its points (`fertool.masks.landmark_he
 
 import numpy as np
 
+from fertool.masks.emfacs import EMFACS
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
-from fertool.prepare.emfacs import EMFACS
 
 LANDMARKS: dict[int, tuple[int, ...]] = {
     1: (20, 21, 22, 23),  # inner brow raiser: the brows' inner ends

@@ -1,6 +1,5 @@
 """A network made a FaceClassifier: its family and where it is explained, found by looking at it."""
 
-import torch
 from torch import nn
 
 from fertool.errors import UserError
@@ -23,7 +22,7 @@ def face_classifier(
     if _is_plain_transformer(network, spec):
         return _plain_transformer(network, spec, head, more_heads)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
-    cam_layer = find_cam_layer(network, _zeros(spec), channels_last=channels_last)
+    cam_layer = find_cam_layer(network, spec.zeros(), channels_last=channels_last)
     family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
     return FaceClassifier(
         network,
@@ -40,10 +39,6 @@ def _attends(module: nn.Module) -> bool:
     return hasattr(module, "attn_drop") or (hasattr(module, "qkv") and hasattr(module, "num_heads"))
 
 
-def _zeros(spec: InputSpec) -> torch.Tensor:
-    return torch.zeros(1, spec.channels, spec.size, spec.size)
-
-
 def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
     """Whether the same tokens, prefix and patches, go through all blocks, each with a norm at its entrance."""
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
@@ -55,7 +50,7 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
         or not hasattr(blocks[-1], "norm1")
     ):
         return False
-    seen = outputs_of(network, f"blocks.{len(blocks) - 1}.norm1", _zeros(spec))
+    seen = outputs_of(network, f"blocks.{len(blocks) - 1}.norm1", spec.zeros())
     return len(seen) == 1 and seen[0].shape[1] == network.num_prefix_tokens + grid[0] * grid[1]
 
 

@@ -26,6 +26,10 @@ class InputSpec:
     mean: tuple[float, ...]  # a channel, of pixels scaled to 0..1
     std: tuple[float, ...]
 
+    def zeros(self) -> Tensor:
+        """One input of zeros, (1, channels, size, size), to try a network out."""
+        return torch.zeros(1, self.channels, self.size, self.size)
+
 
 @dataclass(frozen=True)
 class TokenGrid:
@@ -136,8 +140,7 @@ class FaceClassifier(nn.Module):
 
     def empty_input(self) -> Tensor:
         """One network input of zeros, to try the network out."""
-        size = self.input_spec.size
-        return torch.zeros(1, self.input_spec.channels, size, size, device=self.device)
+        return self.input_spec.zeros().to(self.device)
 
     @contextlib.contextmanager
     def looking_at(self, boxes: Tensor | None) -> Iterator[None]:

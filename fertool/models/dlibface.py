@@ -4,6 +4,7 @@ A ResNet of 29 convolutions on 150-pixel RGB faces, trained by Davis King on som
 7,485 people apart. Source of the architecture: dlib's examples/dnn_face_recognition_ex.cpp.
 """
 
+import contextlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def build_dlibface(
         mean=tuple(mean / 255 for mean in MEAN),
         std=(SCALE / 255,) * 3,
     )
-    cam_layer = find_cam_layer(network, torch.zeros(1, 3, size, size))
+    cam_layer = find_cam_layer(network, spec.zeros())
     return FaceClassifier(network, "cnn", spec, cam_layer, head="classifier")
 
 
@@ -202,16 +203,13 @@ def calibrate_norms(model: FaceClassifier, pixels: Tensor, boxes: Tensor | None 
         counts[norm] += count
         sums[norm] += count * torch.stack([mean, variance + mean.square()])
 
-    handles = [norm.register_forward_hook(measure) for norm in norms]
-    try:
-        with undisturbed(model):
-            for start in range(0, len(pixels), CALIBRATION_BATCH):
-                rows = slice(start, start + CALIBRATION_BATCH)
-                with model.looking_at(None if boxes is None else boxes[rows]):
-                    model(pixels[rows])
-    finally:
-        for handle in handles:
-            handle.remove()
+    with undisturbed(model), contextlib.ExitStack() as hooks:
+        for norm in norms:
+            hooks.enter_context(norm.register_forward_hook(measure))
+        for start in range(0, len(pixels), CALIBRATION_BATCH):
+            rows = slice(start, start + CALIBRATION_BATCH)
+            with model.looking_at(None if boxes is None else boxes[rows]):
+                model(pixels[rows])
     for norm in norms:
         mean, square = sums[norm] / counts[norm]
         variance = (square - mean.square()).clamp(min=0)

@@ -1,5 +1,6 @@
 """The layers of a network that hold all it knows of a picture as a map, found by trying it."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,14 +53,12 @@ def _try(network: nn.Module, inputs: Tensor, channels_last: bool) -> list[MapLay
 
         return hook
 
-    handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
-    try:
-        with torch.enable_grad():
-            picture = inputs.detach().clone().requires_grad_()
-            logits = network(picture.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.enable_grad(), contextlib.ExitStack() as hooks:
+        for name, module in network.named_modules():
+            if name:
+                hooks.enter_context(module.register_forward_hook(note(name)))
+        picture = inputs.detach().clone().requires_grad_()
+        logits = network(picture.clone())
     paths = _paths(logits, picture)
     if not paths[_place(logits)]:
         raise UserError(

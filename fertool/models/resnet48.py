@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from fertool.errors import UserError
@@ -89,5 +88,5 @@ def build_resnet48(
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     begin_small(network.get_submodule("classifier"))
-    cam_layer = find_cam_layer(network, torch.zeros(1, INPUT.channels, size, size))
-    return FaceClassifier(network, "cnn", replace(INPUT, size=size), cam_layer=cam_layer, head="classifier")
+    spec = replace(INPUT, size=size)
+    return FaceClassifier(network, "cnn", spec, find_cam_layer(network, spec.zeros()), head="classifier")

@@ -33,12 +33,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 def outputs_of(network: nn.Module, layer: str, inputs: Tensor) -> list[object]:
     """What a submodule gives when the network is tried on these inputs, each time that it runs."""
     seen: list[object] = []
-    handle = network.get_submodule(layer).register_forward_hook(
-        lambda module, given, output: seen.append(output)
-    )
-    try:
-        with undisturbed(network), torch.no_grad():
-            network(inputs)
-    finally:
-        handle.remove()
+    module = network.get_submodule(layer)
+    with (
+        undisturbed(network),
+        torch.no_grad(),
+        module.register_forward_hook(lambda module, given, output: seen.append(output)),
+    ):
+        network(inputs)
     return seen

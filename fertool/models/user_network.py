@@ -110,22 +110,18 @@ def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
     def note(layer: str) -> Callable[..., None]:
         return lambda module, inputs, output: finished.append((layer, output))
 
-    handles = [
-        module.register_forward_hook(note(layer))
-        for layer, module in network.named_modules()
-        if layer and next(module.parameters(recurse=False), None) is not None
-    ]
-    try:
-        with undisturbed(network), torch.no_grad():
-            output = network(torch.zeros(1, spec.channels, spec.size, spec.size))
-    except Exception as error:
-        raise UserError(
-            f"--model {name}: takes no input of {spec.channels} channels and {spec.size} pixels "
-            f"({_said(error)}); see --channels and --image-size"
-        ) from None
-    finally:
-        for handle in handles:
-            handle.remove()
+    with contextlib.ExitStack() as hooks:
+        for layer, module in network.named_modules():
+            if layer and next(module.parameters(recurse=False), None) is not None:
+                hooks.enter_context(module.register_forward_hook(note(layer)))
+        try:
+            with undisturbed(network), torch.no_grad():
+                output = network(spec.zeros())
+        except Exception as error:
+            raise UserError(
+                f"--model {name}: takes no input of {spec.channels} channels and {spec.size} pixels "
+                f"({_said(error)}); see --channels and --image-size"
+            ) from None
     if not isinstance(output, Tensor) or output.shape != (1, classes):
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UserError(

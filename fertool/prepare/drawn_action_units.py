@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fertool.masks.emfacs import EMFACS
 from fertool.masks.landmarks import BROWS, EYES, JAW, MIRRORED, MOUTH, NOSE
-from fertool.prepare.emfacs import EMFACS
 from fertool.prepare.emotions import EMOTIONS
 
 FEATURES = {"face": JAW, "eyebrows": BROWS, "nose": NOSE, "eyes": EYES, "mouth": MOUTH}

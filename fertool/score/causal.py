@@ -317,8 +317,6 @@ def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = (
     rows = []
     for run in runs:
         for fill, of_fill in run["fills"].items():
-            if game not in of_fill:  # scored before there was this game
-                continue
             of = of_fill[game]
             scale, digits = (1, 2) if game == "logit" else (100, 1)
             ends = (f"{scale * of[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
@@ -362,7 +360,7 @@ def _background_table(runs: Scores) -> Table:
             rows.append([run["run"], *5 * ["-"]])
             continue
         accuracy, logit = run["background"]["accuracy"], run["background"]["logit"]
-        answer = run["background"].get("answer")
+        answer = run["background"]["answer"]
         rows.append(
             [
                 run["run"],
@@ -370,7 +368,7 @@ def _background_table(runs: Scores) -> Table:
                 percent(accuracy["swapped"]),
                 with_interval(accuracy["loss"], accuracy["loss_interval"]),
                 with_interval(logit["loss"], logit["loss_interval"], **_scaled("logit")),
-                with_interval(answer["changed"], answer["changed_interval"]) if answer else "-",
+                with_interval(answer["changed"], answer["changed_interval"]),
             ]
         )
     return Table(

@@ -76,9 +76,9 @@ def difference_interval(a: Resampled, b: Resampled) -> Limits:
     return _joined(_over_mean_seed([a, b]), [a, b])
 
 
-def mean_interval(values: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> Limits:
+def mean_interval(values: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS) -> Limits:
     """Limits of the means of `values`, as `resample_means` takes them."""
-    return resample_means(values, clusters, draws=draws, seed=seed).interval()
+    return resample_means(values, clusters, draws=draws).interval()
 
 
 def resample_means(

@@ -24,14 +24,10 @@ def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Iterat
 
         return hook
 
-    handles = []
-    try:
+    with contextlib.ExitStack() as hooks:
         for name in names:
-            handles.append(model.layer(name).register_forward_hook(show(name)))
+            hooks.enter_context(model.layer(name).register_forward_hook(show(name)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def parameterised_layers(model: FaceClassifier) -> list[str]:
@@ -50,13 +46,10 @@ def parameterised_layers(model: FaceClassifier) -> list[str]:
     def note(name: str) -> Callable[[nn.Module, object], None]:
         return lambda module, inputs: started.append(name)
 
-    handles = [model.layer(name).register_forward_pre_hook(note(name)) for name in own]
-    try:
-        with undisturbed(model), torch.no_grad():
-            model.network(model.empty_input())
-    finally:
-        for handle in handles:
-            handle.remove()
+    with undisturbed(model), torch.no_grad(), contextlib.ExitStack() as hooks:
+        for name in own:
+            hooks.enter_context(model.layer(name).register_forward_pre_hook(note(name)))
+        model.network(model.empty_input())
     first = list(dict.fromkeys(started))
     return [name for name in own if name not in first] + first
 

@@ -29,9 +29,9 @@ from fertool.score.subject import Columns, Figures, Subject
 from fertool.score.tables import number_or_none, numbers_or_none, with_interval
 from fertool.summary import Table
 
+MOST_COMPARED = 8  # runs, each with each other
 # C of scikit-learn's LogisticRegression, the inverse strength of its L2 penalty: of 0.001 to 1 the best for the late
 # stages of `cnn` on FER2013's val split (early ones, of few channels, gain up to 2 points from 1)
-MOST_COMPARED = 8  # runs, each with each other
 PENALTY = 0.01
 MOST_ITERATIONS = 300
 CKA_FACES = 4_000

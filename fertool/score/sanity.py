@@ -227,7 +227,7 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
         f"{first['changed_below']:g} or above once all layers are random, or more than "
         f"{first['most_above_swapped']:g} above swapped.",
     ]
-    notes += [_empty_maps(run) for run in runs if any(run.get("empty", {}).values())]
+    notes += [_empty_maps(run) for run in runs if any(run["empty"].values())]
     if not first["looks_at_target"]:
         notes.append("The class is not looked at, so the map does not change with the layer of the logits.")
     return Table(
@@ -257,7 +257,7 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
 def _verdict(run: Mapping[str, Any]) -> str:
     if marked(run):
         return "hardly: marked"
-    empty = run.get("empty", {}).values()
+    empty = run["empty"].values()
     return "-" if empty and all(count == run["faces"] for count in empty) else "yes"
 
 

@@ -97,8 +97,7 @@ def _every_third_block(attention_blocks: Sequence[str]) -> list[str]:
 
 
 def _last_at_each_resolution(model: FaceClassifier, branch: nn.Module) -> list[str]:
-    spec = model.input_spec
-    picture = torch.zeros(1, spec.channels, spec.size, spec.size, device=model.device)
+    picture = model.input_spec.zeros().to(model.device)
     names: dict[int, str] = {}
     for layer in map_layers(branch, picture, channels_last=model.maps_channels_last):
         if layer.cells > 1:  # a single cell is what the pre-logits are

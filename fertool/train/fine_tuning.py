@@ -61,15 +61,19 @@ def head_inputs(
     """
     seen: list[Tensor] = []
     head = model.layer(model.head)
-    handle = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     was_training = model.training
 
     def logits_of(pixels: Tensor, of_batch: Tensor | None) -> Tensor:
         with model.looking_at(of_batch):
             return model(pixels.to(compute.device))
 
+    hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
-        with compute.autocast(), progress_bar("features of the frozen backbone", len(faces), "faces") as bar:
+        with (
+            hook,
+            compute.autocast(),
+            progress_bar("features of the frozen backbone", len(faces), "faces") as bar,
+        ):
             training_mode(model)
             with torch.random.fork_rng():
                 logits_of(*next(face_batches(faces, boxes)))
@@ -83,7 +87,6 @@ def head_inputs(
                     return None
                 bar.update(len(pixels))
     finally:
-        handle.remove()
         model.train(was_training)
     return torch.cat(seen)
 

@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fertool.masks.emfacs import EMFACS
 from fertool.masks.landmarks import MIRRORED
 from fertool.masks.regions import REGIONS
 from fertool.prepare.drawn import draw_faces
 from fertool.prepare.drawn_action_units import ACTION_UNITS, FEATURES, intensities
 from fertool.prepare.drawn_geometry import Identity, Pose, face_geometry, neutral_landmarks
 from fertool.prepare.drawn_render import Appearance, draw_picture, draw_region_map
-from fertool.prepare.emfacs import EMFACS
 from fertool.prepare.emotions import EMOTIONS
 
 BACKGROUND, FACE, EYES, EYEBROWS, NOSE, MOUTH = range(6)

@@ -222,14 +222,6 @@ def test_tables_show_runs_and_fills(subject: Subject) -> None:
     assert tables[-1].rows[0][-1].startswith(f"{100 * figures['background']['answer']['changed']:.1f} [")
 
 
-def test_scores_from_before_there_was_the_answer_are_shown_without(subject: Subject) -> None:
-    figures, _ = score_causal(subject, fills=["mean"])
-    del figures["fills"]["mean"]["answer"], figures["background"]["answer"]
-    tables = causal_tables([figures | {"run": "cnn", "group": "cnn", "split": "test"}])
-    assert [len(table.rows) for table in tables] == [1, 1, 0, 1, 1]
-    assert tables[-1].rows[0][-1] == "-"
-
-
 def test_everything_covered_is_the_fill_and_everything_seen_the_face(subject: Subject) -> None:
     faces = torch.from_numpy(np.array(subject.faces[:2])).float()
     regions = torch.from_numpy(np.array(subject.region_maps[:2]))

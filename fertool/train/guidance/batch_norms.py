@@ -56,12 +56,10 @@ def faces_apart(model: nn.Module, is_behind: Callable[[], bool]) -> Iterator[Roa
             return None
         return _Fork.apply(output, _with_given_statistics(norm, inputs[0]), road)
 
-    handles = [norm.register_forward_hook(fork) for norm in batch_norms(model)]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for norm in batch_norms(model):
+            hooks.enter_context(norm.register_forward_hook(fork))
         yield road
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

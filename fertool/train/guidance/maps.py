@@ -178,8 +178,8 @@ def find_linear_head(model: FaceClassifier) -> str | None:
     parameters = dict(model.network.named_parameters())
     with undisturbed(model), torch.enable_grad(), contextlib.ExitStack() as hooks:
         for norm in batch_norms(model):
-            hooks.callback(norm.register_forward_hook(note).remove)
-        hooks.callback(model.layer(model.cam_layer).register_forward_hook(replace).remove)
+            hooks.enter_context(norm.register_forward_hook(note))
+        hooks.enter_context(model.layer(model.cam_layer).register_forward_hook(replace))
         inputs, slopes = noise(model.empty_input()), []
         for _ in range(2):
             tried.clear()
