@@ -15,27 +15,24 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.files import write_csv, write_json, write_npy, write_npz
 from fertool.locks import alone
-from fertool.masks.regions import REGIONS
 from fertool.prepare.archives import SourceFiles, content_hash, open_source
 from fertool.prepare.challenge_csv import has_challenge_columns, read_challenge_csv
-from fertool.prepare.drawn_marks import draw_marks, mark_codes
+from fertool.prepare.dataset_summary import dataset_summary
+from fertool.prepare.drawn_source import BACKGROUND, EVIDENCE, SYNTHETIC, draw, marked
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.ferplus import ANSWERS, CrowdVotes, crowd_labels, read_ferplus
 from fertool.prepare.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.picture_folders import is_picture, read_picture_folders
-from fertool.prepare.splits import TRAIN_AND_VAL, WHOLE, clusters, stratified_splits
-from fertool.prepare.twins import leaks, number_twins, same_pixels, twin_figures
+from fertool.prepare.splits import with_splits
+from fertool.prepare.twins import leaks, number_twins, twin_figures
 from fertool.progress import log
-from fertool.summary import Summary, Table
+from fertool.summary import Summary
 from fertool.workspace import SPLITS, Workspace
 
 # raise them when the same source and settings would give other faces
 REVISION = 1
 DRAWN_REVISION = 3
-SYNTHETIC = "synthetic"
 LABELS = ("original", "ferplus")
-BACKGROUND = "background"
-EVIDENCE = {"face" if name == "face contour" else name: code for code, name in enumerate(REGIONS)}
 _BESIDE = ".prepare-"
 _SIZES = range(16, 1025)
 
@@ -96,13 +93,15 @@ def prepare(
     made_from = json.loads(json.dumps({"revision": revision, "settings": settings, "inputs": inputs}))
     products = [place(split) for split in SPLITS for place in (workspace.faces, workspace.faces_csv)]
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):
-        return _summary(workspace.dataset(), ["up to date: made from just this source with these settings"])
+        return dataset_summary(
+            workspace.dataset(), ["up to date: made from just this source with these settings"]
+        )
     _refuse_under_runs(workspace, made_from)
 
     where = str(source)
     wanted = None if labels == "ferplus" else classes  # FER+ moves faces between classes: choose after it
     if source == SYNTHETIC:
-        faces = _draw(count, seed, size, evidence).with_classes(wanted, where)
+        faces = draw(count, seed, size, evidence).with_classes(wanted, where)
     else:
         with open_source(Path(source), apart=workspace.root) as files:
             faces = _read(files, size, wanted)
@@ -116,11 +115,11 @@ def prepare(
         raise UserError(f"{where}: no face of the classes to keep; correct --classes")
     split_origin = "the source"
     if (faces.splits == UNTOLD).any() or "val" not in faces.splits:
-        faces, split_origin = _with_splits(faces, group_by, seed, where)
+        faces, split_origin = with_splits(faces, group_by, seed, where)
     elif group_by is not None:
         raise UserError(f"--group-by: {where} comes with splits of its own; leave it out")
     if spurious or evidence == BACKGROUND:
-        faces = _marked(faces, seed, evidence, spurious)
+        faces = marked(faces, seed, evidence, spurious)
     dropped = 0
     if drop_leaks:
         leaking = leaks(number_twins(faces.images), faces.splits)
@@ -161,7 +160,7 @@ def prepare(
         "made_from": made_from,
     }
     _write(workspace, faces, twin_groups, dataset)
-    return _summary(dataset, [])
+    return dataset_summary(dataset, [])
 
 
 def _check_settings(
@@ -239,42 +238,6 @@ def _read(files: SourceFiles, size: int, classes: Sequence[str] | None) -> Label
     )
 
 
-def _draw(count: int, seed: int, size: int, evidence: str | None) -> LabelledFaces:
-    from fertool.prepare.drawn import NOWHERE, draw_faces
-
-    # evidence in the background: no feature shows the label's emotion, a mark will
-    drawn = draw_faces(count, seed, size, NOWHERE if evidence == BACKGROUND else evidence)
-    truth = {"landmarks": drawn.landmarks, "region_maps": drawn.region_maps}
-    if evidence is not None and evidence != BACKGROUND:
-        truth["evidence"] = drawn.region_maps == EVIDENCE[evidence]
-    return LabelledFaces(
-        name="drawn faces",
-        kind="drawn faces",
-        images=drawn.images,
-        classes=list(EMOTIONS),
-        labels=drawn.labels,
-        splits=np.full(count, UNTOLD),
-        ids=np.array([f"drawn{number:07d}" for number in range(count)]),
-        sources=np.full(count, SYNTHETIC),
-        truth=truth,
-    )
-
-
-def _marked(faces: LabelledFaces, seed: int, evidence: str | None, spurious: float) -> LabelledFaces:
-    """The faces with marks in their background: the evidence itself, or a shortcut that fails in val and test."""
-    numbers = np.array([int(face.removeprefix("drawn")) for face in faces.ids.tolist()])
-    codes = faces.labels
-    if evidence != BACKGROUND:
-        codes = mark_codes(faces.labels, faces.splits, numbers, spurious, len(faces.classes), seed)
-    images, region_maps, marks = draw_marks(faces.images, faces.truth["region_maps"], codes, numbers, seed)
-    truth = {**faces.truth, "region_maps": region_maps, "mark": marks}
-    if evidence == BACKGROUND:
-        truth["evidence"] = marks
-    elif evidence is not None:
-        truth["evidence"] = faces.truth["evidence"] & ~marks
-    return replace(faces, images=images, truth=truth)
-
-
 def _with_votes(faces: LabelledFaces, crowd: CrowdVotes, where: str) -> LabelledFaces:
     if faces.challenge_rows is None:
         raise UserError(
@@ -289,48 +252,6 @@ def _relabelled(faces: LabelledFaces) -> tuple[LabelledFaces, dict[str, int]]:
     assert faces.votes is not None
     codes, left_out = crowd_labels(faces.votes)
     return replace(faces, classes=list(EMOTIONS), labels=codes).take(codes >= 0), left_out
-
-
-def _with_splits(
-    faces: LabelledFaces, group_by: str | None, seed: int, where: str
-) -> tuple[LabelledFaces, str]:
-    """The faces with the splits that their source does not tell, and where these come from."""
-    keys = [same_pixels(faces.images)]
-    kept_together = "twins"
-    if group_by is not None:
-        keys.append(_name_groups(faces.sources, group_by))
-        kept_together = "twins and groups of --group-by"
-    together = clusters(*keys)
-    if (faces.splits == UNTOLD).all():
-        splits = stratified_splits(faces.labels, together, WHOLE, seed)
-        return replace(
-            faces, splits=splits
-        ), f"80/10/10, stratified, seed {seed}, {kept_together} kept together"
-    train = faces.splits == "train"
-    if not train.any():
-        raise UserError(f"{where}: split 'train' is empty; name its folder train")
-    splits = faces.splits.copy()
-    splits[train] = stratified_splits(faces.labels[train], together[train], TRAIN_AND_VAL, seed)
-    origin = f"the source; val is a stratified tenth of train, seed {seed}, {kept_together} kept together"
-    return replace(faces, splits=splits), origin
-
-
-def _name_groups(sources: np.ndarray, group_by: str) -> np.ndarray:
-    pattern = re.compile(group_by)
-    groups = []
-    for source in sources.tolist():
-        match = pattern.search(Path(source).name)
-        if match is None:
-            raise UserError(
-                f"{source}: --group-by '{group_by}' finds nothing in its name; correct the expression"
-            )
-        if pattern.groups and match[1] is None:
-            raise UserError(
-                f"{source}: --group-by '{group_by}' finds its name and not its first group; "
-                "put one group around what tells persons apart"
-            )
-        groups.append(match[1] if pattern.groups else match[0])
-    return np.array(groups)
 
 
 def _in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -400,44 +321,3 @@ def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> I
             "" if group < 0 else group,
             *([] if faces.votes is None else faces.votes[row].tolist()),
         ]
-
-
-def _summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
-    """What was recognised and made, for people and scripts."""
-    names = dataset["classes"]
-    splits = dataset["splits"]
-    rows = [
-        [split, *(f"{figures['classes'][name]:,}" for name in names), f"{figures['count']:,}"]
-        for split, figures in splits.items()
-    ]
-    totals = [sum(figures["classes"][name] for figures in splits.values()) for name in names]
-    rows.append(["all", *(f"{total:,}" for total in totals), f"{sum(totals):,}"])
-    shape = dataset["image_shape"]
-    twins = dataset["twins"]
-    notes = [
-        *first_notes,
-        f"recognised: {dataset['kind']} ({dataset['source']['name']}), {shape[1]} x {shape[0]} pixels, "
-        + ("colour" if len(shape) == 3 else "grey"),
-        f"splits: {dataset['split_origin']}",
-        f"identical twins: {twins['groups']:,} groups, {twins['images']:,} images; "
-        f"{twins['straddling']:,} groups straddle splits, {twins['disagreeing']:,} disagree on the label; "
-        f"{twins['test_in_train']:,} test images have a twin in train",
-    ]
-    if dataset["settings"]["drop_leaks"]:
-        notes.append(
-            f"leaks: {dataset['leaks_dropped']:,} faces with a twin in val or test left out of train"
-        )
-    if dataset["left_out"]:
-        left_out = ", ".join(f"{name} ({count:,})" for name, count in dataset["left_out"].items())
-        notes.append(f"classes left out: {left_out}; keep them with --classes")
-    if dataset["ferplus"] is not None:
-        left_out = dataset["ferplus"]["left_out"]
-        if left_out is None:
-            notes.append("FER+ votes added; the labels are the challenge's")
-        else:
-            counts = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in left_out.items())
-            notes.append(f"labels are FER+'s most frequent answer; faces left out for want of one: {counts}")
-    notes += dataset["notes"]
-    data = {key: value for key, value in dataset.items() if key != "made_from"}
-    table = Table(f"Faces of {dataset['name']}", ["split", *names, "all"], rows)
-    return Summary(data=data, tables=[table], notes=notes)

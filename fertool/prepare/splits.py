@@ -1,16 +1,70 @@
 """Splits by seed: every class in the same shares everywhere, and faces that belong together in one split."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from fertool.errors import UserError
+from fertool.prepare.labelled_faces import UNTOLD, LabelledFaces
+from fertool.prepare.twins import same_pixels
 
 WHOLE = {"train": 0.8, "val": 0.1, "test": 0.1}
 """Shares where the source has no splits."""
 
 TRAIN_AND_VAL = {"train": 0.9, "val": 0.1}
 """Shares of the training faces where the source has no val."""
+
+
+def with_splits(
+    faces: LabelledFaces, group_by: str | None, seed: int, where: str
+) -> tuple[LabelledFaces, str]:
+    """The faces with the splits that their source does not tell, and where these come from, in words.
+
+    Identical twins stand in one split, and so do pictures in whose file name `group_by`, a regular expression,
+    finds the same text. Raises UserError, naming `where`, without any face to make val of, and for names in which
+    it finds nothing.
+    """
+    keys = [same_pixels(faces.images)]
+    kept_together = "twins"
+    if group_by is not None:
+        keys.append(_name_groups(faces.sources, group_by))
+        kept_together = "twins and groups of --group-by"
+    together = clusters(*keys)
+    if (faces.splits == UNTOLD).all():
+        splits = stratified_splits(faces.labels, together, WHOLE, seed)
+        return replace(
+            faces, splits=splits
+        ), f"80/10/10, stratified, seed {seed}, {kept_together} kept together"
+    train = faces.splits == "train"
+    if not train.any():
+        raise UserError(f"{where}: split 'train' is empty; name its folder train")
+    splits = faces.splits.copy()
+    splits[train] = stratified_splits(faces.labels[train], together[train], TRAIN_AND_VAL, seed)
+    origin = f"the source; val is a stratified tenth of train, seed {seed}, {kept_together} kept together"
+    return replace(faces, splits=splits), origin
+
+
+def _name_groups(sources: np.ndarray, group_by: str) -> np.ndarray:
+    pattern = re.compile(group_by)
+    groups = []
+    for source in sources.tolist():
+        match = pattern.search(Path(source).name)
+        if match is None:
+            raise UserError(
+                f"{source}: --group-by '{group_by}' finds nothing in its name; correct the expression"
+            )
+        if pattern.groups and match[1] is None:
+            raise UserError(
+                f"{source}: --group-by '{group_by}' finds its name and not its first group; "
+                "put one group around what tells persons apart"
+            )
+        groups.append(match[1] if pattern.groups else match[0])
+    return np.array(groups)
 
 
 def clusters(*keys: np.ndarray) -> np.ndarray:
