@@ -1,6 +1,7 @@
 """The landmarks of faces, and their regions: those of the first detector that finds each."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fertool.masks.mediapipe_detector import MEDIAPIPE_PADDINGS, mediapipe_detec
 from fertool.masks.regions import region_maps
 from fertool.masks.template import mean_face
 
+BATCH_FACES = 32  # to a worker at a time
 PADDINGS = {MEDIAPIPE: MEDIAPIPE_PADDINGS, DLIB: DLIB_PADDINGS}
 
 
@@ -57,3 +59,9 @@ def find_regions(settings: Detectors, margin: float, faces: np.ndarray) -> dict[
     """What `find_landmarks` returns, and the `regions` uint8 (N, H, W) drawn from it."""
     found = find_landmarks(settings, faces)
     return {**found, "regions": region_maps(found["landmarks"], faces.shape[1:3], margin)}
+
+
+def batches_of(faces: np.ndarray, start: int, count: int) -> Iterator[np.ndarray]:
+    """The faces (N, ...) from row `start` on, at most `count` at a time."""
+    for first in range(start, len(faces), count):
+        yield np.asarray(faces[first : first + count])

@@ -13,19 +13,20 @@ from fertool.dlib_files import INSTALL_DLIB
 from fertool.errors import UserError
 from fertool.files import read_json, write_json, write_npy, write_npz
 from fertool.locks import make_alone
-from fertool.masks.agreement import SAMPLED_FACES, measure_agreement
+from fertool.masks.agreement import sampled_agreement
 from fertool.masks.detection import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
 from fertool.masks.dlib_detector import dlib_version
-from fertool.masks.find_landmarks import Detectors, find_landmarks, find_regions
+from fertool.masks.find_landmarks import BATCH_FACES, Detectors, batches_of, find_regions
 from fertool.masks.landmarks import face_boxes
+from fertool.masks.masks_tables import agreement_notes, masks_tables
 from fertool.masks.mediapipe_model import find_mediapipe_model
-from fertool.masks.preview import choose_preview_faces, write_preview
+from fertool.masks.preview import preview_masks
 from fertool.masks.regions import BACKGROUND, DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
 from fertool.masks.template import mean_face
 from fertool.partial_rows import PartialRows
 from fertool.progress import log, progress_bar
 from fertool.ranks import Ranks, join_ranks
-from fertool.summary import Summary, Table
+from fertool.summary import Summary
 from fertool.worker_pool import WorkerPool, usable_cores
 from fertool.workspace import Workspace
 
@@ -34,7 +35,6 @@ REVISION = 3
 DRAWN_REVISION = 4
 CHOICES = ("auto", "mediapipe", "dlib", "template")
 DEFAULT_CONFIDENCE = 0.3
-BATCH_FACES = 32
 DEALT_FACES = 1024  # at a time to each of several processes
 ROWS_AT_ONCE = 1024  # of faces that need no detection
 
@@ -120,7 +120,7 @@ def make_masks(
                     "regions": {name: code for code, name in enumerate(REGIONS)},
                     "settings": settings,
                     **_counts(workspace, codes),
-                    "agreement": _agreement(workspace, partials, pool, detectors) if both else None,
+                    "agreement": sampled_agreement(workspace, partials, pool, detectors) if both else None,
                     "made_from": made_from,
                 }
                 _publish(workspace, partials, content)
@@ -135,10 +135,10 @@ def make_masks(
         notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
                      f"{INSTALL_DLIB} adds it")  # fmt: skip
     if preview is not None:
-        ranks.of_first(lambda: _write_preview(workspace, splits, preview))
+        ranks.of_first(lambda: preview_masks(workspace, splits, preview))
         notes.append(f"preview: {preview}")
     data = {key: value for key, value in content.items() if key != "made_from"}
-    return Summary(data, _tables(data), notes + _agreement_notes(data["agreement"]))
+    return Summary(data, masks_tables(data), notes + agreement_notes(data["agreement"]))
 
 
 def _check_options(
@@ -212,22 +212,17 @@ def _fill(
     else:
         find = functools.partial(find_regions, detectors, margin)
         if ranks.count == 1:
-            answers = pool.in_order(find, _batches(faces, done, BATCH_FACES))
+            answers = pool.in_order(find, batches_of(faces, done, BATCH_FACES))
         else:
             dealt = ranks.in_order(
-                _batches(faces, done, DEALT_FACES),
-                lambda some: list(pool.in_order(find, _batches(some, 0, BATCH_FACES))),
+                batches_of(faces, done, DEALT_FACES),
+                lambda some: list(pool.in_order(find, batches_of(some, 0, BATCH_FACES))),
             )
             answers = itertools.chain.from_iterable(dealt)
     with progress_bar(f"masks of {split}", len(faces), "faces", done) as bar:
         for answer in answers:
             partial.append(**answer)
             bar.update(len(answer["detector"]))
-
-
-def _batches(faces: np.ndarray, start: int, count: int) -> Iterator[np.ndarray]:
-    for first in range(start, len(faces), count):
-        yield np.asarray(faces[first : first + count])
 
 
 def _from_truth(
@@ -252,7 +247,7 @@ def _from_truth(
 def _from_template(start: int, faces: np.ndarray, margin: float) -> Iterator[dict[str, np.ndarray]]:
     landmarks = mean_face(faces.shape[1:3])[None]
     regions = region_maps(landmarks, faces.shape[1:3], margin)
-    for batch in _batches(faces, start, ROWS_AT_ONCE):
+    for batch in batches_of(faces, start, ROWS_AT_ONCE):
         yield _found(TEMPLATE, landmarks.repeat(len(batch), 0), regions.repeat(len(batch), 0))
 
 
@@ -263,37 +258,6 @@ def _found(code: int, landmarks: np.ndarray, regions: np.ndarray) -> dict[str, n
         "detector": np.full(count, code, np.uint8),
         "confidence": np.full(count, np.nan, np.float32),
         "regions": regions,
-    }
-
-
-def _agreement(
-    workspace: Workspace, partials: dict[str, PartialRows], pool: WorkerPool, detectors: Detectors
-) -> dict[str, Any]:
-    """dlib on a fixed random sample of the faces that MediaPipe found."""
-    faces = np.concatenate(
-        [
-            np.stack([np.full(len(rows), index), rows], axis=1)
-            for index, partial in enumerate(partials.values())
-            for rows in [np.flatnonzero(partial.arrays["detector"] == MEDIAPIPE)]
-        ]
-    )
-    chosen = np.random.default_rng(0).choice(len(faces), min(SAMPLED_FACES, len(faces)), replace=False)
-    chosen = faces[np.sort(chosen)]
-    dlib_alone = functools.partial(find_landmarks, Detectors((DLIB,), detectors.confidence, None))
-    theirs, both = [], []
-    with progress_bar("agreement of detectors", len(chosen), "faces") as bar:
-        for index, (split, partial) in enumerate(partials.items()):
-            rows = chosen[chosen[:, 0] == index, 1]
-            sample = workspace.load_faces(split)[rows]
-            for answer in pool.in_order(dlib_alone, _batches(sample, 0, BATCH_FACES)):
-                theirs.append(answer)
-                bar.update(len(answer["detector"]))
-            both.append(partial.arrays["landmarks"][rows])
-    found = np.concatenate([answer["detector"] for answer in theirs] or [np.zeros(0)]) == DLIB
-    landmarks = np.concatenate([answer["landmarks"] for answer in theirs] or [np.zeros((0, 68, 2))])
-    return {
-        "sampled": len(chosen),
-        **measure_agreement(np.concatenate(both)[found], landmarks[found]),
     }
 
 
@@ -332,72 +296,3 @@ def _publish(workspace: Workspace, partials: dict[str, PartialRows], content: di
     write_json(workspace.masks_json, content)
     for partial in partials.values():
         partial.discard()
-
-
-def _write_preview(workspace: Workspace, splits: list[str], target: Path) -> None:
-    codes, places, names = [], [], []
-    classes = workspace.dataset()["classes"]
-    for split in splits:
-        with np.load(workspace.landmarks(split)) as masks:
-            codes.append(masks["detector"])
-        labels = workspace.load_labels(split)
-        places += [(split, row) for row in range(len(labels))]
-        names += [f"{classes[label]} {split} {row}" for row, label in enumerate(labels)]
-    detector = np.concatenate(codes)
-    faces = {split: workspace.load_faces(split) for split in splits}
-    maps = {split: workspace.load_region_maps(split) for split in splits}
-    chosen = choose_preview_faces(detector)
-    write_preview(
-        target,
-        [np.asarray(faces[split][row]) for split, row in (places[index] for index in chosen)],
-        [np.asarray(maps[split][row]) for split, row in (places[index] for index in chosen)],
-        detector[chosen].tolist(),
-        [names[index] for index in chosen],
-    )
-
-
-def _tables(data: dict[str, Any]) -> list[Table]:
-    found, by_class = data["found"], data["found_by_class"]
-    total = {name: sum(counts[name] for counts in found.values()) for name in DETECTORS}
-    columns = {**found, "all": total}
-
-    def share(part: int, whole: int) -> str:
-        return f"{part:,} ({part / whole:.1%})" if whole else "0"
-
-    tables = [
-        Table(
-            "Which detector found the faces' landmarks",
-            ["detector", *columns],
-            [
-                [name, *(share(counts[name], sum(counts.values())) for counts in columns.values())]
-                for name in ("drawn", "mediapipe", "dlib", "template")
-                if total[name]
-            ],
-        )
-    ]
-    missed = DETECTORS[TEMPLATE]
-    if total[missed] and total[missed] < sum(total.values()):
-        rows = []
-        for name in next(iter(by_class.values())):
-            counts = [split[name] for split in by_class.values()]
-            rows.append((name, sum(c[missed] for c in counts), sum(sum(c.values()) for c in counts)))
-        tables.append(
-            Table(
-                "Faces that no detector found, by class",
-                ["class", "not found", "faces"],
-                [[name, share(part, whole), f"{whole:,}"] for name, part, whole in rows],
-                ["mostly profiles and covered faces; they have the mean face's regions"],
-            )
-        )
-    return tables
-
-
-def _agreement_notes(agreement: dict[str, Any] | None) -> list[str]:
-    if agreement is None or agreement["median_distance_iod"] is None:
-        return []
-    parts = ", ".join(f"{part} {distance:.3f}" for part, distance in agreement["by_part_iod"].items())
-    return [
-        f"MediaPipe's and dlib's landmarks lie {agreement['median_distance_iod']:.3f} inter-ocular distances "
-        f"apart (median over the {agreement['faces']:,} faces that both found of {agreement['sampled']:,} "
-        f"found by MediaPipe; {parts})"
-    ]

@@ -11,6 +11,7 @@ from fertool.files import replacing
 from fertool.masks.detection import DETECTORS
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
+from fertool.workspace import Workspace
 
 # as OpenCV takes them
 COLOURS_BGR = {name: tuple(bytes.fromhex(REGION_COLOURS[name][1:]))[::-1] for name in REGIONS[1:]}
@@ -80,3 +81,26 @@ def write_preview(
         raise UserError(
             f"{target}: cannot be written ({error.strerror}); give --preview another file"
         ) from None
+
+
+def preview_masks(workspace: Workspace, splits: list[str], target: Path) -> None:
+    """Write some faces of the splits with their regions, see `choose_preview_faces` and `write_preview`."""
+    codes, places, names = [], [], []
+    classes = workspace.dataset()["classes"]
+    for split in splits:
+        with np.load(workspace.landmarks(split)) as masks:
+            codes.append(masks["detector"])
+        labels = workspace.load_labels(split)
+        places += [(split, row) for row in range(len(labels))]
+        names += [f"{classes[label]} {split} {row}" for row, label in enumerate(labels)]
+    detector = np.concatenate(codes)
+    faces = {split: workspace.load_faces(split) for split in splits}
+    maps = {split: workspace.load_region_maps(split) for split in splits}
+    chosen = choose_preview_faces(detector)
+    write_preview(
+        target,
+        [np.asarray(faces[split][row]) for split, row in (places[index] for index in chosen)],
+        [np.asarray(maps[split][row]) for split, row in (places[index] for index in chosen)],
+        detector[chosen].tolist(),
+        [names[index] for index in chosen],
+    )

@@ -1,0 +1,55 @@
+"""What `masks` says of the landmarks that it found."""
+
+from typing import Any
+
+from fertool.masks.detection import DETECTORS, TEMPLATE
+from fertool.summary import Table
+
+
+def masks_tables(data: dict[str, Any]) -> list[Table]:
+    """Which detector found how many faces, of a masks.json, and of which classes those are that none found."""
+    found, by_class = data["found"], data["found_by_class"]
+    total = {name: sum(counts[name] for counts in found.values()) for name in DETECTORS}
+    columns = {**found, "all": total}
+
+    def share(part: int, whole: int) -> str:
+        return f"{part:,} ({part / whole:.1%})" if whole else "0"
+
+    tables = [
+        Table(
+            "Which detector found the faces' landmarks",
+            ["detector", *columns],
+            [
+                [name, *(share(counts[name], sum(counts.values())) for counts in columns.values())]
+                for name in ("drawn", "mediapipe", "dlib", "template")
+                if total[name]
+            ],
+        )
+    ]
+    missed = DETECTORS[TEMPLATE]
+    if total[missed] and total[missed] < sum(total.values()):
+        rows = []
+        for name in next(iter(by_class.values())):
+            counts = [split[name] for split in by_class.values()]
+            rows.append((name, sum(c[missed] for c in counts), sum(sum(c.values()) for c in counts)))
+        tables.append(
+            Table(
+                "Faces that no detector found, by class",
+                ["class", "not found", "faces"],
+                [[name, share(part, whole), f"{whole:,}"] for name, part, whole in rows],
+                ["mostly profiles and covered faces; they have the mean face's regions"],
+            )
+        )
+    return tables
+
+
+def agreement_notes(agreement: dict[str, Any] | None) -> list[str]:
+    """How far two detectors disagree, in a sentence where it was measured."""
+    if agreement is None or agreement["median_distance_iod"] is None:
+        return []
+    parts = ", ".join(f"{part} {distance:.3f}" for part, distance in agreement["by_part_iod"].items())
+    return [
+        f"MediaPipe's and dlib's landmarks lie {agreement['median_distance_iod']:.3f} inter-ocular distances "
+        f"apart (median over the {agreement['faces']:,} faces that both found of {agreement['sampled']:,} "
+        f"found by MediaPipe; {parts})"
+    ]
