@@ -13,11 +13,11 @@ from fertool.masks.landmarks import interocular_distance
 from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
 from fertool.score.columns import region_column
 from fertool.score.explained import maps_beside_nulls
+from fertool.score.figures import named, named_intervals, numbers_or_none, with_intervals
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, pooled, shares_and_ceilings
 from fertool.score.spread import agreement_with, spread_of_maps
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none, numbers_or_none
 
 MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
 
@@ -140,18 +140,13 @@ def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
     measures = means.apply(lambda values: values[..., 2 * count :])
     return {
         "faces": faces,
-        "share": _by_region(share.figures),
-        "share_interval": _by_region(np.stack(share.interval(), axis=1)),
-        "area": _by_region(area.figures),
-        "lift": _by_region(lift.figures),
-        "lift_interval": _by_region(np.stack(lift.interval(), axis=1)),
-        "background_ratio": number_or_none(ratio.figures[0]),
-        "background_ratio_interval": numbers_or_none(limit[0] for limit in ratio.interval()),
-        **dict(zip(MEASURES, map(number_or_none, measures.figures), strict=True)),
-        **{
-            f"{name}_interval": numbers_or_none(limits)
-            for name, *limits in zip(MEASURES, *measures.interval(), strict=True)
-        },
+        "share": named(REGIONS, share),
+        "share_interval": named_intervals(REGIONS, share),
+        "area": named(REGIONS, area),
+        "lift": named(REGIONS, lift),
+        "lift_interval": named_intervals(REGIONS, lift),
+        **with_intervals(["background_ratio"], ratio),
+        **with_intervals(MEASURES, measures),
     }
 
 
@@ -195,10 +190,7 @@ def _jitter(
 
 
 def _by_region(values: np.ndarray) -> dict[str, Any]:
-    """Region name -> figure, or list of figures; what is no number becomes None."""
-    if values.ndim == 1:
-        return dict(zip(REGIONS, map(number_or_none, values), strict=True))
-    return {name: numbers_or_none(row) for name, row in zip(REGIONS, values, strict=True)}
+    return dict(zip(REGIONS, numbers_or_none(values), strict=True))
 
 
 def share_column(region: str) -> str:

@@ -9,17 +9,10 @@ import numpy as np
 from fertool.masks.regions import REGIONS
 from fertool.score.attention import MEASURES, face_values, region_figures, share_column
 from fertool.score.contrasts import Comparison, compare_all
+from fertool.score.figures import mean_known
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns
-from fertool.score.tables import (
-    Group,
-    Scores,
-    groups,
-    mean_known,
-    percent,
-    said_of_runs,
-    with_interval,
-)
+from fertool.score.tables import Group, Scores, groups, percent, said_of_runs, with_interval
 from fertool.summary import Greyed, Table
 
 LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed

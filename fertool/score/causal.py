@@ -21,6 +21,7 @@ from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.progress import progress_bar
 from fertool.score.columns import region_column
+from fertool.score.figures import named, named_intervals, number_or_none, with_intervals
 from fertool.score.fills import FILLS, Donors, fill_pictures, load
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.network import Network, network_of
@@ -35,7 +36,7 @@ from fertool.score.shapley import (
     variance_of_coalitions,
 )
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, number_or_none, numbers_or_none, percent, with_interval
+from fertool.score.tables import Scores, groups, percent, with_interval
 from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
@@ -187,12 +188,11 @@ def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
     return {
         "all_seen": number_or_none(all_seen),
         "nothing_seen": number_or_none(nothing_seen),
-        "shapley": _named(REGIONS, shapley),
-        "shapley_interval": _named_intervals(REGIONS, shapley),
-        "interaction": _named(pair_names, interaction),
-        "interaction_interval": _named_intervals(pair_names, interaction),
-        "holism": number_or_none(holism.figures[0]),
-        "holism_interval": numbers_or_none(limit[0] for limit in holism.interval()),
+        "shapley": named(REGIONS, shapley),
+        "shapley_interval": named_intervals(REGIONS, shapley),
+        "interaction": named(pair_names, interaction),
+        "interaction_interval": named_intervals(pair_names, interaction),
+        **with_intervals(["holism"], holism),
     }
 
 
@@ -217,13 +217,7 @@ def _background_figures(
     labels, clusters = subject.labels[rows], subject.clusters[rows]
     logits = np.concatenate(before), np.concatenate(after)
     changed = (logits[0].argmax(axis=1) != logits[1].argmax(axis=1)).astype(np.float64)
-    means = resample_means(changed, clusters)
-    figures: dict[str, Any] = {
-        "answer": {
-            "changed": number_or_none(means.figures[0]),
-            "changed_interval": numbers_or_none(limit[0] for limit in means.interval()),
-        }
-    }
+    figures: dict[str, Any] = {"answer": with_intervals(["changed"], resample_means(changed, clusters))}
     losses: dict[str, np.ndarray] = {}
     for name, measure in (
         ("accuracy", lambda logits: (logits.argmax(axis=1) == labels).astype(np.float64)),
@@ -231,14 +225,9 @@ def _background_figures(
     ):
         own, other = map(measure, logits)
         losses[name] = own - other
-        means = resample_means(np.column_stack([own, other, losses[name]]), clusters)
-        low, high = means.interval()
-        figures[name] = {
-            "own": number_or_none(means.figures[0]),
-            "swapped": number_or_none(means.figures[1]),
-            "loss": number_or_none(means.figures[2]),
-            "loss_interval": numbers_or_none([low[2], high[2]]),
-        }
+        means = resample_means(np.column_stack([own, other]), clusters)
+        loss = resample_means(losses[name], clusters)
+        figures[name] = named(["own", "swapped"], means) | with_intervals(["loss"], loss)
     return figures, {SWAP_LOSS_COLUMN: losses["accuracy"], SWAP_CHANGED_COLUMN: changed}
 
 
@@ -248,14 +237,6 @@ def _correlation_by_face(one: np.ndarray, other: np.ndarray) -> float | None:
     size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     known = size > 0
     return number_or_none(((one * other).sum(axis=1)[known] / size[known]).mean()) if known.any() else None
-
-
-def _named(names: Sequence[str], of: Resampled) -> dict[str, float | None]:
-    return dict(zip(names, map(number_or_none, of.figures), strict=True))
-
-
-def _named_intervals(names: Sequence[str], of: Resampled) -> dict[str, list[float | None]]:
-    return {name: numbers_or_none([low, high]) for name, low, high in zip(names, *of.interval(), strict=True)}
 
 
 # --- tables -------------------------------------------------------------------------------------------------

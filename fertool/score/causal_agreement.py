@@ -25,11 +25,12 @@ from fertool.explain.registry import Request
 from fertool.masks.regions import REGIONS
 from fertool.score.causal import CAUSAL_TARGETS, cause_column, causes_of
 from fertool.score.explained import faces_counted, maps_beside_nulls
+from fertool.score.figures import numbers_or_none
 from fertool.score.fills import FILLS
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, numbers_or_none, with_interval
+from fertool.score.tables import Scores, groups, with_interval
 from fertool.summary import Table
 
 RESIDUE = 1e-6  # of a deviation: below it all is area, and rounding is left

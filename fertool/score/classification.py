@@ -6,9 +6,10 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from fertool.score.figures import named_intervals, with_intervals
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Group, Scores, groups, numbers_or_none, over_seeds, with_interval
+from fertool.score.tables import Group, Scores, groups, over_seeds, with_interval
 from fertool.score.test_time import tta_logits
 from fertool.summary import Table
 
@@ -129,7 +130,7 @@ def _intervals(
     means = resample_means(np.concatenate([cells, sums], axis=1), clusters)
     measures = means.apply(lambda values: _measures(values, classes))
     names = ["accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "ece"]
-    return {name: numbers_or_none(limits) for name, *limits in zip(names, *measures.interval(), strict=True)}
+    return named_intervals(names, measures)
 
 
 def _measures(values: np.ndarray, classes: int) -> np.ndarray:
@@ -227,11 +228,7 @@ def classification_tables(
 def _joint_accuracy(group: Group, columns: dict[str, Columns], clusters: np.ndarray) -> dict[str, Any]:
     """The mean accuracy of a row's runs, with its 95% interval over images and, with several seeds, over seeds."""
     correct = np.stack([columns[run["run"]]["correct"] for run in group.runs])
-    of = resample_means(correct[:, :, None], clusters)
-    return {
-        "accuracy": float(of.figures[0]),
-        "accuracy_interval": numbers_or_none(limit[0] for limit in of.interval()),
-    }
+    return with_intervals(["accuracy"], resample_means(correct[:, :, None], clusters))
 
 
 def _accuracy_cell(group: Group, joint: dict[str, Any]) -> str:

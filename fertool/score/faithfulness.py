@@ -24,13 +24,14 @@ from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.registry import Request
 from fertool.progress import progress_bar
 from fertool.score.explained import explained_classes, faces_counted, maps_beside_nulls, with_heat
+from fertool.score.figures import with_intervals
 from fertool.score.fills import blur_fill, mean_fill
 from fertool.score.imputation import impute
 from fertool.score.intervals import resample_means
 from fertool.score.keyed_draws import normal_draws, uniform_draws
 from fertool.score.network import Network, network_of
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, numbers_or_none, with_interval
+from fertool.score.tables import Scores, groups, with_interval
 from fertool.summary import Table
 
 STEPS = 16
@@ -125,11 +126,7 @@ def _figures(
         }
     means = resample_means(np.column_stack(list(values.values())), clusters)
     return {
-        **dict(zip(values, means.figures.tolist(), strict=True)),
-        **{
-            f"{measure}_interval": numbers_or_none(limits)
-            for measure, *limits in zip(values, *means.interval(), strict=True)
-        },
+        **with_intervals(list(values), means),
         "probability": {kind: curve.mean(axis=0).tolist() for kind, curve in curves.items()},
         "accuracy": {kind: curve.mean(axis=0).tolist() for kind, curve in right.items()},
     }

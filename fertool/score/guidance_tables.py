@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fertool.score.figures import number_or_none, numbers_or_none
 from fertool.score.guidance import (
     ACCURACIES,
     LOGITS,
@@ -21,7 +22,7 @@ from fertool.score.guidance import (
 )
 from fertool.score.guidance_verdict import signed, verdicts_of
 from fertool.score.stored import outdated_notes
-from fertool.score.tables import number_or_none, numbers_or_none, with_interval
+from fertool.score.tables import with_interval
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace
 

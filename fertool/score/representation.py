@@ -22,11 +22,12 @@ from fertool.models.load_weights import load_weights
 from fertool.models.weights import FOLDER_VARIABLE, Weights, find_weights
 from fertool.progress import progress_bar
 from fertool.score.cka import linear_cka, linear_ckas
+from fertool.score.figures import number_or_none, numbers_or_none
 from fertool.score.initial_model import initial_model
 from fertool.score.intervals import mean_interval
 from fertool.score.stages import stage_features
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none, numbers_or_none, with_interval
+from fertool.score.tables import with_interval
 from fertool.summary import Table
 
 MOST_COMPARED = 8  # runs, each with each other

@@ -20,11 +20,12 @@ import torch
 from fertool.errors import UserError
 from fertool.progress import progress_bar
 from fertool.score.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, faces_at_once
+from fertool.score.figures import mean_or_none, numbers_or_none
 from fertool.score.head_pose import head_yaw_deg
 from fertool.score.intervals import mean_interval
 from fertool.score.network import network_of
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import mean_or_none, numbers_or_none, percent, with_interval
+from fertool.score.tables import percent, with_interval
 from fertool.summary import Table
 
 # limits of the strata, each from the one before up to below it

@@ -23,9 +23,10 @@ from fertool.score.corruptions import (
     move_region_maps,
 )
 from fertool.score.explained import explained_classes
+from fertool.score.figures import mean_known, mean_or_none
 from fertool.score.shares import shares_and_ceilings
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, mean_known, mean_or_none, percent
+from fertool.score.tables import Scores, percent
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 

@@ -25,11 +25,12 @@ from fertool.explain.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.models import FaceClassifier
 from fertool.progress import progress_bar
+from fertool.score.figures import number_or_none, numbers_or_none
 from fertool.score.initial_model import initial_model
 from fertool.score.intervals import mean_interval
 from fertool.score.layers import parameterised_layers
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import number_or_none, numbers_or_none, with_interval
+from fertool.score.tables import with_interval
 from fertool.score.unstored_heatmaps import unstored_heatmaps
 from fertool.summary import Table
 

@@ -39,26 +39,6 @@ def said_of_runs(of_run: Mapping[str, str]) -> list[str]:
     return [f"{', '.join(called)}: {text}" for text, called in names.items()]
 
 
-def number_or_none(value: float) -> float | None:
-    """A figure as JSON has it, which knows no nan: None where there is no number."""
-    return float(value) if np.isfinite(value) else None
-
-
-def numbers_or_none(values: Iterable[float]) -> list[float | None]:
-    """Several figures, or the two limits of an interval, as JSON has them."""
-    return [number_or_none(value) for value in values]
-
-
-def mean_or_none(values: np.ndarray) -> float | None:
-    """The mean of values (N,), None of none."""
-    return float(np.mean(values)) if len(values) else None
-
-
-def mean_known(values: Iterable[float | None]) -> float | None:
-    """The mean of the figures that are known, None of none."""
-    return mean_or_none(np.array([value for value in values if value is not None]))
-
-
 def percent(value: float | None) -> str:
     """A share as `28.3%`; a dash where there is none."""
     return "-" if value is None or np.isnan(value) else f"{value:.1%}"

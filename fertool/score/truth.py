@@ -14,9 +14,10 @@ from fertool.errors import UserError
 from fertool.explain.interpolation import interpolate, interpolation_matrix
 from fertool.explain.registry import Request
 from fertool.score.explained import maps_beside_nulls
+from fertool.score.figures import named, named_intervals
 from fertool.score.intervals import resample_means
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, numbers_or_none, over_seeds, with_interval
+from fertool.score.tables import Scores, groups, over_seeds, with_interval
 from fertool.summary import Table
 
 PLANES = ("evidence", "mark")
@@ -107,10 +108,8 @@ def _figures(measures: Columns, clusters: np.ndarray) -> dict[str, Any] | None:
     names = (*MEASURES, "lift")
     return {
         "faces": int((~np.isnan(measures["share"])).sum()),
-        **dict(zip(names, with_lift.figures.tolist(), strict=True)),
-        "intervals": {
-            name: numbers_or_none(limits) for name, *limits in zip(names, *with_lift.interval(), strict=True)
-        },
+        **named(names, with_lift),
+        "intervals": named_intervals(names, with_lift),
     }
 
 
