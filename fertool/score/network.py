@@ -1,6 +1,5 @@
 """A run's network on pictures that no split holds: covered faces, pasted ones, faces half taken away."""
 
-import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -25,9 +24,6 @@ def network_of(subject: Subject) -> Callable[[np.ndarray], Network]:
     """
     at_once = PICTURES_ON_CPU if subject.compute.device.type == "cpu" else PICTURES_ON_GPU
     model = subject.model
-    if model.family == "cnn":
-        # as its inputs come: else each forward pass brings the weights there, which takes longer than the pass
-        model = copy.deepcopy(model).to(memory_format=torch.channels_last)
 
     def network_on(rows: np.ndarray) -> Network:
         boxes = None if subject.boxes is None else torch.from_numpy(subject.boxes[rows])

@@ -85,8 +85,6 @@ def train_run(
     if compute.device.type == "cpu":
         keep_freed_memory()
     model.to(compute.device)
-    if model.family == "cnn":
-        model.to(memory_format=torch.channels_last)
     guide = None if config.guide is None else _guide(model, config, train_split.planes, labels)
     mean = MovingMean(model, config.ema) if config.ema else None
     earlier = None
@@ -395,8 +393,8 @@ def _save_last(
             {
                 "network": model.network.state_dict(),
                 "optimizer": optimizer.state_dict(),
-                "mean": mean and {"network": mean.model.network.state_dict(), "step": mean.step},
-                "earlier": earlier and {"sums": earlier.sums, "epochs": earlier.epochs},
+                "mean": mean and mean.state_dict(),
+                "earlier": earlier and earlier.state_dict(),
                 "history": history,
                 "timing": timing,
             },
@@ -422,11 +420,8 @@ def _load_last(
         return {"history": [], "timing": []}
     state = torch.load(run.last, map_location="cpu", weights_only=True)
     model.network.load_state_dict(state["network"])
-    if mean:
-        mean.model.network.load_state_dict(state["mean"]["network"])
-        mean.step = state["mean"]["step"]
-    if earlier:
-        earlier.sums.copy_(state["earlier"]["sums"])
-        earlier.epochs = state["earlier"]["epochs"]
+    for name, beside in (("mean", mean), ("earlier", earlier)):
+        if beside:
+            beside.load_state_dict(state[name])
     # the rest would stay in memory to the end of the training
     return {name: state[name] for name in ("optimizer", "history", "timing")}

@@ -1,6 +1,7 @@
 """The moving mean of a network's weights, often better than the last of them."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,3 +33,12 @@ class MovingMean:
         torch._foreach_lerp_([own[name] for name in reals], [new[name] for name in reals], 1 - decay)
         for name in own.keys() - set(reals):  # counts, as of batches seen
             own[name].copy_(new[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on."""
+        return {"network": self.model.network.state_dict(), "step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.model.network.load_state_dict(state["network"])
+        self.step = state["step"]

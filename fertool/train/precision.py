@@ -35,8 +35,6 @@ def faster_precision(
     boxes = None if split.boxes is None else torch.from_numpy(np.array(split.boxes[:count]))
     with torch.random.fork_rng():
         copied = copy.deepcopy(model)
-        if copied.family == "cnn":
-            copied.to(memory_format=torch.channels_last)
         freeze_all_but(copied, trained_parameters(copied, config, config.epochs))
         training_mode(copied)
 

@@ -1,5 +1,7 @@
 """A network that is taught by what it predicted of the same faces in earlier epochs, beside their labels."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,6 +45,15 @@ class EarlierPredictions:
         if not self.epochs:
             return targets
         return torch.lerp(targets, self.sums / (1 - KEPT**self.epochs), share)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on, between epochs."""
+        return {"sums": self.sums, "epochs": self.epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.sums.copy_(state["sums"])
+        self.epochs = state["epochs"]
 
 
 def earlier_share(largest: float, epoch: int, epochs: int) -> float:
