@@ -173,7 +173,7 @@ def _revision(config: TrainConfig) -> int:
     # patience and plateaus counted the frozen epochs
     thawed = config.freeze_epochs and (config.patience is not None or config.schedule == "plateau")
     # the best epoch could lie in the warm-up; maps through batch norms, and wanted maps of a mix, were others
-    guided = config.guide and (config.guide_warmup or config.mixup or not config.model.startswith("cnn"))
+    guided = config.guide and (config.guide_warmup or config.mixup or config.model not in ("cnn", "cnn-gap"))
     return LATER_REVISION if thawed or guided else REVISION
 
 

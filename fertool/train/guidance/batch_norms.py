@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fertool.models import FaceClassifier
+
 
 @dataclass
 class Road:
@@ -39,7 +41,7 @@ class _Fork(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, together: Tensor, apart: Tensor, road: Road) -> Tensor:
         ctx.road = road
-        return together.view_as(together)
+        return together.clone()  # the next layer may work in place, which a view of it would forbid
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -47,9 +49,12 @@ class _Fork(torch.autograd.Function):
 
 
 @contextlib.contextmanager
-def faces_apart(model: nn.Module, is_behind: Callable[[], bool]) -> Iterator[Road]:
-    """Inside, batch norms in training mode have two roads back, from where on `is_behind` holds in a forward pass."""
-    road = Road()
+def faces_apart(model: FaceClassifier, is_behind: Callable[[], bool]) -> Iterator[Road]:
+    """Inside, batch norms in training mode have two roads back, from where on `is_behind` holds in a forward pass.
+
+    Those that are the CAM layer, or in it, are not behind it.
+    """
+    road, before = Road(), {*model.layer(model.cam_layer).modules()}
 
     def fork(norm: _BatchNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
         if not (norm.training and norm.track_running_stats and is_behind() and output.requires_grad):
@@ -57,7 +62,7 @@ def faces_apart(model: nn.Module, is_behind: Callable[[], bool]) -> Iterator[Roa
         return _Fork.apply(output, _with_given_statistics(norm, inputs[0]), road)
 
     with contextlib.ExitStack() as hooks:
-        for norm in batch_norms(model):
+        for norm in set(batch_norms(model)) - before:
             hooks.enter_context(norm.register_forward_hook(fork))
         yield road
 

@@ -106,12 +106,14 @@ def watched(model: FaceClassifier, explainer: str, linear_head: str | None = Non
 
     # fused attention behind the layer cannot be differentiated twice
     differentiated_twice = model.family == "transformer" and linear_head is None
-    # nothing but a mean comes behind a layer with a linear head, which needs no copy
-    with (
-        captured(model, model.cam_layer, cut=False, copy=linear_head is None) as watch.activation,
-        faces_apart(model, lambda: watch.activation.value is not None) as watch.road,
-        sdpa_kernel(SDPBackend.MATH) if differentiated_twice else contextlib.nullcontext(),
-    ):
+    with contextlib.ExitStack() as inside:
+        # nothing but a mean comes behind a layer with a linear head, which needs no copy
+        copy = linear_head is None
+        watch.activation = inside.enter_context(captured(model, model.cam_layer, cut=False, copy=copy))
+        if linear_head is None:
+            watch.road = inside.enter_context(faces_apart(model, lambda: watch.activation.value is not None))
+        if differentiated_twice:
+            inside.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield watch
 
 

@@ -329,13 +329,28 @@ def test_what_cannot_guide_a_model_is_refused_by_name(gap, small_vit) -> None:
         assert "\n" not in str(caught.value)
 
 
+class Block(nn.Module):
+    """A residual block as timm writes it: what comes behind its batch norms works in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(16, 16, 3, padding=1)
+        self.norm1, self.norm2 = nn.BatchNorm2d(16), nn.BatchNorm2d(16)
+        self.act = nn.SiLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        branch = self.norm2(self.act(self.norm1(self.conv(maps))))
+        branch += maps
+        return self.act(branch)
+
+
 @pytest.fixture
 def normed(pooled) -> FaceClassifier:
-    """A batch norm behind the CAM layer, and one before it."""
+    """Batch norms behind the CAM layer, and one before it."""
     behind = [
         nn.Conv2d(16, 16, 3, padding=1),
         nn.BatchNorm2d(16),
-        nn.Softplus(),
+        Block(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(16, 7),
@@ -348,7 +363,7 @@ def normed(pooled) -> FaceClassifier:
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_training_a_map_is_what_evaluation_by_the_batchs_statistics_gives(normed, faces, kind) -> None:
     """Though a batch norm behind the layer binds a face's logits to those of all others; so are its gradients."""
-    heads = (normed.network.behind1.weight, normed.network.behind5.weight)
+    heads = (normed.network.behind2.norm2.weight, normed.network.behind5.weight)  # behind the last of them
 
     def map_and_gradients() -> tuple[Tensor, ...]:
         heat, logits = make_map(normed, faces, kind=kind)
@@ -368,6 +383,29 @@ def test_in_training_a_map_is_what_evaluation_by_the_batchs_statistics_gives(nor
     for found, wanted in zip(in_training, map_and_gradients(), strict=True):
         assert wanted.abs().max() > 1e-6
         assert torch.allclose(found, wanted, rtol=0, atol=1e-7 * wanted.abs().max().item())
+
+
+def test_a_batch_norm_that_is_the_cam_layer_is_not_behind_it(pooled, faces) -> None:
+    """What is asked of its map reaches what lies before it through the batch's statistics, as all losses do."""
+    model = pooled(
+        [nn.Conv2d(16, 16, 3, padding=1), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7)]
+    )
+    model.network.relu2 = nn.BatchNorm2d(16)
+    model.double().train()
+    assert model.cam_layer == "relu2"
+    heat, _ = make_map(model, faces, kind="signed")
+    # over the batch each channel adds up to the same, whatever comes in: so it must be to the gradient as well
+    (activation_sum,) = torch.autograd.grad(
+        watched_activation(model, faces).sum(), model.network.conv2.weight, allow_unused=True
+    )
+    assert activation_sum.abs().max() < 1e-9
+    assert torch.autograd.grad(heat[0].sum(), model.network.conv2.weight)[0].abs().max() > 1e-6
+
+
+def watched_activation(model: FaceClassifier, faces: Tensor) -> Tensor:
+    with watched(model, "gradcam") as watch:
+        model(faces)
+    return watch.activation.value
 
 
 def test_watching_leaves_the_losses_gradient_through_a_batch_norm_as_it_is(normed, faces) -> None:
