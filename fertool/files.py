@@ -5,7 +5,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,8 +25,6 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
     try:
         with handle:
             yield handle
-            handle.flush()
-            os.fsync(handle.fileno())  # else a power cut may leave the new name with nothing behind it
         Path(handle.name).chmod(0o644)
         Path(handle.name).replace(target)
     except BaseException as error:
