@@ -137,7 +137,7 @@ def attention_tables(
         *(_comparison_table(f"{title}: differences on {what}", rows, of) for what, of in comparisons.items()),
         *(_class_table(run) for run in scores),
         *(_jitter_table(run) for run in scores if run["jitter"]),
-        *(_template_table(run) for run in scores if run["template_faces"]),
+        *_template_tables([run for run in scores if run["template_faces"]]),
     ]
     data = {
         "joint": joint,
@@ -222,8 +222,9 @@ def _left_out(run: dict[str, Any]) -> str:
 
 
 def _empty_maps(name: str, of: dict[str, Any]) -> str:
-    rate = f"{name}: {of['empty_rate']:.1%} of maps are empty"
-    if of["bounds"] is None:
+    few = of["empty_rate"] < 0.001
+    rate = f"{name}: {of['empty_rate']:{'.2%' if few else '.1%'}} of maps are empty"
+    if of["bounds"] is None or few:  # whose bounds are the shares, as far as they are shown
         return f"{rate}."
     within = (f"{region} {100 * low:.1f} to {100 * high:.1f}" for region, (low, high) in of["bounds"].items())
     return f"{rate}; counted as none or all of a region, its share would lie within {', '.join(within)}"
@@ -337,19 +338,21 @@ def _jitter_table(run: dict[str, Any]) -> Table:
     )
 
 
-def _template_table(run: dict[str, Any]) -> Table:
-    of = run["template_faces"]
-    classes = list(of["rest"]["class_mix"])
-    return Table(
-        f"{run['run']}: the faces left out for want of landmarks, beside the rest",
-        ["", "faces", "accuracy", *classes],
-        [
-            [
-                what,
-                f"{side['faces']:,}",
-                percent(side["accuracy"]),
-                *(percent(side["class_mix"][name]) for name in classes),
-            ]
-            for what, side in (("left out", of["left_out"]), ("rest", of["rest"]))
-        ],
-    )
+def _template_tables(runs: Scores) -> list[Table]:
+    if not runs:
+        return []
+    classes = list(runs[0]["template_faces"]["rest"]["class_mix"])
+    rows = []
+    for run in runs:
+        for what, side in run["template_faces"].items():
+            mix = (percent(side["class_mix"][name]) for name in classes)
+            cells = [f"{side['faces']:,}", percent(side["accuracy"]), *mix]
+            rows.append([run["run"], what.replace("_", " "), *cells])
+    return [
+        Table(
+            "the faces left out for want of landmarks, beside the rest",
+            ["run", "", "faces", "accuracy", *classes],
+            rows,
+            detail=len(runs) > 1,
+        )
+    ]

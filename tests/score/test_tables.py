@@ -87,3 +87,27 @@ def test_unlike_grids_and_single_seeds_are_said() -> None:
     assert not any("unlike grids" in note for note in [*shared, *differences[0]])
     assert "a: one seed, so that its interval is over images alone." in shared
     assert len(differences) == 2
+
+
+def test_the_faces_without_landmarks_are_one_table_folded_away_of_several_runs() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(REGIONS)), 100)
+    columns = dict.fromkeys(("a", "b"), columns_of(shares, np.zeros(100, bool)))
+    mix = {"faces": 40, "accuracy": 0.25, "class_mix": {"happy": 0.75, "sad": 0.25}}
+    without = {"template_faces": {"left_out": mix, "rest": mix | {"faces": 60, "accuracy": None}}}
+    for runs in ([record("a", "a") | without], [record("a", "a") | without, record("b", "b") | without]):
+        _, tables = attention_tables(runs, columns, np.arange(100))
+        (table,) = [of for of in tables if "want of landmarks" in of.title]
+        assert table.detail == (len(runs) > 1) and len(table.rows) == 2 * len(runs)
+        assert table.rows[0] == ["a", "left out", "40", "25.0%", "75.0%", "25.0%"]
+        assert table.rows[1][:4] == ["a", "rest", "60", "-"]
+
+
+@pytest.mark.parametrize(
+    ("empty", "said"), [(1, "a: 0.05% of maps are empty."), (40, "a: 2.0% of maps are empty; ")]
+)
+def test_bounds_are_said_where_they_say_something(empty: int, said: str) -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(REGIONS)), 2000)
+    columns = {"a": columns_of(shares, np.arange(2000) < empty)}
+    _, tables = attention_tables([record("a", "a")], columns, np.arange(2000))
+    (note,) = [note for note in tables[0].notes if "maps are empty" in note]
+    assert note.startswith(said)
