@@ -28,6 +28,7 @@ from fertool.score.sweeps import OWN, SHUFFLED
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in print
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "os^D"
 LEVEL = {"color": "#b3b3b8", "linewidth": 0.8, "zorder": 0}  # a line to measure others by
 
 # of the panels over lambda; lifts have a figure of their own
@@ -91,21 +92,23 @@ def _in_percent(of_region: dict[str, float]) -> list[float]:
 
 def curves_figure(histories: dict[str, list[dict[str, str]]]) -> Figure:
     """Loss and accuracy over epochs, a colour a run; train dashed, val solid, the chosen epoch marked."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, measure, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
+    rows_of_names = -(-len(histories) // NAMES_ACROSS)
+    figure = Figure(figsize=(9, 3.2 + 0.2 * rows_of_names), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, measure, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for number, (name, rows) in enumerate(histories.items()):
             colour = LINE_COLOURS[number % len(LINE_COLOURS)]
             epochs = [int(row["epoch"]) for row in rows]
             val = [scale * float(row[f"val_{measure}"]) for row in rows]
             train = [scale * float(row[f"train_{measure}"]) for row in rows]
             axes.plot(epochs, train, "--", color=colour, linewidth=1)
-            axes.plot(epochs, val, color=colour, label=name)
             chosen = max(index for index, row in enumerate(rows) if row["best"] == "1")
-            axes.plot(epochs[chosen], val[chosen], "o", color=colour)
+            marker = MARKERS[number // len(LINE_COLOURS) % len(MARKERS)]  # tells runs of one colour apart
+            axes.plot(epochs, val, color=colour, label=name, marker=marker, markevery=[chosen])
         axes.set_xlabel("epoch")
         axes.set_ylabel(measure if scale == 1 else f"{measure}, %")
-        axes.legend(frameon=False, fontsize=8)
         _plain(axes)
+    _name_above(figure, panels[0], NAMES_ACROSS)
     return figure
 
 

@@ -79,10 +79,13 @@ def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:
         for epoch in (1, 2, 3)
     ]
     loss, accuracy = curves_figure({"cnn": rows}).axes
-    drawn = {line.get_linestyle() + line.get_marker(): line.get_xydata().tolist() for line in accuracy.lines}
-    assert drawn["--None"] == [[1, 50], [2, 60], [3, 70]] and drawn["-None"] == [[1, 30], [2, 40], [3, 50]]
-    assert drawn["Noneo"] == [[2, 40]]
-    assert [line.get_ydata().tolist() for line in loss.lines] == [[9, 8, 7], [19, 18, 17], [18]]
+    train, val = accuracy.lines
+    assert train.get_linestyle() == "--" and train.get_xydata().tolist() == [[1, 50], [2, 60], [3, 70]]
+    assert val.get_linestyle() == "-" and val.get_xydata().tolist() == [[1, 30], [2, 40], [3, 50]]
+    assert val.get_marker() == "o" and val.get_markevery() == [1]
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[9, 8, 7], [19, 18, 17]]
+    many = curves_figure({f"run{number}": rows for number in range(9)}).axes[0].lines[1::2]
+    assert len({(line.get_color(), line.get_marker()) for line in many}) == 9
 
 
 def value_of(measure: Measure, condition: Condition) -> float:
