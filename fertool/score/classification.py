@@ -164,7 +164,8 @@ def _correlation(matrix: np.ndarray) -> np.ndarray:
     """
     true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
     covariance = np.trace(matrix, axis1=-2, axis2=-1) - (true * predicted).sum(axis=-1)
-    spread = np.sqrt((1 - (true**2).sum(axis=-1)) * (1 - (predicted**2).sum(axis=-1)))
+    apart = (1 - (true**2).sum(axis=-1)) * (1 - (predicted**2).sum(axis=-1))
+    spread = np.sqrt(apart.clip(min=0))  # of one class alone 0, or by rounding a little less
     # the root of what rounding leaves of a spread of zero is some 1e-8
     return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-7)
 

@@ -21,7 +21,7 @@ from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
 workspace, kills = Workspace(sys.argv[1]), int(sys.argv[2])
-config = TrainConfig(epochs=8, lr=1e-3, precision="fp32", ema=0.9, schedule="cosine", mixup=0.2)
+config = TrainConfig(epochs=6, lr=1e-3, precision="fp32", ema=0.9, schedule="cosine", mixup=0.2)
 
 def begin(name):
     child = os.fork()
@@ -70,5 +70,5 @@ def test_killed_at_twenty_moments_it_ends_in_the_same_bits(drawn: Workspace, tmp
     ours, theirs = (torch.load(run.last, weights_only=True) for run in (disturbed, undisturbed))
     assert all(torch.equal(ours["network"][name], value) for name, value in theirs["network"].items())
     assert disturbed.history_csv.read_bytes() == undisturbed.history_csv.read_bytes()
-    assert len(read_csv(disturbed.history_csv)) == 8 and disturbed.config()["state"] == "done"
+    assert len(read_csv(disturbed.history_csv)) == 6 and disturbed.config()["state"] == "done"
     assert not [path for path in disturbed.folder.iterdir() if path.name.endswith(".tmp")]
