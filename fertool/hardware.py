@@ -75,8 +75,8 @@ def seed_everything(seed: int) -> None:
 def keep_freed_memory() -> None:
     """Keep what this process frees for its next step, where the C library is glibc.
 
-    Which else gives a step's activations back to the kernel, a thousand pages, and takes them again in the next:
-    4% of the time of `cnn`.
+    Which else gives a step's activations back to the kernel, of `cnn` a thousand pages, and takes them again in the
+    next.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -85,22 +85,22 @@ def write_preview(
 
 def preview_masks(workspace: Workspace, splits: list[str], target: Path) -> None:
     """Write some faces of the splits with their regions, see `choose_preview_faces` and `write_preview`."""
-    codes, places, names = [], [], []
-    classes = workspace.dataset()["classes"]
+    codes = []
     for split in splits:
         with np.load(workspace.landmarks(split)) as masks:
             codes.append(masks["detector"])
-        labels = workspace.load_labels(split)
-        places += [(split, row) for row in range(len(labels))]
-        names += [f"{classes[label]} {split} {row}" for row, label in enumerate(labels)]
     detector = np.concatenate(codes)
+    places = [(split, row) for split, of in zip(splits, codes, strict=True) for row in range(len(of))]
     faces = {split: workspace.load_faces(split) for split in splits}
     maps = {split: workspace.load_region_maps(split) for split in splits}
+    labels = {split: workspace.load_labels(split) for split in splits}
+    classes = workspace.dataset()["classes"]
     chosen = choose_preview_faces(detector)
+    shown = [places[index] for index in chosen]
     write_preview(
         target,
-        [np.asarray(faces[split][row]) for split, row in (places[index] for index in chosen)],
-        [np.asarray(maps[split][row]) for split, row in (places[index] for index in chosen)],
+        [np.asarray(faces[split][row]) for split, row in shown],
+        [np.asarray(maps[split][row]) for split, row in shown],
         detector[chosen].tolist(),
-        [names[index] for index in chosen],
+        [f"{classes[labels[split][row]]} {split} {row}" for split, row in shown],
     )

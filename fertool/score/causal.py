@@ -225,9 +225,9 @@ def _background_figures(
     ):
         own, other = map(measure, logits)
         losses[name] = own - other
-        means = resample_means(np.column_stack([own, other]), clusters)
-        loss = resample_means(losses[name], clusters)
-        figures[name] = named(["own", "swapped"], means) | with_intervals(["loss"], loss)
+        names = ["own", "swapped", "loss"]
+        means = resample_means(np.column_stack([own, other, losses[name]]), clusters)
+        figures[name] = named(names, means) | {"loss_interval": named_intervals(names, means)["loss"]}
     return figures, {SWAP_LOSS_COLUMN: losses["accuracy"], SWAP_CHANGED_COLUMN: changed}
 
 

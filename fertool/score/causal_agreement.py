@@ -25,7 +25,7 @@ from fertool.explain.registry import Request
 from fertool.masks.regions import REGIONS
 from fertool.score.causal import CAUSAL_TARGETS, cause_column, causes_of
 from fertool.score.explained import faces_counted, maps_beside_nulls
-from fertool.score.figures import numbers_or_none
+from fertool.score.figures import named_intervals
 from fertool.score.fills import FILLS
 from fertool.score.intervals import Resampled, resample_means
 from fertool.score.shares import area_shares, shares_and_ceilings
@@ -172,11 +172,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 
 
 def _figure(means: Resampled) -> dict[str, Any]:
-    low, high = means.interval()
-    return {
-        "correlation": float(means.figures[0]),
-        "interval": numbers_or_none(limit[0] for limit in (low, high)),
-    }
+    return {"correlation": float(means.figures[0]), **named_intervals(["interval"], means)}
 
 
 # --- tables -------------------------------------------------------------------------------------------------

@@ -258,8 +258,7 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
 def _verdict(run: Mapping[str, Any]) -> str:
     if marked(run):
         return "hardly: marked"
-    empty = run["empty"].values()
-    return "-" if empty and all(count == run["faces"] for count in empty) else "yes"
+    return "-" if all(count == run["faces"] for count in run["empty"].values()) else "yes"
 
 
 def _empty_maps(run: Mapping[str, Any]) -> str:
