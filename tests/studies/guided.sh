@@ -6,9 +6,9 @@
 #   make study-guided PARTS=fer2013 EPOCHS=30        longer trainings on FER2013
 #
 # Lambda is chosen on val, by the rule of `fertool train --guide-weight 0,...`, and every lambda is measured there; test
-# is looked at for the chosen one, beside lambda 0 and the placebo. Each sweep leaves NAME-val.html and NAME-test.html,
-# and its figures in files of these names that end in .json. What is done is left alone: a study that was stopped goes
-# on where it was.
+# is looked at for the chosen one, beside lambda 0 and the placebo. Each sweep leaves NAME-val.html and NAME-test.html
+# (combinations that of val alone), and its figures in files of these names that end in .json. What is done is left
+# alone: a study that was stopped goes on where it was.
 set -eu
 
 PARTS=${PARTS:-planted combinations transformers fer2013}
@@ -82,15 +82,23 @@ part_planted() {
     planted gap gradcam-abs 0,1,3,10 $gap --guide background
 }
 
-# Which head, map and form move the evidence
+# combination NAME EXPLAINER TRAINING-OPTIONS...: what is compared in order to choose is compared on val
+combination() {
+    name=$1 explainer=$2
+    shift 2
+    sweep "$name" 0,3,10 "$@"
+    measured "$name" val "$explainer" $(runs "$trained")
+}
+
+# Which head, map and form move the evidence (the default's turn is the planted part)
 part_combinations() {
     marked_faces
-    planted cnn-relu gradcam 0,3,10 $cnn --guide background --guide-map relu
-    planted cnn-plain gradcam 0,3,10 $cnn --guide background-sum --guide-map relu # the formula as it is written
-    planted cnn-signed gradcam-size 0,3,10 $cnn --guide background --guide-map signed
-    planted cnn-sum gradcam-abs 0,3,10 $cnn --guide background-sum
-    planted gap-relu gradcam 0,3,10 $gap --guide background --guide-map relu
-    planted gap-plain gradcam 0,3,10 $gap --guide background-sum --guide-map relu
+    combination cnn-relu gradcam $cnn --guide background --guide-map relu
+    combination cnn-plain gradcam $cnn --guide background-sum --guide-map relu # the formula as it is written
+    combination cnn-signed gradcam-size $cnn --guide background --guide-map signed
+    combination cnn-sum gradcam-abs $cnn --guide background-sum
+    combination gap-relu gradcam $gap --guide background --guide-map relu
+    combination gap-plain gradcam $gap --guide background-sum --guide-map relu
 }
 
 # Of a vision transformer what is guided is its attention, in one of three ways; unguided it is one network. Lambda

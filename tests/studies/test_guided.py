@@ -117,3 +117,14 @@ def test_transformers_share_one_unguided_network(tmp_path: Path) -> None:
         assert len(of_page) == 2
         assert all(runs == named("vit-plain", 3) | named(f"vit-{explainer}", 3) for runs in of_page)
     assert "gradcam" not in {call[call.index("--explainer") + 1] for call in calls if "--explainer" in call}
+
+
+def test_combinations_are_compared_on_val_alone(tmp_path: Path) -> None:
+    calls = study(tmp_path, "combinations", "10.0")
+    trained = [call for call in calls if call[1] == "train"]
+    assert len({(call[call.index("--model") + 1], *call[call.index("--guide") :]) for call in trained}) == 6
+    for call in trained:
+        name = call[call.index("--name") + 1]
+        every = set().union(*(named(f"{name}-g{weight}", 3) for weight in (0, 3, 10)))
+        assert scored(calls, name, "val") == 3 * [every]
+        assert not scored(calls, name, "test")
