@@ -237,6 +237,7 @@ def test_lambda_0_of_both_masks_counts_a_seed_once(workspace: Workspace) -> None
         ({}, 12, "rollout"),
         ({"guide_explainer": "all-blocks"}, 12, "all-blocks"),
         ({"guide_explainer": "attention", "guide_map": "relu"}, 12, "attention"),
+        ({"guide_explainer": "gradcam", "cam_layer": "norm_pre"}, 12, "gradcam-abs"),
     ],
 )
 def test_the_explainer_that_guided_is_one_that_makes_its_map(

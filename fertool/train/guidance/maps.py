@@ -12,7 +12,9 @@ Where the logits are linear in the mean of A over its cells, a_k = G_kij = sum_c
 weights of that layer, so nothing need be differentiated twice, and the cells of L add up to S less the bias.
 
 A vision transformer has a map of its attention, whatever the class: shares of the class token's attention (the
-mean over the patches' where the head reads none) to the patches, mean over heads; never negative.
+mean over the patches' where the head reads none) to the patches, mean over heads; never negative. It has Grad-CAM as
+well, and with `norm_pre` as its CAM layer, the tokens before the first block, that is of what each patch gives before
+any is mixed with another. Attention says how often a patch is read, not how much is carried from it.
 """
 
 import contextlib
@@ -58,7 +60,7 @@ def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | Non
     explainer = explainer or default_guide_explainer(len(model.attention_blocks))
     kind = kind or default_kind(explainer)
     name = model.recipe.get("name", "this model")
-    fitting = OF_ATTENTION if model.attention_blocks else ("gradcam",)
+    fitting = (*OF_ATTENTION, "gradcam") if model.attention_blocks else ("gradcam",)
     if len(model.views) > 1 or model.needs_boxes:
         raise UserError(
             f"--guide: {name} sees the face in several views, and only models of one can be guided"

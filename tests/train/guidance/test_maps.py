@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fertool.errors import UserError
 from fertool.explain.attention import rollout, self_attention
-from fertool.explain.cams import gradcam
+from fertool.explain.cams import gradcam, gradcam_abs
 from fertool.models import FaceClassifier, build_model
 from fertool.models.cnn import INPUT
 from fertool.train.guidance.maps import (
@@ -167,26 +167,40 @@ def test_the_map_of_a_mix_is_that_of_the_mixed_logit(gap, convolved, faces) -> N
         assert torch.allclose(of[0], shares[..., None] * of[1] + (1 - shares[..., None]) * of[2], atol=1e-5)
 
 
+@pytest.fixture
+def vit_before_blocks() -> FaceClassifier:
+    """A vision transformer whose CAM layer is the tokens before the first block."""
+    torch.manual_seed(0)
+    return build_model("test_vit", 7, image_size=96, cam_layer="norm_pre")
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_through_a_nonlinear_head_are_those_of_finite_differences(convolved, faces, kind) -> None:
-    model, few = convolved.double().eval(), faces[:2]
+@pytest.mark.parametrize(
+    ("which", "weight"),
+    [("convolved", "behind1.weight"), ("vit_before_blocks", "blocks.0.attn.qkv.weight")],
+)
+def test_gradients_through_a_nonlinear_head_are_those_of_finite_differences(
+    which, weight, request, faces, kind
+) -> None:
+    model, few = request.getfixturevalue(which).double().eval(), faces[:2]
     weights = F.one_hot(LABELS[:2], 7).double()
-    convolution = model.network.behind1.weight
-    spread = torch.linspace(-1, 1, 2 * 144, dtype=torch.float64).view(2, 12, 12)
+    parameter = model.network.get_parameter(weight)
+    cells = make_map(model, few, kind=kind, weights=weights)[0].shape
+    spread = torch.linspace(-1, 1, cells.numel(), dtype=torch.float64).view(cells)
 
     def loss() -> Tensor:
         return (make_map(model, few, kind=kind, weights=weights)[0] * spread).sum()
 
-    (gradient,) = torch.autograd.grad(loss(), convolution)
-    direction = torch.randn(convolution.shape, generator=torch.Generator().manual_seed(0)).double()
+    (gradient,) = torch.autograd.grad(loss(), parameter)
+    direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)).double()
     step = 1e-6
     ends = []
     for sign in (1, -1):
         with torch.no_grad():
-            convolution += sign * step * direction
+            parameter += sign * step * direction
         ends.append(loss().detach())
         with torch.no_grad():
-            convolution -= sign * step * direction
+            parameter -= sign * step * direction
     slope = (ends[0] - ends[1]) / (2 * step)
     assert slope.abs() > 1e-4
     assert torch.allclose((gradient * direction).sum(), slope, rtol=1e-4)
@@ -263,6 +277,20 @@ def test_maps_of_attention_are_the_explainers(small_vit, faces) -> None:
         assert torch.allclose(heat, explained, atol=1e-6)
 
 
+def test_a_transformers_grad_cam_before_its_blocks_is_the_explainers_and_reaches_the_patches(
+    vit_before_blocks, faces
+) -> None:
+    model = vit_before_blocks.eval()
+    assert check_guidance(model, "gradcam", None) == ("gradcam", "abs")
+    heat, _ = make_map(model, faces, kind="abs")
+    explained = gradcam_abs(model, faces, lambda logits: LABELS[:, None]).heatmaps[:, 0]
+    assert heat.shape == (8, model.tokens.rows, model.tokens.columns)
+    assert heat.std() > 0
+    assert torch.allclose(heat, explained, rtol=1e-4, atol=1e-5 * explained.max().item())
+    heat[:, 0].sum().backward()
+    assert model.layer("patch_embed").proj.weight.grad.abs().max() > 0
+
+
 def test_all_blocks_is_the_mean_of_the_blocks(small_vit, faces) -> None:
     small_vit.eval()
     blocks = [
@@ -317,7 +345,7 @@ def test_what_cannot_guide_a_model_is_refused_by_name(gap, small_vit) -> None:
     assert default_guide_explainer(len(small_vit.attention_blocks)) == "rollout"
     for model, explainer, kind, words in [
         (gap, "rollout", "relu", "pooled can be guided by gradcam"),
-        (small_vit, "gradcam", "relu", "rollout, attention, all-blocks"),
+        (small_vit, "occlusion", "relu", "rollout, attention, all-blocks, gradcam"),
         (gap, "occlusion", "relu", "gradcam"),
         (gap, "gradcam", "squared", "relu, abs, signed"),
         (small_vit, "rollout", "abs", "never negative"),
