@@ -112,11 +112,23 @@ def test_on_fer2013_val_has_the_whole_curve(tmp_path: Path, parts: str) -> None:
 
 def test_transformers_share_one_unguided_network(tmp_path: Path) -> None:
     calls = study(tmp_path, "transformers", "null")
-    for explainer in ("attention", "rollout", "all-blocks"):
-        of_page = scored(calls, f"vit-{explainer}", "test")
+    of_map = {}
+    for guide in ("attention", "rollout", "all-blocks", "gradcam"):
+        of_page = scored(calls, f"vit-{guide}", "test")
         assert len(of_page) == 2
-        assert all(runs == named("vit-plain", 3) | named(f"vit-{explainer}", 3) for runs in of_page)
-    assert "gradcam" not in {call[call.index("--explainer") + 1] for call in calls if "--explainer" in call}
+        assert all(runs == named("vit-plain", 3) | named(f"vit-{guide}", 3) for runs in of_page)
+        pages = [call for call in calls if call[1] == "score" and f"vit-{guide}-s0" in call]
+        of_map[guide] = {call[call.index("--explainer") + 1] for call in pages} - {"occlusion@stride=8"}
+    assert of_map == {
+        "attention": {"attention"},
+        "rollout": {"rollout"},
+        "all-blocks": {"all-blocks"},
+        "gradcam": {"gradcam-abs"},
+    }
+    # gradcam-abs of the unguided is read where that of the guided is
+    trained = [call for call in calls if call[1] == "train"]
+    assert len(trained) == 5
+    assert {call[call.index("--cam-layer") + 1] for call in trained} == {"norm_pre"}
 
 
 def test_combinations_are_compared_on_val_alone(tmp_path: Path) -> None:
