@@ -346,7 +346,7 @@ def train(
         str | None,
         typer.Option(
             rich_help_panel=GUIDING_PANEL,
-            help="gradcam; of a vision transformer rollout, attention or all-blocks too (default: gradcam; rollout)",
+            help="gradcam; of a vision transformer also rollout, there the default, attention or all-blocks",
         ),
     ] = None,
     guide_map: Annotated[

@@ -56,7 +56,6 @@ measured() {
 # marked_faces WORKSPACE COUNT
 marked_faces() {
     export FERTOOL_WORKSPACE="$1"
-    mkdir -p "$1"
     fertool prepare synthetic --count "$2" --spurious 0.9
     fertool masks
     cnn='--model cnn --epochs 12 --lr 1e-3 --seeds 0-2'

@@ -17,6 +17,7 @@ import json, os, shlex, sys
 from pathlib import Path
 
 root, arguments = Path(os.environ["FERTOOL_WORKSPACE"]), sys.argv[1:]
+root.mkdir(exist_ok=True)  # as `prepare` does
 with open(os.environ["CALLS"], "a") as calls:
     print(root.name, shlex.join(arguments), file=calls)
 option = lambda name: arguments[arguments.index(name) + 1]

@@ -35,7 +35,7 @@ from fertool.train.guidance.batch_norms import Road, batch_norms, faces_apart
 
 KINDS = ("relu", "abs", "signed")
 OF_ATTENTION = ("rollout", "attention", "all-blocks")
-GUIDE_EXPLAINERS = ("gradcam", *OF_ATTENTION)
+GUIDE_EXPLAINERS = (*OF_ATTENTION, "gradcam")
 
 LINEAR_TOLERANCE = 1e-3  # of the largest weight: what single precision makes of equal numbers
 
@@ -60,7 +60,7 @@ def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | Non
     explainer = explainer or default_guide_explainer(len(model.attention_blocks))
     kind = kind or default_kind(explainer)
     name = model.recipe.get("name", "this model")
-    fitting = (*OF_ATTENTION, "gradcam") if model.attention_blocks else ("gradcam",)
+    fitting = GUIDE_EXPLAINERS if model.attention_blocks else ("gradcam",)
     if len(model.views) > 1 or model.needs_boxes:
         raise UserError(
             f"--guide: {name} sees the face in several views, and only models of one can be guided"
