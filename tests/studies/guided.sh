@@ -83,42 +83,55 @@ part_planted() {
     planted gap gradcam-abs 0,1,3,10 $gap --guide background
 }
 
-# combination NAME EXPLAINER TRAINING-OPTIONS...: what is compared in order to choose is compared on val
+# combination UNGUIDED NAME EXPLAINER TRAINING-OPTIONS...: what is compared in order to choose is compared on val
 combination() {
-    name=$1 explainer=$2
-    shift 2
-    sweep "$name" 0,3,10 "$@"
-    measured "$name" val "$explainer" $(runs "$trained")
+    name=$2 unguided="$FERTOOL_WORKSPACE/$1.json" guided="$FERTOOL_WORKSPACE/$2.json" explainer=$3
+    shift 3
+    fertool train --name "$name" --guide-weight 3,10 "$@" --json >"$guided"
+    measured "$name" val "$explainer" $(runs "$unguided") $(runs "$guided")
 }
 
-# Which head, map and form move the evidence (the default's turn is the planted part)
+# Which head, map and form move the evidence: the default first
 part_combinations() {
     marked_faces "$STUDY" $FEW
-    combination cnn-relu gradcam $cnn --guide background --guide-map relu
-    combination cnn-plain gradcam $cnn --guide background-sum --guide-map relu # the formula as it is written
-    combination cnn-signed gradcam-size $cnn --guide background --guide-map signed
-    combination cnn-sum gradcam-abs $cnn --guide background-sum
-    combination gap-relu gradcam $gap --guide background --guide-map relu
-    combination gap-plain gradcam $gap --guide background-sum --guide-map relu
+    fertool train --name cnn-unguided $cnn --json >"$STUDY/cnn-unguided.json"
+    fertool train --name gap-unguided $gap --json >"$STUDY/gap-unguided.json"
+    for head in cnn gap; do
+        eval "options=\$$head"
+        combination $head-unguided $head-abs gradcam-abs $options --guide background
+        combination $head-unguided $head-relu gradcam $options --guide background --guide-map relu
+        combination $head-unguided $head-plain gradcam $options --guide background-sum --guide-map relu # as it is written
+    done
+    combination cnn-unguided cnn-signed gradcam-size $cnn --guide background --guide-map signed
+    combination cnn-unguided cnn-sum gradcam-abs $cnn --guide background-sum
 }
 
-# A vision transformer is guided by its attention, in one of three ways, or by the Grad-CAM of the patches before any are
-# mixed; unguided it is one network. Lambda is not chosen but given, so test is where it is measured. From scratch, so all
-# blocks learn at one rate; of faces as they are drawn, in small batches, and of many: of few it learns nothing of the face
-part_transformers() (
-    marked_faces "$STUDY/transformers" 12500
-    OTHERS=${OTHERS#gradcam }
-    vit='--model vit_tiny_patch16_224 --weights none --image-size 64 --cam-layer norm_pre --layer-decay 1'
-    vit="$vit --augment none --epochs 12 --batch-size 32 --lr 1e-3 --seeds 0-2"
-    plain="$FERTOOL_WORKSPACE/vit-plain.json"
-    fertool train --name vit-plain $vit --json >"$plain"
+# transformer NAME TRAINING-OPTIONS...: guided by its attention, in one of three ways, or by the Grad-CAM of the patches
+# before any are mixed; unguided it is one network. Lambda is not chosen but given, so test is where it is measured
+transformer() {
+    network=$1 plain="$FERTOOL_WORKSPACE/$1-plain.json"
+    shift
+    fertool train --name "$network-plain" "$@" --json >"$plain"
     for explainer in attention rollout all-blocks gradcam; do
-        name="vit-$explainer" guided="$FERTOOL_WORKSPACE/vit-$explainer.json"
-        fertool train --name "$name" $vit --guide background --guide-weight 10 --guide-explainer "$explainer" \
+        name="$network-$explainer" guided="$FERTOOL_WORKSPACE/$network-$explainer.json"
+        fertool train --name "$name" "$@" --guide background --guide-weight 10 --guide-explainer "$explainer" \
             --json >"$guided"
         [ "$explainer" != gradcam ] || explainer=gradcam-abs # the map that guides
         measured "$name" test "$explainer" $(runs "$plain") $(runs "$guided")
     done
+}
+
+# From scratch, so all blocks learn at one rate; of faces as they are drawn, in small batches, and of many: of few, or with
+# the millions of weights of vit_tiny, a transformer learns nothing of the face
+part_transformers() (
+    marked_faces "$STUDY/transformers" 12500
+    OTHERS=${OTHERS#gradcam }
+    here=$(dirname "$0")
+    export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" # for small_vit.py
+    recipe='--weights none --cam-layer norm_pre --augment none --epochs 8 --batch-size 32 --optimizer adamw --lr 1e-3'
+    recipe="$recipe --layer-decay 1 --schedule cosine --warmup-epochs 1 --weight-decay 0.05 --clip 1"
+    transformer small --model small_vit:small_vit --image-size 48 $recipe --seeds 0-2
+    transformer tiny --model vit_tiny_patch16_224 --image-size 64 $recipe --seeds 0-0
 )
 
 # --- 2. FER2013: every lambda with each face's own masks and with another face's

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fertool.models import build_model
+from fertool.train.guidance.maps import check_guidance
+
 STUDY = Path(__file__).with_name("guided.sh")
 
 # writes down what it was called with, and answers as `fertool` does
@@ -111,14 +114,18 @@ def test_on_fer2013_val_has_the_whole_curve(tmp_path: Path, parts: str) -> None:
     assert explainers == {"gradcam-abs", "gradcam", "occlusion@stride=8"}
 
 
-def test_transformers_share_one_unguided_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("network", "seeds"), [("small", 3), ("tiny", 1)])
+def test_ways_to_guide_a_transformer_share_one_unguided_network(
+    tmp_path: Path, network: str, seeds: int
+) -> None:
     calls = study(tmp_path, "transformers", "null")
     of_map = {}
     for guide in ("attention", "rollout", "all-blocks", "gradcam"):
-        of_page = scored(calls, f"vit-{guide}", "test")
+        guided = f"{network}-{guide}"
+        of_page = scored(calls, guided, "test")
         assert len(of_page) == 2
-        assert all(runs == named("vit-plain", 3) | named(f"vit-{guide}", 3) for runs in of_page)
-        pages = [call for call in calls if call[1] == "score" and f"vit-{guide}-s0" in call]
+        assert all(runs == named(f"{network}-plain", seeds) | named(guided, seeds) for runs in of_page)
+        pages = [call for call in calls if call[1] == "score" and f"{guided}-s0" in call]
         of_map[guide] = {call[call.index("--explainer") + 1] for call in pages} - {"occlusion@stride=8"}
     assert of_map == {
         "attention": {"attention"},
@@ -127,17 +134,28 @@ def test_transformers_share_one_unguided_network(tmp_path: Path) -> None:
         "gradcam": {"gradcam-abs"},
     }
     # gradcam-abs of the unguided is read where that of the guided is
-    trained = [call for call in calls if call[1] == "train"]
+    trained = [
+        call for call in calls if call[1] == "train" and f"{network}-" in call[call.index("--name") + 1]
+    ]
     assert len(trained) == 5
     assert {call[call.index("--cam-layer") + 1] for call in trained} == {"norm_pre"}
 
 
+def test_the_small_transformer_is_found_where_the_study_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(STUDY.parent)
+    model = build_model("small_vit:small_vit", 7, image_size=48, cam_layer="norm_pre")
+    assert len(model.attention_blocks) == 6
+    assert check_guidance(model, "gradcam", None) == ("gradcam", "abs")
+
+
 def test_combinations_are_compared_on_val_alone(tmp_path: Path) -> None:
     calls = study(tmp_path, "combinations", "10.0")
-    trained = [call for call in calls if call[1] == "train"]
-    assert len({(call[call.index("--model") + 1], *call[call.index("--guide") :]) for call in trained}) == 6
-    for call in trained:
+    guided = [call for call in calls if "--guide" in call]
+    assert len({(call[call.index("--model") + 1], *call[call.index("--guide") :]) for call in guided}) == 8
+    for call in guided:
         name = call[call.index("--name") + 1]
-        every = set().union(*(named(f"{name}-g{weight}", 3) for weight in (0, 3, 10)))
-        assert scored(calls, name, "val") == 3 * [every]
+        head = name.partition("-")[0]
+        assert {"cnn": "cnn", "cnn-gap": "gap"}[call[call.index("--model") + 1]] == head
+        compared = set().union(named(f"{head}-unguided", 3), *(named(f"{name}-g{of}", 3) for of in (3, 10)))
+        assert scored(calls, name, "val") == 3 * [compared]
         assert not scored(calls, name, "test")
