@@ -364,10 +364,11 @@ def _summary(run: Run, note: str | None = None) -> Summary:
     minutes = sum(float(row["epoch_s"]) for row in read_csv(run.timing_csv)) / 60
     best = record["best"]
     table = Table(
-        f"run {run.name}",
-        ["model", "parameters", "best epoch", "val accuracy", "minutes", "precision"],
+        "training",
+        ["run", "model", "parameters", "best epoch", "val accuracy", "minutes", "precision"],
         [
             [
+                run.name,
                 record["model"],
                 f"{record['parameters']:,}",
                 f"{best['epoch']} of {record['config']['epochs']}",
