@@ -23,7 +23,9 @@ class OfWeight:
 
     weight: float
     val_accuracy: float
-    val_background_share: float | None  # an empty map's is 1; None: val has no face to guide
+    val_share_of_all_maps: (
+        float | None
+    )  # the background's, see `background_share`; None: val has no face to guide
 
 
 def train_guide_weights(
@@ -59,12 +61,12 @@ def train_guide_weights(
     chosen = choose_weight(outcomes)
     table = Table(
         f"lambda, {len(seeds)} seed{'s' if len(seeds) > 1 else ''} each",
-        ["lambda", "val accuracy", "val background share", "chosen"],
+        ["lambda", "val accuracy", "val background share of all maps", "chosen"],
         [
             [
                 f"{outcome.weight:g}",
                 f"{outcome.val_accuracy:.1%}",
-                "" if outcome.val_background_share is None else f"{outcome.val_background_share:.3f}",
+                "" if outcome.val_share_of_all_maps is None else f"{outcome.val_share_of_all_maps:.3f}",
                 "*" if outcome is chosen else "",
             ]
             for outcome in outcomes
@@ -77,7 +79,7 @@ def train_guide_weights(
             "chosen": None if chosen is None else chosen.weight,
         },
         tables=[Table("runs", summary.tables[0].columns, rows), table],
-        notes=[*notes, _rule(chosen)],
+        notes=[*notes, _rule(outcomes, chosen)],
     )
 
 
@@ -98,7 +100,7 @@ def choose_weight(outcomes: Sequence[OfWeight]) -> OfWeight | None:
 
     None where nothing was trained with lambda 0, or no other lambda lowers the share at that price.
     """
-    with_maps = [outcome for outcome in outcomes if outcome.val_background_share is not None]
+    with_maps = [outcome for outcome in outcomes if outcome.val_share_of_all_maps is not None]
     unguided = next((outcome for outcome in with_maps if outcome.weight == 0), None)
     if unguided is None:
         return None
@@ -106,13 +108,15 @@ def choose_weight(outcomes: Sequence[OfWeight]) -> OfWeight | None:
         outcome
         for outcome in with_maps
         if outcome.val_accuracy >= unguided.val_accuracy - MOST_LOST
-        and outcome.val_background_share < unguided.val_background_share
+        and outcome.val_share_of_all_maps < unguided.val_share_of_all_maps
     ]
-    return min(fitting, key=lambda outcome: outcome.val_background_share, default=None)
+    return min(fitting, key=lambda outcome: outcome.val_share_of_all_maps, default=None)
 
 
-def _rule(chosen: OfWeight | None) -> str:
+def _rule(outcomes: Sequence[OfWeight], chosen: OfWeight | None) -> str:
     rule = f"the least background share on val that costs at most {100 * MOST_LOST:g} points of val accuracy"
+    if all(outcome.weight for outcome in outcomes):
+        return "no lambda is chosen: none was trained with lambda 0, beside which they are judged"
     if chosen is None:
         return f"no lambda is chosen: {rule} beside lambda 0, by none of these"
     return f"lambda {chosen.weight:g}: {rule}"

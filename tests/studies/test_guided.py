@@ -16,7 +16,7 @@ STUDY = Path(__file__).with_name("guided.sh")
 
 # writes down what it was called with, and answers as `fertool` does
 STAND_IN = """#!{python}
-import json, os, shlex, sys
+import importlib, json, os, shlex, sys
 from pathlib import Path
 
 root, arguments = Path(os.environ["FERTOOL_WORKSPACE"]), sys.argv[1:]
@@ -25,6 +25,7 @@ with open(os.environ["CALLS"], "a") as calls:
     print(root.name, shlex.join(arguments), file=calls)
 option = lambda name: arguments[arguments.index(name) + 1]
 if arguments[0] == "train":
+    importlib.import_module(option("--model").partition(":")[0]) if ":" in option("--model") else None
     first, _, last = option("--seeds").partition("-")
     weights = [float(of) for of in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
     several = len(weights) > 1
@@ -141,7 +142,7 @@ def test_ways_to_guide_a_transformer_share_one_unguided_network(
     assert {call[call.index("--cam-layer") + 1] for call in trained} == {"norm_pre"}
 
 
-def test_the_small_transformer_is_found_where_the_study_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_small_transformer_can_be_guided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(STUDY.parent)
     model = build_model("small_vit:small_vit", 7, image_size=48, cam_layer="norm_pre")
     assert len(model.attention_blocks) == 6

@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fertool.train.guidance.guide import GuideTarget
 from fertool.train.guide_weights import (
     MOST_LOST,
     OfWeight,
+    background_share,
     choose_weight,
     read_guide_weights,
     train_guide_weights,
@@ -260,8 +262,11 @@ def test_every_lambda_is_trained_and_one_chosen_by_the_rule(
         records = [drawn.run(f"g-g{outcome['weight']:g}-s{seed}").config() for seed in (0, 1)]
         assert [record["config"]["seed"] for record in records] == [0, 1]
         assert all(record["config"]["guide_weight"] == outcome["weight"] for record in records)
-        for figure in ("val_accuracy", "val_background_share"):
-            assert outcome[figure] == pytest.approx(sum(record["best"][figure] for record in records) / 2)
+        for figure, of in (
+            ("val_accuracy", itemgetter("val_accuracy")),
+            ("val_share_of_all_maps", background_share),
+        ):
+            assert outcome[figure] == pytest.approx(sum(of(record["best"]) for record in records) / 2)
     assert [outcome.weight for outcome in judged] == [0, 3] and summary.data["chosen"] == 3
 
 
@@ -281,6 +286,12 @@ def test_the_rule(outcomes: list[tuple[float, float, float | None]], chosen: flo
     assert (picked and picked.weight) == chosen
 
 
+def test_lambdas_without_0_are_not_judged(drawn: Workspace) -> None:
+    summary = train_guide_weights(drawn, GUIDED, [1.0, 3.0], [0], name="h", device="cpu")
+    assert summary.data["chosen"] is None
+    assert "none was trained with lambda 0" in summary.notes[-1]
+
+
 SHARES = st.floats(0, 1)
 
 
@@ -291,17 +302,17 @@ def test_no_fitting_lambda_lies_less_on_the_background(figures: list[tuple[float
     picked = choose_weight(outcomes)
     least = min(
         (
-            outcome.val_background_share
+            outcome.val_share_of_all_maps
             for outcome in others
             if unguided.val_accuracy - outcome.val_accuracy <= MOST_LOST - 1e-12
         ),
         default=1.0,
     )
     if picked is None:
-        assert least >= unguided.val_background_share
+        assert least >= unguided.val_share_of_all_maps
     else:
-        assert picked.val_background_share <= least
-        assert picked.val_background_share < unguided.val_background_share
+        assert picked.val_share_of_all_maps <= least
+        assert picked.val_share_of_all_maps < unguided.val_share_of_all_maps
         assert unguided.val_accuracy - picked.val_accuracy <= MOST_LOST + 1e-12
 
 

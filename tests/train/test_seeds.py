@@ -27,7 +27,9 @@ def test_runs_of_a_condition_one_after_another_and_done_ones_left_alone(drawn: W
     summary = train_seeds(drawn, config, [0, 1], device="cpu")
     assert [record["config"]["seed"] for record in summary.data["runs"]] == [0, 1]
     assert {record["condition"] for record in summary.data["runs"]} == {config.condition_name}
-    assert [row[0] for row in summary.tables[0].rows] == [f"{config.condition_name}-s{seed}" for seed in (0, 1)]
+    assert [row[0] for row in summary.tables[0].rows] == [
+        f"{config.condition_name}-s{seed}" for seed in (0, 1)
+    ]
     assert "standard deviation" in summary.notes[-1]
     assert any("was done already" in note for note in summary.notes)
     assert run.best.read_bytes() == first

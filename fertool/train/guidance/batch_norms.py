@@ -3,7 +3,8 @@
 In training a batch norm takes the statistics of its batch, so each face's logits hang on all of them: of what the
 gradient of a sum over the batch is at one face, the batch's mean is taken away, and a map of the face's label would
 be one of its label less the others'. The map of a face, as in evaluation, is of its own logits: for its gradient
-alone the statistics are given numbers. The gradient of the losses goes through them as ever.
+the statistics are given numbers, and so they are where that gradient is differentiated in turn. The gradient of the
+classification's loss goes through them as ever.
 """
 
 import contextlib

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fertool.errors import UserError
 from fertool.explain.attention import attended_in_all_blocks, attended_patches, rolled_out
@@ -32,6 +31,7 @@ from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
 from fertool.models.undisturbed import undisturbed
 from fertool.train.guidance.batch_norms import Road, batch_norms, faces_apart
+from fertool.train.guidance.twice_differentiable import twice_differentiable
 
 KINDS = ("relu", "abs", "signed")
 OF_ATTENTION = ("rollout", "attention", "all-blocks")
@@ -106,16 +106,13 @@ def watched(model: FaceClassifier, explainer: str, linear_head: str | None = Non
             yield watch
         return
 
-    # fused attention behind the layer cannot be differentiated twice
-    differentiated_twice = model.family == "transformer" and linear_head is None
+    # nothing but a mean comes behind a layer with a linear head: no copy is needed, no second derivative
+    twice = linear_head is None
     with contextlib.ExitStack() as inside:
-        # nothing but a mean comes behind a layer with a linear head, which needs no copy
-        copy = linear_head is None
-        watch.activation = inside.enter_context(captured(model, model.cam_layer, cut=False, copy=copy))
-        if linear_head is None:
+        watch.activation = inside.enter_context(captured(model, model.cam_layer, cut=False, copy=twice))
+        if twice:
             watch.road = inside.enter_context(faces_apart(model, lambda: watch.activation.value is not None))
-        if differentiated_twice:
-            inside.enter_context(sdpa_kernel(SDPBackend.MATH))
+            inside.enter_context(twice_differentiable())
         yield watch
 
 

@@ -174,10 +174,34 @@ def vit_before_blocks() -> FaceClassifier:
     return build_model("test_vit", 7, image_size=96, cam_layer="norm_pre")
 
 
+class AttendsOverCells(nn.Module):
+    """What nothing about a network tells beforehand: attention between the cells of a convolution."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        cells = maps.flatten(2).mT
+        return F.scaled_dot_product_attention(cells, cells, cells).mT.unflatten(2, maps.shape[2:])
+
+
+@pytest.fixture
+def attending(pooled) -> FaceClassifier:
+    return pooled([AttendsOverCells(), nn.Conv2d(16, 7, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+
+
+@pytest.fixture
+def hard_sigmoid(pooled) -> FaceClassifier:
+    behind = [nn.Hardsigmoid(inplace=True), nn.Conv2d(16, 7, 3), nn.Tanh()]
+    return pooled([*behind, nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("which", "weight"),
-    [("convolved", "behind1.weight"), ("vit_before_blocks", "blocks.0.attn.qkv.weight")],
+    [
+        ("convolved", "behind1.weight"),
+        ("vit_before_blocks", "blocks.0.attn.qkv.weight"),
+        ("attending", "conv2.weight"),
+        ("hard_sigmoid", "conv2.weight"),
+    ],
 )
 def test_gradients_through_a_nonlinear_head_are_those_of_finite_differences(
     which, weight, request, faces, kind
@@ -206,12 +230,21 @@ def test_gradients_through_a_nonlinear_head_are_those_of_finite_differences(
     assert torch.allclose((gradient * direction).sum(), slope, rtol=1e-4)
 
 
-@pytest.mark.parametrize("which", ["gap", "convolved"])
+@pytest.mark.parametrize(("name", "size"), [("mobilenetv3_small_100", 48), ("hiera_tiny_224", None)])
+def test_networks_of_timm_with_such_layers_can_guide(name, size, faces) -> None:
+    model = build_model(name, 7, image_size=size)
+    heat, _ = make_map(model, faces, kind="abs")
+    heat.sum().backward()
+    gradient = next(model.parameters()).grad
+    assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("which", ["gap", "convolved", "hard_sigmoid"])
 def test_watching_changes_no_logits_and_leaves_no_hooks(which, request, faces) -> None:
     model = request.getfixturevalue(which).eval()
     plain = model(faces)
     _, logits = make_map(model, faces, linear_head=find_linear_head(model))
-    assert torch.equal(logits, plain)
+    assert torch.allclose(logits, plain, atol=1e-6) if which == "hard_sigmoid" else torch.equal(logits, plain)
     assert not any(module._forward_hooks for module in model.modules())
 
 

@@ -1,0 +1,32 @@
+"""A forward pass whose gradients can be differentiated in turn."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+
+@contextlib.contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Inside, what torch computes in one step whose gradient has no derivative is computed in several.
+
+    That is fused attention, and the hard sigmoid of MobileNetV3 and its kin.
+    """
+    with sdpa_kernel(SDPBackend.MATH), _HardSigmoidInSteps():
+        yield
+
+
+class _HardSigmoidInSteps(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function is F.hardsigmoid:
+            return F.relu6(args[0] + 3) / 6
+        return function(*args, **(kwargs or {}))
