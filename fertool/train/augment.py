@@ -64,7 +64,7 @@ class Draws:
     partners: Tensor  # int64 (N,), the row that a face is mixed with
     own_shares: Tensor  # float32 (N,), how much of the mix is the face itself
 
-    def __getitem__(self, rows: Tensor) -> "Draws":
+    def __getitem__(self, rows: Tensor | slice) -> "Draws":
         """The choices for some of the faces."""
         return Draws(*(getattr(self, field.name)[rows] for field in fields(self)))
 

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ from fertool.train.optimizers import make_optimizer, set_rates
 from fertool.train.schedule import rate_factor
 from fertool.train.self_distillation import EarlierPredictions, earlier_share
 from fertool.workspace import Run
+
+# of so many steps losses are read together: before it tells one, a GPU does all that it was given
+READ_AT_ONCE = {"cpu": 1, "cuda": 50, "mps": 50}
 
 EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, timing row) -> None
 
@@ -100,6 +104,8 @@ def train_run(
     trained: set[str] = set()
     features: Tensor | None = None
     warm_epochs = math.ceil(config.guide_warmup)  # afterwards lambda is what was asked for
+    read_at_once = READ_AT_ONCE[compute.device.type]
+    unread: list[tuple[int, float, Tensor]] = []  # steps, rates and losses, not yet seen to be finite
 
     if config.compile:
         # a graph for each shape, whatever was compiled before: a resumed run is to take the same ones
@@ -131,7 +137,9 @@ def train_run(
                 val_features = head_inputs(model, val_split.faces, val_split.boxes, compute)
 
         order, draws = draw_epoch(face_count, side, config.seed, epoch, augmentation)
-        batches, draws = _batches(order.to(compute.device), config.batch_size), draws.to(compute.device)
+        order, draws = order.to(compute.device), draws.to(compute.device)
+        draws_in_order = draws[order]
+        batches = _batches(face_count, config.batch_size)
         loss_sum = torch.zeros((), device=compute.device)
         guide_sums = torch.zeros(4, device=compute.device)  # see guide_figures
         asked = targets
@@ -142,10 +150,10 @@ def train_run(
         training_mode(model)
         with progress_bar(f"epoch {epoch}/{config.epochs}", face_count, "faces") as bar:
             for step, batch in enumerate(batches):
-                rows, weight = _own_part(batch, ranks)
+                own, weight = _own_part(batch, ranks)
+                rows, draws_of_rows = order[own], draws_in_order[own]
                 steps_done = (epoch - 1) * len(batches) + step
                 set_rates(optimizer, _rate_factor(config, steps_done, len(batches), history))
-                draws_of_rows = draws[rows]
                 if features is not None:
                     with compute.autocast():
                         logits = model.layer(model.head)(features[rows])
@@ -165,12 +173,15 @@ def train_run(
                 right = _hits(logits, labels, rows, draws_of_rows, config)
                 mean_loss = objective = ranks.sum(weight * loss.detach())
                 if guide:
-                    target = guide.target(rows, draws, batch)
+                    target = guide.target(rows, draws, order[batch])
                     guide_loss, sums = guide.loss(watch, logits, target, differentiable=guide.weight > 0)
                     loss = loss + guide.weight_at(steps_done / len(batches)) * guide_loss
                     objective = ranks.sum(weight * loss.detach())
                     guide_sums += sums if weight else 0
-                _require_finite("the loss", objective.item(), run, history, step + 1, optimizer)
+                unread.append((step + 1, _largest_rate(optimizer), objective))
+                if len(unread) == read_at_once or step + 1 == len(batches):
+                    _require_finite("the loss", unread, run, history)
+                    unread = []
                 optimizer.zero_grad(set_to_none=True)
                 (loss * (weight * ranks.count)).backward()  # of which the processes' mean is taken
                 if config.clip:
@@ -180,9 +191,9 @@ def train_run(
                     mean.update(model.network)
                 if earlier and weight:
                     earlier.note(rows, logits)
-                loss_sum += mean_loss * len(batch)
+                loss_sum += mean_loss * (batch.stop - batch.start)
                 hits += right if weight else 0
-                bar.update(len(batch))
+                bar.update(batch.stop - batch.start)
         if earlier:
             earlier.end_epoch(ranks)
         trained_s = time.perf_counter() - started_s
@@ -192,7 +203,8 @@ def train_run(
             kept, val_split, val_features, compute, ranks, guide
         )
         # the last step's weights met no loss of train's any more
-        _require_finite("the loss on val", val_loss, run, history, len(batches), optimizer)
+        last = len(batches), _largest_rate(optimizer), torch.tensor(val_loss)
+        _require_finite("the loss on val", [last], run, history)
         row = {
             "epoch": epoch,
             "lr": _largest_rate(optimizer),
@@ -250,27 +262,27 @@ def _on_all_ranks(model: FaceClassifier, ranks: Ranks) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
 
-def _own_part(batch: Tensor, ranks: Ranks) -> tuple[Tensor, float]:
-    """This process's rows of a batch, and how much of the batch they are.
+def _own_part(batch: slice, ranks: Ranks) -> tuple[slice, float]:
+    """This process's part of a batch, and how much of the batch it is.
 
-    Each that gets rows gets two or more, for a batch norm needs two faces. The others take the first ones with
-    weight 0: they have to take part in the exchange.
+    Each that gets faces gets two or more, for a batch norm needs two. The others take the first ones with weight
+    0: they have to take part in the exchange.
     """
     if ranks.count == 1:
         return batch, 1.0
-    sharing = min(ranks.count, max(1, len(batch) // 2))
+    size = batch.stop - batch.start
+    sharing = min(ranks.count, max(1, size // 2))
     if ranks.rank >= sharing:
-        return batch[:2], 0.0
-    own = batch[ranks.rank :: sharing]
-    return own, len(own) / len(batch)
+        return slice(batch.start, batch.start + min(2, size)), 0.0
+    return slice(batch.start + ranks.rank, batch.stop, sharing), len(range(ranks.rank, size, sharing)) / size
 
 
-def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """The rows of each step; one row left over joins the step before, for a batch norm needs two faces."""
-    batches = list(order.split(batch_size))
-    if len(batches[-1]) == 1 < batch_size and len(batches) > 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+def _batches(face_count: int, batch_size: int) -> list[slice]:
+    """Each step's part of the order; one face left over joins the step before, for a batch norm needs two."""
+    starts = list(range(0, face_count, batch_size))
+    if face_count - starts[-1] == 1 < batch_size and len(starts) > 1:
+        del starts[-1]
+    return [slice(start, stop) for start, stop in pairwise([*starts, face_count])]
 
 
 def _rate_factor(config: TrainConfig, step: int, steps_an_epoch: int, history: list[dict[str, Any]]) -> float:
@@ -334,20 +346,17 @@ def _largest_rate(optimizer: torch.optim.Optimizer) -> float:
 
 
 def _require_finite(
-    what: str,
-    loss: float,
-    run: Run,
-    history: list[dict[str, Any]],
-    step: int,
-    optimizer: torch.optim.Optimizer,
+    what: str, losses: list[tuple[int, float, Tensor]], run: Run, history: list[dict[str, Any]]
 ) -> None:
-    if math.isfinite(loss):
-        return
-    kept = "the best epoch so far is kept" if history else "nothing is kept"
-    raise UserError(
-        f"{run.folder}: {what} is {loss} at epoch {len(history) + 1}, step {step}, learning rate "
-        f"{_largest_rate(optimizer):g}; {kept}: try a smaller --lr"
-    )
+    """Raise UserError for the first loss that is no number; each comes with its step and its learning rate."""
+    values = torch.stack([loss for *_, loss in losses]).tolist()
+    for (step, rate, _), value in zip(losses, values, strict=True):
+        if not math.isfinite(value):
+            kept = "the best epoch so far is kept" if history else "nothing is kept"
+            raise UserError(
+                f"{run.folder}: {what} is {value} at epoch {len(history) + 1}, step {step}, learning rate "
+                f"{rate:g}; {kept}: try a smaller --lr"
+            )
 
 
 def _validate(

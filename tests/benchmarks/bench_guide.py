@@ -1,6 +1,6 @@
 """What attention guidance costs: the time of an epoch with it over that of the same training without.
 
-    python tests/benchmarks/bench_guide.py [--model cnn-gap cnn vit] [--rounds 5]
+    python tests/benchmarks/bench_guide.py [--model cnn-gap cnn vit vit-patches] [--rounds 5]
 
 Guided and unguided epochs take turns, on the same drawn faces in the same format; medians. An epoch is training
 and val, on which the guided one measures its maps. Weights are random: speed does not depend on them.
@@ -31,16 +31,19 @@ class Scene:
 
     config: TrainConfig
     faces: int
-    most_ratio: float
+    most_ratio: float | None  # None: it costs what it costs
 
 
+VIT = TrainConfig(model="vit_tiny_patch16_224", image_size=96, weights="none")
 SCENES = {
     # logits are linear in the CAM layer's mean: Grad-CAM in closed form
     "cnn-gap": Scene(TrainConfig(model="cnn-gap"), 5000, 1.15),
     # differentiated twice behind the CAM layer
     "cnn": Scene(TrainConfig(model="cnn"), 5000, 1.4),
     # attention rollout
-    "vit": Scene(TrainConfig(model="vit_tiny_patch16_224", image_size=96, weights="none"), 800, 1.5),
+    "vit": Scene(VIT, 800, 1.5),
+    # differentiated twice through all blocks
+    "vit-patches": Scene(replace(VIT, guide_explainer="gradcam", cam_layer="norm_pre"), 800, None),
 }
 
 
@@ -70,6 +73,7 @@ def _compare(name: str, scene: Scene, workspace: Workspace, rounds: int) -> bool
     for precision in ("fp32", "bf16"):
         config = replace(scene.config, epochs=2, precision=precision)
         guided = replace(config, guide="background")
+        config = replace(config, guide_explainer=None)
         epoch_s: dict[str, list[float]] = {"unguided": [], "guided": []}
         for _ in range(rounds):
             for kind, of_kind in (("unguided", config), ("guided", guided)):
@@ -77,11 +81,11 @@ def _compare(name: str, scene: Scene, workspace: Workspace, rounds: int) -> bool
                 epoch_s[kind].append(float(read_csv(workspace.run(kind).timing_csv)[-1]["epoch_s"]))
         unguided_s, guided_s = (statistics.median(of_kind) for of_kind in epoch_s.values())
         ratio = guided_s / unguided_s
-        any_missed |= missed(
-            f"{name} {precision}: {ratio:.2f} times the epoch without ({unguided_s:.1f} s; at most "
-            f"{scene.most_ratio})",
-            ratio <= scene.most_ratio,
-        )
+        measured = f"{name} {precision}: {ratio:.2f} times the epoch without ({unguided_s:.1f} s"
+        if scene.most_ratio is None:
+            print(f"         {measured})", flush=True)
+        else:
+            any_missed |= missed(f"{measured}; at most {scene.most_ratio})", ratio <= scene.most_ratio)
     return any_missed
 
 

@@ -25,7 +25,7 @@ import torch
 from targets import missed
 
 from fertool.files import read_csv
-from fertool.hardware import Compute
+from fertool.hardware import Compute, keep_freed_memory
 from fertool.models import build_model
 from fertool.prepare import prepare
 from fertool.train import train
@@ -56,7 +56,7 @@ LEAST_SHARE_COMPUTING = 0.9
 
 
 def main() -> None:
-    """Time every contender of every scene asked for; exit 1 where a target is any_missed."""
+    """Time every contender of every scene asked for; exit 1 where a target is missed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", nargs="+", default=["cnn", "resnet50", "vit"], choices=list(SCENES))
     parser.add_argument("--rounds", type=int, default=3)
@@ -149,6 +149,7 @@ def _fertool(model: str, workspace: Workspace) -> tuple[float, str]:
 def _alone(model: str, workspace: Workspace) -> tuple[float, str]:
     scene, precision = SCENES[model], workspace.run(model).config()["hardware"]["precision"]
     compute = Compute(torch.device("cpu"), precision)
+    keep_freed_memory()  # as a training does
     classifier = build_model(model, 7).train()
     optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-4, weight_decay=1e-4, fused=True)
     pixels = torch.from_numpy(np.array(workspace.load_faces("train")[: scene.batch]))

@@ -327,6 +327,34 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(drawn: Workspace
     assert drawn.run("wild").config()["state"] == "failed"
 
 
+@pytest.mark.parametrize("read_at_once", [1, 3, 50])
+def test_the_first_loss_that_is_not_finite_is_named_however_many_are_read_at_once(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, read_at_once: int
+) -> None:
+    """On a GPU they are read some at a time."""
+    of_batch, steps = loop._mean_loss, []
+
+    def spoilt(*arguments: Any) -> torch.Tensor:
+        steps.append(len(steps) + 1)
+        return of_batch(*arguments) * (math.nan if steps[-1] >= 2 else 1)
+
+    monkeypatch.setattr(loop, "_mean_loss", spoilt)
+    read_by = loop._require_finite
+    seen: list[int] = []
+
+    def reading(what: str, losses: list, *others: Any) -> None:
+        seen.append(len(losses))
+        read_by(what, losses, *others)
+
+    monkeypatch.setattr(loop, "_require_finite", reading)
+    monkeypatch.setattr(loop, "READ_AT_ONCE", {"cpu": read_at_once})
+    steps_an_epoch = 5
+    config = replace(CONFIG, batch_size=-(-len(drawn.load_labels("train")) // steps_an_epoch))
+    with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2, learning rate 0\.001"):
+        train(drawn, config, name="wild", device="cpu")
+    assert seen == {1: [1, 1], 3: [3], 50: [5]}[read_at_once]
+
+
 def test_weights_that_a_last_step_spoilt_are_not_kept(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -564,9 +592,9 @@ def test_a_face_left_over_does_not_train_alone(drawn: Workspace) -> None:
 
 @given(faces=st.integers(1, 60), batch_size=st.integers(1, 20))
 def test_batches_hold_every_face_once_and_no_single_one(faces: int, batch_size: int) -> None:
-    order = torch.randperm(faces, generator=torch.Generator().manual_seed(faces))
-    batches = loop._batches(order, batch_size)
-    assert torch.equal(torch.cat(batches), order)
+    order = list(range(faces))
+    batches = [order[batch] for batch in loop._batches(faces, batch_size)]
+    assert [row for batch in batches for row in batch] == order
     assert all(len(batch) == batch_size for batch in batches[:-1])
     assert len(batches[-1]) <= batch_size + 1
     if batch_size > 1 and faces > 1:
@@ -613,7 +641,9 @@ def test_a_compiled_network_learns_the_same(drawn: Workspace) -> None:
     # compiled code draws dropout's numbers in its own way; batches are alike, so one graph does for all
     config = replace(CONFIG, epochs=1, dropout=0.0, batch_size=len(drawn.load_labels("train")) // 2)
     train(drawn, config, name="plain", device="cpu")
+    torch._dynamo.utils.counters.clear()
     train(drawn, replace(config, compile=True), name="compiled", device="cpu")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     plain, compiled = drawn.run("plain"), drawn.run("compiled")
     ours, theirs = (float(read_csv(run.history_csv)[0]["train_loss"]) for run in (compiled, plain))
     assert ours == pytest.approx(theirs, rel=1e-4)
