@@ -178,12 +178,15 @@ def _revision(config: TrainConfig) -> int:
 
 
 def _require_compiler(compute: Compute) -> None:
-    if compute.device.type != "cpu":
-        return
-    # torch looks for these
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if shutil.which(compiler) is None:
-        raise UserError(f"--compile: no C++ compiler '{compiler}' here; install one, or leave --compile out")
+    # these torch looks for, and for its launcher of GPU code Triton
+    cpu = [os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")]
+    cuda = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"]
+    compilers = {"cpu": ("C++", cpu), "cuda": ("C", cuda)}
+    language, names = compilers.get(compute.device.type, ("", []))
+    if names and not any(map(shutil.which, names)):
+        raise UserError(
+            f"--compile: no {language} compiler '{names[0]}' here; install one, or leave --compile out"
+        )
 
 
 def _earlier(run: Run, config: TrainConfig, made_from: dict[str, Any], force: bool) -> dict[str, Any] | None:

@@ -40,9 +40,9 @@ def finish():
     assert ours.best.read_bytes() == theirs.best.read_bytes()
     assert ours.history_csv.read_bytes() == theirs.history_csv.read_bytes()
     states = [torch.load(run.last, weights_only=True) for run in (ours, theirs)]
-    networks = [{**state["network"], **{f"mean {name}": of for name, of in state["mean"]["network"].items()}} for state in states]
-    assert networks[0].keys() == networks[1].keys()
-    assert all(torch.equal(value, networks[1][name]) for name, value in networks[0].items())
+    for of_ours, of_theirs in zip(*([state["network"], state["mean"]["network"]] for state in states)):
+        assert of_ours.keys() == of_theirs.keys()
+        assert all(torch.equal(value, of_theirs[name]) for name, value in of_ours.items())
     assert not [path for path in ours.folder.iterdir() if path.name.endswith(".tmp")]
 
 started_s = time.monotonic()

@@ -652,14 +652,21 @@ def test_a_compiled_network_learns_the_same(drawn: Workspace) -> None:
     assert np.allclose(*logits, atol=1e-2)
 
 
+@pytest.mark.parametrize(("device", "language"), [("cpu", r"C\+\+"), ("cuda", "C")])
 def test_compiling_without_a_compiler_is_said_in_one_line(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, device: str, language: str
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(
+        import_module("fertool.train.train"),
+        "choose_compute",
+        lambda *_: Compute(torch.device(device), precision="fp32"),
+    )
     config = replace(CONFIG, compile=True)
-    with pytest.raises(UserError, match=r"--compile: .* C\+\+ compiler"):
-        train(drawn, config, device="cpu")
+    with pytest.raises(UserError, match=rf"--compile: no {language} compiler"):
+        train(drawn, config, device=device)
     assert not drawn.run(config.run_name).folder.exists()
 
 
