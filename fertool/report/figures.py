@@ -135,9 +135,14 @@ def confusion_figure(matrix: list[list[int]], classes: list[str]) -> Figure:
 def guidance_figure(guidance: Guidance) -> Figure | None:
     """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed.
 
-    None where nothing of it is known.
+    None where no measure is known of two conditions.
     """
-    shown = [measure for kind in GUIDANCE_KINDS for measure in guidance.shown if measure.kind is kind]
+    shown = [
+        measure
+        for kind in GUIDANCE_KINDS
+        for measure in guidance.shown
+        if measure.kind is kind and _is_curve(guidance, measure)
+    ]
     if not shown:
         return None
     rows = -(-len(shown) // PANELS_ACROSS)
@@ -158,8 +163,15 @@ def guidance_figure(guidance: Guidance) -> Figure | None:
 
 
 def lifts_figure(guidance: Guidance) -> Figure | None:
-    """The lift of each region over lambda, a row an explainer, with 95% intervals; None where none is known."""
-    lifts = {(measure.of, measure.region): measure for measure in guidance.measures if measure.kind is LIFT}
+    """The lift of each region over lambda, a row an explainer, with 95% intervals.
+
+    None where none is known of two conditions.
+    """
+    lifts = {
+        (measure.of, measure.region): measure
+        for measure in guidance.measures
+        if measure.kind is LIFT and _is_curve(guidance, measure)
+    }
     if not lifts:
         return None
     explainers = list(dict.fromkeys(of for of, _ in lifts))
@@ -176,6 +188,11 @@ def lifts_figure(guidance: Guidance) -> Figure | None:
         last.set_xlabel("lambda")
     _name_above(figure, panels[0][0], MASKS_ACROSS)
     return figure
+
+
+def _is_curve(guidance: Guidance, measure: Measure) -> bool:
+    """Whether it is known of two conditions; an explainer may have explained the networks of one alone."""
+    return sum(np.isfinite(of.figures[measure.name].value) for of in guidance.outcomes) > 1
 
 
 def _name_above(figure: Figure, axes: Axes, across: int) -> None:

@@ -36,7 +36,7 @@ from fertool.score.shapley import (
     variance_of_coalitions,
 )
 from fertool.score.subject import Columns, Figures, Subject
-from fertool.score.tables import Scores, groups, percent, with_interval
+from fertool.score.tables import Scores, groups, percent, said_of_runs, with_interval
 from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
@@ -250,13 +250,15 @@ def causal_tables(scores: Scores) -> list[Table]:
         "Shapley values over all 64 coalitions of covered and uncovered regions, mean over faces with 95% "
         "interval; a row adds up to what is lost when all is covered. Holism: the part of the variance over "
         "coalitions that no sum over regions gives (0: each region counts by itself).",
-        *(
-            f"{run['run']}: left out "
-            + ", ".join(
-                f"{count:,} of {run['faces']:,} faces ({why})" for why, count in run["left_out"].items()
-            )
-            + _fills_in_words(run)
-            for run in runs
+        *said_of_runs(
+            {
+                run["run"]: "left out "
+                + ", ".join(
+                    f"{count:,} of {run['faces']:,} faces ({why})" for why, count in run["left_out"].items()
+                )
+                + _fills_in_words(run)
+                for run in runs
+            }
         ),
     ]
     return [

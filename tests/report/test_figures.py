@@ -126,6 +126,16 @@ def test_what_is_asked_for_has_a_panel_over_lambda_and_nothing_else() -> None:
         assert bars[0][:, 1] == pytest.approx([0.9 * middle, 1.1 * middle])
 
 
+def test_what_is_known_of_one_condition_alone_is_no_curve() -> None:
+    guidance = guidance_with([*ASKED_FOR, *FOR_THE_RECORD, *LIFTS])
+    of_one = {ASKED_FOR[1].name, *(measure.name for measure in LIFTS)}
+    for of in guidance.outcomes[1:]:
+        of.figures.update({name: Estimate(np.nan, np.nan, np.nan) for name in of_one})
+    titles = [axes.get_title() for axes in guidance_figure(guidance).axes if axes.axison]
+    assert titles == [measure.name for measure in ASKED_FOR if measure.name not in of_one]
+    assert lifts_figure(guidance) is None
+
+
 def test_lifts_have_a_panel_an_explainer_and_region() -> None:
     figure = lifts_figure(guidance_with([*ASKED_FOR, *LIFTS]))
     panels = np.array(figure.axes).reshape(len(EXPLAINERS), len(REGIONS))
