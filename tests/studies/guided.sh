@@ -121,8 +121,8 @@ transformer() {
     done
 }
 
-# From scratch, so all blocks learn at one rate; of faces as they are drawn, in small batches, and of many: of few, or with
-# the millions of weights of vit_tiny, a transformer learns nothing of the face
+# From scratch, so all blocks learn at one rate; of faces as they are drawn, in small batches, and of many: of few a
+# transformer learns nothing of the face. One that learns in minutes on a CPU, and the smallest of timm's, which takes hours
 part_transformers() (
     marked_faces "$STUDY/transformers" 12500
     OTHERS=${OTHERS#gradcam }
