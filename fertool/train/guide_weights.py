@@ -23,9 +23,7 @@ class OfWeight:
 
     weight: float
     val_accuracy: float
-    val_share_of_all_maps: (
-        float | None
-    )  # the background's, see `background_share`; None: val has no face to guide
+    val_share_of_all_maps: float | None  # `background_share`; None: val has no face to guide
 
 
 def train_guide_weights(

@@ -203,7 +203,7 @@ def train_run(
             kept, val_split, val_features, compute, ranks, guide
         )
         # the last step's weights met no loss of train's any more
-        last = len(batches), _largest_rate(optimizer), torch.tensor(val_loss)
+        last = len(batches), _largest_rate(optimizer), torch.tensor(val_loss, dtype=torch.float64)
         _require_finite("the loss on val", [last], run, history)
         row = {
             "epoch": epoch,

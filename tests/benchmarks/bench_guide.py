@@ -71,12 +71,11 @@ def main() -> None:
 def _compare(name: str, scene: Scene, workspace: Workspace, rounds: int) -> bool:
     any_missed = False
     for precision in ("fp32", "bf16"):
-        config = replace(scene.config, epochs=2, precision=precision)
-        guided = replace(config, guide="background")
-        config = replace(config, guide_explainer=None)
+        guided = replace(scene.config, epochs=2, precision=precision, guide="background")
+        unguided = replace(guided, guide=None, guide_explainer=None)
         epoch_s: dict[str, list[float]] = {"unguided": [], "guided": []}
         for _ in range(rounds):
-            for kind, of_kind in (("unguided", config), ("guided", guided)):
+            for kind, of_kind in (("unguided", unguided), ("guided", guided)):
                 train(workspace, of_kind, name=kind, force=True, device="cpu")
                 epoch_s[kind].append(float(read_csv(workspace.run(kind).timing_csv)[-1]["epoch_s"]))
         unguided_s, guided_s = (statistics.median(of_kind) for of_kind in epoch_s.values())
