@@ -52,16 +52,18 @@ STRONG: dict[str, dict[str, Any]] = {
     },
     "resnet48": {
         "optimizer": "adamw",
-        "epochs": 60,
+        "epochs": 50,
         "lr": 2e-3,
         "schedule": "cosine",
         "warmup_epochs": 3.0,
         "weight_decay": 0.05,
         "ema": 0.999,
+        "label_smoothing": 0.05,
+        "self_distillation": 0.8,
         "rotate_deg": 10.0,
-        "crop": 0.15,
+        "crop": 0.2,
         "jitter": 0.2,
-        "mixup": 0.2,
+        "erase": 0.3,
     },
 }
 
