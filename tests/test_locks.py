@@ -54,3 +54,4 @@ def test_where_the_system_knows_no_locks_nobody_waits(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with alone([tmp_path / "test.npy"]), Workspace(tmp_path).run("cnn").locked():
         (tmp_path / "test.npy").touch()
+    assert (tmp_path / "test.npy").exists()

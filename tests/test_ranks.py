@@ -31,10 +31,11 @@ from fertool.workspace import Workspace
 CONFIG = TrainConfig(
     epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3, clip=0.5
 )
-GUIDED = replace(CONFIG, guide="background", guide_warmup=1.0)
 DISTILLED = replace(CONFIG, epochs=3, mixup=0.0, self_distillation=1.0)
 # unlike Adam, and unlike a clipped step, this follows the size of a gradient
 DESCENDED = replace(CONFIG, mixup=0.0, optimizer="sgd", lr=1e-4, clip=None)
+# Adam would make of the rounding of a gradient near 0 a whole step, which moves a map by a thousandth
+GUIDED = replace(DESCENDED, mixup=0.3, guide="background", guide_warmup=1.0)
 NORMED = TrainConfig(model="resnet48", image_size=16, epochs=1, lr=1e-2, batch_size=23, precision="fp32")
 DETECTOR = "dlib" if dlib_version() else "template"
 
@@ -136,12 +137,11 @@ def test_two_processes_have_the_learning_curve_of_one(both: tuple[Workspace, Wor
     assert both[1].run(run).config()["state"] == "done"
 
 
-def test_two_processes_go_the_steps_of_one(both: tuple[Workspace, Workspace]) -> None:
+@pytest.mark.parametrize("run", ["descended", "guided"])
+def test_two_processes_go_the_steps_of_one(both: tuple[Workspace, Workspace], run: str) -> None:
     torch.manual_seed(DESCENDED.seed)
     start = build_model("cnn", 7, dropout=0.0).network.state_dict()
-    one, two = (
-        torch.load(workspace.run("descended").last, weights_only=True)["network"] for workspace in both
-    )
+    one, two = (torch.load(workspace.run(run).last, weights_only=True)["network"] for workspace in both)
     for name, value in one.items():
         assert (two[name] - value).norm() <= 1e-2 * (value - start[name]).norm(), name
 
@@ -163,7 +163,7 @@ def test_two_processes_are_guided_as_one(both: tuple[Workspace, Workspace]) -> N
     for ours, theirs in zip(two, one, strict=True):
         assert float(ours["val_empty_maps"]) == float(theirs["val_empty_maps"])
         for name in ("train_loss", "train_guide_loss", "train_background_share", "val_background_share"):
-            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3), name
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-4), name
 
 
 def test_val_is_measured_with_the_statistics_that_are_saved(both: tuple[Workspace, Workspace]) -> None:
