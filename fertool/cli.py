@@ -293,6 +293,10 @@ def train(
         float | None,
         typer.Option(rich_help_panel=FACES_PANEL, help="A random square, up to this share smaller"),
     ] = None,
+    zoom: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=FACES_PANEL, help="Larger or smaller, by up to this share"),
+    ] = None,
     jitter: Annotated[
         float | None,
         typer.Option(rich_help_panel=FACES_PANEL, help="Brightness and contrast, by up to this share"),
@@ -450,6 +454,7 @@ def train(
             "shift": shift,
             "rotate_deg": rotate_deg,
             "crop": crop,
+            "zoom": zoom,
             "jitter": jitter,
             "noise": noise,
             "erase": erase,

@@ -23,6 +23,7 @@ class Augmentation:
     crop: float = (
         0.0  # a square of at least 1 less this share of the side, from anywhere, becomes the picture
     )
+    zoom: float = 0.0  # larger or smaller by at most this share; edges are repeated around what is smaller
     jitter: float = 0.0  # brightness by at most this share of 255, contrast by this share, each way
     noise: float = 0.0  # deviation of normal noise, as a share of 255
     erase: float = 0.0  # how often a rectangle of 1/50 to 1/5 of the picture is painted over (Zhong 2020)
@@ -32,6 +33,11 @@ class Augmentation:
     def is_none(self) -> bool:
         """Whether faces stay as they are."""
         return not any(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels come from between pixels."""
+        return bool(self.rotate_deg or self.crop or self.zoom)
 
 
 PRESETS = {
@@ -83,6 +89,7 @@ def draw_epoch(
     reach = round(augmentation.shift * side)
     flips = (torch.rand(faces, generator=generator) < 0.5) & augmentation.flip
     shifts = torch.randint(-reach, reach + 1, (faces, 2), generator=generator)
+    zooms = 1 + augmentation.zoom * (2 * torch.rand(faces, 1, generator=generator) - 1)
 
     random = np.random.default_rng(key)
 
@@ -91,7 +98,7 @@ def draw_epoch(
 
     angles = np.radians(each_way(augmentation.rotate_deg))
     sides = 1 - augmentation.crop * random.uniform(0, 1, (faces, 1))
-    crops = np.hstack([sides, (1 - sides) * random.uniform(-0.5, 0.5, (faces, 2))])
+    crops = np.hstack([sides / zooms.numpy(), (1 - sides) * random.uniform(-0.5, 0.5, (faces, 2))])
     brightness, contrast = each_way(augmentation.jitter), 1 + each_way(augmentation.jitter)
     noise_starts = random.integers(0, NOISE_BANK, faces)
     erased = _rectangles(faces, augmentation.erase, random)
@@ -134,7 +141,7 @@ def augment(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
 
     uint8 stays uint8 where faces are only moved by whole pixels; else float32 comes back.
     """
-    if augmentation.rotate_deg or augmentation.crop:
+    if augmentation.resamples:
         pixels = _resampled(pixels, draws)
     elif augmentation.flip or augmentation.shift:
         pixels = _moved(pixels, draws)
@@ -175,7 +182,7 @@ def move_planes(planes: Tensor, draws: Draws, augmentation: Augmentation, void: 
     """
     height, width = planes.shape[2:]
     own: Tensor | None = None
-    if augmentation.rotate_deg or augmentation.crop:
+    if augmentation.resamples:
         grid = _look_ups(draws, planes.shape)
         own = (grid.abs() <= 1).all(dim=3)
         planes = _looked_up(planes, grid)
@@ -237,7 +244,7 @@ def _origins(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _resampled(pixels: Tensor, draws: Draws) -> Tensor:
-    """One bilinear look-up for flip, shift, rotation and crop together; edges are repeated outwards."""
+    """One bilinear look-up for flip, shift, rotation, crop and zoom together; edges are repeated outwards."""
     planes = to_planes(pixels)
     planes = _looked_up(planes.float(), _look_ups(draws, planes.shape))
     return to_pixels(planes)

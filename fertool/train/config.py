@@ -53,6 +53,7 @@ class TrainConfig:
     shift: float = 0.05  # at most this share of the side, each way; edges are repeated
     rotate_deg: float = 0.0
     crop: float = 0.0
+    zoom: float = 0.0
     jitter: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
@@ -168,6 +169,7 @@ RANGES = {
     "shift": (_share, "from 0 to below 1"),
     "rotate_deg": (lambda value: 0 <= value <= 180, "from 0 to 180"),
     "crop": (_share, "from 0 to below 1"),
+    "zoom": (_share, "from 0 to below 1"),
     "jitter": (_share, "from 0 to below 1"),
     "noise": (_share, "from 0 to below 1"),
     "erase": (lambda value: 0 <= value <= 1, "from 0 to 1"),

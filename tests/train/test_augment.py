@@ -20,7 +20,7 @@ from fertool.train.augment import (
 
 SIDE = 24
 MOVES = Augmentation(flip=True, shift=0.2)
-TURNS = replace(MOVES, rotate_deg=180.0, crop=0.5)  # these take the bilinear look-up
+TURNS = replace(MOVES, rotate_deg=180.0, crop=0.5, zoom=0.2)  # these take the bilinear look-up
 EVERYTHING = replace(TURNS, jitter=0.2, noise=0.02, erase=1.0, mixup=0.4)
 
 
@@ -105,6 +105,25 @@ def test_a_crop_of_half_the_side_fills_the_picture(down: float, right: float) ->
     assert torch.allclose(cropped[3, :, 1], (left + line / 2 - 0.25).clamp(0, SIDE - 1), atol=1e-3)
 
 
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_a_zoomed_face_is_as_much_larger_as_drawn_about_its_centre(factor: float) -> None:
+    line = torch.arange(SIDE, dtype=torch.float32)
+    face = line[:, None].expand(SIDE, SIDE)
+    zoomed = augment(face[None], chosen(crops=torch.tensor([[1 / factor, 0.0, 0.0]])), Augmentation(zoom=0.3))
+    centre = (SIDE - 1) / 2
+    expected = (centre + (line - centre) / factor).clamp(0, SIDE - 1)  # edges are repeated
+    assert torch.allclose(zoomed[0], expected[:, None].expand(SIDE, SIDE), atol=1e-3)
+
+
+def test_zoom_enlarges_as_often_as_it_shrinks_within_its_strength() -> None:
+    _, draws = draw_epoch(4000, SIDE, 0, 1, Augmentation(zoom=0.2))
+    side, down, right = draws.crops.unbind(dim=1)
+    factor = 1 / side
+    assert 0.8 - 1e-6 <= factor.min() < 0.805 and 1.195 < factor.max() <= 1.2 + 1e-6
+    assert factor.mean().item() == pytest.approx(1, abs=0.01)
+    assert not down.any() and not right.any()
+
+
 # --- what is done to pixels --------------------------------------------------------------------------------
 
 
@@ -178,6 +197,7 @@ def test_without_mixup_a_mix_is_the_face_itself() -> None:
         shift=st.sampled_from([0.0, 0.3]),
         rotate_deg=st.sampled_from([0.0, 180.0]),
         crop=st.sampled_from([0.0, 0.5]),
+        zoom=st.sampled_from([0.0, 0.5]),
         jitter=st.sampled_from([0.0, 0.9]),
         noise=st.sampled_from([0.0, 0.5]),
         erase=st.sampled_from([0.0, 1.0]),
@@ -193,6 +213,7 @@ def test_values_stay_pixels_and_shapes_stay(seed: int, colour: bool, augmentatio
         (
             augmentation.rotate_deg,
             augmentation.crop,
+            augmentation.zoom,
             augmentation.jitter,
             augmentation.noise,
             augmentation.erase,
@@ -246,7 +267,10 @@ def test_draws_are_repeatable_and_within_their_strengths(seed: int, epoch: int, 
     assert sorted(order.tolist()) == list(range(faces))
     assert draws.shifts.abs().max() <= 10
     assert draws.angles.abs().max() <= math.pi
-    side, down, right = draws.crops.unbind(dim=1)
+    side, down, right = draw_epoch(faces, 48, seed, epoch, replace(EVERYTHING, zoom=0.0))[1].crops.T
+    zoomed, *ways = draws.crops.T
+    assert ((side / zoomed - 1).abs() <= 0.2 + 1e-6).all()
+    assert torch.equal(torch.stack(ways), torch.stack([down, right]))
     assert (side >= 0.5).all() and (side <= 1).all()
     assert (down.abs() <= (1 - side) / 2 + 1e-6).all() and (right.abs() <= (1 - side) / 2 + 1e-6).all()
     assert draws.brightness.abs().max() <= 0.2 and (draws.contrast - 1).abs().max() <= 0.2 + 1e-6
@@ -275,6 +299,7 @@ def test_epochs_and_seeds_differ() -> None:
         ({"shift": 0.2}, {"shifts"}),
         ({"rotate_deg": 15.0}, {"angles"}),
         ({"crop": 0.2}, {"crops"}),
+        ({"zoom": 0.1}, {"crops"}),
         ({"jitter": 0.2}, {"brightness", "contrast"}),
         ({"noise": 0.2}, set()),
         ({"erase": 0.5}, {"erased"}),
@@ -301,7 +326,9 @@ def test_a_strength_changes_no_draws_but_its_own(
     seed=st.integers(0, 2**20),
     row=st.integers(8, SIDE - 9),
     column=st.integers(8, SIDE - 9),
-    augmentation=st.sampled_from([MOVES, TURNS, replace(TURNS, flip=False, crop=0.0, rotate_deg=30)]),
+    augmentation=st.sampled_from(
+        [MOVES, TURNS, replace(TURNS, flip=False, crop=0.0, zoom=0.0, rotate_deg=30)]
+    ),
 )
 def test_a_box_moves_with_what_is_in_it(seed: int, row: int, column: int, augmentation: Augmentation) -> None:
     faces = torch.zeros(8, SIDE, SIDE, dtype=torch.uint8)
@@ -340,6 +367,7 @@ ALONE = [
     Augmentation(shift=0.3),
     Augmentation(rotate_deg=180.0),
     Augmentation(crop=0.5),
+    Augmentation(zoom=0.5),
     Augmentation(erase=1.0),
     Augmentation(flip=True, mixup=1.0),
 ]
@@ -374,7 +402,7 @@ def test_the_plane_of_a_marked_pixel_lies_where_its_brightness_does(
         picture = mix(picture, picture[partners], draws)
         moved = mix(moved, moved[partners], draws)
     known = moved[:, VOID] == 0
-    exact = not (augmentation.rotate_deg or augmentation.crop or augmentation.mixup)
+    exact = not (augmentation.resamples or augmentation.mixup)
     difference = (picture / 255 - moved[:, MARK])[known].abs()
     assert not len(difference) or difference.max() <= (0 if exact else 1e-5)
     assert torch.allclose(moved.sum(dim=1), torch.ones(4, SIDE, SIDE), atol=1e-5)
