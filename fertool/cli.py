@@ -473,7 +473,7 @@ def train(
         },
     )
     if preview_augment:
-        console.show(preview(Workspace.locate(workspace), config, preview_augment), as_json)
+        console.show(preview(Workspace.locate(workspace), config, preview_augment, seeds=seeds), as_json)
         return
     console.show(
         train_series(

@@ -48,12 +48,12 @@ def _print_table(console: Any, table: Table) -> None:
 
 
 def log_to_stderr() -> None:
-    """Let the program's log go to stderr, a line an event."""
+    """Let the program's log go to stderr, a line an event; of several processes on one job, the first one's."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("fertool")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if started_as_first() else logging.WARNING)
     logger.propagate = False
 
 

@@ -81,8 +81,7 @@ class Ranks:
 @functools.cache
 def join_ranks() -> Ranks:
     """Join the processes that torchrun started with this one, by NCCL where each has a GPU, else by gloo."""
-    count = int(os.environ.get("WORLD_SIZE", 1))
-    if count == 1:
+    if _process_count() == 1:
         return Ranks()
     import torch
 
@@ -101,7 +100,12 @@ def join_ranks() -> Ranks:
 
 def started_as_first() -> bool:
     """Whether this process is the first of its job, without joining the others."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return _process_count() == 1 or int(os.environ.get("RANK", 0)) == 0
+
+
+def _process_count() -> int:
+    # RANK alone says nothing: job arrays export one as well
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def _distributed() -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fertool.errors import UserError
 from fertool.pixel_layout import to_planes
 
 Family = Literal["cnn", "transformer"]
@@ -131,8 +132,17 @@ class FaceClassifier(nn.Module):
         return inputs
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Network input (B, C, size, size) -> logits (B, classes), before any softmax."""
-        return self.network(inputs)
+        """Network input (B, C, size, size) -> logits (B, classes), before any softmax.
+
+        Raises UserError where the network gives no tensor, as some do while they train.
+        """
+        logits = self.network(inputs)
+        if not isinstance(logits, Tensor):
+            raise UserError(
+                f"{self.recipe.get('name', 'the network')}: gives {type(logits).__name__}, not logits (B, classes); "
+                "have its function leave auxiliary outputs out"
+            )
+        return logits
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels as stored -> logits (B, classes)."""

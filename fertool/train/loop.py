@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -427,7 +428,15 @@ def _load_last(
     """Bring the model, its mean and its predictions to where `last.pt` left them; return what else it holds."""
     if not run.last.exists():
         return {"history": [], "timing": []}
-    state = torch.load(run.last, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(run.last, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(
+            error
+        ):  # of a full memory, say
+            raise
+        # as a machine leaves it that lost its power
+        raise UserError(f"{run.last}: no whole checkpoint; --force begins the run again") from None
     model.network.load_state_dict(state["network"])
     for name, beside in (("mean", mean), ("earlier", earlier)):
         if beside:

@@ -1,6 +1,7 @@
 """The moving mean of a network's weights, often better than the last of them."""
 
 import copy
+import itertools
 from typing import Any
 
 import torch
@@ -28,11 +29,12 @@ class MovingMean:
         """Take in the network's weights after a step."""
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
         self.step += 1
-        own, new = self.model.network.state_dict(), network.state_dict()
-        reals = [name for name, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[name] for name in reals], [new[name] for name in reals], 1 - decay)
-        for name in own.keys() - set(reals):  # counts, as of batches seen
-            own[name].copy_(new[name])
+        own, new = _tensors(self.model.network), _tensors(network)
+        reals = [number for number, value in enumerate(own) if value.is_floating_point()]
+        torch._foreach_lerp_([own[number] for number in reals], [new[number] for number in reals], 1 - decay)
+        for mean, value in zip(own, new, strict=True):
+            if not mean.is_floating_point():  # counts, as of batches seen
+                mean.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on."""
@@ -42,3 +44,8 @@ class MovingMean:
         """Go on from there."""
         self.model.network.load_state_dict(state["network"])
         self.step = state["step"]
+
+
+def _tensors(network: nn.Module) -> list[torch.Tensor]:
+    # not of the state dict: that has what a network holds under two names twice
+    return [*itertools.chain(network.parameters(), network.buffers())]

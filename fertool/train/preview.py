@@ -1,5 +1,6 @@
 """A sheet of what augmentation makes of faces: to be looked at before a training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from fertool.train.augment import Draws, augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.rows_used import rows_used
+from fertool.train.seeds import read_seeds
 from fertool.workspace import Workspace
 
 FACES = 8  # rows
@@ -18,14 +20,16 @@ EPOCHS = 9  # columns behind the face itself
 ENLARGED = 2  # times
 
 
-def preview(workspace: Workspace, config: TrainConfig, target: Path) -> Summary:
+def preview(workspace: Workspace, config: TrainConfig, target: Path, *, seeds: str | None = None) -> Summary:
     """Write a PNG: a row a face of train, the face itself and what the first epochs make of it.
 
-    The same draws as in a training with these settings on the same faces. Raises UserError where the workspace
-    has no faces.
+    The same draws as in a training with these settings on the same faces, of several seeds in the first one's.
+    Raises UserError where the workspace has no faces, and for a text that says no seeds.
     """
     import cv2
 
+    if seeds is not None:
+        config = replace(config, seed=read_seeds(seeds)[0])
     whole = MappedFaces(workspace.load_faces("train"))
     faces = whole.part(rows_used(workspace, workspace.load_labels("train"), config))
     face_count, side = faces.shape[:2]

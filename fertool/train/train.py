@@ -112,6 +112,10 @@ def train(
         return _summary(run, "was done already; --force trains it again")
     # before the run's folder is touched: what is wrong with the faces is said here
     train_split, val_split = _train_split(workspace, config, model), _split(workspace, "val", model)
+    if len(val_split.labels) < ranks.count:
+        raise UserError(
+            f"{workspace.faces('val')}: {len(val_split.labels)} faces for {ranks.count} processes; take fewer"
+        )
     if config.guide is not None:
         val_split = replace(val_split, planes=load_guide_planes(workspace, "val", "background"))
 
@@ -337,9 +341,10 @@ def _record(
 
 
 def _first_difference(earlier: dict[str, Any], config: TrainConfig, made_from: dict[str, Any]) -> str:
+    before = TrainConfig().as_record() | earlier["config"]  # a record may be older than some of the settings
     for option, value in config.as_record().items():
-        if earlier["config"].get(option) != value:
-            return f"its {option} is {earlier['config'].get(option)}, not {value}"
+        if before[option] != value:
+            return f"its {option} is {before[option]}, not {value}"
     if earlier["made_from"]["revision"] != made_from["revision"]:
         return "trained by another version of fertool"
     return "its faces, its weights or the source of its network were others"

@@ -59,6 +59,14 @@ class Twice(Small):
 def twice(num_classes):
     return Twice(num_classes)
 
+class Auxiliary(Small):
+    def forward(self, inputs):
+        logits = super().forward(inputs)
+        return (logits, logits) if self.training else logits
+
+def auxiliary(num_classes):
+    return Auxiliary(num_classes)
+
 def number():
     return 3
 
@@ -86,6 +94,13 @@ def test_a_network_of_the_current_folder() -> None:
     assert (model.family, model.cam_layer, model.head) == ("cnn", "body", "out")
     assert model.input_spec.mean == (0.485, 0.456, 0.406)
     assert model(torch.zeros(2, 48, 48)).shape == (2, 5)
+
+
+def test_what_gives_more_than_logits_while_it_trains_is_one_line() -> None:
+    model = build_model("mine.nets:auxiliary", 5, image_size=48)
+    assert model.eval()(torch.zeros(2, 48, 48)).shape == (2, 5)
+    with pytest.raises(UserError, match=r"mine\.nets:auxiliary: gives tuple, not logits"):
+        model.train()(torch.zeros(2, 48, 48))
 
 
 def test_its_options() -> None:

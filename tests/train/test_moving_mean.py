@@ -37,6 +37,21 @@ def test_it_takes_in_batch_statistics_and_their_count() -> None:
     assert not torch.equal(norm.running_mean, torch.zeros(2))
 
 
+def test_a_layer_under_two_names_moves_once_a_step() -> None:
+    model = tiny()
+    model.network.append(nn.ModuleDict({"again": model.network[0], "norm": model.network[1]}))
+    mean = MovingMean(model, 0.5)
+    for _ in range(12):  # until the decay is what was asked for
+        mean.update(model.network)
+    before = mean.model.network[0].weight.clone()
+    with torch.no_grad():
+        model.network[0].weight += 1
+        model.network[1].running_mean += 1
+    mean.update(model.network)
+    assert torch.allclose(mean.model.network[0].weight, before + 0.5)
+    assert torch.allclose(mean.model.network[1].running_mean, torch.full((2,), 0.5))
+
+
 def test_what_does_not_change_stays_bit_for_bit() -> None:
     model = build_model("cnn", 7)
     mean = MovingMean(model, 0.999)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -58,6 +59,15 @@ def test_colour_stays_colour(drawn: Workspace, tmp_path: Path) -> None:
     preview(drawn, configure("cnn", augment="none"), tmp_path / "sheet.png")
     sheet = cells(tmp_path / "sheet.png", 48)
     assert all(np.array_equal(sheet[:, column], coloured[:FACES]) for column in range(EPOCHS + 1))
+
+
+def test_of_several_seeds_it_shows_the_first(drawn: Workspace, tmp_path: Path) -> None:
+    config = configure("cnn", augment="strong")
+    preview(drawn, config, tmp_path / "seeds.png", seeds="3-5")
+    preview(drawn, replace(config, seed=3), tmp_path / "seed.png")
+    preview(drawn, config, tmp_path / "none.png")
+    assert (tmp_path / "seeds.png").read_bytes() == (tmp_path / "seed.png").read_bytes()
+    assert (tmp_path / "seeds.png").read_bytes() != (tmp_path / "none.png").read_bytes()
 
 
 def test_without_faces_it_says_how_to_get_some_and_writes_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.files import read_csv, write_csv, write_npy
+from fertool.files import read_csv, write_csv, write_json, write_npy
 from fertool.hardware import Compute
 from fertool.models import FaceClassifier, build_model, load_model, predict_logits
 from fertool.predictions import model_inputs
@@ -320,6 +320,33 @@ def test_a_name_taken_by_other_settings_is_refused(trained: Workspace) -> None:
     assert contents(trained.run("cnn")) == before
 
 
+def test_a_record_that_is_older_than_a_setting_is_told_by_what_differs(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    copied = Workspace(shutil.copytree(trained.root, tmp_path / "ws"))
+    run = copied.run("cnn")
+    record = run.config()
+    del record["config"]["zoom"]
+    write_json(run.run_json, record)
+    with pytest.raises(UserError, match=r"its seed is 0, not 5"):
+        train(copied, replace(CONFIG, epochs=2, seed=5), name="cnn", device="cpu")
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10, 1000])
+def test_half_a_checkpoint_is_one_line(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "_save_last", killing("after", 1))
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    last = drawn.run("cnn").last
+    last.write_bytes(last.read_bytes()[:kept_bytes])
+    with pytest.raises(UserError, match=r"last\.pt: no whole checkpoint; --force begins the run again"):
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    train(drawn, replace(CONFIG, epochs=1), name="cnn", device="cpu", force=True)
+    assert drawn.run("cnn").config()["state"] == "done"
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(drawn: Workspace) -> None:
     config = replace(CONFIG, lr=1e25)
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at epoch 1, step \d+, learning rate 1e\+25"):
@@ -469,6 +496,18 @@ def test_twins_of_val_and_test_are_left_out_of_train(drawn: Workspace, seen: dic
     train(drawn, replace(CONFIG, epochs=1, drop_leaks=True), device="cpu")
     assert np.array_equal(seen["faces"], drawn.load_faces("train")[kept])
     assert np.array_equal(seen["labels"], drawn.load_labels("train")[kept])
+
+
+@pytest.mark.parametrize("train_fraction", [1.0, 0.5])
+def test_a_train_split_of_leaks_alone_is_one_line(drawn: Workspace, train_fraction: float) -> None:
+    for split in ("train", "val"):
+        rows = read_csv(drawn.faces_csv(split))
+        write_csv(
+            drawn.faces_csv(split), list(rows[0]), [list((row | {"twin_group": 0}).values()) for row in rows]
+        )
+    with pytest.raises(UserError, match=r"faces.*csv: --drop-leaks leaves no face"):
+        train(drawn, replace(CONFIG, drop_leaks=True, train_fraction=train_fraction), device="cpu")
+    assert not drawn.runs()
 
 
 def test_training_on_a_part_sees_no_other_face(drawn: Workspace, seen: dict[str, np.ndarray]) -> None:
