@@ -61,7 +61,8 @@ STRONG: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.05,
         "self_distillation": 0.8,
         "rotate_deg": 10.0,
-        "crop": 0.2,
+        "shift": 0.08,
+        "zoom": 0.15,  # not a crop, beside which the faces of val and test are small
         "jitter": 0.2,
         "erase": 0.3,
     },
