@@ -431,11 +431,9 @@ def _load_last(
     try:
         state = torch.load(run.last, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(
-            error
-        ):  # of a full memory, say
+        # any other may be of a full memory; half of a file is what a machine leaves that lost its power
+        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
             raise
-        # as a machine leaves it that lost its power
         raise UserError(f"{run.last}: no whole checkpoint; --force begins the run again") from None
     model.network.load_state_dict(state["network"])
     for name, beside in (("mean", mean), ("earlier", earlier)):

@@ -1,7 +1,6 @@
 """The moving mean of a network's weights, often better than the last of them."""
 
 import copy
-import itertools
 from typing import Any
 
 import torch
@@ -48,4 +47,4 @@ class MovingMean:
 
 def _tensors(network: nn.Module) -> list[torch.Tensor]:
     # not of the state dict: that has what a network holds under two names twice
-    return [*itertools.chain(network.parameters(), network.buffers())]
+    return [*network.parameters(), *network.buffers()]
