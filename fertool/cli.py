@@ -623,8 +623,8 @@ def score(
     """
     from fertool import console
     from fertool.score import score
-    from fertool.score.fills import FILLS
-    from fertool.score.score import DEFAULT_SUITES
+    from fertool.score.command import DEFAULT_SUITES
+    from fertool.score.perturbations.fills import FILLS
     from fertool.workspace import Workspace
 
     console.show(

@@ -5,7 +5,7 @@ import logging
 import sys
 from typing import Any
 
-from fertool.ranks import started_as_first
+from fertool.runtime.ranks import started_as_first
 from fertool.summary import Greyed, Summary, Table
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.files import file_sha256, read_csv, read_json, write_json
-from fertool.locks import lock
+from fertool.runtime.files import file_sha256, read_csv, read_json, write_json
+from fertool.runtime.locks import lock
 
 SPLITS = ("train", "val", "test")
 WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"

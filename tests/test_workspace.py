@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.files import file_sha256, write_json, write_npy
+from fertool.runtime.files import file_sha256, write_json, write_npy
 from fertool.workspace import Workspace
 
 

@@ -5,8 +5,8 @@ import torch
 
 from fertool.explain.explainer import ChooseClasses, Explanation
 from fertool.explain.registry import Request
-from fertool.hardware import Compute
 from fertool.models import FaceClassifier
+from fertool.runtime.hardware import Compute
 
 WHOLE_BATCH_SIDE = 112  # pixels: networks of larger pictures take fewer faces at a time, for the memory
 

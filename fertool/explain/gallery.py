@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fertool.explain.overlay import add_legend, outline_regions, show_face, show_heat
-from fertool.predictions import read_logits
+from fertool.models.predictions import read_logits
 from fertool.workspace import Run, Workspace
 
 # a mark beside the colour: red is lost on some readers and in grey print

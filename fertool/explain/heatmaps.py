@@ -13,17 +13,17 @@ import torch
 from fertool.errors import UserError
 from fertool.explain.batches import batches, explain_rows
 from fertool.explain.explainer import rectify
-from fertool.explain.nulls import Null
+from fertool.explain.methods.nulls import Null
 from fertool.explain.registry import Request
 from fertool.explain.targets import choose_classes, stored_targets
-from fertool.files import read_json, write_json
-from fertool.hardware import Compute
-from fertool.locks import make_alone
 from fertool.models import FaceClassifier, load_model
-from fertool.partial_rows import PartialRows
-from fertool.predictions import keep_logits, made_elsewhere, model_inputs
-from fertool.progress import log, progress_bar
-from fertool.ranks import join_ranks
+from fertool.models.predictions import keep_logits, made_elsewhere, model_inputs
+from fertool.runtime.files import read_json, write_json
+from fertool.runtime.hardware import Compute
+from fertool.runtime.locks import make_alone
+from fertool.runtime.partial_rows import PartialRows
+from fertool.runtime.progress import log, progress_bar
+from fertool.runtime.ranks import join_ranks
 from fertool.workspace import Run, Workspace
 
 ROWS_AT_ONCE = 1024

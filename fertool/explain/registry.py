@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fertool.errors import UserError
-from fertool.explain.attention import ATTENTION
-from fertool.explain.cams import CAMS
 from fertool.explain.explainer import Explainer, Option
-from fertool.explain.gradients import GRADIENTS
-from fertool.explain.guided import GUIDED
-from fertool.explain.nulls import NULLS, Null
-from fertool.explain.perturbation import PERTURBATION
+from fertool.explain.methods.attention import ATTENTION
+from fertool.explain.methods.cams import CAMS
+from fertool.explain.methods.gradients import GRADIENTS
+from fertool.explain.methods.guided_backprop import GUIDED
+from fertool.explain.methods.nulls import NULLS, Null
+from fertool.explain.methods.perturbation import PERTURBATION
 
 EXPLAINERS: dict[str, Explainer] = {
     explainer.name: explainer for explainer in [*CAMS, *GUIDED, *ATTENTION, *GRADIENTS, *PERTURBATION]

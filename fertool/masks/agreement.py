@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from fertool.masks.detection import DLIB, MEDIAPIPE
+from fertool.masks.detectors.small_faces import DLIB, MEDIAPIPE
 from fertool.masks.find_landmarks import BATCH_FACES, Detectors, batches_of, find_landmarks
 from fertool.masks.landmarks import PARTS, interocular_distance
-from fertool.partial_rows import PartialRows
-from fertool.progress import progress_bar
-from fertool.worker_pool import WorkerPool
+from fertool.runtime.partial_rows import PartialRows
+from fertool.runtime.progress import progress_bar
+from fertool.runtime.worker_pool import WorkerPool
 from fertool.workspace import Workspace
 
 SAMPLED_FACES = 500

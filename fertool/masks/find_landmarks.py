@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fertool.masks.detection import DETECTORS, DLIB, MEDIAPIPE, TEMPLATE, Detector, detect
-from fertool.masks.dlib_detector import DLIB_PADDINGS, dlib_detector
-from fertool.masks.mediapipe_detector import MEDIAPIPE_PADDINGS, mediapipe_detector
+from fertool.masks.detectors.dlib import DLIB_PADDINGS, dlib_detector
+from fertool.masks.detectors.mediapipe import MEDIAPIPE_PADDINGS, mediapipe_detector
+from fertool.masks.detectors.small_faces import DETECTORS, DLIB, MEDIAPIPE, TEMPLATE, Detector, detect
+from fertool.masks.detectors.template import mean_face
 from fertool.masks.regions import region_maps
-from fertool.masks.template import mean_face
 
 BATCH_FACES = 32  # to a worker at a time
 PADDINGS = {MEDIAPIPE: MEDIAPIPE_PADDINGS, DLIB: DLIB_PADDINGS}

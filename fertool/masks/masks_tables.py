@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fertool.masks.detection import DETECTORS, TEMPLATE
+from fertool.masks.detectors.small_faces import DETECTORS, TEMPLATE
 from fertool.summary import Table
 
 

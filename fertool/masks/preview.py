@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.files import replacing
-from fertool.masks.detection import DETECTORS
+from fertool.masks.detectors.small_faces import DETECTORS
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
+from fertool.runtime.files import replacing
 from fertool.workspace import Workspace
 
 # as OpenCV takes them

@@ -1,9 +1,9 @@
 """Names of models -> a FaceClassifier: preprocessing, backbone, head, and where to explain it."""
 
-from fertool.models.checkpoint import load_model, save_model
 from fertool.models.classifier import FaceClassifier
 from fertool.models.predict import predict_logits
 from fertool.models.registry import build_model
+from fertool.models.weights.checkpoint import load_model, save_model
 
 __all__ = [
     "FaceClassifier",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.pixel_layout import to_planes
+from fertool.models.pixel_layout import to_planes
 
 Family = Literal["cnn", "transformer"]
 

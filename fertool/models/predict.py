@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from fertool.hardware import Compute
 from fertool.models.classifier import FaceClassifier
-from fertool.models.undisturbed import undisturbed
+from fertool.models.frozen_eval import undisturbed
+from fertool.runtime.hardware import Compute
 
 BATCH_SIZE = 256
 

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from fertool.errors import UserError
+from fertool.models.backbones.cnn import build_cnn, build_cnn_gap
+from fertool.models.backbones.multiscale import PREFIX, MultiscaleClassifier, read_views
+from fertool.models.backbones.resnet48 import build_resnet48
+from fertool.models.backbones.user_network import build_user_network, is_user_network
 from fertool.models.classifier import FaceClassifier, View
-from fertool.models.cnn import build_cnn, build_cnn_gap
-from fertool.models.multiscale import PREFIX, MultiscaleClassifier, read_views
-from fertool.models.resnet48 import build_resnet48
+from fertool.models.frozen_eval import outputs_of
 from fertool.models.statistics import set_statistics
-from fertool.models.undisturbed import outputs_of
-from fertool.models.user_network import build_user_network, is_user_network
 
 # made for 48-pixel faces, which nobody pretrained
 OWN = {"cnn": build_cnn, "cnn-gap": build_cnn_gap, "resnet48": build_resnet48}
@@ -91,18 +91,18 @@ def _build(
     if is_user_network(name):
         return build_user_network(name, classes, image_size, channels)
     if name == "vggface":
-        from fertool.models.vggface import build_vggface
+        from fertool.models.backbones.vggface import build_vggface
 
         return build_vggface(classes, dropout, image_size)
     if name == "vggface2":
-        from fertool.models.vggface2 import build_vggface2
+        from fertool.models.backbones.vggface2 import build_vggface2
 
         return build_vggface2(classes, dropout, drop_path, image_size)
     if name == "dlibface":
-        from fertool.models.dlibface import build_dlibface
+        from fertool.models.backbones.dlibface import build_dlibface
 
         return build_dlibface(classes, dropout, image_size)
-    from fertool.models.timm_backbone import build_timm, is_timm_model
+    from fertool.models.backbones.timm_backbone import build_timm, is_timm_model
 
     if not is_timm_model(name):
         raise UserError(

@@ -1,5 +1,5 @@
 """Any FER data set, or faces that the program draws itself, made into the faces of a workspace."""
 
-from fertool.prepare.prepare import prepare
+from fertool.prepare.command import prepare
 
 __all__ = ["prepare"]

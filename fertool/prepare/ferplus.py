@@ -13,7 +13,7 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.prepare.emotions import EMOTIONS
-from fertool.prepare.labelled_faces import CHALLENGE_SPLITS, challenge_id
+from fertool.prepare.sources.labelled_faces import CHALLENGE_SPLITS, challenge_id
 
 ANSWERS = (*EMOTIONS, "contempt", "unknown", "not_face")
 """What a tagger could answer, the seven emotions first."""

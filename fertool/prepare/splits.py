@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fertool.errors import UserError
-from fertool.prepare.labelled_faces import UNTOLD, LabelledFaces
+from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.twins import same_pixels
 
 WHOLE = {"train": 0.8, "val": 0.1, "test": 0.1}

@@ -1,5 +1,5 @@
 """The report: all figures of a workspace as one page."""
 
-from fertool.report.write_report import write_report
+from fertool.report.command import write_report
 
 __all__ = ["write_report"]

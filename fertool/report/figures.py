@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fertool.explain.overlay import png_bytes
 from fertool.masks.regions import REGIONS
-from fertool.score.guidance import (
+from fertool.score.guidance.effects import (
     ACCURACY,
     CAUSAL_PART,
     CAUSAL_WEIGHT,
@@ -24,7 +24,7 @@ from fertool.score.guidance import (
     Guidance,
     Measure,
 )
-from fertool.score.sweeps import OWN, SHUFFLED
+from fertool.score.guidance.sweeps import OWN, SHUFFLED
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in print
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

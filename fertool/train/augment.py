@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fertool.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import to_pixels, to_planes
 
 NOISE_BANK = 1 << 20  # normal numbers of which each face reads a stretch
 

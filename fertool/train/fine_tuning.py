@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fertool.hardware import Compute
 from fertool.models import FaceClassifier
 from fertool.models.predict import Faces, face_batches
-from fertool.models.stages import parameter_stages
-from fertool.progress import progress_bar
+from fertool.models.structure.stages import parameter_stages
+from fertool.runtime.hardware import Compute
+from fertool.runtime.progress import progress_bar
 from fertool.train.config import TrainConfig
 
 

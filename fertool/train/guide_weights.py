@@ -9,9 +9,9 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.summary import Summary, Table
+from fertool.train.command import RunOptions
 from fertool.train.config import TrainConfig
 from fertool.train.seeds import train_seeds
-from fertool.train.train import RunOptions
 from fertool.workspace import Workspace
 
 MOST_LOST = 0.005  # of val accuracy, beside lambda 0

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.files import replacing, write_csv
-from fertool.hardware import Compute, keep_freed_memory, seed_everything
 from fertool.models import FaceClassifier, predict_logits, save_model
-from fertool.progress import log, progress_bar
-from fertool.ranks import Ranks, join_ranks
+from fertool.runtime.files import replacing, write_csv
+from fertool.runtime.hardware import Compute, keep_freed_memory, seed_everything
+from fertool.runtime.progress import log, progress_bar
+from fertool.runtime.ranks import Ranks, join_ranks
 from fertool.train.augment import Draws, augment, draw_epoch, epoch_seed, mix, move_boxes
 from fertool.train.config import TrainConfig
+from fertool.train.ema import MovingMean
 from fertool.train.fine_tuning import (
     freeze_all_but,
     frozen_backbone,
@@ -31,7 +32,6 @@ from fertool.train.fine_tuning import (
 )
 from fertool.train.guidance import Guide, GuidePlanes, guide_figures
 from fertool.train.mapped_faces import MappedFaces, face_reader
-from fertool.train.moving_mean import MovingMean
 from fertool.train.optimizers import make_optimizer, set_rates
 from fertool.train.schedule import rate_factor
 from fertool.train.self_distillation import EarlierPredictions, earlier_share

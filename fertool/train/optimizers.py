@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from fertool.models import FaceClassifier
-from fertool.models.stages import parameter_stages
+from fertool.models.structure.stages import parameter_stages
 from fertool.train.config import TrainConfig
 
 SGD_MOMENTUM = 0.9

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from fertool.hardware import Compute
 from fertool.models import FaceClassifier
+from fertool.runtime.hardware import Compute
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import freeze_all_but, trained_parameters, training_mode
 from fertool.train.loop import TrainingFaces

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fertool.files import replacing
+from fertool.runtime.files import replacing
 from fertool.summary import Summary
 from fertool.train.augment import Draws, augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.mapped_faces import MappedFaces
-from fertool.train.rows_used import rows_used
 from fertool.train.seeds import read_seeds
+from fertool.train.subset import rows_used
 from fertool.workspace import Workspace
 
 FACES = 8  # rows

@@ -6,7 +6,7 @@ from typing import Any
 
 from fertool.errors import UserError
 from fertool.masks.regions import REGIONS
-from fertool.models.multiscale import PREFIX
+from fertool.models.backbones.multiscale import PREFIX
 from fertool.models.registry import OWN
 from fertool.train.augment import PRESETS
 from fertool.train.config import TrainConfig

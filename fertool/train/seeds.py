@@ -8,8 +8,8 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.summary import Summary
+from fertool.train.command import RunOptions, train
 from fertool.train.config import TrainConfig
-from fertool.train.train import RunOptions, train
 from fertool.workspace import Workspace
 
 

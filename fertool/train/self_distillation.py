@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fertool.ranks import Ranks
+from fertool.runtime.ranks import Ranks
 
 KEPT = 0.6  # of the mean so far, an epoch (Laine and Aila 2017, section 3)
 

@@ -4,10 +4,10 @@ from typing import Unpack
 
 from fertool.errors import UserError
 from fertool.summary import Summary
+from fertool.train.command import RunOptions, train
 from fertool.train.config import TrainConfig
 from fertool.train.guide_weights import read_guide_weights, train_guide_weights
 from fertool.train.seeds import read_seeds, train_seeds
-from fertool.train.train import RunOptions, train
 from fertool.workspace import Workspace
 
 

@@ -34,12 +34,12 @@ from torch import Tensor
 
 from fertool.errors import UserError
 from fertool.explain import explain
-from fertool.explain.attention import rollout
-from fertool.explain.cams import gradcam
-from fertool.explain.guided import guided_gradcam
+from fertool.explain.methods.attention import rollout
+from fertool.explain.methods.cams import gradcam
+from fertool.explain.methods.guided_backprop import guided_gradcam
 from fertool.models import FaceClassifier, build_model
-from fertool.prepare.drawn import draw_faces
-from fertool.score.shares import region_shares, region_weights
+from fertool.prepare.synthetic.faces import draw_faces
+from fertool.score.suites.shares import region_shares, region_weights
 from fertool.workspace import Workspace
 
 Contender = Callable[[], Tensor | None]  # does one batch; its maps (B, h, w), or None for a forward pass

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from targets import missed
 
-from fertool.files import read_csv
 from fertool.prepare import prepare
+from fertool.runtime.files import read_csv
 from fertool.workspace import Workspace
 
 FER2013_FACES = 35_887  # train, val and test

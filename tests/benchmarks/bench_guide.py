@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from targets import missed
 
-from fertool.files import read_csv
 from fertool.masks import make_masks
 from fertool.prepare import prepare
+from fertool.runtime.files import read_csv
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from targets import missed
 
-from fertool.files import read_csv, write_csv
 from fertool.prepare import prepare
+from fertool.runtime.files import read_csv, write_csv
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace

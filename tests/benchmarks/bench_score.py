@@ -23,18 +23,18 @@ import torch
 from torch import Tensor, nn
 
 from fertool.explain.registry import parse_request
-from fertool.hardware import Compute, choose_compute
 from fertool.masks import make_masks
 from fertool.models import FaceClassifier
 from fertool.prepare import prepare
+from fertool.runtime.hardware import Compute, choose_compute
 from fertool.score import score
-from fertool.score.causal import score_causal
-from fertool.score.explained import explained_classes
-from fertool.score.faithfulness import flip_logits, relevance_ranks, score_faithfulness, to_faces
-from fertool.score.fills import blur_fill, mean_fill
-from fertool.score.network import network_of
-from fertool.score.shapley import COALITIONS
-from fertool.score.subject import Subject
+from fertool.score.evaluated_run import Subject
+from fertool.score.perturbations.batched_forward import network_of
+from fertool.score.perturbations.fills import blur_fill, mean_fill
+from fertool.score.statistics.shapley import COALITIONS
+from fertool.score.suites.causal import score_causal
+from fertool.score.suites.faithfulness import flip_logits, relevance_ranks, score_faithfulness, to_faces
+from fertool.score.suites.suite_inputs import explained_classes
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace

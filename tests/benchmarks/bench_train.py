@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from targets import missed
 
-from fertool.files import read_csv
-from fertool.hardware import Compute, keep_freed_memory
 from fertool.models import build_model
 from fertool.prepare import prepare
+from fertool.runtime.files import read_csv
+from fertool.runtime.hardware import Compute, keep_freed_memory
 from fertool.train import train
 from fertool.train.augment import PRESETS, augment, draw_epoch
 from fertool.train.config import TrainConfig

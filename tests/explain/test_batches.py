@@ -6,7 +6,7 @@ import pytest
 from fertool.explain.batches import batches, explain_rows
 from fertool.explain.explainer import Explanation
 from fertool.explain.registry import parse_request
-from fertool.hardware import choose_compute
+from fertool.runtime.hardware import choose_compute
 
 
 @pytest.mark.parametrize(("side", "size"), [(48, 256), (112, 256), (224, 64), (448, 16), (9999, 1)])

@@ -8,14 +8,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fertool.explain import explain
-from fertool.explain.attention import all_blocks, attention_gradcam, rollout, self_attention
 from fertool.explain.branches import onto_picture
-from fertool.explain.cams import gradcam
-from fertool.explain.guided import guided_backprop, guided_gradcam
-from fertool.files import read_json
+from fertool.explain.methods.attention import all_blocks, attention_gradcam, rollout, self_attention
+from fertool.explain.methods.cams import gradcam
+from fertool.explain.methods.guided_backprop import guided_backprop, guided_gradcam
 from fertool.masks import make_masks
 from fertool.models import FaceClassifier, build_model
 from fertool.prepare import prepare
+from fertool.runtime.files import read_json
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace

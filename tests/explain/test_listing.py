@@ -1,5 +1,5 @@
 from fertool.explain import list_explainers
-from fertool.explain.nulls import NULLS
+from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import EXPLAINERS, parse_request
 
 

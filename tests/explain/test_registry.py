@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
-from fertool.explain.nulls import NULLS
+from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import EXPLAINERS, explainers_of, parse_request
 
 WRITTEN = [

@@ -1,7 +1,7 @@
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from fertool.masks.detection import DLIB, MEDIAPIPE, TEMPLATE
+from fertool.masks.detectors.small_faces import DLIB, MEDIAPIPE, TEMPLATE
 from fertool.masks.preview import PREVIEW_FACES, choose_preview_faces, draw_regions
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fertool.masks.detectors.template import mean_face
 from fertool.masks.landmarks import (
     BROWS,
     CHIN,
@@ -27,7 +28,6 @@ from fertool.masks.regions import (
     region_maps,
 )
 from fertool.masks.regions import EYES as EYES_REGION
-from fertool.masks.template import mean_face
 
 SHAPE = (48, 48)
 

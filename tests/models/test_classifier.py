@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from fertool.errors import UserError
-from fertool.hardware import Compute, choose_compute
 from fertool.models import build_model, load_model, predict_logits, save_model
+from fertool.runtime.hardware import Compute, choose_compute
 
 CPU = Compute(torch.device("cpu"), "fp32")
 

@@ -1,9 +1,9 @@
 import timm
 
 from fertool.models import build_model
+from fertool.models.backbones.timm_backbone import is_timm_model, pretrained_config, timm_network
 from fertool.models.listing import CLASSES, MODELS, model_table
 from fertool.models.registry import parameter_count
-from fertool.models.timm_backbone import is_timm_model, pretrained_config, timm_network
 
 
 def test_the_table_says_what_is_built() -> None:

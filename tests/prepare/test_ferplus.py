@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.files import read_csv
 from fertool.prepare import prepare
 from fertool.prepare.ferplus import ANSWERS, crowd_labels
+from fertool.runtime.files import read_csv
 from fertool.workspace import SPLITS, Workspace
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"

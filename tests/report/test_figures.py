@@ -9,7 +9,7 @@ from fertool.report.figures import (
     lifts_figure,
     shares_figure,
 )
-from fertool.score.guidance import (
+from fertool.score.guidance.effects import (
     ACCURACY,
     ACCURACY_WORTH,
     CAUSAL_PART,
@@ -28,7 +28,7 @@ from fertool.score.guidance import (
     Measure,
     Outcome,
 )
-from fertool.score.sweeps import Condition, Sweep
+from fertool.score.guidance.sweeps import Condition, Sweep
 
 EXPLAINERS = ("gradcam-abs", "occlusion")
 ASKED_FOR = [

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fertool.hardware import Compute
 from fertool.models import FaceClassifier, build_model, load_model
-from fertool.models.cnn import INPUT
+from fertool.models.backbones.cnn import INPUT
 from fertool.models.predict import BATCH_SIZE
-from fertool.models.stages import parameter_stages
+from fertool.models.structure.stages import parameter_stages
+from fertool.runtime.hardware import Compute
 from fertool.train import loop, train
 from fertool.train.augment import Augmentation
 from fertool.train.config import TrainConfig

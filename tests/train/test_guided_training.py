@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
-from fertool.files import read_csv, write_npz
 from fertool.masks import make_masks
-from fertool.masks.detection import TEMPLATE
+from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
 from fertool.prepare import prepare
+from fertool.runtime.files import read_csv, write_npz
 from fertool.train import guide_weights, loop, train
 from fertool.train.config import TrainConfig
 from fertool.train.guidance import Guide

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fertool.files import read_csv
+from fertool.runtime.files import read_csv
 from fertool.workspace import Workspace
 
 KILLS = 20

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fertool.models import FaceClassifier, build_model
-from fertool.models.stages import parameter_stages
+from fertool.models.structure.stages import parameter_stages
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import freeze_all_but, trained_parameters
 from fertool.train.optimizers import make_optimizer, set_rates

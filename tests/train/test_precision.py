@@ -1,13 +1,11 @@
-from importlib import import_module
-
 import numpy as np
 import pytest
 import torch
 
-from fertool.files import write_json
-from fertool.hardware import Compute
 from fertool.models import build_model
-from fertool.train import precision, train
+from fertool.runtime.files import write_json
+from fertool.runtime.hardware import Compute
+from fertool.train import command, precision, train
 from fertool.train.config import TrainConfig
 from fertool.train.loop import TrainingFaces
 from fertool.train.mapped_faces import MappedFaces
@@ -69,10 +67,9 @@ def test_views_of_the_face_are_given_their_boxes(split: TrainingFaces) -> None:
 
 def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """However a trial would come out the next time: a condition's seeds, and what they are compared with."""
-    module = import_module("fertool.train.train")
-    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
+    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
     trials = iter(["fp32", "bf16", "bf16"])
-    monkeypatch.setattr(module, "faster_precision", lambda *of: next(trials))
+    monkeypatch.setattr(command, "faster_precision", lambda *of: next(trials))
     formats = {}
     for name, settings in {
         "first": {},
@@ -101,10 +98,9 @@ def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pyte
 def test_a_run_that_begins_again_does_not_follow_itself(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = import_module("fertool.train.train")
-    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
+    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
     trials = iter(["fp32", "bf16"])
-    monkeypatch.setattr(module, "faster_precision", lambda *of: next(trials))
+    monkeypatch.setattr(command, "faster_precision", lambda *of: next(trials))
     for force, found in ((False, "fp32"), (True, "bf16")):
         train(drawn, TrainConfig(epochs=1), name="again", force=force)
         assert drawn.run("again").config()["hardware"]["precision"] == found
@@ -113,9 +109,8 @@ def test_a_run_that_begins_again_does_not_follow_itself(
 def test_a_conditions_own_format_comes_before_that_of_other_runs(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = import_module("fertool.train.train")
-    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
-    monkeypatch.setattr(module, "faster_precision", lambda *of: "fp32")
+    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
+    monkeypatch.setattr(command, "faster_precision", lambda *of: "fp32")
     train(drawn, TrainConfig(epochs=1, lr=1e-3), name="z-control")
     train(drawn, TrainConfig(epochs=1), name="own-s0")
     record = drawn.run("z-control").config()
@@ -133,17 +128,16 @@ def test_a_conditions_own_format_comes_before_that_of_other_runs(
 def test_a_run_keeps_its_format_on_another_machine(
     drawn: Workspace, monkeypatch: pytest.MonkeyPatch, began: str, there: str
 ) -> None:
-    module = import_module("fertool.train.train")
-    monkeypatch.setattr(module, "choose_compute", lambda *of: BFLOAT16)
-    monkeypatch.setattr(module, "faster_precision", lambda *of: began)
+    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
+    monkeypatch.setattr(command, "faster_precision", lambda *of: began)
     run = drawn.run("moved")
     train(drawn, TrainConfig(epochs=1), name=run.name)
     record = run.config()
     write_json(
         run.run_json, {**record, "state": "running", "hardware": {**record["hardware"], "name": "another"}}
     )
-    monkeypatch.setattr(module, "choose_compute", lambda *of: Compute(torch.device("cpu"), there))
-    monkeypatch.setattr(module, "faster_precision", lambda *of: there)
+    monkeypatch.setattr(command, "choose_compute", lambda *of: Compute(torch.device("cpu"), there))
+    monkeypatch.setattr(command, "faster_precision", lambda *of: there)
     train(drawn, TrainConfig(epochs=1), name=run.name)
     assert run.config()["hardware"]["precision"] == began
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from fertool.errors import UserError
-from fertool.files import write_npy
+from fertool.runtime.files import write_npy
 from fertool.train import preview
 from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.train.preview import ENLARGED, EPOCHS, FACES
 from fertool.train.recipes import configure
-from fertool.train.rows_used import rows_used
+from fertool.train.subset import rows_used
 from fertool.workspace import Workspace
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fertool.errors import UserError
-from fertool.files import read_csv
-from fertool.ranks import join_ranks
+from fertool.runtime.files import read_csv
+from fertool.runtime.ranks import join_ranks
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.train.self_distillation import EarlierPredictions, earlier_share

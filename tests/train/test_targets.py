@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.files import read_csv, write_csv
 from fertool.models import load_model
 from fertool.prepare.ferplus import ANSWERS, crowd_shares
+from fertool.runtime.files import read_csv, write_csv
 from fertool.train import loop, train
 from fertool.train.augment import draw_epoch
 from fertool.train.config import TrainConfig

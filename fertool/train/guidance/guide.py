@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fertool.hardware import Compute
 from fertool.models import FaceClassifier
+from fertool.models.frozen_eval import undisturbed
 from fertool.models.predict import Faces, face_batches
-from fertool.models.undisturbed import undisturbed
+from fertool.runtime.hardware import Compute
 from fertool.train.augment import Augmentation, Draws, mix, move_planes
 from fertool.train.guidance.forms import FORMS, MapOnFace, background_shares, regions
 from fertool.train.guidance.maps import (

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from fertool.errors import UserError
-from fertool.explain.attention import attended_in_all_blocks, attended_patches, rolled_out
 from fertool.explain.hooks import Activation, attention_seen, captured
+from fertool.explain.methods.attention import attended_in_all_blocks, attended_patches, rolled_out
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
-from fertool.models.undisturbed import undisturbed
+from fertool.models.frozen_eval import undisturbed
 from fertool.train.guidance.batch_norms import Road, batch_norms, faces_apart
 from fertool.train.guidance.twice_differentiable import twice_differentiable
 

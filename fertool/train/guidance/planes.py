@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fertool.errors import UserError
 from fertool.masks.action_units import action_unit_maps, has_action_units
-from fertool.masks.detection import TEMPLATE
+from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
 from fertool.train.mapped_faces import IN_MEMORY_BYTES, MappedFaces, face_reader

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fertool.models import FaceClassifier, build_model
-from fertool.models.cnn import INPUT
+from fertool.models.backbones.cnn import INPUT
 from fertool.train.guidance.planes import GuidePlanes
 from fertool.train.mapped_faces import MappedFaces
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fertool.masks.regions import BACKGROUND, REGIONS
-from fertool.score.spread import agreement_with
+from fertool.score.suites.dispersion import agreement_with
 from fertool.train.guidance.forms import (
     EVIDENCE,
     FORMS,

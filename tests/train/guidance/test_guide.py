@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fertool.explain.cams import gradcam
-from fertool.hardware import Compute
+from fertool.explain.methods.cams import gradcam
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
 from fertool.models.predict import face_batches, predict_logits
-from fertool.score.shares import region_shares, region_weights
+from fertool.runtime.hardware import Compute
+from fertool.score.suites.shares import region_shares, region_weights
 from fertool.train.augment import Augmentation, augment, draw_epoch, move_planes
 from fertool.train.guidance import FORMS, KINDS, Guide, GuidePlanes, guide_figures
 from fertool.train.guidance.forms import MapOnFace, background_shares

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.explain.attention import rollout, self_attention
-from fertool.explain.cams import gradcam, gradcam_abs
+from fertool.explain.methods.attention import rollout, self_attention
+from fertool.explain.methods.cams import gradcam, gradcam_abs
 from fertool.models import FaceClassifier, build_model
-from fertool.models.cnn import INPUT
+from fertool.models.backbones.cnn import INPUT
 from fertool.train.guidance.maps import (
     KINDS,
     check_guidance,

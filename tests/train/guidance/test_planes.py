@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from fertool.errors import UserError
-from fertool.files import write_npz
 from fertool.masks.action_units import action_unit_maps
-from fertool.masks.detection import DRAWN, TEMPLATE
+from fertool.masks.detectors.small_faces import DRAWN, TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
 from fertool.prepare import prepare
+from fertool.runtime.files import write_npz
 from fertool.train import mapped_faces
 from fertool.train.guidance import planes as planes_module
 from fertool.train.guidance.planes import load_guide_planes, plane_reader

@@ -1,0 +1,281 @@
+"""Maps from a vision transformer's attention: rollout, self-attention, all blocks', gradient-weighted attention.
+
+A_l (B, heads, T, T) is the attention of block l, a row a query, rows adding up to 1. Tokens are the prefix
+(class token, registers) and the patches; the map is read from the class token's row, or, where the head does
+not read a class token but pools the patches, from the mean over the patches' rows. Columns of the prefix are
+left out of the map: what flows through class token and registers has no place in the picture. Maps lie on the
+patch grid, float32.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fertool.errors import UserError
+from fertool.explain.branches import explanation_of
+from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.hooks import attention_seen
+from fertool.explain.methods.cams import each_class_gradients
+from fertool.models.classifier import FaceClassifier, TokenGrid, View
+from fertool.models.frozen_eval import undisturbed
+
+
+def rollout(
+    model: FaceClassifier,
+    pixels: Tensor,
+    choose: ChooseClasses,
+    fusion: str = "mean",
+    discard: float = 0.0,
+    residual: float = 0.5,
+) -> Explanation:
+    """Attention rollout: attention multiplied through the blocks, with the residual connections.
+
+        R = A'_L ... A'_2 A'_1        A'_l = (1 - residual) fuse_heads(A_l) + residual I, rows scaled to 1
+
+    Abnar and Zuidema 2020, 'Quantifying Attention Flow in Transformers', section 3 (mean over heads,
+    residual 0.5, nothing discarded). `fusion` mean, max or min over heads; `discard` sets that share of the
+    smallest entries of each fused matrix to 0 first (Gildenblat 2020). The class is not looked at: every
+    target has the same map, under a frozen backbone the pretrained network's. Maps are not negative.
+    """
+    if fusion not in ("mean", "max", "min"):
+        raise UserError(f"rollout@fusion={fusion}: must be mean, max or min")
+    if not 0 <= discard < 1 or not 0 <= residual <= 1:
+        raise UserError(f"rollout@discard={discard},residual={residual}: shares, discard below 1")
+    return _read_from_all_blocks(
+        model,
+        pixels,
+        choose,
+        lambda attention: _fuse_heads(attention, fusion).float(),
+        lambda fused, tokens: rolled_out(fused, tokens, residual, discard),
+    )
+
+
+def self_attention(
+    model: FaceClassifier,
+    pixels: Tensor,
+    choose: ChooseClasses,
+    block: int = -1,
+    head: int | None = None,
+) -> Explanation:
+    """Self-attention of the class token (the mean over the patches' where the head reads none) in one block.
+
+        H_j = A_block[head, class token, j], or the mean over heads
+
+    Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', for the attention; Caron et al. 2021, 'Emerging
+    Properties in Self-Supervised Vision Transformers', figure 1, for such maps of the last block, the default.
+    `block` counts from 0, or from the end with -1; `head` None is the mean. The class is not looked at, and
+    the map under a frozen backbone is the pretrained network's.
+    """
+    count = len(model.views[0].attention_blocks)
+    if not -count <= block < count:
+        raise UserError(f"attention@block={block}: the model has blocks 0 to {count - 1}")
+    blocks = [view.attention_blocks[block] for view in model.views]
+    seen: list[Tensor] = []
+
+    def see(attention: Tensor) -> Tensor:
+        seen.append(attention.float())
+        return attention
+
+    with undisturbed(model), attention_seen(model, blocks, see), torch.no_grad():
+        logits = model(pixels)
+    if head is not None and not 0 <= head < seen[0].shape[1]:
+        raise UserError(f"attention@head={head}: the block has heads 0 to {seen[0].shape[1] - 1}")
+    maps = []
+    with torch.autocast(model.device.type, enabled=False):
+        for view, attention in zip(model.views, seen, strict=True):
+            chosen = attention.mean(dim=1) if head is None else attention[:, head]
+            maps.append(attended_patches(chosen, view.tokens))
+    return _target_ignored(model, maps, logits, choose, pixels)
+
+
+def all_blocks(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """Self-attention of the class token (the mean over the patches' where the head reads none), over all blocks.
+
+        H_j = mean over blocks l and heads h of A_l[h, class token, j]
+
+    As `self_attention`, in which only one block has a say: what the last block attends to has been mixed by those
+    before it. It is the map that `--guide-explainer all-blocks` asks for. The class is not looked at, and the map
+    under a frozen backbone is the pretrained network's.
+    """
+    return _read_from_all_blocks(
+        model, pixels, choose, lambda attention: attention.float().mean(dim=1), attended_in_all_blocks
+    )
+
+
+def _read_from_all_blocks(
+    model: FaceClassifier,
+    pixels: Tensor,
+    choose: ChooseClasses,
+    fuse: Callable[[Tensor], Tensor],
+    read: Callable[[Sequence[Tensor], TokenGrid], Tensor],
+) -> Explanation:
+    """What `read` makes of every block's attention, of which `fuse` joins the heads: (B, heads, T, T) -> (B, T, T)."""
+    fused: list[Tensor] = []
+
+    def see(attention: Tensor) -> Tensor:
+        fused.append(fuse(attention))
+        return attention
+
+    with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
+        logits = model(pixels)
+    with torch.autocast(model.device.type, enabled=False):
+        maps = [read(of_view, view.tokens) for view, of_view in _by_view(model, fused)]
+    return _target_ignored(model, maps, logits, choose, pixels)
+
+
+def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """Gradient-weighted attention relevance, for a class.
+
+        R <- R + E_h[relu(dy_c/dA_l * A_l)] R, from R = I, block after block
+
+    Chefer, Gur and Wolf 2021, 'Generic Attention-model Explainability for Interpreting Bi-Modal and
+    Encoder-Decoder Transformers', equations 5 and 6. One forward pass, and a backward pass a class through
+    the blocks. Maps are not negative.
+    """
+    seen: list[Tensor] = []
+
+    def see(attention: Tensor) -> Tensor:
+        if not attention.requires_grad:  # a branch's first block's: its graph begins here
+            attention = attention.requires_grad_()
+        seen.append(attention)
+        return attention
+
+    with undisturbed(model), attention_seen(model, model.attention_blocks, see):
+        with torch.no_grad():
+            inputs = model.preprocess(pixels)
+        with torch.enable_grad():
+            logits = model.logits(inputs)
+            classes = choose(logits.detach())
+            with torch.autocast(model.device.type, enabled=False):
+                of_classes = [
+                    [
+                        _relevance(view.tokens, attention, by)
+                        for (view, attention), (_, by) in zip(
+                            _by_view(model, seen), _by_view(model, gradients), strict=True
+                        )
+                    ]
+                    for gradients in each_class_gradients(logits, classes, seen)
+                ]
+                maps = [torch.stack(of_view, dim=1) for of_view in zip(*of_classes, strict=True)]
+                return explanation_of(model, maps, logits, pixels)
+
+
+def _by_view(model: FaceClassifier, of_blocks: Sequence[Tensor]) -> Iterator[tuple[View, Sequence[Tensor]]]:
+    """What was kept of each block, first to last, by the view that the block is of."""
+    start = 0
+    for view in model.views:
+        yield view, of_blocks[start : start + len(view.attention_blocks)]
+        start += len(view.attention_blocks)
+
+
+def _relevance(tokens: TokenGrid, attention: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    rows = reading_rows(tokens, attention[0].detach()[:, 0].float())
+    # the row of R is the reading row times (I + C_L) ... (I + C_1): again from the last block to the first
+    for block, gradient in zip(reversed(attention), reversed(gradients), strict=True):
+        rows = rows + rows @ (block.detach() * gradient).float().clamp(min=0).mean(dim=1)
+    return on_patch_grid(tokens, rows[:, 0])
+
+
+def _fuse_heads(attention: Tensor, fusion: str) -> Tensor:
+    return attention.mean(dim=1) if fusion == "mean" else getattr(attention, f"a{fusion}")(dim=1)
+
+
+def _without_smallest(attention: Tensor, share: float) -> Tensor:
+    """The fused matrices (B, T, T), with the smallest `share` of each one's entries set to 0."""
+    entries = attention.flatten(1)
+    count = int(share * entries.shape[1])
+    smallest = entries.topk(count, dim=1, largest=False).indices
+    return entries.scatter(1, smallest, 0).view_as(attention)
+
+
+def rolled_out(
+    fused: Sequence[Tensor], tokens: TokenGrid, residual: float = 0.5, discard: float = 0.0
+) -> Tensor:
+    """The rollout (B, rows, columns) of the blocks' attention (B, T, T), first to last; see `rollout`."""
+    # only the rows that the map is read from are carried through the product, last block first
+    rows = reading_rows(tokens, fused[0])
+    for attention in reversed(fused):
+        if discard > 0:
+            attention = _without_smallest(attention, discard)
+        scale = (1 - residual) * attention.sum(dim=-1) + residual
+        # a row that lost all its entries leads nowhere
+        rows = rows / scale.masked_fill(scale == 0, 1)[:, None]
+        rows = (1 - residual) * rows @ attention + residual * rows
+    return on_patch_grid(tokens, rows[:, 0])
+
+
+def attended_patches(attention: Tensor, tokens: TokenGrid) -> Tensor:
+    """The patches that the tokens of the head attend to, (B, rows, columns), in attention (B, T, T)."""
+    return on_patch_grid(tokens, (reading_rows(tokens, attention) @ attention)[:, 0])
+
+
+def attended_in_all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
+    """The same in the mean over blocks, each (B, T, T)."""
+    return attended_patches(torch.stack(attention).mean(dim=0), tokens)
+
+
+def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
+    """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
+    row = torch.zeros(attention.shape[-1], device=attention.device)
+    if tokens.read:
+        row[: tokens.read] = 1 / tokens.read
+    else:
+        row[tokens.prefix :] = 1 / (tokens.rows * tokens.columns)
+    return row.expand(len(attention), 1, -1)
+
+
+def on_patch_grid(tokens: TokenGrid, row: Tensor) -> Tensor:
+    """What a row over the tokens (B, T) has on the patches, (B, rows, columns)."""
+    return row[:, tokens.prefix :].unflatten(1, (tokens.rows, tokens.columns))
+
+
+def _target_ignored(
+    model: FaceClassifier, maps: list[Tensor], logits: Tensor, choose: ChooseClasses, pixels: Tensor
+) -> Explanation:
+    """The same maps, a view's (B, rows, columns), for each chosen class."""
+    logits = logits.float()
+    classes = choose(logits).shape[1]
+    of_classes = [of_view[:, None].expand(-1, classes, -1, -1) for of_view in maps]
+    return explanation_of(model, of_classes, logits, pixels)
+
+
+_OF_ALL = {
+    "needs": "attention blocks",
+    "negatives": "drop",
+    "class_token": "its row is read, its column left out",
+    "revision": 2,
+}
+ATTENTION = [
+    Explainer(
+        name="rollout",
+        source="Abnar and Zuidema 2020",
+        **_OF_ALL,
+        looks_at_target=False,
+        explain=rollout,
+        options={"fusion": "mean", "discard": 0.0, "residual": 0.5},
+    ),
+    Explainer(
+        name="attention",
+        source="Dosovitskiy et al. 2021",
+        **_OF_ALL,
+        looks_at_target=False,
+        explain=self_attention,
+        options={"block": -1, "head": None},
+    ),
+    Explainer(
+        name="all-blocks",
+        source="Dosovitskiy et al. 2021",
+        **_OF_ALL,
+        looks_at_target=False,
+        explain=all_blocks,
+    ),
+    Explainer(
+        name="attention-gradcam",
+        source="Chefer et al. 2021",
+        **_OF_ALL,
+        looks_at_target=True,
+        explain=attention_gradcam,
+        batch_size=16,
+    ),
+]

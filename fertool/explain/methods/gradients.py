@@ -1,0 +1,131 @@
+"""Explanations from gradients by the face's pixels: input gradient, SmoothGrad, Integrated Gradients.
+
+Maps are float32 (B, classes, H, W) at the faces' own resolution, in logits a grey level (of 255), or, for
+Integrated Gradients, in logits; signed, added up over colours. Gradients go through the preprocessing, so
+models of any input size are explained on the same pixels. When scored, cells count by their size: a pixel
+may speak for a class by being dark. In a transformer the class token needs no rule: pixels are what is read.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fertool.errors import UserError
+from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.methods.cams import class_gradients
+from fertool.explain.pixels import add_colours, as_leaf
+from fertool.models.classifier import FaceClassifier
+from fertool.models.frozen_eval import undisturbed
+
+MID_GREY = 127.5
+SMOOTHING_SEED = 0
+
+
+def input_gradient(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+    """The gradient of the class's logit by the pixels, dy_c / dx.
+
+    Simonyan, Vedaldi and Zisserman 2014, 'Deep Inside Convolutional Networks', section 3 (there its size,
+    the largest over colours).
+    """
+    with undisturbed(model), torch.enable_grad():
+        leaf = as_leaf(pixels, model.device)
+        logits = model(leaf)
+        gradients = class_gradients(logits, choose(logits.detach()), leaf)
+    heatmaps = torch.stack([add_colours(gradient) for gradient in gradients], dim=1)
+    return Explanation(heatmaps=heatmaps, logits=logits.detach().float())
+
+
+def smoothgrad(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, samples: int = 16, noise: float = 0.15
+) -> Explanation:
+    """The mean gradient over noisy copies of the face.
+
+        1/n sum_n dy_c/dx (x + e_n)        e_n ~ Normal(0, (noise * 255)^2)
+
+    Smilkov et al. 2017, 'SmoothGrad: removing noise by adding noise', section 2; `noise` is a share of the
+    range of grey levels (10 to 20% there). Every face meets the same `samples` noise patterns, drawn from a
+    fixed seed, so that its map does not depend on its batch. The class is chosen on the face without noise.
+    """
+    _at_least_one("smoothgrad@samples", samples)
+    logits, classes = _logits_and_classes(model, pixels, choose)
+    generator = torch.Generator().manual_seed(SMOOTHING_SEED)
+    total: Tensor | None = None
+    for _ in range(samples):
+        pattern = torch.randn(pixels.shape[1:], generator=generator).to(model.device) * (noise * 255)
+        gradients = _gradients_at(model, pixels.to(model.device).float() + pattern, classes)
+        total = gradients if total is None else total + gradients
+    return Explanation(heatmaps=total / samples, logits=logits)
+
+
+def integrated_gradients(
+    model: FaceClassifier,
+    pixels: Tensor,
+    choose: ChooseClasses,
+    steps: int = 32,
+    baseline: float = MID_GREY,
+) -> Explanation:
+    """Gradients along the straight way from a baseline to the face, times the way.
+
+        (x - b) * integral_0^1 dy_c/dx (b + t (x - b)) dt
+
+    Sundararajan, Taly and Yan 2017, 'Axiomatic Attribution for Deep Networks', equation 1, by Gauss-Legendre
+    quadrature with `steps` points; `baseline` b is a grey level. The map adds up to y_c(x) - y_c(b).
+    """
+    _at_least_one("integrated-gradients@steps", steps)
+    logits, classes = _logits_and_classes(model, pixels, choose)
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    way = pixels.to(model.device).float() - baseline
+    total: Tensor | None = None
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
+        gradients = _gradients_at(model, baseline + float(point) * way, classes, times=way) * float(weight)
+        total = gradients if total is None else total + gradients
+    return Explanation(heatmaps=total, logits=logits)
+
+
+def _logits_and_classes(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses
+) -> tuple[Tensor, Tensor]:
+    with undisturbed(model), torch.no_grad():
+        logits = model(pixels).float()
+        return logits, choose(logits)
+
+
+def _gradients_at(
+    model: FaceClassifier, pixels: Tensor, classes: Tensor, times: Tensor | None = None
+) -> Tensor:
+    """Gradients (B, classes, H, W) at float pixels, each colour's `times` something before they are added."""
+    with undisturbed(model), torch.enable_grad():
+        leaf = as_leaf(pixels, model.device)
+        gradients = class_gradients(model(leaf), classes, leaf)
+    return torch.stack(
+        [add_colours(gradient if times is None else gradient * times) for gradient in gradients], dim=1
+    )
+
+
+def _at_least_one(option: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{option}={value}: must be 1 or more")
+
+
+GRADIENTS = [
+    Explainer(
+        name=name,
+        source=source,
+        needs="nothing",
+        negatives="absolute",
+        class_token="pixels are read",
+        looks_at_target=True,
+        explain=explain,
+        options=options,
+    )
+    for name, source, explain, options in [
+        ("input-gradient", "Simonyan et al. 2014", input_gradient, {}),
+        ("smoothgrad", "Smilkov et al. 2017", smoothgrad, {"samples": 16, "noise": 0.15}),
+        (
+            "integrated-gradients",
+            "Sundararajan et al. 2017",
+            integrated_gradients,
+            {"steps": 32, "baseline": MID_GREY},
+        ),
+    ]
+]

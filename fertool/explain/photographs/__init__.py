@@ -1,0 +1,1 @@
+"""Explanations of the faces in any photograph, drawn beside it."""

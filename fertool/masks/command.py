@@ -1,0 +1,298 @@
+"""The stage `masks`: landmarks and region maps of every face of a workspace."""
+
+import functools
+import importlib.metadata
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.masks.agreement import sampled_agreement
+from fertool.masks.detectors.dlib import dlib_version
+from fertool.masks.detectors.mediapipe_model import find_mediapipe_model
+from fertool.masks.detectors.small_faces import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
+from fertool.masks.detectors.template import mean_face
+from fertool.masks.find_landmarks import BATCH_FACES, Detectors, batches_of, find_regions
+from fertool.masks.landmarks import face_boxes
+from fertool.masks.masks_tables import agreement_notes, masks_tables
+from fertool.masks.preview import preview_masks
+from fertool.masks.regions import BACKGROUND, DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
+from fertool.runtime.dlib_files import INSTALL_DLIB
+from fertool.runtime.files import read_json, write_json, write_npy, write_npz
+from fertool.runtime.locks import make_alone
+from fertool.runtime.partial_rows import PartialRows
+from fertool.runtime.progress import log, progress_bar
+from fertool.runtime.ranks import Ranks, join_ranks
+from fertool.runtime.worker_pool import WorkerPool, usable_cores
+from fertool.summary import Summary
+from fertool.workspace import Workspace
+
+# of the masks, and of those of faces that were all drawn
+REVISION = 3
+DRAWN_REVISION = 4
+CHOICES = ("auto", "mediapipe", "dlib", "template")
+DEFAULT_CONFIDENCE = 0.3
+DEALT_FACES = 1024  # at a time to each of several processes
+ROWS_AT_ONCE = 1024  # of faces that need no detection
+
+IF_A_WORKER_DIES = "run 'fertool masks' again to go on from where it stopped, with fewer --workers"
+
+
+def make_masks(
+    workspace: Workspace,
+    *,
+    detector: str = "auto",
+    confidence: float = DEFAULT_CONFIDENCE,
+    margin: float = DEFAULT_MARGIN_IOD,
+    mediapipe_model: Path | None = None,
+    workers: int | None = None,
+    preview: Path | None = None,
+    force: bool = False,
+) -> Summary:
+    """Find the landmarks of every face of every split and draw its region map.
+
+    `detector`: 'auto' takes the known landmarks of drawn faces; of others MediaPipe's, where it finds none
+    dlib's if installed, where that finds none the mean face's. 'mediapipe' and 'dlib' try that detector
+    alone, then the mean face, on drawn faces too; 'template' gives every face the mean face. `confidence`
+    (0..1) is the least that MediaPipe accepts; `margin` is how far regions are grown, in inter-ocular
+    distances; `workers` is how many processes detect, by default one a core; `preview` is a PNG to write a
+    contact sheet to. What is up to date is left as it is unless `force`; an interrupted call is gone on with.
+    Nothing of the workspace changes before all splits are done.
+
+    Raises UserError where there are no faces, the detector is unknown or missing, MediaPipe's model is
+    neither here nor to be had, or an option is out of range.
+    """
+    _check_options(detector, confidence, margin, workers, preview)
+    splits = list(workspace.dataset()["splits"])
+    drawn = [split for split in splits if detector == "auto" and workspace.truth(split).exists()]
+    dlib = dlib_version()
+    order = _detectors_to_try(detector, dlib is not None) if len(drawn) < len(splits) else ()
+    ranks = join_ranks()
+    model = ranks.of_first(lambda: find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None)
+    settings = {
+        "detector": detector,
+        "confidence": confidence,
+        "margin_iod": margin,
+        "mediapipe": importlib.metadata.version("mediapipe") if model else None,
+        "mediapipe_model_sha256": workspace.fingerprint(model) if model else None,
+        "dlib": dlib if order and detector != "template" else None,
+    }
+    revision = DRAWN_REVISION if len(drawn) == len(splits) else REVISION
+    made_from = workspace.made_from(
+        revision, settings, [path for split in splits for path in _inputs(workspace, split)]
+    )
+    products = [
+        path for split in splits for path in (workspace.region_maps(split), workspace.landmarks(split))
+    ]
+
+    def make() -> None:
+        detectors = Detectors(order, confidence, model)
+        of_each = workers or max(1, usable_cores() // ranks.on_this_machine)
+        with WorkerPool(of_each, IF_A_WORKER_DIES, before=ranks.number_here * of_each) as pool:
+            partials: dict[str, PartialRows] = {}
+            for split in splits:
+                if ranks.is_first:
+                    inputs = [
+                        path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
+                    ]
+                    partials[split] = _open_partial(
+                        workspace, split, workspace.made_from(revision, settings, inputs), force=force
+                    )
+                _fill(
+                    workspace,
+                    split,
+                    partials.get(split),
+                    pool,
+                    detectors,
+                    margin,
+                    ranks,
+                    known=split in drawn,
+                )
+
+            def finish() -> None:
+                both = model and dlib
+                codes = {split: partial.arrays["detector"] for split, partial in partials.items()}
+                content = {
+                    "detectors": {name: code for code, name in enumerate(DETECTORS)},
+                    "regions": {name: code for code, name in enumerate(REGIONS)},
+                    "settings": settings,
+                    **_counts(workspace, codes),
+                    "agreement": sampled_agreement(workspace, partials, pool, detectors) if both else None,
+                    "made_from": made_from,
+                }
+                _publish(workspace, partials, content)
+
+            ranks.of_first(finish)
+
+    is_current = functools.partial(workspace.is_current, workspace.masks_json, made_from, products)
+    made_now = make_alone([workspace.masks_json], is_current, make, force=force)
+    content = read_json(workspace.masks_json)
+    notes = [] if made_now else ["masks are up to date; --force makes them again"]
+    if detector == "auto" and MEDIAPIPE in order and not dlib:
+        notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
+                     f"{INSTALL_DLIB} adds it")  # fmt: skip
+    if preview is not None:
+        ranks.of_first(lambda: preview_masks(workspace, splits, preview))
+        notes.append(f"preview: {preview}")
+    data = {key: value for key, value in content.items() if key != "made_from"}
+    return Summary(data, masks_tables(data), notes + agreement_notes(data["agreement"]))
+
+
+def _check_options(
+    detector: str, confidence: float, margin: float, workers: int | None, preview: Path | None
+) -> None:
+    if detector not in CHOICES:
+        raise UserError(f"--detector {detector}: no such detector; there are {', '.join(CHOICES)}")
+    if not 0 <= confidence <= 1:
+        raise UserError(f"--confidence {confidence}: give a number from 0 to 1")
+    if not 0 <= margin <= 1:
+        raise UserError(f"--margin {margin}: give a share of the inter-ocular distance, from 0 to 1")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: give at least 1")
+    if preview is not None and preview.suffix.lower() != ".png":
+        raise UserError(f"--preview {preview}: give a file that ends in .png")
+
+
+def _detectors_to_try(detector: str, dlib_is_here: bool) -> tuple[int, ...]:
+    if detector == "dlib" and not dlib_is_here:
+        raise UserError(f"--detector dlib: dlib is not installed; run {INSTALL_DLIB}")
+    return {
+        "auto": (MEDIAPIPE, DLIB) if dlib_is_here else (MEDIAPIPE,),
+        "mediapipe": (MEDIAPIPE,),
+        "dlib": (DLIB,),
+        "template": (),
+    }[detector]
+
+
+def _inputs(workspace: Workspace, split: str) -> list[Path]:
+    paths = [workspace.faces(split), workspace.faces_csv(split), workspace.truth(split)]
+    return [path for path in paths if path.exists()]
+
+
+def _open_partial(workspace: Workspace, split: str, made_from: dict[str, Any], *, force: bool) -> PartialRows:
+    count, height, width = workspace.load_faces(split).shape[:3]
+    layout = {
+        "landmarks": ((count, 68, 2), "float32"),
+        "detector": ((count,), "uint8"),
+        "confidence": ((count,), "float32"),
+        "regions": ((count, height, width), "uint8"),
+    }
+    partial = PartialRows(workspace.region_maps(split), layout, made_from)
+    if force and partial.done:
+        partial.discard()
+        partial = PartialRows(workspace.region_maps(split), layout, made_from)
+    if partial.done:
+        log.info("%s: %d of %d faces were done before", split, partial.done, count)
+    return partial
+
+
+def _fill(
+    workspace: Workspace,
+    split: str,
+    partial: PartialRows | None,
+    pool: WorkerPool,
+    detectors: Detectors,
+    margin: float,
+    ranks: Ranks,
+    *,
+    known: bool,
+) -> None:
+    """Find the faces of a split; the first of several processes, which alone has `partial`, keeps the rows."""
+    faces = workspace.load_faces(split)
+    done = ranks.of_first(lambda: partial.done)
+    if known or not detectors.order:
+        answers: Iterator[dict[str, np.ndarray]] = iter(())
+        if partial is not None and known:
+            answers = _from_truth(workspace, split, done, faces, margin)
+        elif partial is not None:
+            answers = _from_template(done, faces, margin)
+    else:
+        find = functools.partial(find_regions, detectors, margin)
+        if ranks.count == 1:
+            answers = pool.in_order(find, batches_of(faces, done, BATCH_FACES))
+        else:
+            dealt = ranks.in_order(
+                batches_of(faces, done, DEALT_FACES),
+                lambda some: list(pool.in_order(find, batches_of(some, 0, BATCH_FACES))),
+            )
+            answers = itertools.chain.from_iterable(dealt)
+    with progress_bar(f"masks of {split}", len(faces), "faces", done) as bar:
+        for answer in answers:
+            partial.append(**answer)
+            bar.update(len(answer["detector"]))
+
+
+def _from_truth(
+    workspace: Workspace, split: str, start: int, faces: np.ndarray, margin: float
+) -> Iterator[dict[str, np.ndarray]]:
+    with np.load(workspace.truth(split)) as truth:
+        landmarks = truth["landmarks"].astype(np.float32)
+        marks = truth["mark"] if "mark" in truth.files else None
+    if landmarks.shape != (len(faces), 68, 2):
+        raise UserError(
+            f"{workspace.truth(split)}: landmarks {landmarks.shape} do not fit {len(faces)} faces; "
+            "run 'fertool prepare synthetic' again"
+        )
+    for first in range(start, len(faces), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        regions = region_maps(landmarks[rows], faces.shape[1:3], margin)
+        if marks is not None:
+            regions[marks[rows]] = BACKGROUND  # wherever the mark lies
+        yield _found(DRAWN, landmarks[rows], regions)
+
+
+def _from_template(start: int, faces: np.ndarray, margin: float) -> Iterator[dict[str, np.ndarray]]:
+    landmarks = mean_face(faces.shape[1:3])[None]
+    regions = region_maps(landmarks, faces.shape[1:3], margin)
+    for batch in batches_of(faces, start, ROWS_AT_ONCE):
+        yield _found(TEMPLATE, landmarks.repeat(len(batch), 0), regions.repeat(len(batch), 0))
+
+
+def _found(code: int, landmarks: np.ndarray, regions: np.ndarray) -> dict[str, np.ndarray]:
+    count = len(landmarks)
+    return {
+        "landmarks": landmarks,
+        "detector": np.full(count, code, np.uint8),
+        "confidence": np.full(count, np.nan, np.float32),
+        "regions": regions,
+    }
+
+
+def _counts(workspace: Workspace, detector: dict[str, np.ndarray]) -> dict[str, Any]:
+    classes = workspace.dataset()["classes"]
+
+    def count(codes: np.ndarray) -> dict[str, int]:
+        return dict(zip(DETECTORS, np.bincount(codes, minlength=len(DETECTORS)).tolist(), strict=True))
+
+    labels = {split: workspace.load_labels(split) for split in detector}
+    return {
+        "found": {split: count(codes) for split, codes in detector.items()},
+        "found_by_class": {
+            split: {
+                name: count(np.asarray(codes)[labels[split] == label]) for label, name in enumerate(classes)
+            }
+            for split, codes in detector.items()
+        },
+    }
+
+
+def _publish(workspace: Workspace, partials: dict[str, PartialRows], content: dict[str, Any]) -> None:
+    # no record while the products change, and parts stay until there is one: a kill in between redoes this
+    workspace.masks_json.unlink(missing_ok=True)
+    for split, partial in partials.items():
+        landmarks = np.asarray(partial.arrays["landmarks"])
+        write_npy(workspace.region_maps(split), partial.arrays["regions"])
+        write_npz(
+            workspace.landmarks(split),
+            landmarks=landmarks,
+            outline=face_outline(landmarks).astype(np.float32),
+            detector=partial.arrays["detector"],
+            confidence=partial.arrays["confidence"],
+            box=face_boxes(landmarks),
+        )
+    write_json(workspace.masks_json, content)
+    for partial in partials.values():
+        partial.discard()

@@ -1,0 +1,116 @@
+"""Models that see a face twice: the whole picture, and the crop of the face, each by a branch of its own."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fertool.errors import UserError
+from fertool.models.classifier import FaceClassifier, View
+from fertool.models.pixel_layout import to_pixels, to_planes
+
+PREFIX = "multiscale:"
+DEFAULT_VIEWS = ("whole", "face")
+MARGIN = 0.1  # of the landmarks' box, on each side of the crop
+
+
+class Branches(nn.Module):
+    """Branches side by side; their features, one after the other, go to one classifier."""
+
+    def __init__(self, branches: list[nn.Module], classifier: nn.Linear) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.classifier = classifier
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, branches, C, S, S) -> logits (B, classes)."""
+        features = [branch(inputs[:, number]) for number, branch in enumerate(self.branches)]
+        return self.classifier(torch.cat(features, dim=1))
+
+
+class MultiscaleClassifier(FaceClassifier):
+    """A FaceClassifier of several views of the picture; their inputs are (B, views, C, size, size)."""
+
+    def __init__(self, single: list[FaceClassifier], views: tuple[Literal["whole", "face"], ...]) -> None:
+        """`single` are models of one view each, of the same kind; their heads are taken off."""
+        first = single[0]
+        widths = []
+        for model in single:
+            if model.more_heads:
+                raise UserError(
+                    "multiscale: this model has two heads; take the plain one, as deit_tiny_patch16_224"
+                )
+            head = model.layer(model.head)
+            if not isinstance(head, nn.Linear):
+                raise UserError(
+                    f"multiscale: this model ends in a {type(head).__name__}, not in a linear layer whose "
+                    "features could be put beside another branch's"
+                )
+            widths.append(head.in_features)
+            model.network.set_submodule(model.head, nn.Identity())
+        classifier = nn.Linear(sum(widths), head.out_features)
+        network = Branches([model.network for model in single], classifier)
+        super().__init__(network, first.family, first.input_spec, "", head="classifier")
+        self.views = tuple(
+            _of_branch(model.views[0], f"branches.{number}.", sees)
+            for number, (model, sees) in enumerate(zip(single, views, strict=True))
+        )
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Pixels as stored, and the faces' boxes (`looking_at`) -> (B, views, C, size, size)."""
+        inputs = []
+        for view in self.views:
+            of_view = super().preprocess(pixels if view.sees == "whole" else self._crops(pixels))
+            inputs.append(of_view)
+        return torch.stack(inputs, dim=1)
+
+    def empty_input(self) -> Tensor:
+        """One network input of zeros, (1, views, C, size, size)."""
+        return super().empty_input()[:, None].expand(-1, len(self.views), -1, -1, -1)
+
+    def _crops(self, pixels: Tensor) -> Tensor:
+        from torchvision.ops import roi_align
+
+        pixels = pixels.to(self.device)
+        planes = to_planes(pixels)
+        boxes = self.crop_boxes(pixels)
+        size = self.input_spec.size
+        # each output pixel is the mean of as many bilinear samples as it covers pixels of the crop
+        crops = roi_align(planes.float(), list(boxes.split(1)), size, sampling_ratio=-1, aligned=True)
+        return to_pixels(crops)
+
+    def crop_boxes(self, pixels: Tensor) -> Tensor:
+        """The squares that the view of the face sees, float32 (B, 4): the faces' boxes with their margin.
+
+        They lie within the picture, moved and, where they must, made smaller.
+        """
+        if self.boxes is None:
+            raise ValueError("a view of the face needs boxes: looking_at(boxes)")
+        rounds = len(pixels) // len(self.boxes)
+        boxes = self.boxes.to(self.device, torch.float32).repeat(rounds, 1)
+        height, width = pixels.shape[1:3]
+        low, high = boxes[:, :2], boxes[:, 2:]
+        side = (1 + 2 * MARGIN) * (high - low).amax(dim=1, keepdim=True).clamp(1, min(height, width))
+        side = side.clamp(max=min(height, width))
+        picture = torch.tensor([width, height], dtype=torch.float32, device=self.device)
+        corner = torch.minimum(((low + high - side) / 2).clamp(min=0), picture - side)
+        return torch.cat([corner, corner + side], dim=1)
+
+
+def _of_branch(view: View, prefix: str, sees: Literal["whole", "face"]) -> View:
+    return replace(
+        view,
+        sees=sees,
+        prefix=prefix,
+        cam_layer=f"{prefix}{view.cam_layer}",
+        attention_blocks=tuple(f"{prefix}{block}" for block in view.attention_blocks),
+    )
+
+
+def read_views(text: str | None) -> tuple[Literal["whole", "face"], ...]:
+    """What `--views` says, as `whole,face`. Raises UserError for what is none."""
+    views = tuple(text.split(",")) if text else DEFAULT_VIEWS
+    if not 1 <= len(views) <= 2 or any(view not in ("whole", "face") for view in views):
+        raise UserError(f"--views {text}: give one or two of whole and face, as face,whole")
+    return views  # type: ignore[return-value]

@@ -1,0 +1,23 @@
+"""Where a CAM reads a convolutional network, found by trying it."""
+
+from torch import Tensor, nn
+
+from fertool.errors import UserError
+from fertool.models.structure.map_layers import map_layers
+
+LEAST_CELLS = 7  # a side: a 3x3 map cannot tell eyes from mouth
+
+
+def find_cam_layer(network: nn.Module, inputs: Tensor, *, channels_last: bool = False) -> str:
+    """The deepest layer with at least 7x7 cells through which everything passes, see `map_layers`.
+
+    `inputs` (1, C, S, S) is any network input. Raises UserError where no layer qualifies.
+    """
+    layers = map_layers(network, inputs, channels_last=channels_last)
+    enough = [layer.name for layer in layers if layer.cells >= LEAST_CELLS]
+    if not enough:
+        raise UserError(
+            f"no layer of {type(network).__name__} has {LEAST_CELLS}x{LEAST_CELLS} cells at "
+            f"{inputs.shape[-1]} pixels: give a larger --image-size"
+        )
+    return enough[-1]

@@ -1,0 +1,106 @@
+"""The stages of a network, and the pooled features that faces have there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fertool.models import FaceClassifier
+from fertool.models.frozen_eval import undisturbed
+from fertool.models.predict import face_batches
+from fertool.models.structure.layers import classifier_layer, layers_seen
+from fertool.models.structure.map_layers import map_layers
+from fertool.runtime.hardware import Compute
+
+BLOCKS_BETWEEN = 3  # of a transformer every third block is a stage
+PRE_LOGITS = "pre-logits"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A place in a network where features are read."""
+
+    name: str
+    layer: str  # a submodule of the network
+    reads_input: bool = False  # what goes into it, not what comes out
+
+
+def find_stages(model: FaceClassifier) -> list[Stage]:
+    """The stages of a network's first view, first to last; the last is what goes into the layer of the logits.
+
+    Of a transformer whose tokens keep their places, every third block and the last. Of another network the
+    layers that it declares itself (timm's `feature_info`), else at each resolution the last layer through which
+    everything passes (`map_layers`): the end of a residual block, the activation behind a convolution.
+    """
+    view, (prefix, branch) = model.views[0], model.branches()[0]
+    if view.attention_blocks:
+        names = _every_third_block(view.attention_blocks)
+    elif hasattr(branch, "feature_info"):
+        names = [f"{prefix}{info['module']}" for info in branch.feature_info]
+    else:
+        names = [f"{prefix}{name}" for name in _last_at_each_resolution(model, branch)]
+    there = {name for name, _ in model.network.named_modules()}
+    last = classifier_layer(model)
+    stages = [Stage(name, name) for name in names if name in there and name != last]
+    return [*stages, Stage(PRE_LOGITS, last, reads_input=True)]
+
+
+def stage_features(
+    model: FaceClassifier, faces: np.ndarray, compute: Compute, boxes: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Pooled features of faces, uint8 (N, H, W[, 3]), at every stage: float32 (N, channels) a stage's name.
+
+    `boxes` (N, 4) are where the faces lie, for a model that asks; its stages are those of its first view.
+
+    Maps are averaged over their cells. Of tokens the class token is taken where the head reads it, else the
+    mean over the patches. Features of one axis are taken as they are. Of a layer that runs several times the
+    last output counts.
+    """
+    stages = find_stages(model)
+    of_layer = {stage.layer: stage for stage in stages}
+    features: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
+    last_seen: dict[str, Tensor] = {}
+
+    def see(layer: str, given: Tensor, output: Tensor) -> None:
+        stage = of_layer[layer]
+        last_seen[stage.name] = pool_features(model, given if stage.reads_input else output)
+
+    with undisturbed(model), layers_seen(model, list(of_layer), see), torch.inference_mode():
+        for pixels, of_batch in face_batches(faces, boxes):
+            with model.looking_at(of_batch), compute.autocast():
+                model(pixels.to(compute.device))
+            for name, pooled in last_seen.items():
+                features[name].append(pooled.float().cpu().numpy())
+    return {name: np.concatenate(batches) for name, batches in features.items()}
+
+
+def pool_features(model: FaceClassifier, activation: Tensor) -> Tensor:
+    """What a layer gives, (B, C), (B, C, h, w), (B, h, w, C) or (B, tokens, C), as features (B, C)."""
+    if activation.ndim == 4:
+        return activation.mean(dim=(1, 2) if model.maps_channels_last else (2, 3))
+    if activation.ndim == 3:
+        if model.tokens is None:
+            return activation.mean(dim=1)
+        if model.tokens.read:
+            return activation[:, : model.tokens.read].mean(dim=1)
+        return activation[:, model.tokens.prefix :].mean(dim=1)
+    return activation
+
+
+def _every_third_block(attention_blocks: Sequence[str]) -> list[str]:
+    last = len(attention_blocks) - 1
+    chosen = sorted({*range(BLOCKS_BETWEEN - 1, last, BLOCKS_BETWEEN), last})
+    # a block is the module that holds its attention
+    return [attention_blocks[number].rpartition(".")[0] for number in chosen]
+
+
+def _last_at_each_resolution(model: FaceClassifier, branch: nn.Module) -> list[str]:
+    picture = model.input_spec.zeros().to(model.device)
+    names: dict[int, str] = {}
+    for layer in map_layers(branch, picture, channels_last=model.maps_channels_last):
+        if layer.cells > 1:  # a single cell is what the pre-logits are
+            names.pop(layer.cells, None)
+            names[layer.cells] = layer.name
+    return list(names.values())

@@ -1,0 +1,105 @@
+"""A network made a FaceClassifier: its family and where it is explained, found by looking at it."""
+
+from torch import nn
+
+from fertool.errors import UserError
+from fertool.models.classifier import FaceClassifier, InputSpec, TokenGrid
+from fertool.models.frozen_eval import outputs_of
+from fertool.models.structure.cam_layer import find_cam_layer
+
+
+def face_classifier(
+    network: nn.Module, spec: InputSpec, head: str, more_heads: tuple[str, ...] = ()
+) -> FaceClassifier:
+    """The network with what an explainer has to know of it.
+
+    Where the same tokens, prefix and patches, go through blocks of a vision transformer as timm writes them,
+    it is read at the last block's first norm, or behind the last block and its norm where the head pools the
+    patches; any other network at its last map of enough cells. It counts as a transformer where modules attend,
+    named as timm names their parts. Raises UserError where no layer has enough cells, and what the network raises
+    for a size that it cannot take.
+    """
+    if _is_plain_transformer(network, spec):
+        return _plain_transformer(network, spec, head, more_heads)
+    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    cam_layer = find_cam_layer(network, spec.zeros(), channels_last=channels_last)
+    family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
+    return FaceClassifier(
+        network,
+        family,
+        spec,
+        cam_layer,
+        head=head,
+        more_heads=more_heads,
+        maps_channels_last=channels_last,
+    )
+
+
+def _attends(module: nn.Module) -> bool:
+    return hasattr(module, "attn_drop") or (hasattr(module, "qkv") and hasattr(module, "num_heads"))
+
+
+def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
+    """Whether the same tokens, prefix and patches, go through all blocks, each with a norm at its entrance."""
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    blocks = getattr(network, "blocks", None)
+    if (
+        grid is None
+        or not hasattr(network, "num_prefix_tokens")
+        or not isinstance(blocks, nn.Sequential | nn.ModuleList)
+        or not hasattr(blocks[-1], "norm1")
+    ):
+        return False
+    seen = outputs_of(network, f"blocks.{len(blocks) - 1}.norm1", spec.zeros())
+    return len(seen) == 1 and seen[0].shape[1] == network.num_prefix_tokens + grid[0] * grid[1]
+
+
+def _plain_transformer(
+    network: nn.Module, spec: InputSpec, head: str, more_heads: tuple[str, ...]
+) -> FaceClassifier:
+    rows, columns = network.patch_embed.grid_size
+    if any(
+        size % patch for size, patch in zip((spec.size,) * 2, network.patch_embed.patch_size, strict=True)
+    ):
+        raise UserError(
+            f"patches of {network.patch_embed.patch_size[0]} pixels do not tile {spec.size}: give a multiple "
+            "as --image-size"
+        )
+    tokens = TokenGrid(
+        prefix=network.num_prefix_tokens,
+        read=_tokens_read(network),
+        rows=rows,
+        columns=columns,
+    )
+    last = f"blocks.{len(network.blocks) - 1}"
+    return FaceClassifier(
+        network,
+        "transformer",
+        spec,
+        # at the last block's output the patches have no gradient under a class token, at its entrance they have; a
+        # head that pools the patches is reached through that output alone, but before a norm of each token gradient
+        # times activation is 0 (the norm does not see a token's scale): so behind it
+        f"{last}.norm1" if tokens.read else "norm" if hasattr(network, "norm") else last,
+        head=head,
+        more_heads=more_heads,
+        tokens=tokens,
+        attention_blocks=_attention_blocks(network),
+    )
+
+
+def _tokens_read(network: nn.Module) -> int:
+    if getattr(network, "cls_token", None) is None or network.global_pool != "token":
+        return 0
+    return 1 if getattr(network, "dist_token", None) is None else 2
+
+
+def _attention_blocks(network: nn.Module) -> tuple[str, ...]:
+    """The self-attention of each block: a head may pool by attention too, but not from tokens to tokens.
+
+    None of differential attention (Ye et al. 2024), whose blocks weigh values by the difference of two maps.
+    """
+    return tuple(
+        f"blocks.{name}"
+        for name, module in network.blocks.named_modules()
+        if hasattr(module, "fused_attn") and not hasattr(module, "lambda_init")
+    )

@@ -1,0 +1,1 @@
+"""Pretrained and trained weights: where they come from, how they are read and written."""

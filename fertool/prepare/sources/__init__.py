@@ -1,0 +1,1 @@
+"""Readers of data sets: an archive, a csv or folders -> labelled faces."""

@@ -1,0 +1,1 @@
+"""Files, locks, ranks, hardware and worker processes: what every stage runs on."""

@@ -1,0 +1,88 @@
+"""What a long stage has done so far, kept where a kill does not reach it."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fertool.runtime.files import write_json
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class PartialRows:
+    """Arrays that a long stage fills row by row, and that outlive a kill.
+
+    They lie in the folder `<target>.partial`, memory-mapped, beside a count of the finished rows and the
+    `made_from` record of the work; one left behind by other settings is thrown away.
+    """
+
+    def __init__(
+        self, target: Path, layout: Mapping[str, tuple[tuple[int, ...], str]], made_from: Mapping[str, Any]
+    ) -> None:
+        """`layout` maps array names to (shape, dtype), all with the same number of rows.
+
+        Raises OSError where the disk has no room for them.
+        """
+        self.folder = target.with_name(f"{target.name}.partial")
+        self._progress = self.folder / "progress.json"
+        self._identity = json.loads(json.dumps({"made_from": made_from, "layout": layout}))
+        self.done = self._rows_kept()
+        if self.done == 0:
+            self.discard()
+            self.folder.mkdir(parents=True)
+        self.arrays = {
+            name: np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+            if self.done
+            else self._new_array(name, shape, dtype)
+            for name, (shape, dtype) in layout.items()
+        }
+
+    def _new_array(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array whose room on the disk is taken: a page that finds none when it is written kills the process."""
+        file = self.folder / f"{name}.npy"
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            try:
+                with file.open("r+b") as handle:
+                    os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    self.discard()
+                    raise OSError(error.errno, error.strerror, str(file)) from error
+        return array
+
+    def _rows_kept(self) -> int:
+        try:
+            progress = json.loads(self._progress.read_text())
+        except (OSError, ValueError):
+            return 0
+        if progress["identity"] != self._identity:
+            return 0
+        # an array that was kept is not here any more: a kill came before the folder was removed
+        whole = all((self.folder / f"{name}.npy").exists() for name in self._identity["layout"])
+        return progress["done"] if whole else 0
+
+    def append(self, **rows: np.ndarray) -> None:
+        """Write the next rows of every array, then count them as finished."""
+        count = len(next(iter(rows.values())))
+        for name, values in rows.items():
+            self.arrays[name][self.done : self.done + count] = values
+            self.arrays[name].flush()
+        self.done += count
+        write_json(self._progress, {"done": self.done, "identity": self._identity})
+
+    def keep(self, name: str, target: Path) -> None:
+        """Make a filled array a file of its own."""
+        self.arrays.pop(name).flush()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{name}.npy").replace(target)
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)

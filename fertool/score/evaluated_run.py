@@ -1,0 +1,114 @@
+"""What a suite scores: one run on one split, with everything about its faces at hand."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from fertool.explain.heatmaps import Heatmaps, ensure_heatmaps
+from fertool.explain.registry import Request
+from fertool.masks.detectors.small_faces import TEMPLATE
+from fertool.models import FaceClassifier, load_model, predict_logits
+from fertool.models.predictions import Predict, keep_logits, read_logits
+from fertool.runtime.hardware import Compute
+from fertool.workspace import Run, Workspace
+
+Figures = dict[str, object]  # what stands in a suite's JSON
+Columns = dict[str, np.ndarray]  # what stands in its CSV: a value a face, (N,)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run and the faces that it is scored on; what is read is read once and kept."""
+
+    workspace: Workspace
+    run: Run
+    split: str
+    compute: Compute
+    force: bool = False  # make predictions again that are up to date
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the run's classes, by code."""
+        return self.run.config()["classes"]
+
+    @cached_property
+    def faces(self) -> np.ndarray:
+        """The faces as stored, uint8 (N, H, W) or (N, H, W, 3), memory-mapped."""
+        return self.workspace.load_faces(self.split)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Class codes, int64 (N,)."""
+        return self.workspace.load_labels(self.split, self.classes)
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """Faces that are not independent share a number, int64 (N,): see `cluster_faces`."""
+        return cluster_faces(self.workspace.load_twin_groups(self.split))
+
+    @cached_property
+    def has_twin_in_train(self) -> np.ndarray:
+        """Whether an identical face stands in train, bool (N,)."""
+        groups = self.workspace.load_twin_groups(self.split)
+        if self.split == "train" or self.run.results != self.run.folder:  # other faces than it trained on
+            return np.zeros(len(groups), dtype=bool)
+        in_train = self.workspace.load_twin_groups("train")
+        return np.isin(groups, in_train[in_train >= 0])
+
+    @cached_property
+    def region_maps(self) -> np.ndarray:
+        """Region codes, uint8 (N, H, W), memory-mapped."""
+        return self.workspace.load_region_maps(self.split)
+
+    @cached_property
+    def landmarks(self) -> np.ndarray:
+        """68 landmarks of each face in pixels, float32 (N, 68, 2)."""
+        with np.load(self.workspace.landmarks(self.split)) as stored:
+            return stored["landmarks"]
+
+    @cached_property
+    def boxes(self) -> np.ndarray | None:
+        """Where the faces lie, float32 (N, 4) as `Workspace.load_boxes`; None where the model does not ask."""
+        return self.workspace.load_boxes(self.split) if self.model.needs_boxes else None
+
+    @cached_property
+    def located(self) -> np.ndarray:
+        """Whether landmarks were found, bool (N,): a template's lie where faces mostly are, not where this is."""
+        with np.load(self.workspace.landmarks(self.split)) as stored:
+            return stored["detector"] != TEMPLATE
+
+    @cached_property
+    def model(self) -> FaceClassifier:
+        """The run's best epoch, in evaluation mode, on the device."""
+        # weights loaded in inference mode could not be differentiated through later
+        with torch.inference_mode(False):
+            return load_model(self.run.best, self.compute.device)
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """The run's logits, float32 (N, C), made now unless those stored are up to date or made elsewhere."""
+        return self.stored_logits(lambda: predict_logits(self.model, self.faces, self.compute, self.boxes))
+
+    def stored_logits(self, predict: Predict, tta: str | None = None) -> np.ndarray:
+        """The logits with a test-time augmentation, made by `predict` unless up to date or made elsewhere."""
+        keep_logits(self.workspace, self.run, self.split, self.compute, predict, tta=tta, force=self.force)
+        return read_logits(self.workspace, self.run, self.split, tta)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The predicted class codes, int64 (N,)."""
+        return self.logits.argmax(axis=1)
+
+    def heatmaps(self, request: Request, target: str) -> Heatmaps:
+        """The run's heatmaps by an explainer, made now unless they are up to date."""
+        (heatmaps,) = ensure_heatmaps(self.workspace, self.run, request, self.split, target, self.compute)
+        return heatmaps
+
+
+def cluster_faces(twin_groups: np.ndarray) -> np.ndarray:
+    """Numbers 0, 1, ... that identical twins share, int64 (N,), from twin groups (N,), -1 for a face alone."""
+    alone = twin_groups < 0
+    groups = np.where(alone, twin_groups.max(initial=0) + np.cumsum(alone), twin_groups)
+    return np.unique(groups, return_inverse=True)[1]

@@ -1,0 +1,114 @@
+"""Figures that were scored before: read back, and gathered over runs."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fertool.explain.registry import parse_request
+from fertool.runtime.files import read_json
+from fertool.runtime.hardware import choose_compute
+from fertool.score.evaluated_run import Subject
+from fertool.score.registry import SUITES, Asked, Suite
+from fertool.score.results.conditions import identities
+from fertool.score.results.face_csv import read_columns
+from fertool.score.results.freshness import EXPLAINER_REVISION
+from fertool.score.results.tables import Scores, said_of_runs
+from fertool.score.suites.sanity import marked
+from fertool.summary import Table
+from fertool.workspace import Run, Workspace
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A suite's figures over runs, for one explainer and target where it has heatmaps."""
+
+    suite: Suite
+    asked: Asked
+    scores: Scores
+    tables: list[Table]
+
+
+def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Gathered]:
+    """All suites that the runs have on disk for a split, in the order of SUITES, without outdated figures."""
+    compute = choose_compute("cpu", "fp32")
+    known = identities(runs)
+    found: dict[tuple[str, str, str], list[tuple[Run, Path]]] = {}
+    for run, suite, place in _stored(runs, split):
+        if not suite.is_outdated(workspace, run, place):
+            key = (place.parent.parent.name, place.parent.name) if suite.of_heatmaps else ("", "")
+            found.setdefault((suite.name, *key), []).append((run, place))
+    gathered = []
+    for (name, explainer, target), places in sorted(
+        found.items(), key=lambda item: (list(SUITES).index(item[0][0]), item[0][1:])
+    ):
+        suite = SUITES[name]
+        asked = Asked(parse_request(explainer), target) if suite.of_heatmaps else Asked()
+        scores = [read_json(place) | known[run.name] for run, place in places]
+        columns = {run.name: read_columns(place.with_suffix(".csv")) for run, place in places}
+        subjects = [Subject(workspace, run, split, compute) for run, _ in places]
+        _, tables = suite.show(subjects, scores, columns, asked)
+        tables = with_marks(_with_settings(tables, scores), suite, subjects, asked)
+        gathered.append(Gathered(suite, asked, scores, tables))
+    return gathered
+
+
+def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
+    """What is to be said of the runs' figures on a split that are outdated, and so left out."""
+    of_run: dict[str, list[str]] = {}
+    for run, suite, place in _stored(runs, split):
+        if suite.is_outdated(workspace, run, place):
+            explained = f" of {place.parent.parent.name}" if suite.of_heatmaps else ""
+            of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
+    return said_of_runs(
+        {
+            name: f"{', '.join(dict.fromkeys(suites))}: of other faces, masks or weights than there are now, or by an "
+            "older way of scoring; left out, 'fertool score' makes them again"
+            for name, suites in of_run.items()
+        }
+    )
+
+
+def _stored(runs: Sequence[Run], split: str) -> Iterator[tuple[Run, Suite, Path]]:
+    return (
+        (run, suite, place) for run in runs for suite in SUITES.values() for place in suite.stored(run, split)
+    )
+
+
+def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
+    """Tables of runs that were not scored alike, with a note on the first that says so."""
+    made_with = [run.get("made_from", {}).get("settings", {}) for run in scores]
+    names = dict.fromkeys(
+        name for of in made_with for name in of if name not in ("run", "nulls", EXPLAINER_REVISION)
+    )
+    unlike = [name for name in names if len({str(of.get(name)) for of in made_with}) > 1]
+    if not unlike or not tables:
+        return tables
+    first, *others = tables
+    notes = [
+        f"These runs were not scored alike: their {name} is "
+        + ", ".join(f"{of.get(name)} ({run['run']})" for run, of in zip(scores, made_with, strict=True))
+        + "."
+        for name in unlike
+    ]
+    return [dataclasses.replace(first, notes=[*first.notes, *notes]), *others]
+
+
+def with_marks(tables: list[Table], suite: Suite, subjects: Sequence[Subject], asked: Asked) -> list[Table]:
+    """Tables of heatmaps, marked where the suite `sanity` found that the explainer's map hardly changes."""
+    if not suite.of_heatmaps or suite.name == "sanity":
+        return tables
+    sanity = SUITES["sanity"]
+    notes = [
+        f"† {subject.run.name}: the map of {asked.request.key} hardly changes when the weights are "
+        "randomised (suite sanity); it says little of this model."
+        for subject in subjects
+        if (place := sanity.place(subject.run, subject.split, asked)).exists()
+        and not sanity.is_outdated(subject.workspace, subject.run, place)
+        and marked(read_json(place))
+    ]
+    if not notes:
+        return tables
+    return [
+        dataclasses.replace(table, title=f"{table.title} †", notes=[*table.notes, *notes]) for table in tables
+    ]

@@ -1,0 +1,1 @@
+"""Attention guidance across runs: its effects over lambda, the verdict, the tables."""

@@ -1,0 +1,163 @@
+"""A sweep over lambda for people and for scripts: tables, words, a record."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fertool.score.gather import outdated_notes
+from fertool.score.guidance.effects import (
+    ACCURACIES,
+    LOGITS,
+    MAPS,
+    MODEL,
+    SHARE_OF_ALL,
+    Estimate,
+    Estimates,
+    Guidance,
+    Kind,
+    Measure,
+    Outcome,
+    gather_guidance,
+)
+from fertool.score.guidance.verdict import signed, verdicts_of
+from fertool.score.results.tables import with_interval
+from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
+from fertool.summary import Summary, Table
+from fertool.workspace import Run, Workspace
+
+
+def guidance_tables(guidance: Guidance) -> list[Table]:
+    """What the model and its maps come to over lambda, each less lambda 0's and less the placebo's; then the rest."""
+    measures: dict[str, list[Measure]] = {}
+    for measure in guidance.shown:
+        measures.setdefault(measure.table, []).append(measure)
+    return [
+        Table(
+            f"guidance on {guidance.split}, {guidance.sweep.name}: {title}",
+            ["lambda, masks", "seeds", *(measure.column for measure in of_table)],
+            _rows(guidance.outcomes, of_table),
+            _notes(guidance, title),
+            detail=title not in (MODEL, MAPS),
+        )
+        for title, of_table in measures.items()
+    ]
+
+
+def _notes(guidance: Guidance, title: str) -> list[str]:
+    if title == MAPS:
+        of_all = (
+            "Share of all maps: an empty one counts as one that lies wholly on the background, as where lambda is "
+            "chosen. "
+        )
+        return [
+            f"Guided by {guidance.sweep.explainer}. Share: of the background, of each run on the faces whose map "
+            f"is not empty. {of_all if _shows(guidance, SHARE_OF_ALL) else ''}ROAD: faithfulness, higher is better."
+        ]
+    if title == ACCURACIES:
+        return [
+            "Points of accuracy, by each way of covering the background and before another face's: above 0 where it "
+            "helps, below 0 where it misleads. A model that turns away from it comes nearer to 0 from either side: "
+            "nothing is concluded from these."
+        ]
+    if title == LOGITS:
+        return ["Networks do not share a scale of logits: nothing is concluded from these."]
+    if title != MODEL:
+        return []
+    placebo = (
+        " Less shuffled: own masks' figure less that of shuffled masks at the same lambda, what a face's own masks do "
+        "that another face's do not."
+    )
+    notes = [
+        "Means [95% interval over images and, of several seeds, over seeds], and below each its change from "
+        f"lambda 0.{placebo if any(of.beyond_placebo for of in guidance.outcomes) else ''} Intervals are of one "
+        "comparison each, not corrected for their number; - is what is not stored for every seed.",
+        "mCE: 100% is the mean error at lambda 0. Causal weight: how far the answers, right or wrong, rest on the "
+        "background, its Shapley value by each way of covering, in % of the faces. Causal part: that "
+        "weight in % of all six regions' together; where it does not fall with the weight, answers rest less on "
+        "everything. Changed by swap: faces, in %, that are answered otherwise before another face's background.",
+    ]
+    if all(len(of.condition.runs) == 1 for of in guidance.outcomes):
+        notes.append("One seed each: this table compares networks and not methods.")
+    if guidance.sweep.repeated:
+        names = ", ".join(guidance.sweep.repeated)
+        notes.append(f"Left out, as their condition has a run of the same seed already: {names}.")
+    return notes
+
+
+def _shows(guidance: Guidance, kind: Kind) -> bool:
+    return any(measure.kind is kind for measure in guidance.shown)
+
+
+def _rows(outcomes: Sequence[Outcome], measures: Sequence[Measure]) -> list[list[str]]:
+    rows = []
+    for of in outcomes:
+        cells = (_cell(of.figures[measure.name], measure.kind) for measure in measures)
+        rows.append([of.condition.name, str(len(of.condition.runs)), *cells])
+        for called, differences in (("change", of.change), ("less shuffled", of.beyond_placebo)):
+            if differences:
+                cells = (_change_cell(differences[measure.name], measure.kind) for measure in measures)
+                rows.append([f"  {called}", "", *cells])
+    return rows
+
+
+def _cell(of: Estimate, kind: Kind) -> str:
+    return with_interval(of.value, _limits(of), scale=kind.scale, digits=kind.digits)
+
+
+def _change_cell(of: Estimate, kind: Kind) -> str:
+    if of.direction is None:
+        return f"{kind.scale * of.value:+.{kind.digits}f}" if np.isfinite(of.value) else "-"
+    return signed(of, kind)
+
+
+def guidance_record(guidance: Guidance) -> dict[str, Any]:
+    """The figures, their differences and what they say, as JSON has them; None where there is no number."""
+    return {
+        "sweep": guidance.sweep.name,
+        "explainer": guidance.sweep.explainer,
+        "conditions": [
+            {
+                "lambda": of.condition.weight,
+                "masks": of.condition.masks,
+                "runs": [run.name for run in of.condition.runs],
+                "figures": _record(of.figures, guidance.measures),
+                "change": _record(of.change, guidance.measures),
+                "beyond_placebo": _record(of.beyond_placebo, guidance.measures),
+            }
+            for of in guidance.outcomes
+        ],
+        "verdicts": [
+            {"lambda": verdict.weight, "moved": verdict.moved, "sentences": verdict.sentences}
+            for verdict in verdicts_of(guidance)
+        ],
+    }
+
+
+def _record(estimates: Estimates, measures: Sequence[Measure]) -> dict[str, Any]:
+    if not estimates:
+        return {}
+    named = {measure.name: estimates[measure.name] for measure in measures}
+    return {name: {"value": number_or_none(of.value), "interval": _limits(of)} for name, of in named.items()}
+
+
+def _limits(of: Estimate) -> list[float | None]:
+    return numbers_or_none([of.low, of.high])
+
+
+def guidance_summary(workspace: Workspace, runs: Sequence[Run], split: str) -> Summary:
+    """`gather_guidance` as tables, a line of words a lambda, and `guidance` in the data; empty without sweeps."""
+    gathered = gather_guidance(workspace, runs, split)
+    guided = [run for of in gathered for condition in of.sweep.conditions for run in condition.runs]
+    return Summary(
+        data={"guidance": [guidance_record(of) for of in gathered]} if gathered else {},
+        tables=[table for of in gathered for table in guidance_tables(of)],
+        notes=[
+            *outdated_notes(workspace, guided, split),
+            *(
+                f"{of.sweep.name}, lambda {verdict.weight:g}: {' '.join(verdict.sentences)}"
+                for of in gathered
+                for verdict in verdicts_of(of)
+            ),
+        ],
+    )

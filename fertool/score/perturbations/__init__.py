@@ -1,0 +1,1 @@
+"""Changes to faces (covered regions, corruptions) and the network's answers to them."""

@@ -1,0 +1,134 @@
+"""What a covered region shows instead: ways of covering that differ, so that no answer hangs on one of them.
+
+Covered faces are unlike any that a network has seen, each fill in its own way: `mean` and `blur` leave a
+smooth spot, `noise` a rough one, and `paste` another person's region, which is the least unlike. A fill is
+a whole picture beside each face; a covered pixel is taken from it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from fertool.masks.regions import BACKGROUND
+from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.score.evaluated_run import Subject
+from fertool.score.perturbations.donors import affine_fits, draw_donors, warp
+from fertool.score.perturbations.imputation import impute
+from fertool.score.perturbations.seeded_draws import uniform_draws
+
+FILLS = ("mean", "blur", "noise", "paste")
+BLUR_SPREAD = 1 / 8  # standard deviation in sides of the picture: about the height of a mouth
+LEAST_CONTRAST, MOST_CONTRAST = 0.5, 2.0  # how far a donor's contrast is brought to the face's
+
+
+@dataclass(frozen=True)
+class Donors:
+    """For every face of a split, whose regions are pasted into it."""
+
+    rows: np.ndarray  # int64 (N,); a face without landmarks is its own
+    fits: np.ndarray  # float64 (N, 2, 3): where in its donor a point of the face lies
+
+    @classmethod
+    def of(cls, subject: Subject, seed: int) -> "Donors":
+        """Donors by seed among the faces whose landmarks were found, never an identical face."""
+        located = np.flatnonzero(subject.located)
+        rows = np.arange(len(subject.located))
+        rows[located] = draw_donors(located, subject.clusters[located], seed)
+        return cls(rows, affine_fits(subject.landmarks, subject.landmarks[rows]))
+
+
+def fill_pictures(fill: str, subject: Subject, rows: np.ndarray, donors: Donors | None, seed: int) -> Tensor:
+    """What the faces of `rows` show where they are covered: float32 (B, H, W[, 3]), on the device.
+
+    Only `paste` takes from `donors`.
+    """
+    faces = load(subject, rows)
+    if fill == "paste":
+        return paste_fill(
+            faces,
+            _as_tensor(subject.region_maps, rows, subject),
+            load(subject, donors.rows[rows]),
+            _as_tensor(subject.region_maps, donors.rows[rows], subject),
+            donors.fits[rows],
+        )
+    if fill == "noise":
+        return noise_fill(faces, rows, seed)
+    return {"mean": mean_fill, "blur": blur_fill}[fill](faces)
+
+
+def load(subject: Subject, rows: np.ndarray) -> Tensor:
+    """The faces of `rows`, float32 (B, H, W[, 3]), on the device."""
+    return _as_tensor(subject.faces, rows, subject).float()
+
+
+def _as_tensor(array: np.ndarray, rows: np.ndarray, subject: Subject) -> Tensor:
+    return torch.from_numpy(np.array(array[rows])).to(subject.compute.device)
+
+
+def mean_fill(faces: Tensor) -> Tensor:
+    """The face's own mean, colour by colour."""
+    return faces.mean(dim=(1, 2), keepdim=True).expand_as(faces)
+
+
+def blur_fill(faces: Tensor) -> Tensor:
+    """The face behind a Gaussian blur of an eighth of its side: where it is light and dark, and no form."""
+    planes = to_planes(faces)
+    side = min(faces.shape[1:3])
+    spread = side * BLUR_SPREAD
+    reach = min(int(3 * spread), side - 1)  # the reflected border cannot be wider than the picture
+    blurred = gaussian_blur(planes, [2 * reach + 1] * 2, [spread] * 2)
+    return to_pixels(blurred)
+
+
+def noise_fill(faces: Tensor, rows: np.ndarray, seed: int) -> Tensor:
+    """The face's own pixels in random order: its mean, deviation and range, and no form.
+
+    The order is drawn by `seed` and the face's row in its split.
+    """
+    count = faces.shape[1] * faces.shape[2]
+    of_face = torch.from_numpy(rows).to(faces.device)
+    index = uniform_draws("noise fill", seed, of_face, count).argsort(dim=1, stable=True)
+    flat = faces.flatten(1, 2)
+    if flat.ndim == 3:
+        index = index[..., None].expand(-1, -1, flat.shape[2])
+    return flat.gather(1, index).view_as(faces)
+
+
+def paste_fill(
+    faces: Tensor, region_maps: Tensor, donors: Tensor, donor_maps: Tensor, fits: np.ndarray
+) -> Tensor:
+    """Another face laid over this one by its landmarks, in this one's light; behind it, its own background.
+
+    On the face the donor is warped by `fits` (see `affine_fits`). On the background it stays where it is,
+    with its own face taken out and filled in from around it (see `impute`), so that nothing of a second face
+    looks out from behind the first. Light: the donor is brought to the face's mean and deviation, both taken
+    over this face's regions, its contrast changed by no more than a factor of two. Pictures are (B, H, W[, 3]),
+    region maps (B, H, W).
+    """
+    on_face = region_maps != BACKGROUND
+    warped = warp(donors, fits)
+    own_mean, own_spread = _light(faces, on_face)
+    mean, spread = _light(warped, on_face)
+    contrast = (own_spread / spread.clamp_min(1e-6)).clamp(LEAST_CONTRAST, MOST_CONTRAST)
+    behind = impute(donors, donor_maps != BACKGROUND)
+    pasted = torch.where(_like(on_face, faces), warped, behind)
+    return ((pasted - mean) * contrast + own_mean).clamp(0, 255)
+
+
+def _light(pictures: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each picture over `where`, over colours too, to be broadcast."""
+    weights = _like(where, pictures).expand_as(pictures).flatten(1).float()
+    weights = weights / weights.sum(dim=1, keepdim=True).clamp_min(1)
+    flat = pictures.flatten(1)
+    mean = (weights * flat).sum(dim=1, keepdim=True)
+    spread = (weights * (flat - mean) ** 2).sum(dim=1, keepdim=True).sqrt()
+    shape = (-1, *[1] * (pictures.ndim - 1))
+    return mean.view(shape), spread.view(shape)
+
+
+def _like(where: Tensor, pictures: Tensor) -> Tensor:
+    """A mask (B, H, W) to be broadcast over the colours, where there are any."""
+    return where[..., None] if pictures.ndim == 4 else where

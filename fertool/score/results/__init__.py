@@ -1,0 +1,1 @@
+"""Results of several runs together: conditions, tables, csv files, freshness."""

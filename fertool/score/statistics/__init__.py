@@ -1,0 +1,1 @@
+"""Statistics: intervals, contrasts, Shapley values, CKA."""

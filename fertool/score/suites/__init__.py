@@ -1,0 +1,1 @@
+"""The suites, a family of figures a module; `fertool.score.registry` lists them."""

@@ -1,0 +1,372 @@
+"""The suite `causal`: what each region of the face is worth to a run's answer, by covering it.
+
+For each face the six regions play a cooperative game: the value of a coalition is what the network makes of
+the face with all other regions covered. All 64 coalitions are computed, so the regions' Shapley values are
+exact, and so are the interactions between pairs of them. Three values are taken: the logit of a class; whether
+the face is recognised, which averages to accuracy; and whether the answer is the one that the network gives with
+all regions seen, right or wrong. The last alone takes no side: a region that misleads is worth less than nothing
+to accuracy, and the answers rest on it all the same. Every way of covering (see `fills`) gives its own figures,
+and how far they agree stands beside them.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fertool.errors import UserError
+from fertool.masks.regions import BACKGROUND, REGIONS
+from fertool.runtime.progress import progress_bar
+from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.perturbations.batched_forward import Network, network_of
+from fertool.score.perturbations.fills import FILLS, Donors, fill_pictures, load
+from fertool.score.results.face_csv import region_column
+from fertool.score.results.tables import Scores, groups, percent, said_of_runs, with_interval
+from fertool.score.statistics.intervals import Resampled, resample_means
+from fertool.score.statistics.json_numbers import named, named_intervals, number_or_none, with_intervals
+from fertool.score.statistics.shapley import (
+    ALL_SEEN,
+    COALITIONS,
+    NOTHING_SEEN,
+    PAIRS,
+    SEEN,
+    interaction_matrix,
+    shapley_matrix,
+    variance_of_coalitions,
+)
+from fertool.summary import Table
+
+BLOCK_FACES = 64  # covered, or laid over, together
+FACES_AT_ONCE = 8  # in all coalitions
+PAIRS_SHOWN = 5  # of the regions, those that interact most
+SWAP_LOSS_COLUMN, SWAP_CHANGED_COLUMN = "swap_loss", "swap_changed"
+CAUSAL_TARGETS = ("label", "predicted")  # whose logit is played for, a face's row in the CSV holding both
+
+
+def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 0) -> tuple[Figures, Columns]:
+    """Shapley values of the regions, their interactions, and what a run loses with its background.
+
+    Figures are of the label's logit, of accuracy and of the answer, which is kept or not. Columns hold each
+    face's Shapley values, by fill and region, for the label's logit, the predicted class's, for being recognised
+    and for the answer (`cause_column` names them), and what another face's background does: what the face loses
+    of being recognised (SWAP_LOSS_COLUMN: 1, 0 or -1), and whether its answer changes (SWAP_CHANGED_COLUMN: 1 or
+    0); nan for faces whose landmarks are the template's, which are left out. Other faces that are pasted in are
+    drawn by `seed`; where there are no two different faces the background is not swapped, and its figures are None.
+    Raises UserError for a fill that is none, where no face has landmarks, and where `paste` is asked for and there
+    are no two different faces.
+    """
+    unknown = [fill for fill in fills if fill not in FILLS]
+    if unknown or not fills:
+        raise UserError(f"no fill '{', '.join(unknown)}'; there are {', '.join(FILLS)}")
+    rows = np.flatnonzero(subject.located)
+    if len(rows) == 0:
+        raise UserError(f"{subject.workspace.root}: no face of '{subject.split}' has landmarks of its own")
+    labels, clusters = subject.labels[rows], subject.clusters[rows]
+    others_there = len(np.unique(clusters)) > 1
+    donors = Donors.of(subject, seed) if others_there or "paste" in fills else None
+    background, swaps = _background_figures(subject, rows, donors, seed) if donors is not None else (None, {})
+    figures: Figures = {
+        "faces": len(subject.labels),
+        "counted": len(rows),
+        "left_out": {"landmarks of the template": int((~subject.located).sum())},
+        "seed": seed,
+        "background": background,
+        "fills": {},
+    }
+    columns: Columns = {}
+
+    def keep(name: str, of_rows: np.ndarray) -> None:
+        columns[name] = np.full(len(subject.labels), np.nan)
+        columns[name][rows] = of_rows
+
+    for name, of_rows in swaps.items():
+        keep(name, of_rows)
+    weights: dict[str, np.ndarray] = {}
+    for fill in fills:
+        logits = _coalition_logits(subject, rows, fill, donors, seed)
+        answers = logits.argmax(axis=2)
+        games = {
+            "label": _of_classes(logits, labels),
+            "predicted": _of_classes(logits, subject.predicted[rows]),
+            "correct": (answers == labels).astype(np.float64),
+            "answer": (answers == answers[ALL_SEEN]).astype(np.float64),
+        }
+        values = {name: (shapley_matrix() @ game).T for name, game in games.items()}
+        weights[fill] = values["label"]
+        for name, of_faces in values.items():
+            for code, region in enumerate(REGIONS):
+                keep(cause_column(name, fill, region), of_faces[:, code])
+        figures["fills"][fill] = {
+            "logit": _game_figures(games["label"], clusters),
+            "accuracy": _game_figures(games["correct"], clusters),
+            "answer": _game_figures(games["answer"], clusters),
+        }
+    figures["agreement_of_fills"] = {
+        f"{one} and {other}": _correlation_by_face(weights[one], weights[other])
+        for one, other in combinations(fills, 2)
+    }
+    return figures, columns
+
+
+def cause_column(target: str, fill: str, region: str) -> str:
+    """The column with a region's Shapley values: `target` is label, predicted (their logits), correct or answer."""
+    return region_column(f"shapley_{target}_{fill}", region)
+
+
+def causes_of(columns: Columns, target: str, fill: str) -> np.ndarray:
+    """The Shapley values of the faces, float64 (N, 6), out of `score_causal`'s columns."""
+    return np.stack(
+        [np.asarray(columns[cause_column(target, fill, region)], np.float64) for region in REGIONS], axis=1
+    )
+
+
+# --- coalitions ---------------------------------------------------------------------------------------------
+
+
+def coalition_logits(network: Network, faces: Tensor, covers: Tensor, region_maps: Tensor) -> Tensor:
+    """Logits (64, B, C) of faces with the regions outside each coalition taken from their `covers`.
+
+    Faces and covers are (B, H, W) or (B, H, W, 3), region maps uint8 (B, H, W).
+    """
+    seen = torch.from_numpy(SEEN).to(faces.device)[:, region_maps.long()]
+    seen = seen[..., None] if faces.ndim == 4 else seen
+    pictures = torch.where(seen, faces, covers)
+    return network(pictures.flatten(0, 1)).unflatten(0, (COALITIONS, len(faces)))
+
+
+def _coalition_logits(
+    subject: Subject, rows: np.ndarray, fill: str, donors: Donors | None, seed: int
+) -> np.ndarray:
+    network_on = network_of(subject)
+    logits = np.empty((COALITIONS, len(rows), len(subject.classes)), np.float32)
+    with progress_bar(f"{subject.run.name}: causal, {fill}", len(rows), "faces") as bar:
+        for start in range(0, len(rows), BLOCK_FACES):
+            block = rows[start : start + BLOCK_FACES]
+            faces, regions = load(subject, block), _regions(subject, block)
+            covers = fill_pictures(fill, subject, block, donors, seed)
+            for first in range(0, len(block), FACES_AT_ONCE):
+                few = slice(first, first + FACES_AT_ONCE)
+                network = network_on(block[few])
+                of_few = coalition_logits(network, faces[few], covers[few], regions[few])
+                place = start + first
+                logits[:, place : place + of_few.shape[1]] = of_few.cpu().numpy()
+            bar.update(len(block))
+    return logits
+
+
+def _regions(subject: Subject, rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(subject.region_maps[rows])).to(subject.compute.device)
+
+
+def _of_classes(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The games (64, N) for the logit of each face's class."""
+    return logits[:, np.arange(logits.shape[1]), classes].astype(np.float64)
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
+    """Means over faces of games (64, N), with 95% intervals; holism is a ratio of means."""
+    values = (shapley_matrix() @ games).T
+    interactions = (interaction_matrix() @ games).T
+    total, beyond_additive = variance_of_coalitions(games)
+    ends = games[[ALL_SEEN, NOTHING_SEEN]].T
+    players, pairs = len(REGIONS), len(PAIRS)
+    means = resample_means(np.column_stack([values, interactions, ends, beyond_additive, total]), clusters)
+
+    def part(start: int, count: int) -> Resampled:
+        return means.apply(lambda values: values[..., start : start + count])
+
+    shapley, interaction = part(0, players), part(players, pairs)
+    holism = means.apply(lambda values: values[..., -2:-1] / values[..., -1:])
+    all_seen, nothing_seen = part(players + pairs, 2).figures
+    pair_names = [f"{REGIONS[one]} and {REGIONS[other]}" for one, other in PAIRS]
+    return {
+        "all_seen": number_or_none(all_seen),
+        "nothing_seen": number_or_none(nothing_seen),
+        "shapley": named(REGIONS, shapley),
+        "shapley_interval": named_intervals(REGIONS, shapley),
+        "interaction": named(pair_names, interaction),
+        "interaction_interval": named_intervals(pair_names, interaction),
+        **with_intervals(["holism"], holism),
+    }
+
+
+def _background_figures(
+    subject: Subject, rows: np.ndarray, donors: Donors, seed: int
+) -> tuple[dict[str, Any], Columns]:
+    """Accuracy, the label's logit and the answer before and after another face's background stands behind the face.
+
+    With them the columns of `score_causal` that a swap has, for `rows`.
+    """
+    before, after = [], []
+    network_on = network_of(subject)
+    for start in range(0, len(rows), BLOCK_FACES):
+        block = rows[start : start + BLOCK_FACES]
+        faces = load(subject, block)
+        behind = _regions(subject, block) == BACKGROUND
+        behind = behind[..., None] if faces.ndim == 4 else behind
+        swapped = torch.where(behind, fill_pictures("paste", subject, block, donors, seed), faces)
+        network = network_on(block)
+        before.append(network(faces).cpu().numpy())
+        after.append(network(swapped).cpu().numpy())
+    labels, clusters = subject.labels[rows], subject.clusters[rows]
+    logits = np.concatenate(before), np.concatenate(after)
+    changed = (logits[0].argmax(axis=1) != logits[1].argmax(axis=1)).astype(np.float64)
+    figures: dict[str, Any] = {"answer": with_intervals(["changed"], resample_means(changed, clusters))}
+    losses: dict[str, np.ndarray] = {}
+    for name, measure in (
+        ("accuracy", lambda logits: (logits.argmax(axis=1) == labels).astype(np.float64)),
+        ("logit", lambda logits: logits[np.arange(len(labels)), labels].astype(np.float64)),
+    ):
+        own, other = map(measure, logits)
+        losses[name] = own - other
+        names = ["own", "swapped", "loss"]
+        means = resample_means(np.column_stack([own, other, losses[name]]), clusters)
+        figures[name] = named(names, means) | {"loss_interval": named_intervals(names, means)["loss"]}
+    return figures, {SWAP_LOSS_COLUMN: losses["accuracy"], SWAP_CHANGED_COLUMN: changed}
+
+
+def _correlation_by_face(one: np.ndarray, other: np.ndarray) -> float | None:
+    """The mean over faces of the correlation over regions between two (N, 6)."""
+    one, other = (values - values.mean(axis=1, keepdims=True) for values in (one, other))
+    size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    known = size > 0
+    return number_or_none(((one * other).sum(axis=1)[known] / size[known]).mean()) if known.any() else None
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def causal_tables(scores: Scores) -> list[Table]:
+    """What each region is worth to the label's logit, accuracy and the answer, a row a run and fill; then pairs."""
+    runs = [run for group in groups(scores) for run in group.runs]
+    first = runs[0]
+    notes = [
+        "Shapley values over all 64 coalitions of covered and uncovered regions, mean over faces with 95% "
+        "interval; a row adds up to what is lost when all is covered. Holism: the part of the variance over "
+        "coalitions that no sum over regions gives (0: each region counts by itself).",
+        *said_of_runs(
+            {
+                run["run"]: "left out "
+                + ", ".join(
+                    f"{count:,} of {run['faces']:,} faces ({why})" for why, count in run["left_out"].items()
+                )
+                + _fills_in_words(run)
+                for run in runs
+            }
+        ),
+    ]
+    return [
+        _weights_table(
+            runs, "logit", f"causes on {first['split']}: worth of each region to the label's logit", notes
+        ),
+        _weights_table(
+            runs, "accuracy", f"causes on {first['split']}: worth of each region to accuracy, in points"
+        ),
+        _weights_table(
+            runs,
+            "answer",
+            f"causes on {first['split']}: how far the answers rest on each region, in % of the faces",
+            [
+                "Counted are the faces whose answer is the one that they get with all regions seen, right or wrong: "
+                "a scale that all networks share, and no side. A region that misleads is worth less than nothing to "
+                "accuracy, and the answers rest on it all the same."
+            ],
+        ),
+        _interaction_table(runs),
+        _background_table(runs),
+    ]
+
+
+def _fills_in_words(run: dict[str, Any]) -> str:
+    agreements = [
+        f"{pair} {value:.2f}" for pair, value in run["agreement_of_fills"].items() if value is not None
+    ]
+    return (
+        f". Fills agree by face (correlation over regions): {', '.join(agreements)}." if agreements else "."
+    )
+
+
+def _scaled(game: str) -> dict[str, Any]:
+    return {"scale": 1, "digits": 2} if game == "logit" else {}
+
+
+def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = ()) -> Table:
+    rows = []
+    for run in runs:
+        for fill, of_fill in run["fills"].items():
+            of = of_fill[game]
+            scale, digits = (1, 2) if game == "logit" else (100, 1)
+            ends = (f"{scale * of[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
+            weights = (
+                with_interval(of["shapley"][name], of["shapley_interval"][name], **_scaled(game))
+                for name in REGIONS
+            )
+            # a ratio to nothing on some resamples of the faces is not to be read
+            known = None not in of["holism_interval"]
+            holism = with_interval(of["holism"] if known else None, of["holism_interval"])
+            rows.append([run["run"], fill, *weights, *ends, holism])
+    return Table(title, ["run", "fill", *REGIONS, "all seen", "all covered", "holism, %"], rows, list(notes))
+
+
+def _interaction_table(runs: Scores) -> Table:
+    """The pairs that interact most, under each fill, for the label's logit."""
+    rows = []
+    for run in runs:
+        for fill, of_fill in run["fills"].items():
+            worth, intervals = of_fill["logit"]["interaction"], of_fill["logit"]["interaction_interval"]
+            largest = sorted(worth, key=lambda pair: -abs(worth[pair] or 0))[:PAIRS_SHOWN]
+            cells = (
+                f"{pair}: {with_interval(worth[pair], intervals[pair], **_scaled('logit'))}"
+                for pair in largest
+            )
+            rows.append([run["run"], fill, *cells])
+    return Table(
+        "largest interactions of two regions, label's logit",
+        ["run", "fill", *(f"{place}." for place in range(1, PAIRS_SHOWN + 1))],
+        rows,
+        [
+            "Shapley interaction index: above 0 worth more together than apart, below 0 one stands in for the other."
+        ],
+    )
+
+
+def _background_table(runs: Scores) -> Table:
+    rows = []
+    for run in runs:
+        if run["background"] is None:
+            rows.append([run["run"], *5 * ["-"]])
+            continue
+        accuracy, logit = run["background"]["accuracy"], run["background"]["logit"]
+        answer = run["background"]["answer"]
+        rows.append(
+            [
+                run["run"],
+                percent(accuracy["own"]),
+                percent(accuracy["swapped"]),
+                with_interval(accuracy["loss"], accuracy["loss_interval"]),
+                with_interval(logit["loss"], logit["loss_interval"], **_scaled("logit")),
+                with_interval(answer["changed"], answer["changed_interval"]),
+            ]
+        )
+    return Table(
+        f"dependence on the background on {runs[0]['split']}",
+        [
+            "run",
+            "accuracy",
+            "another background",
+            "points lost",
+            "label's logit lost",
+            "answers changed, %",
+        ],
+        rows,
+        [
+            "The background of another face, drawn by seed, put behind each face in the face's own light. Answers "
+            "changed: of all faces, whether the answer was right or wrong."
+        ],
+    )

@@ -1,0 +1,225 @@
+"""Does attention tell the causes? Shares of heatmaps beside the exact Shapley values of the same regions.
+
+Both lists, shares and Shapley values, have six numbers a face, and both grow with a region's area, which any
+map gets right that is warm everywhere. So area is partialled out of both, and what is left is correlated, in
+two ways that ask two questions:
+
+- within faces: over the six regions of each face, then averaged over faces: does the map rank this face's
+  regions as their causes do? A map that says the same of every face (`swapped`) can still do well here, where
+  the model uses the same regions in every face.
+- across faces: over the faces, for each region, then averaged over the six: is a region warmer in the faces
+  where it counts for more? Here a map that is not about this face has nothing to say.
+
+Shares of a map of a class's evidence should be low where a region speaks against the class: they are compared
+with signed Shapley values. A map that tells how much a region matters, either way (negative cells count by
+their size, or the class is not looked at), is compared with their sizes. The figures hold both.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.explain.registry import Request
+from fertool.masks.regions import REGIONS
+from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.perturbations.fills import FILLS
+from fertool.score.results.tables import Scores, groups, with_interval
+from fertool.score.statistics.intervals import Resampled, resample_means
+from fertool.score.statistics.json_numbers import named_intervals
+from fertool.score.suites.causal import CAUSAL_TARGETS, cause_column, causes_of
+from fertool.score.suites.shares import area_shares, shares_and_ceilings
+from fertool.score.suites.suite_inputs import faces_counted, maps_beside_nulls
+from fertool.summary import Table
+
+RESIDUE = 1e-6  # of a deviation: below it all is area, and rounding is left
+
+
+def score_causal_agreement(
+    subject: Subject, request: Request, target: str, causes: Columns, *, nulls: bool = True
+) -> tuple[Figures, Columns]:
+    """How well the shares of an explainer's maps, and of the nulls', tell each fill's Shapley values.
+
+    `causes` are the columns of `score_causal` for this run and split; `target`, label or predicted, is both
+    the class that is explained and the class whose logit was played for. Faces without landmarks, those whose map
+    is empty, the explainer's or a null's, and those whose causes are not known are left out and counted; where none
+    is left figures are None. Without `nulls` only the explainer's shares are compared, on the same faces. Columns:
+    `told_<fill>`, the explainer's correlation within each face. Raises UserError for another target.
+    """
+    if target not in CAUSAL_TARGETS:
+        raise UserError(
+            f"--target {target}: causes are known of {' and '.join(CAUSAL_TARGETS)}; take one of them"
+        )
+    regions = np.asarray(subject.region_maps)
+    areas = area_shares(regions)
+    maps = maps_beside_nulls(subject, request, target)
+    of_maps, _ = shares_and_ceilings(list(maps.values()), regions)
+    shares = dict(zip(maps, of_maps, strict=True))
+    known = np.all([np.isfinite(of).all(axis=1) for of in shares.values()], axis=0)
+    fills = [fill for fill in FILLS if cause_column(target, fill, REGIONS[0]) in causes]
+    caused = np.ones(len(areas), dtype=bool)
+    for fill in fills:
+        caused &= np.isfinite(causes_of(causes, target, fill)).all(axis=1)
+    counted = subject.located & known & caused
+    signed = request.explainer.negatives == "drop" and request.explainer.looks_at_target
+    figures: Figures = {
+        "faces": len(areas),
+        "counted": int(counted.sum()),
+        "left_out": {
+            "landmarks of the template": int((~subject.located).sum()),
+            "an empty map": int((subject.located & ~known).sum()),
+            "no causes": int((subject.located & known & ~caused).sum()),
+        },
+        "compared_with": "signed" if signed else "size",
+        "fills": {},
+    }
+    columns: Columns = {}
+    for fill in fills:
+        truth = causes_of(causes, target, fill)
+        figures["fills"][fill] = {
+            name: truth_correlation(of[counted], truth[counted], areas[counted], subject.clusters[counted])
+            for name, of in shares.items()
+            if nulls or name == request.key
+        }
+        columns[f"told_{fill}"] = np.where(
+            counted,
+            correlation_within(shares[request.key], truth if signed else np.abs(truth), areas),
+            np.nan,
+        )
+    return figures, columns
+
+
+def truth_correlation(
+    shares: np.ndarray, shapley: np.ndarray, areas: np.ndarray, clusters: np.ndarray
+) -> dict[str, Any]:
+    """Correlations within and across faces, signed and of sizes, area partialled out, with 95% intervals.
+
+    All (N, 6) but `clusters` (N,), the numbers that identical faces share; none of it nan. Each figure is
+    {"correlation", "interval"}, None where nothing varies, and of no faces.
+    """
+    if len(shares) == 0:
+        return {"faces": 0} | {
+            kind: {question: {"correlation": None, "interval": [None, None]} for question in QUESTIONS}
+            for kind in ("signed", "size")
+        }
+    figures: dict[str, Any] = {"faces": len(shares)}
+    for kind, truth in (("signed", shapley), ("size", np.abs(shapley))):
+        figures[kind] = {
+            "within": _within(shares, truth, areas, clusters),
+            "across": _across(shares, truth, areas, clusters),
+        }
+    return figures
+
+
+def correlation_within(shares: np.ndarray, truth: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """The partial correlation over regions, given area, of each face: (N,) from (N, 6) each.
+
+    0 where the share holds nothing but area; nan where the truth does, and there is nothing to tell.
+    """
+    of_shares, share_left = _without(shares, areas)
+    of_truth, truth_left = _without(truth, areas)
+    both = share_left & truth_left
+    size = np.linalg.norm(of_shares, axis=1) * np.linalg.norm(of_truth, axis=1)
+    correlation = np.divide((of_shares * of_truth).sum(axis=1), size, out=np.zeros(len(shares)), where=both)
+    return np.where(truth_left, correlation, np.nan)
+
+
+def _without(values: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals (N, 6) of a regression on area, face by face, and whether more than rounding is left (N,)."""
+    deviation = values - values.mean(axis=1, keepdims=True)
+    area = areas - areas.mean(axis=1, keepdims=True)
+    spread = (area**2).sum(axis=1, keepdims=True)
+    slope = np.divide(
+        (area * deviation).sum(axis=1, keepdims=True), spread, out=np.zeros_like(spread), where=spread > 0
+    )
+    left = deviation - slope * area
+    size = np.linalg.norm(deviation, axis=1)
+    return left, np.linalg.norm(left, axis=1) > RESIDUE * np.maximum(size, np.finfo(float).tiny)
+
+
+def _within(shares: np.ndarray, truth: np.ndarray, areas: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
+    correlations = correlation_within(shares, truth, areas)
+    if not np.isfinite(correlations).any():
+        return {"correlation": None, "interval": [None, None]}
+    return _figure(resample_means(correlations, clusters))
+
+
+def _across(shares: np.ndarray, truth: np.ndarray, areas: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
+    """A function of the means of products, so that it is resampled as means are."""
+    scaled = [_standardised(values) for values in (shares, truth, areas)]
+    products = [one * other for number, one in enumerate(scaled) for other in scaled[number:]]
+    moments = np.concatenate([*scaled, *products], axis=1)
+
+    def partial(means: np.ndarray) -> np.ndarray:
+        share, truth, area, *squares = np.split(means, 9, axis=-1)
+        ss, st, sa, tt, ta, aa = squares
+        ss, st, sa = ss - share * share, st - share * truth, sa - share * area
+        tt, ta, aa = tt - truth * truth, ta - truth * area, aa - area * area
+        slope = np.where(aa > RESIDUE, 1 / np.maximum(aa, RESIDUE), 0)
+        share_left, truth_left = ss - sa * sa * slope, tt - ta * ta * slope
+        varies = (share_left > RESIDUE) & (truth_left > RESIDUE)
+        size = np.sqrt(np.where(varies, share_left * truth_left, 1))
+        return np.where(varies, (st - sa * ta * slope) / size, 0).mean(axis=-1, keepdims=True)
+
+    return _figure(resample_means(moments, clusters).apply(partial))
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    spread = values.std(axis=0)
+    still = spread <= RESIDUE * np.abs(values).max(axis=0, initial=np.finfo(float).tiny)
+    return np.where(still, 0, (values - values.mean(axis=0)) / np.where(still, 1, spread))
+
+
+def _figure(means: Resampled) -> dict[str, Any]:
+    return {"correlation": float(means.figures[0]), **named_intervals(["interval"], means)}
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+QUESTIONS = {
+    "within": "does the map rank the regions of a face as their causes do? Correlation of shares with Shapley "
+    "values over the six regions of each face, mean over faces",
+    "across": "is a region warmer in the faces where it counts for more? Correlation of shares with Shapley "
+    "values over faces, mean over regions",
+}
+
+
+def causal_agreement_tables(scores: Scores) -> list[Table]:
+    """Runs and the nulls beside them, by fill: the correlation within faces, then the one across faces."""
+    first = scores[0]
+    runs = [run for group in groups(scores) for run in group.runs]
+    fills = [fill for fill in FILLS if any(fill in run["fills"] for run in runs)]
+    kind = {"signed": "signed", "size": "sizes of the"}[first["compared_with"]]
+    return [
+        Table(
+            f"{first['explainer']} on {first['split']}, target {first['target']}: does attention tell the causes? "
+            f"({question} faces)",
+            ["run", "map", *fills],
+            _rows(runs, fills, question),
+            [
+                f"{text}; {kind} Shapley values, area partialled out, 95% intervals. 1 tells all, 0 nothing.",
+                *faces_counted(runs),
+            ],
+        )
+        for question, text in QUESTIONS.items()
+    ]
+
+
+def _rows(runs: Scores, fills: Sequence[str], question: str) -> list[list[str]]:
+    rows = []
+    for run in runs:
+        names = list(dict.fromkeys(name for of_fill in run["fills"].values() for name in of_fill))
+        for name in names:
+            figures = (
+                run["fills"][fill][name][run["compared_with"]][question] if fill in run["fills"] else None
+                for fill in fills
+            )
+            rows.append([run["run"], name, *map(_cell, figures)])
+    return rows
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["correlation"] is None or None in figure["interval"]:
+        return "-"
+    return with_interval(figure["correlation"], figure["interval"], scale=1, digits=2)

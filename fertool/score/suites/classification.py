@@ -1,0 +1,308 @@
+"""The suite `classification`: how well a run classifies, by the measures that the field reports."""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.results.tables import Group, Scores, groups, over_seeds, with_interval
+from fertool.score.statistics.intervals import resample_means
+from fertool.score.statistics.json_numbers import named_intervals, with_intervals
+from fertool.score.suites.tta import tta_logits
+from fertool.summary import Table
+
+CALIBRATION_BINS = 15
+
+
+def score_classification(subject: Subject, tta: str | None = None) -> tuple[Figures, Columns]:
+    """Figures over all faces, over those without and with a twin in train, and by the crowd's labels.
+
+    With `tta`, a test-time augmentation by its name, also those of the predictions with it.
+    """
+    labels, predicted = subject.labels, subject.predicted
+    probabilities = softmax(subject.logits, axis=1)
+    confidence = probabilities.max(axis=1)
+    leaked = subject.has_twin_in_train
+
+    def on(faces: np.ndarray, against: np.ndarray = labels) -> Figures | None:
+        if not faces.any():
+            return None
+        return classification_figures(
+            predicted[faces], against[faces], confidence[faces], subject.clusters[faces], subject.classes
+        )
+
+    everyone = np.ones(len(labels), dtype=bool)
+    figures = on(everyone) | {"without_twins_in_train": on(~leaked), "with_twins_in_train": on(leaked)}
+    if tta is not None:
+        several = tta_logits(subject, tta)
+        figures["tta"] = {
+            "name": tta,
+            **classification_figures(
+                several.argmax(axis=1),
+                labels,
+                softmax(several, axis=1).max(axis=1),
+                subject.clusters,
+                subject.classes,
+            ),
+        }
+    crowd = crowd_labels_of(subject)
+    if crowd is not None:
+        agreed = crowd >= 0
+        figures["ferplus"] = {
+            "against the crowd's labels": on(agreed, crowd),
+            "against the labels used, on the same faces": on(agreed),
+        }
+    columns: Columns = {
+        "label": labels,
+        "predicted": predicted,
+        "correct": (predicted == labels).astype(int),
+        "confidence": confidence,
+        "twin_in_train": leaked.astype(int),
+    }
+    return figures, columns
+
+
+def crowd_labels_of(subject: Subject) -> np.ndarray | None:
+    """The crowd's majority, a class code int64 (N,), -1 where there is none; None without votes."""
+    from fertool.prepare.ferplus import ANSWERS, crowd_labels
+
+    votes = subject.workspace.load_votes(subject.split)
+    if votes is None:
+        return None
+    codes, _ = crowd_labels(votes)
+    names = [ANSWERS[code] if code >= 0 else None for code in codes]
+    return np.array([subject.classes.index(name) if name in subject.classes else -1 for name in names])
+
+
+def classification_figures(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    clusters: np.ndarray,
+    classes: list[str],
+) -> Figures:
+    """Accuracy, precision, recall and F1 of each class, macro and weighted, MCC, calibration, confusion matrix.
+
+    `predicted` and `labels` are class codes int64 (N,), `confidence` the predicted class's probability (N,),
+    `clusters` as for `resample_means`. In the matrix rows are true classes, columns are predicted ones. A
+    class that is never predicted has precision 0; one without faces does not count for the balanced accuracy
+    and the macro means. The expected calibration error is sum_b n_b/N |accuracy_b - confidence_b| over 15 equal
+    bins of confidence (Guo et al. 2017, 'On Calibration of Modern Neural Networks', equation 3).
+    """
+    codes = list(range(len(classes)))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=codes, zero_division=0
+    )
+    by_class = {"precision": precision, "recall": recall, "f1": f1}
+    there = support > 0
+    matrix = confusion_matrix(labels, predicted, labels=codes)
+    return {
+        "faces": len(labels),
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": float(recall[there].mean()),
+        "mcc": float(_correlation(matrix / len(labels))),
+        "ece": _calibration_error(_calibration_sums(confidence, predicted == labels).mean(axis=0)),
+        "per_class": {
+            name: {
+                **{measure: float(of[code]) for measure, of in by_class.items()},
+                "faces": int(support[code]),
+            }
+            for code, name in enumerate(classes)
+        },
+        "macro": {name: float(of[there].mean()) for name, of in by_class.items()},
+        "weighted": {name: float(np.average(of, weights=support)) for name, of in by_class.items()},
+        "intervals": _intervals(predicted, labels, confidence, clusters, len(classes)),
+        "confusion": matrix.tolist(),
+    }
+
+
+def _intervals(
+    predicted: np.ndarray, labels: np.ndarray, confidence: np.ndarray, clusters: np.ndarray, classes: int
+) -> dict[str, list[float | None]]:
+    """95% limits of the measures, all functions of the confusion matrix and of the calibration bins' sums.
+
+    None where all faces are of one cluster.
+    """
+    cells = np.eye(classes * classes)[labels * classes + predicted]
+    sums = _calibration_sums(confidence, predicted == labels)
+    means = resample_means(np.concatenate([cells, sums], axis=1), clusters)
+    measures = means.apply(lambda values: _measures(values, classes))
+    names = ["accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "ece"]
+    return named_intervals(names, measures)
+
+
+def _measures(values: np.ndarray, classes: int) -> np.ndarray:
+    """Confusion matrices as shares of all faces, (..., C^2 + 2 bins) -> (..., 6) measures."""
+    matrix = values[..., : classes * classes].reshape(*values.shape[:-1], classes, classes)
+    hits = np.diagonal(matrix, axis1=-2, axis2=-1)
+    true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
+    accuracy = hits.sum(axis=-1)
+    there = true > 0  # a class that a resample has no face of does not count
+    classes_there = there.sum(axis=-1)
+    recall = np.where(there, hits / true, 0).sum(axis=-1) / classes_there
+    f1 = np.where(true + predicted > 0, 2 * hits / (true + predicted), 0)
+    bins = values[..., classes * classes :]
+    return np.stack(
+        [
+            accuracy,
+            recall,
+            np.where(there, f1, 0).sum(axis=-1) / classes_there,
+            (f1 * true).sum(axis=-1),
+            _correlation(matrix),
+            _calibration_error(bins),
+        ],
+        axis=-1,
+    )
+
+
+def _correlation(matrix: np.ndarray) -> np.ndarray:
+    """Matthews' correlation of confusion matrices as shares of all faces, (..., C, C) -> (...); 0 where undefined.
+
+    Gorodkin 2004, 'Comparing two K-category assignments by a K-category correlation coefficient', equation 8.
+    """
+    true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
+    covariance = np.trace(matrix, axis1=-2, axis2=-1) - (true * predicted).sum(axis=-1)
+    apart = (1 - (true**2).sum(axis=-1)) * (1 - (predicted**2).sum(axis=-1))
+    spread = np.sqrt(apart.clip(min=0))  # of one class alone 0, or by rounding a little less
+    # the root of what rounding leaves of a spread of zero is some 1e-8
+    return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-7)
+
+
+def _calibration_sums(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """In each face's own bin its hit less its confidence, 0 in the others: (N, bins)."""
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return np.eye(CALIBRATION_BINS)[bins] * (correct - confidence)[:, None]
+
+
+def _calibration_error(mean_of_bins: np.ndarray) -> Any:
+    error = np.abs(mean_of_bins).sum(axis=-1)
+    return error if error.ndim else float(error)
+
+
+def classification_tables(
+    scores: Scores, columns: dict[str, Columns], clusters: np.ndarray
+) -> tuple[dict[str, Any], list[Table]]:
+    """Runs by measures, then those with and without twins and against the crowd, then each run's classes.
+
+    `scores` are the runs' figures, `columns` their values a face, by run; `clusters` the faces' (N,). Returns
+    each row's accuracy, with its interval over images and seeds, and the tables.
+    """
+    rows, first = groups(scores), scores[0]
+    joint = {group.name: _joint_accuracy(group, columns, clusters) for group in rows}
+    clean = first["without_twins_in_train"]
+    measures = {
+        "balanced": lambda run: run["balanced_accuracy"],
+        "macro P": lambda run: run["macro"]["precision"],
+        "macro R": lambda run: run["macro"]["recall"],
+        "macro F1": lambda run: run["macro"]["f1"],
+        "weighted F1": lambda run: run["weighted"]["f1"],
+        "MCC": lambda run: run["mcc"],
+        "ECE": lambda run: run["ece"],
+        "no twins in train": lambda run: (
+            run["without_twins_in_train"] and run["without_twins_in_train"]["accuracy"]
+        ),
+    }
+    if all("tta" in run for run in scores):
+        measures |= {f"with {first['tta']['name']}": lambda run: run["tta"]["accuracy"]}
+    overall = Table(
+        f"classification on {first['split']}: {first['faces']:,} faces",
+        ["model", "seeds", "accuracy", *measures],
+        [
+            [
+                group.name,
+                group.seeds,
+                _accuracy_cell(group, joint[group.name]),
+                *(over_seeds(measure(run) for run in group.runs) for measure in measures.values()),
+            ]
+            for group in rows
+        ],
+        [] if clean and clean["faces"] == first["faces"] else [_left_without_twins(clean)],
+    )
+    # of one run its classes are what there is to see, of many they are a wall
+    by_class = [_class_table(run, detail=len(scores) > 1) for run in scores]
+    tables = [overall, *_leak_tables(scores), *_crowd_tables(scores), *by_class]
+    return {"joint": joint}, tables
+
+
+def _joint_accuracy(group: Group, columns: dict[str, Columns], clusters: np.ndarray) -> dict[str, Any]:
+    """The mean accuracy of a row's runs, with its 95% interval over images and, with several seeds, over seeds."""
+    correct = np.stack([columns[run["run"]]["correct"] for run in group.runs])
+    return with_intervals(["accuracy"], resample_means(correct[:, :, None], clusters))
+
+
+def _accuracy_cell(group: Group, joint: dict[str, Any]) -> str:
+    """The accuracy with its interval; of several seeds mean ± deviation [interval]."""
+    cell = with_interval(joint["accuracy"], joint["accuracy_interval"])
+    if len(group.runs) == 1:
+        return cell
+    mean, *interval = cell.partition(" [")
+    deviation = np.std([run["accuracy"] for run in group.runs], ddof=1)
+    return f"{mean} ± {100 * deviation:.1f}{''.join(interval)}"
+
+
+def _left_without_twins(clean: dict[str, Any] | None) -> str:
+    if clean is None:
+        return "All faces have an identical twin in train: what is measured here, the models have seen."
+    return f"Without those that have an identical twin in train there are {clean['faces']:,} faces."
+
+
+def _accuracy_of(figures: dict[str, Any] | None) -> str:
+    return with_interval(figures["accuracy"], figures["intervals"]["accuracy"]) if figures else "-"
+
+
+def _leak_tables(scores: Scores) -> list[Table]:
+    """Accuracy on the faces with a twin in train, of runs that trained on the twins or did not."""
+    if not any(run["config"].get("drop_leaks") for run in scores) or not scores[0]["with_twins_in_train"]:
+        return []
+    leaked = scores[0]["with_twins_in_train"]["faces"]
+    return [
+        Table(
+            f"the leak: the {leaked:,} faces with a twin in train",
+            ["run", "trained on the twins", "accuracy on them", "on all others"],
+            [
+                [
+                    run["run"],
+                    "no" if run["config"].get("drop_leaks") else "yes",
+                    *(_accuracy_of(of) for of in (run["with_twins_in_train"], run["without_twins_in_train"])),
+                ]
+                for run in scores
+            ],
+        )
+    ]
+
+
+def _crowd_tables(scores: Scores) -> list[Table]:
+    if "ferplus" not in scores[0]:
+        return []
+    names = list(scores[0]["ferplus"])
+    agreed = scores[0]["ferplus"][names[0]]
+    if agreed is None:
+        return []
+    faces = agreed["faces"]
+    return [
+        Table(
+            f"by the crowd of FER+: the {faces:,} faces on which it agreed",
+            ["run", *names],
+            [
+                [
+                    run["run"],
+                    *(_accuracy_of(run["ferplus"][name]) for name in names),
+                ]
+                for run in scores
+            ],
+        )
+    ]
+
+
+def _class_table(run: dict[str, Any], *, detail: bool) -> Table:
+    return Table(
+        f"{run['run']}: classes on {run['split']}",
+        ["class", "faces", "precision", "recall", "F1"],
+        [
+            [name, f"{of['faces']:,}", *(f"{of[measure]:.1%}" for measure in ("precision", "recall", "f1"))]
+            for name, of in run["per_class"].items()
+        ],
+        detail=detail,
+    )

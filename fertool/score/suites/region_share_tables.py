@@ -1,0 +1,358 @@
+"""Several runs' attention in one table: joint faces, intervals, differences."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fertool.masks.regions import REGIONS
+from fertool.score.evaluated_run import Columns
+from fertool.score.results.tables import Group, Scores, groups, percent, said_of_runs, with_interval
+from fertool.score.statistics.contrasts import Comparison, compare_all
+from fertool.score.statistics.intervals import resample_means
+from fertool.score.statistics.json_numbers import mean_known
+from fertool.score.suites.region_shares import MEASURES, face_values, region_figures, share_column
+from fertool.summary import Greyed, Table
+
+LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed
+CONTRASTS = ("mouth", "eyes", "background")
+
+
+def joint_figures(
+    table_groups: Sequence[Group], columns: dict[str, Columns], clusters: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Each group's figures over the faces that all runs compared can be scored on, by the group's name.
+
+    `columns` are each run's, by its name. A face that is empty in one run is dropped from all, except that a run
+    all of whose maps are empty has no say in that, and none in its group's shares. The rate of empty maps stands
+    beside the shares, with the bounds that a region's share of all the group's maps would have if the empty ones
+    counted as none of the region, and as all of it. Intervals speak of images and, with several seeds, of seeds.
+    """
+    scored = {group.name: group for group in _with_maps(table_groups, columns)}
+    counted = _counted(scored.values(), columns, len(clusters))
+    figures = {}
+    for group in table_groups:
+        of = None
+        if counted.any() and group.name in scored:
+            of_runs = [face_values(columns[run["run"]]) for run in scored[group.name].runs]
+            values = np.stack([np.where(counted[:, None], of_run, np.nan) for of_run in of_runs])
+            of = region_figures(resample_means(values, clusters), int(counted.sum()))
+        of_group = [columns[run["run"]] for run in group.runs]
+        figures[group.name] = {
+            "figures": of,
+            "empty_rate": _empty_rate(of_group),
+            "bounds": None if of is None else _bounds(of_group),
+        }
+    return figures
+
+
+def _with_maps(table_groups: Iterable[Group], columns: dict[str, Columns]) -> list[Group]:
+    """The groups without the runs that have no map, and without the groups of which none is left."""
+    kept = (
+        Group(group.name, [run for run in group.runs if _has_map(columns[run["run"]]).any()])
+        for group in table_groups
+    )
+    return [group for group in kept if group.runs]
+
+
+def _counted(table_groups: Iterable[Group], columns: dict[str, Columns], faces: int) -> np.ndarray:
+    """The faces of which all these runs have a map, bool (N,); none without runs."""
+    have = [_has_map(columns[run["run"]]) for group in table_groups for run in group.runs]
+    return np.all(have, axis=0) if have else np.zeros(faces, dtype=bool)
+
+
+def _has_map(columns: Columns) -> np.ndarray:
+    return (columns["located"] == 1) & (columns["empty"] == 0)
+
+
+def _empty_rate(runs: Sequence[Columns]) -> float | None:
+    empty = np.concatenate([of["empty"][of["located"] == 1] == 1 for of in runs])
+    return float(empty.mean()) if len(empty) else None
+
+
+def _bounds(runs: Sequence[Columns]) -> dict[str, list[float]]:
+    """Shares of all maps, those of zeros counted as none of a region, and as all of it: means over the runs."""
+
+    def limits(of: Columns, region: str) -> tuple[float, float]:
+        located = of["located"] == 1
+        empty = of["empty"][located] == 1
+        least = np.where(empty, 0, of[share_column(region)][located]).mean()
+        return least, least + empty.mean()
+
+    return {region: np.mean([limits(of, region) for of in runs], axis=0).tolist() for region in REGIONS}
+
+
+def compare_groups(
+    table_groups: Sequence[Group],
+    columns: dict[str, Columns],
+    clusters: np.ndarray,
+    contrasts: Sequence[str] = CONTRASTS,
+) -> dict[str, list[Comparison]]:
+    """Every pair of groups on the same faces: all that can be scored, and those that all get right.
+
+    Runs without a map are left out.
+    """
+    codes = [REGIONS.index(name) for name in contrasts]
+    table_groups = _with_maps(table_groups, columns)
+    if len(table_groups) < 2:
+        return {}
+    everything = [columns[run["run"]] for group in table_groups for run in group.runs]
+    counted = _counted(table_groups, columns, len(clusters))
+    right = np.all([of["predicted"] == of["label"] for of in everything], axis=0)
+    comparisons = {}
+    for what, faces in (("all faces", counted), ("faces that all get right", counted & right)):
+        shares = {
+            group.name: np.stack(
+                [np.where(faces[:, None], _shares(columns[run["run"]]), np.nan) for run in group.runs]
+            )
+            for group in table_groups
+        }
+        if len(np.unique(clusters[faces])) > 1:
+            comparisons[what] = compare_all(shares, clusters, codes)
+    return comparisons
+
+
+def _shares(columns: Columns) -> np.ndarray:
+    return np.stack([columns[share_column(name)] for name in REGIONS], axis=1)
+
+
+def attention_tables(
+    scores: Scores, columns: dict[str, Columns], clusters: np.ndarray, contrasts: Sequence[str] = CONTRASTS
+) -> tuple[dict[str, Any], list[Table]]:
+    """Models by regions: shares with nulls, lifts, the maps' spread, differences; then each run by class.
+
+    `scores` are the runs' figures, `columns` their values a face, by run; `clusters` the faces' (N,). Returns
+    the figures that the runs have together, and the tables.
+    """
+    rows = groups(scores)
+    joint = joint_figures(rows, columns, clusters)
+    comparisons = compare_groups(rows, columns, clusters, contrasts)
+    first = scores[0]
+    title = f"{first['explainer']} on {first['split']}, target {first['target']}"
+    tables = [
+        _share_table(f"{title}: share of each region, %", rows, joint),
+        _lift_table(f"{title}: lift, share over area", rows, joint),
+        _spread_table(f"{title}: how the heat lies", rows, joint),
+        *(_comparison_table(f"{title}: differences on {what}", rows, of) for what, of in comparisons.items()),
+        *(_class_table(run) for run in scores),
+        *(_jitter_table(run) for run in scores if run["jitter"]),
+        *_template_tables([run for run in scores if run["template_faces"]]),
+    ]
+    data = {
+        "joint": joint,
+        "comparisons": {
+            what: [dataclasses.asdict(comparison) for comparison in of] for what, of in comparisons.items()
+        },
+    }
+    return data, tables
+
+
+def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
+    cells = []
+    for group in rows:
+        of = joint[group.name]["figures"]
+        ceiling = group.runs[0]["ceiling"]
+        if of is None:
+            cells.append([group.name, group.seeds, *("-" for _ in REGIONS)])
+            continue
+        cells.append(
+            [
+                group.name,
+                group.seeds,
+                *(
+                    _greyed_if_low(
+                        with_interval(of["share"][name], of["share_interval"][name]), ceiling[name]
+                    )
+                    for name in REGIONS
+                ),
+            ]
+        )
+        of_runs = [run["nulls"] for run in group.runs if run["nulls"]]
+        for null in of_runs[0]:
+            means = (mean_known(nulls[null][name] for nulls in of_runs) for name in REGIONS)
+            cells.append([f"  null: {null}", "", *(Greyed(with_interval(mean, None)) for mean in means)])
+    known = [group for group in rows if joint[group.name]["figures"]]
+    if known:
+        areas = joint[known[0].name]["figures"]["area"]
+        cells.append(["area", "", *(f"{100 * areas[name]:.1f}" for name in REGIONS)])
+    grids = {"x".join(map(str, run["grid"])): run["ceiling"] for group in known for run in group.runs}
+    for grid, ceiling in grids.items():
+        cells.append([f"ceiling {grid}", "", *(f"{100 * ceiling[name]:.1f}" for name in REGIONS)])
+    notes = [
+        "Mean share of the heatmap on each region [95% interval over images"
+        + (" and seeds" if any(len(group.runs) > 1 for group in rows) else "")
+        + "]. Ceiling: the largest share that any map on the grid could reach, greyed where below "
+        f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face, over all faces with a "
+        "map.",
+        *said_of_runs({run["run"]: _left_out(run) for group in rows for run in group.runs}),
+    ]
+    notes += [_empty_maps(group.name, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]]
+    without = [run["run"] for group in rows for run in group.runs if run["overall"] is None]
+    if without and known:
+        notes.append(f"{', '.join(without)}: no map to score, so left out of means and differences.")
+    if not known and len(rows) > 1:
+        notes.append(
+            "No face has landmarks and a map in all of these runs: leave out those most of whose maps are empty."
+        )
+    alone = [group.name for group in rows if len(group.runs) == 1]
+    if len(rows) > 1 and len(alone) == len(rows):
+        notes.append("One seed each: this table compares two networks and not two methods.")
+    elif 0 < len(alone) < len(rows):
+        notes.append(f"{', '.join(alone)}: one seed, so that its interval is over images alone.")
+    return Table(title, ["model", "seeds", *REGIONS], cells, [*notes, *_unlike_grids(rows)])
+
+
+def _unlike_grids(rows: list[Group]) -> list[str]:
+    sides = {run["grid"][0] for group in rows for run in group.runs}
+    if len(sides) < 2:
+        return []
+    return [
+        f"The maps lie on unlike grids, which alone moves shares: 'fertool score --grid {min(sides)}' compares on one."
+    ]
+
+
+def _greyed_if_low(text: str, ceiling: float) -> str:
+    return Greyed(text) if ceiling < LOW_CEILING else text
+
+
+def _left_out(run: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count:,} with {why}" for why, count in run["left_out"].items())
+    return f"of {run['faces']:,} faces left out: {counts}."
+
+
+def _empty_maps(name: str, of: dict[str, Any]) -> str:
+    few = of["empty_rate"] < 0.001
+    rate = f"{name}: {of['empty_rate']:{'.2%' if few else '.1%'}} of maps are empty"
+    if of["bounds"] is None or few:  # whose bounds are the shares, as far as they are shown
+        return f"{rate}."
+    within = (f"{region} {100 * low:.1f} to {100 * high:.1f}" for region, (low, high) in of["bounds"].items())
+    return f"{rate}; counted as none or all of a region, its share would lie within {', '.join(within)}"
+
+
+def _lift_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
+    cells = []
+    for group in rows:
+        of = joint[group.name]["figures"]
+        texts = ["-"] * len(REGIONS)
+        if of is not None:
+            ceiling = group.runs[0]["ceiling"]
+            texts = [
+                _greyed_if_low(
+                    with_interval(of["lift"][name], of["lift_interval"][name], scale=1, digits=2),
+                    ceiling[name],
+                )
+                for name in REGIONS
+            ]
+        cells.append([group.name, group.seeds, *texts])
+    notes = ["1 is a map that ignores the face: share over the region's share of the picture [95% interval]."]
+    return Table(title, ["model", "seeds", *REGIONS], cells, notes)
+
+
+def _spread_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
+    measures = ("background_ratio", *MEASURES)
+    cells = []
+    for group in rows:
+        of = joint[group.name]["figures"]
+        texts = ["-"] * len(measures)
+        if of is not None:
+            texts = [with_interval(of[name], of[f"{name}_interval"], scale=1, digits=3) for name in measures]
+        cells.append([group.name, group.seeds, *texts, percent(joint[group.name]["empty_rate"])])
+    notes = [
+        "Background ratio: heat on the background over heat on the face. Entropy: 1 is uniform. Extent: "
+        "mean distance of the heat from its centre, in inter-ocular distances. AU energy and cosine: with the map of "
+        "the action units of the face's emotion; neutral has none and is not scored."
+    ]
+    columns = ["background ratio", "entropy", "extent", "AU energy", "AU cosine", "empty maps"]
+    return Table(title, ["model", "seeds", *columns], cells, notes)
+
+
+def _comparison_table(title: str, rows: list[Group], comparisons: list[Comparison]) -> Table:
+    cells = [
+        [
+            f"{of.names[0]} - {of.names[1]}",
+            f"{of.images:,}",
+            REGIONS[contrast.region],
+            f"{100 * contrast.difference:+.2f} [{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}]",
+            f"{of.omnibus_p_holm:.2g}",
+            f"{contrast.p:.2g}",
+            f"{contrast.p_holm:.2g}",
+        ]
+        for of in comparisons
+        for contrast in of.contrasts
+    ]
+    notes = [
+        "Difference of mean shares in points [95% interval], paired by image. Omnibus: permutation p that any "
+        "log-ratio of the shares differs; p of each contrast, and Holm-corrected over all of them."
+    ]
+    if any(max(of.seeds) > 1 for of in comparisons):
+        notes.append(
+            "A p is of these trained networks on other faces; the interval is of other seeds as well. Where it holds 0 "
+            "a small p says that the networks differ, and not that the methods do."
+        )
+    if any(min(of.seeds) == 1 < max(of.seeds) for of in comparisons):
+        notes.append("Of a model with one seed the interval is of that network alone.")
+    return Table(
+        title,
+        ["models", "faces", "region", "difference", "omnibus p", "p", "p (Holm)"],
+        cells,
+        [*notes, *_unlike_grids(rows)],
+    )
+
+
+def _class_table(run: dict[str, Any]) -> Table:
+    subsets = {
+        **{f"true {name}": of for name, of in run["per_class"].items()},
+        **{f"predicted {name}": of for name, of in run["per_predicted"].items()},
+        "right": run["right"],
+        "wrong": run["wrong"],
+    }
+    return Table(
+        f"{run['run']}: {run['explainer']} by class, share of each region, %",
+        ["faces that are", "faces", *REGIONS],
+        [
+            [
+                name,
+                f"{of['faces']:,}",
+                *(with_interval(of["share"][region], of["share_interval"][region]) for region in REGIONS),
+            ]
+            for name, of in subsets.items()
+            if of is not None
+        ],
+        detail=True,
+    )
+
+
+def _jitter_table(run: dict[str, Any]) -> Table:
+    of = run["jitter"]
+    return Table(
+        f"{run['run']}: landmarks moved by {of['iod']:g} inter-ocular distances, points",
+        ["shares move by", *REGIONS],
+        [
+            [what, *(f"{100 * of[key][name]:{sign}.2f}" for name in REGIONS)]
+            for what, key, sign in (
+                ("mean over faces", "mean_moves", "+"),
+                ("a face, on average", "face_moves", ""),
+            )
+        ],
+    )
+
+
+def _template_tables(runs: Scores) -> list[Table]:
+    if not runs:
+        return []
+    classes = list(runs[0]["template_faces"]["rest"]["class_mix"])
+    rows = []
+    for run in runs:
+        for what, side in run["template_faces"].items():
+            mix = (percent(side["class_mix"][name]) for name in classes)
+            cells = [f"{side['faces']:,}", percent(side["accuracy"]), *mix]
+            rows.append([run["run"], what.replace("_", " "), *cells])
+    return [
+        Table(
+            "the faces left out for want of landmarks, beside the rest",
+            ["run", "", "faces", "accuracy", *classes],
+            rows,
+            detail=len(runs) > 1,
+        )
+    ]

@@ -1,0 +1,203 @@
+"""The suite `attention`: which share of a run's heatmaps lies on which region, and how far to believe it."""
+
+from typing import Any
+
+import numpy as np
+
+from fertool.explain.heatmaps import RectifiedMaps
+from fertool.explain.methods.nulls import NULLS
+from fertool.explain.registry import Request
+from fertool.masks.action_units import action_unit_maps
+from fertool.masks.landmarks import interocular_distance
+from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
+from fertool.runtime.files import read_json
+from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.results.face_csv import region_column
+from fertool.score.statistics.intervals import Resampled, resample_means
+from fertool.score.statistics.json_numbers import named, named_intervals, numbers_or_none, with_intervals
+from fertool.score.suites.dispersion import agreement_with, spread_of_maps
+from fertool.score.suites.shares import area_shares, pooled, shares_and_ceilings
+from fertool.score.suites.suite_inputs import maps_beside_nulls
+
+MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
+
+
+def score_attention(
+    subject: Subject, request: Request, target: str, *, grid: int | None = None, jitter: float = 0.0
+) -> tuple[Figures, Columns]:
+    """Shares, areas, lifts and ceilings of the regions, the spread of the maps, and the nulls beside them.
+
+    With `grid` maps are brought to that many cells a side first, mass kept. `jitter` moves each landmark by
+    Normal(0, (jitter * inter-ocular distance)^2) and says how far shares move. Faces with a template's
+    landmarks and maps of zeros have no shares: they are counted, described and left out.
+    """
+    maps = maps_beside_nulls(subject, request, target)
+    if grid is not None:
+        maps = {name: pooled(of_name[:], grid) for name, of_name in maps.items()}
+    regions = np.asarray(subject.region_maps)
+    (shares, *of_nulls), ceilings = shares_and_ceilings(list(maps.values()), regions)
+    heatmaps, *_ = maps.values()
+    areas = area_shares(regions)
+    empty = np.isnan(shares[:, 0])
+    counted = subject.located & ~empty
+    emotions = [subject.classes[label] for label in subject.labels]
+    interocular_px = interocular_distance(subject.landmarks)
+    entropy, extent = spread_of_maps(heatmaps, regions.shape[1:], interocular_px)
+    wanted = action_unit_maps(emotions, subject.landmarks, regions.shape[1:])
+    au_energy, au_cosine = agreement_with(heatmaps, wanted)
+    columns: Columns = {
+        "label": subject.labels,
+        "predicted": subject.predicted,
+        "located": subject.located.astype(int),
+        "empty": empty.astype(int),
+        **{share_column(name): shares[:, code] for code, name in enumerate(REGIONS)},
+        **{area_column(name): areas[:, code] for code, name in enumerate(REGIONS)},
+        "entropy": entropy,
+        "extent": extent,
+        "au_energy": au_energy,
+        "au_cosine": au_cosine,
+    }
+    figures: Figures = {
+        "grid": list(heatmaps.shape[1:]),
+        "faces": len(shares),
+        "left_out": {
+            "landmarks of the template": int((~subject.located).sum()),
+            "an empty map": int((subject.located & empty).sum()),
+        },
+        "ceiling": _by_region(ceilings[subject.located].mean(axis=0)) if subject.located.any() else None,
+        **_figures_of_subsets(subject, columns, counted),
+        "nulls": {
+            name: _by_region(_mean_shares(of_null[counted]))
+            for name, of_null in zip(NULLS, of_nulls, strict=True)
+            if counted.any()
+        },
+        "template_faces": _describe_template_faces(subject),
+        "jitter": _jitter(subject, heatmaps, shares, counted, jitter)
+        if jitter > 0 and counted.any()
+        else None,
+    }
+    return figures, columns
+
+
+def _mean_shares(shares: np.ndarray) -> np.ndarray:
+    """The mean (6,) of shares (N, 6) over maps that are not empty; nan where all are."""
+    known = shares[~np.isnan(shares[:, 0])]
+    return known.mean(axis=0) if len(known) else np.full(len(REGIONS), np.nan)
+
+
+def _figures_of_subsets(subject: Subject, columns: Columns, counted: np.ndarray) -> dict[str, Any]:
+    """Figures overall, by true and by predicted class, and where the prediction is right and wrong."""
+    right = subject.predicted == subject.labels
+    subsets = {
+        ("overall", None): counted,
+        ("right", None): counted & right,
+        ("wrong", None): counted & ~right,
+        **{
+            ("per_class", name): counted & (subject.labels == code)
+            for code, name in enumerate(subject.classes)
+        },
+        **{
+            ("per_predicted", name): counted & (subject.predicted == code)
+            for code, name in enumerate(subject.classes)
+        },
+    }
+    values = face_values(columns)
+    masked = [np.where(subset[:, None], values, np.nan) for subset in subsets.values()]
+    resampled = resample_means(np.concatenate(masked, axis=1), subject.clusters)
+    figures: dict[str, Any] = {"per_class": {}, "per_predicted": {}}
+    width = values.shape[1]
+    for number, ((kind, name), subset) in enumerate(subsets.items()):
+        block = slice(number * width, (number + 1) * width)
+        of_subset = region_figures(
+            resampled.apply(lambda means, block=block: means[..., block]), int(subset.sum())
+        )
+        if name is None:
+            figures[kind] = of_subset
+        else:
+            figures[kind][name] = of_subset
+    return figures
+
+
+def face_values(columns: Columns) -> np.ndarray:
+    """Shares, areas and measures of the faces side by side, (N, 2 regions + measures)."""
+    names = [*map(share_column, REGIONS), *map(area_column, REGIONS), *MEASURES]
+    return np.stack([np.asarray(columns[name], dtype=float) for name in names], axis=1)
+
+
+def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
+    """Means of `face_values` as figures with 95% intervals; None where no face counts.
+
+    Lift is the mean share over the mean area: 1 for a uniform map. Background ratio is what lies on the
+    background over what lies on the face.
+    """
+    if faces == 0:
+        return None
+    count = len(REGIONS)
+    share = means.apply(lambda values: values[..., :count])
+    area = means.apply(lambda values: values[..., count : 2 * count])
+    lift = means.apply(lambda values: values[..., :count] / values[..., count : 2 * count])
+    ratio = means.apply(lambda values: values[..., [BACKGROUND]] / (1 - values[..., [BACKGROUND]]))
+    measures = means.apply(lambda values: values[..., 2 * count :])
+    return {
+        "faces": faces,
+        "share": named(REGIONS, share),
+        "share_interval": named_intervals(REGIONS, share),
+        "area": named(REGIONS, area),
+        "lift": named(REGIONS, lift),
+        "lift_interval": named_intervals(REGIONS, lift),
+        **with_intervals(["background_ratio"], ratio),
+        **with_intervals(MEASURES, measures),
+    }
+
+
+def _describe_template_faces(subject: Subject) -> dict[str, Any] | None:
+    """Who is left out with the template's landmarks: accuracy and class mix beside the rest's."""
+    if subject.located.all():
+        return None
+    right = subject.predicted == subject.labels
+
+    def describe(faces: np.ndarray) -> dict[str, Any]:
+        mix = np.bincount(subject.labels[faces], minlength=len(subject.classes)) / max(faces.sum(), 1)
+        return {
+            "faces": int(faces.sum()),
+            "accuracy": float(right[faces].mean()) if faces.any() else None,
+            "class_mix": dict(zip(subject.classes, mix.tolist(), strict=True)),
+        }
+
+    return {"left_out": describe(~subject.located), "rest": describe(subject.located)}
+
+
+def _jitter(
+    subject: Subject,
+    heatmaps: np.ndarray | RectifiedMaps,
+    shares: np.ndarray,
+    counted: np.ndarray,
+    jitter: float,
+) -> dict[str, Any]:
+    """How far shares move when landmarks move: of the mean over faces, and of a face in the mean."""
+    generator = np.random.default_rng(0)
+    steps = generator.standard_normal(subject.landmarks.shape) * jitter
+    moved = subject.landmarks + steps * interocular_distance(subject.landmarks)[:, None, None]
+    margin = read_json(subject.workspace.masks_json)["settings"]["margin_iod"]
+    moved_maps = region_maps(moved, subject.region_maps.shape[1:], margin)
+    (others,), _ = shares_and_ceilings([heatmaps], moved_maps)
+    change = others[counted] - shares[counted]
+    return {
+        "iod": jitter,
+        "mean_moves": _by_region(change.mean(axis=0)),
+        "face_moves": _by_region(np.abs(change).mean(axis=0)),
+    }
+
+
+def _by_region(values: np.ndarray) -> dict[str, Any]:
+    return dict(zip(REGIONS, numbers_or_none(values), strict=True))
+
+
+def share_column(region: str) -> str:
+    """The column that holds the shares of a region."""
+    return region_column("share", region)
+
+
+def area_column(region: str) -> str:
+    """The column that holds the shares of the picture that a region takes."""
+    return region_column("area", region)

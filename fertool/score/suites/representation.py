@@ -1,0 +1,259 @@
+"""What a network's stages know of the emotion, before and after training, and how alike stages are.
+
+Linear probes (Alain and Bengio 2016, 'Understanding intermediate layers using linear classifier probes'): a
+logistic regression on the pooled features of each stage, fitted on train, tested on the subject's split. Its
+penalty is fixed, so nothing is chosen on test. 'Before' are the weights that the run's training began with. Beside
+them linear CKA (`score.cka`) of each stage before and after, and of the stages of two runs: for that the features of
+some faces are kept beside a run's figures, and no network runs where several runs are compared.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.models import FaceClassifier
+from fertool.models.initial_model import initial_model
+from fertool.models.structure.stage_features import stage_features
+from fertool.models.weights.load import load_weights
+from fertool.models.weights.sources import FOLDER_VARIABLE, Weights, find_weights
+from fertool.runtime.files import file_sha256, write_npz
+from fertool.runtime.progress import progress_bar
+from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.results.tables import with_interval
+from fertool.score.statistics.cka import linear_cka, linear_ckas
+from fertool.score.statistics.intervals import mean_interval
+from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
+from fertool.summary import Table
+
+MOST_COMPARED = 8  # runs, each with each other
+# C of scikit-learn's LogisticRegression, the inverse strength of its L2 penalty: of 0.001 to 1 the best for the late
+# stages of `cnn` on FER2013's val split (early ones, of few channels, gain up to 2 points from 1)
+PENALTY = 0.01
+MOST_ITERATIONS = 300
+CKA_FACES = 4_000
+FEATURES_SUFFIX, OF_STAGE = ".npz", "after_"  # of the file that keeps their features, and of the arrays in it
+
+Stages = Mapping[str, np.ndarray]
+"""Pooled features (N, channels) of the same faces, by stage."""
+
+
+def score_representation(
+    subject: Subject, initial: FaceClassifier | None = None
+) -> tuple[Figures, Columns, Stages]:
+    """Accuracy of a linear probe on each stage before and after training, and their CKA.
+
+    `initial` holds the weights that training began with; None makes them again, from the run's recipe, its seed
+    and what its backbone was pretrained on. Probes are fitted on all of train. Columns: `right_before_<stage>`
+    and `right_after_<stage>`, 0 or 1 a face. Last come the features after training of the faces that CKA takes,
+    at most CKA_FACES of them, the same for every run.
+    """
+    models = {"before": initial or _initial(subject), "after": subject.model}
+    train, train_labels, train_boxes = _train_faces(subject)
+    right: dict[tuple[str, str], np.ndarray] = {}
+    tested: dict[str, Stages] = {}
+    channels: dict[str, int] = {}
+    for when, model in models.items():
+        fitted = stage_features(model, train, subject.compute, train_boxes)
+        tested[when] = stage_features(model, subject.faces, subject.compute, subject.boxes)
+        channels = {stage: features.shape[1] for stage, features in fitted.items()}
+        with progress_bar(f"{subject.run.name}: probes {when} training", len(fitted), "probes") as bar:
+            for stage, features in fitted.items():
+                predicted = probe(features, train_labels, tested[when][stage])
+                right[when, stage] = predicted == subject.labels
+                bar.update(1)
+    low, high = mean_interval(np.column_stack(list(right.values())).astype(float), subject.clusters)
+    limits = dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+    rows = np.sort(np.random.default_rng(0).permutation(len(subject.faces))[:CKA_FACES])
+    sampled = {when: {stage: features[rows] for stage, features in of.items()} for when, of in tested.items()}
+    figures: Figures = {
+        "faces": len(subject.labels),
+        "train_faces": len(train),
+        "penalty": PENALTY,
+        "stages": [
+            {
+                "stage": stage,
+                "channels": count,
+                **{
+                    when: {
+                        "accuracy": float(right[when, stage].mean()),
+                        "interval": numbers_or_none(limits[when, stage]),
+                    }
+                    for when in models
+                },
+                "cka": number_or_none(linear_cka(sampled["before"][stage], sampled["after"][stage])),
+            }
+            for stage, count in channels.items()
+        ],
+    }
+    columns = {f"right_{when}_{stage}": values.astype(np.int64) for (when, stage), values in right.items()}
+    return figures, columns, sampled["after"]
+
+
+def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """Classes (M,) of `tested` features (M, p) by a logistic regression on `features` (N, p), `labels` (N,).
+
+    Features are standardised by the mean and deviation of those that it is fitted on.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=MOST_ITERATIONS))
+    with warnings.catch_warnings():
+        # the last digits of its weights are of no interest
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, labels)
+    return model.predict(tested)
+
+
+def write_features(subject: Subject, features: Stages) -> None:
+    """Keep a run's features of the faces that CKA takes, beside its figures, and say of which faces they are."""
+    arrays = {f"{OF_STAGE}{stage}": values for stage, values in features.items()}
+    write_npz(_features_file(subject), faces_sha256=np.array(_faces_sha256(subject)), **arrays)
+
+
+def read_features(subject: Subject) -> Stages | None:
+    """The features that are kept of a run; None where there are none, or of other faces than there are now."""
+    place = _features_file(subject)
+    if not place.exists():
+        return None
+    with np.load(place) as stored:
+        if stored["faces_sha256"] != _faces_sha256(subject):
+            return None
+        return {
+            name.removeprefix(OF_STAGE): stored[name] for name in stored.files if name.startswith(OF_STAGE)
+        }
+
+
+def _features_file(subject: Subject) -> Path:
+    return subject.run.scores("representation", subject.split).with_suffix(FEATURES_SUFFIX)
+
+
+def _faces_sha256(subject: Subject) -> str:
+    return subject.workspace.fingerprint(subject.workspace.faces(subject.split))
+
+
+def compare_stages(subjects: Sequence[Subject]) -> tuple[list[Figures], list[Table]]:
+    """Linear CKA of every stage of a run with every stage of each later one, from the features that are kept.
+
+    A pair is left out where `read_features` has none of a run. Of more than MOST_COMPARED runs only the first of
+    each condition is compared: pairs grow with the square.
+    """
+    if len(subjects) > MOST_COMPARED:
+        subjects = list({of.run.config()["condition"]: of for of in reversed(subjects)}.values())[::-1]
+    figures = []
+    for first, second in combinations(subjects, 2):
+        # read for each pair: those of many runs do not fit into memory
+        ours, theirs = read_features(first), read_features(second)
+        if ours is not None and theirs is not None:
+            names = {"runs": [first.run.name, second.run.name], "split": first.split}
+            figures.append(names | cka_between(ours, theirs))
+    return figures, [cka_table(of) for of in figures]
+
+
+def cka_between(ours: Stages, theirs: Stages) -> Figures:
+    """Linear CKA of every stage of one network with every stage of another, from features of the same faces."""
+    return {
+        "faces": len(next(iter(ours.values()))),
+        "stages": [list(ours), list(theirs)],
+        "cka": [
+            list(map(number_or_none, row)) for row in linear_ckas(list(ours.values()), list(theirs.values()))
+        ],
+    }
+
+
+def _initial(subject: Subject) -> FaceClassifier:
+    record = subject.run.config()
+    model = initial_model(subject.model.recipe, record["config"]["seed"], subject.compute.device)
+    if record.get("weights", "none") != "none":
+        load_weights(model, _pretrained(subject, record))
+    return model
+
+
+def _pretrained(subject: Subject, record: Mapping[str, Any]) -> Weights:
+    """The weights that a run began with: the file that it names, else what its setting means now."""
+    source, sha256 = record["pretraining"]["source"], record["pretraining"]["sha256"]
+    path = Path(source)
+    if path.is_file() and file_sha256(path) == sha256:
+        return Weights(record["weights"], path, sha256, source)
+    weights = find_weights(record["model"], record["config"]["weights"])
+    if weights.sha256 != sha256:
+        raise UserError(
+            f"{subject.run.folder}: began with the weights {source}, and others are found now; name their "
+            f"folder in {FOLDER_VARIABLE}"
+        )
+    return weights
+
+
+def _train_faces(subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Faces, labels and, where the model asks, boxes of train."""
+    labels = subject.workspace.load_labels("train", subject.classes)
+    if len(np.unique(labels)) < 2:
+        raise UserError(f"{subject.workspace.root}: train has faces of one class only; a probe needs two")
+    boxes = subject.workspace.load_boxes("train") if subject.model.needs_boxes else None
+    return subject.workspace.load_faces("train"), labels, boxes
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def representation_tables(scores: list[dict[str, Any]]) -> list[Table]:
+    """A table for each set of stages: runs by stages, probes before and after training, and their CKA."""
+    tables = []
+    for stages in dict.fromkeys(_names(run) for run in scores):
+        runs = [run for run in scores if _names(run) == stages]
+        first = runs[0]
+        tables.append(
+            Table(
+                f"linear probes on {first['split']}: accuracy by stage, before and after training",
+                ["run", "weights", *(f"{of['stage']} ({of['channels']})" for of in first["stages"])],
+                [row for run in runs for row in _rows(run)],
+                [
+                    f"logistic regression (C = {first['penalty']:g}) on standardised pooled features, fitted on "
+                    f"{first['train_faces']:,} faces of train; channels in brackets, 95% intervals. CKA: "
+                    "linear, debiased (Kornblith et al. 2019), of a stage before with itself after.",
+                ],
+            )
+        )
+    return tables
+
+
+def cka_table(figures: Mapping[str, Any]) -> Table:
+    """Stages of one run by stages of another, from the figures of `cka_between`."""
+    first, second = figures["runs"]
+    rows, columns = figures["stages"]
+    return Table(
+        f"linear CKA of {first} (rows) and {second} (columns) on {figures['split']}",
+        ["stage", *columns],
+        [
+            [stage, *(_two_digits(value) for value in values)]
+            for stage, values in zip(rows, figures["cka"], strict=True)
+        ],
+        [f"debiased, of pooled features of {figures['faces']:,} faces (Kornblith et al. 2019)."],
+    )
+
+
+def _names(run: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    return tuple((of["stage"], of["channels"]) for of in run["stages"])
+
+
+def _rows(run: Mapping[str, Any]) -> list[list[str]]:
+    probes = [
+        [
+            run["run"],
+            when,
+            *(with_interval(of[when]["accuracy"], of[when]["interval"]) for of in run["stages"]),
+        ]
+        for when in ("before", "after")
+    ]
+    return [*probes, [run["run"], "CKA", *(_two_digits(of["cka"]) for of in run["stages"])]]
+
+
+def _two_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

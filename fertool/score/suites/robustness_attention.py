@@ -1,0 +1,142 @@
+"""The suite `robustness-attention`: where an explainer's maps lie on spoilt faces.
+
+The shares of the regions under every corruption of `score.corruptions`, at five severities, beside those on the clean
+face. Region maps move with a picture that is turned or shifted, so a map that follows the face has not moved.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from fertool.errors import UserError
+from fertool.explain.explainer import rectify
+from fertool.explain.in_memory import unstored_heatmaps
+from fertool.explain.registry import Request
+from fertool.masks.regions import REGIONS
+from fertool.runtime.progress import progress_bar
+from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.perturbations.corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    Corruption,
+    corrupt,
+    faces_at_once,
+    move_region_maps,
+)
+from fertool.score.results.tables import Scores, percent
+from fertool.score.statistics.json_numbers import mean_known, mean_or_none
+from fertool.score.suites.shares import shares_and_ceilings
+from fertool.score.suites.suite_inputs import explained_classes
+from fertool.summary import Table
+
+FACES = 1000
+
+
+def score_robustness_attention(
+    subject: Subject, request: Request, target: str, *, faces: int = FACES, seed: int = 0
+) -> tuple[Figures, Columns]:
+    """Shares of the regions on clean and on spoilt faces, and how far they move.
+
+    On a random sample of at most `faces` faces whose landmarks were found, by seed, for the class that is
+    predicted for the spoilt face, the label, or a named class. Columns: `moved_<corruption>`, the share of a
+    face's attention that lies elsewhere than on the clean face (half the sum of the differences between the two
+    faces' shares), mean over the severities; nan outside the sample and where a map is empty. Raises UserError
+    for target `all`, and where no face has landmarks.
+    """
+    located = np.flatnonzero(subject.located)
+    sample = np.sort(np.random.default_rng(seed).permutation(located)[:faces])
+    if not len(sample):
+        raise UserError(
+            f"{subject.workspace.root}: no landmarks were found on '{subject.split}'; none to score"
+        )
+    pictures, region_maps = np.array(subject.faces[sample]), np.array(subject.region_maps[sample])
+    landmarks, rows = torch.from_numpy(subject.landmarks[sample]), torch.from_numpy(sample)
+    codes = None if target == "predicted" else explained_classes(subject, target)[sample]
+    boxes = None if subject.boxes is None else subject.boxes[sample]
+
+    def shares_of(faces: np.ndarray, regions: np.ndarray) -> np.ndarray:
+        raw = unstored_heatmaps(subject.model, request, faces, subject.compute, codes, boxes)
+        (shares,), _ = shares_and_ceilings([rectify(raw, request.explainer.negatives)], regions)
+        return shares
+
+    clean = shares_of(pictures, region_maps)
+    figures: Figures = {
+        "faces": len(sample),
+        "seed": seed,
+        "clean": _share_figures([clean]),
+        "corruptions": {},
+    }
+    columns: Columns = {}
+    total = len(sample) * len(CORRUPTIONS) * SEVERITIES
+    with progress_bar(f"{subject.run.name}: {request.key} on spoilt faces", total, "faces") as bar:
+        for name, corruption in CORRUPTIONS.items():
+            levels = []
+            for level in range(1, SEVERITIES + 1):
+                spoilt = _in_batches(corruption, level, pictures, landmarks, rows, seed)
+                moved = move_region_maps(corruption, level, torch.from_numpy(region_maps), rows, seed)
+                levels.append(shares_of(spoilt, moved.numpy()))
+                bar.update(len(sample))
+            elsewhere = [np.abs(shares - clean).sum(axis=1) / 2 for shares in levels]
+            figures["corruptions"][name] = {
+                **_share_figures(levels),
+                "moved": [mean_or_none(of_level[~np.isnan(of_level)]) for of_level in elsewhere],
+            }
+            column = np.full(len(subject.labels), np.nan)
+            column[sample] = np.mean(elsewhere, axis=0)
+            columns[f"moved_{name}"] = column
+    return figures, columns
+
+
+def _in_batches(
+    corruption: Corruption,
+    level: int,
+    faces: np.ndarray,
+    landmarks: torch.Tensor,
+    rows: torch.Tensor,
+    seed: int,
+) -> np.ndarray:
+    spoilt = np.empty_like(faces)
+    size = faces_at_once(faces)
+    for start in range(0, len(faces), size):
+        part = slice(start, start + size)
+        batch = torch.from_numpy(faces[part])
+        spoilt[part] = corrupt(corruption, level, batch, landmarks[part], rows[part], seed).numpy()
+    return spoilt
+
+
+def _share_figures(levels: list[np.ndarray]) -> dict[str, Any]:
+    """Means of shares (N, 6) over the faces whose map is not empty, a value a severity."""
+    known = [~np.isnan(shares[:, 0]) for shares in levels]
+    return {
+        "share": {
+            region: [mean_or_none(shares[there, code]) for shares, there in zip(levels, known, strict=True)]
+            for code, region in enumerate(REGIONS)
+        },
+        "empty": [int((~there).sum()) for there in known],
+    }
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def robustness_attention_tables(scores: Scores) -> list[Table]:
+    """A table a run: the shares of the regions by corruption, below those on clean faces."""
+    return [_attention_table(run) for run in scores]
+
+
+def _attention_table(run: dict[str, Any]) -> Table:
+    clean = (percent(run["clean"]["share"][region][0]) for region in REGIONS)
+    rows = [["clean", *clean, "", str(run["clean"]["empty"][0])]]
+    for name, of in run["corruptions"].items():
+        shares = [percent(mean_known(of["share"][region])) for region in REGIONS]
+        rows.append([name, *shares, percent(mean_known(of["moved"])), str(sum(of["empty"]))])
+    return Table(
+        f"{run['run']}: {run['explainer']} on spoilt faces of {run['split']}, target {run['target']}",
+        ["corruption", *REGIONS, "moved", "empty maps"],
+        rows,
+        [
+            f"share of each region, mean over {run['faces']:,} faces with landmarks and five severities; "
+            "moved: the share of attention that lies on another region than on the clean face."
+        ],
+    )

@@ -1,0 +1,52 @@
+"""What the suites of explanations have in common: a run's maps beside the null ones, and the class they explain."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from fertool.errors import UserError
+from fertool.explain.heatmaps import RectifiedMaps, null_maps
+from fertool.explain.methods.nulls import NULLS
+from fertool.explain.registry import Request
+from fertool.explain.targets import EVERY_CLASS, check_target, choose_classes
+from fertool.score.evaluated_run import Subject
+from fertool.score.results.tables import said_of_runs
+
+
+def maps_beside_nulls(subject: Subject, request: Request, target: str) -> dict[str, RectifiedMaps]:
+    """Rectified maps (N, h, w) of an explainer, first, and of the null explanations, by name.
+
+    The explainer's are stored. The nulls' are made as they are read: that is quick, and they take more room than
+    all else that a run has.
+    """
+    own = subject.heatmaps(request, target)
+    beside = own if request.null is None else subject.heatmaps(request.beside, target)
+    return {request.key: RectifiedMaps(own.raw.shape, own.rectified)} | {
+        name: null_maps(null, beside, subject.faces) for name, null in NULLS.items()
+    }
+
+
+def with_heat(maps: Iterable[RectifiedMaps]) -> np.ndarray:
+    """Which faces have no empty map among several explanations' of them, bool (N,)."""
+    return np.all([of.with_heat() for of in maps], axis=0)
+
+
+def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How many faces runs' figures are of, and why others are left out, for a table's notes."""
+
+    def counted(run: Mapping[str, Any]) -> str:
+        left_out = (f", {count:,} left out ({why})" for why, count in run["left_out"].items() if count)
+        return f"{run['counted']:,} of {run['faces']:,} faces scored{''.join(left_out)}."
+
+    return said_of_runs({run["run"]: counted(run) for run in runs})
+
+
+def explained_classes(subject: Subject, target: str) -> np.ndarray:
+    """The class that each face's map is asked about, int64 (N,). Raises UserError for `all`: one at a time."""
+    check_target(target, subject.classes)
+    if target == EVERY_CLASS:
+        raise UserError(f"--target {target}: these figures are of one class; name it, or predicted, or label")
+    choose = choose_classes(target, subject.classes, torch.from_numpy(subject.labels))
+    return choose(torch.from_numpy(subject.logits))[:, 0].numpy()

@@ -1,0 +1,151 @@
+"""The suite `truth`: how well explanations find evidence whose place is known by construction.
+
+For drawn faces only one region of which tells the class (`fertool prepare synthetic --evidence mouth`), or
+that carry a mark in the background (`--spurious 0.9`). A model that solves such a task can only have looked
+there, so an explanation that points elsewhere is wrong about the model.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from fertool.errors import UserError
+from fertool.explain.interpolation import interpolate, interpolation_matrix
+from fertool.explain.registry import Request
+from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.results.tables import Scores, groups, over_seeds, with_interval
+from fertool.score.statistics.intervals import resample_means
+from fertool.score.statistics.json_numbers import named, named_intervals
+from fertool.score.suites.suite_inputs import maps_beside_nulls
+from fertool.summary import Table
+
+PLANES = ("evidence", "mark")
+MEASURES = ("share", "area", "ceiling", "pointing", "auc")
+ROWS_AT_ONCE = 256
+
+
+def score_truth(subject: Subject, request: Request, target: str) -> tuple[Figures, Columns]:
+    """Share, lift, ceiling, pointing game and AUC of an explainer and of the nulls, on each known plane.
+
+    Raises UserError where the faces are not drawn with evidence or marks.
+    """
+    planes = known_planes(subject)
+    maps = maps_beside_nulls(subject, request, target)
+    right = subject.predicted == subject.labels
+    columns: Columns = {"label": subject.labels, "predicted": subject.predicted}
+    figures: Figures = {"accuracy": float(right.mean()), "planes": {}}
+    for plane, where in planes.items():
+        of_plane = {}
+        for name, heatmaps in maps.items():
+            measures = find_evidence(heatmaps, where)
+            of_plane[name] = _figures(measures, subject.clusters)
+            if name == next(iter(maps)):
+                columns |= {f"{plane}_{measure}": values for measure, values in measures.items()}
+        figures["planes"][plane] = of_plane
+    return figures, columns
+
+
+def known_planes(subject: Subject) -> dict[str, np.ndarray]:
+    """Where the evidence and the mark of each face are, bool (N, H, W) each, as far as they are known."""
+    place = subject.workspace.truth(subject.split)
+    planes = {}
+    if place.exists():
+        with np.load(place) as truth:
+            planes = {name: truth[name] for name in PLANES if name in truth.files}
+    if not planes:
+        raise UserError(
+            f"{subject.workspace.root}: nothing is known of where the evidence is; prepare drawn faces "
+            "with --evidence or --spurious in a workspace of their own"
+        )
+    return planes
+
+
+def find_evidence(heatmaps: np.ndarray, where: np.ndarray) -> Columns:
+    """MEASURES of rectified heatmaps (N, h, w) against planes bool (N, H, W), each float64 (N,).
+
+    share, area, ceiling: as of a region (`fertool.score.suites.shares`). pointing: 1 where the hottest pixel lies on
+    the plane, 0 elsewhere, the plane's share of them where several are hottest (Zhang et al. 2018, 'Top-Down
+    Neural Attention by Excitation Backprop', section 4.2, without its tolerance). auc: the probability that a
+    pixel on the plane is hotter than one beside it, half where they are equal (Mann and Whitney 1947). Maps
+    are brought bilinearly to the planes' resolution. nan for a map of zeros and for an empty plane.
+    """
+    down, across = (
+        interpolation_matrix(*sides) for sides in zip(where.shape[1:], heatmaps.shape[1:], strict=True)
+    )
+    result = {name: np.full(len(heatmaps), np.nan) for name in MEASURES}
+    for start in range(0, len(heatmaps), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        plane = where[rows].reshape(len(where[rows]), -1).astype(np.float64)
+        heat = interpolate(heatmaps[rows], where.shape[1:]).reshape(plane.shape)
+        on_plane = np.einsum("ih,nij,jw->nhw", down, where[rows].astype(np.float64), across, optimize=True)
+        of_cell = np.outer(down.sum(axis=0), across.sum(axis=0))
+        cell_share = np.divide(on_plane, of_cell, out=np.zeros_like(on_plane), where=of_cell > 0)
+        pixels, inside = plane.shape[1], plane.sum(axis=1)
+        known = (heat.sum(axis=1) > 0) & (inside > 0) & (inside < pixels)
+        heat, plane, inside = heat[known], plane[known], inside[known]
+        # equal pixels stay equal: interpolation leaves them different in the last digits
+        heat = (heat / heat.max(axis=1, keepdims=True)).round(12)
+        hottest = heat >= heat.max(axis=1, keepdims=True)
+        rank_sum = (rankdata(heat, axis=1) * plane).sum(axis=1)
+        at = start + np.flatnonzero(known)
+        result["share"][at] = (heat * plane).sum(axis=1) / heat.sum(axis=1)
+        result["area"][at] = inside / pixels
+        result["ceiling"][at] = cell_share[known].max(axis=(1, 2))
+        result["pointing"][at] = (hottest * plane).sum(axis=1) / hottest.sum(axis=1)
+        result["auc"][at] = (rank_sum - inside * (inside + 1) / 2) / (inside * (pixels - inside))
+    return result
+
+
+def _figures(measures: Columns, clusters: np.ndarray) -> dict[str, Any] | None:
+    """Means with 95% intervals; lift is mean share over mean area."""
+    if np.isnan(measures["share"]).all():
+        return None
+    means = resample_means(np.stack([measures[name] for name in MEASURES], axis=1), clusters)
+    with_lift = means.apply(
+        lambda values: np.concatenate([values, values[..., [0]] / values[..., [1]]], axis=-1)
+    )
+    names = (*MEASURES, "lift")
+    return {
+        "faces": int((~np.isnan(measures["share"])).sum()),
+        **named(names, with_lift),
+        "intervals": named_intervals(names, with_lift),
+    }
+
+
+def truth_tables(scores: Scores) -> list[Table]:
+    """Runs, and the nulls beside each, by how well their maps find each known plane."""
+    tables, explainer = [], scores[0]["explainer"]
+    for plane in scores[0]["planes"]:
+        rows = []
+        for group in groups(scores):
+            accuracy = over_seeds(run["accuracy"] for run in group.runs)
+            for name, of in group.runs[0]["planes"][plane].items():
+                cells = ["-"] * 5
+                if of is not None:
+                    cells = [
+                        _cell(of, "share", 100, 1),
+                        _cell(of, "lift", 1, 2),
+                        f"{100 * of['ceiling']:.1f}",
+                        _cell(of, "pointing", 100, 1),
+                        _cell(of, "auc", 1, 3),
+                    ]
+                called = name if name == explainer else f"  null: {name} beside {explainer}"
+                rows.append([group.name, accuracy if name == explainer else "", called, *cells])
+        tables.append(
+            Table(
+                f"truth on {scores[0]['split']}: how well the {plane} is found",
+                ["model", "accuracy", "explainer", "share, %", "lift", "ceiling, %", "pointing, %", "AUC"],
+                rows,
+                [
+                    "A model that solves the task can only have looked at the evidence. Lift 1, AUC 0.5: chance; "
+                    "with several seeds the figures are the first one's. A dash: no face has a map with heat and "
+                    f"the {plane}."
+                ],
+            )
+        )
+    return tables
+
+
+def _cell(of: dict[str, Any], name: str, scale: float, digits: int) -> str:
+    return with_interval(of[name], of["intervals"][name], scale=scale, digits=digits)

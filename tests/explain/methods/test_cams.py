@@ -1,0 +1,149 @@
+import pytest
+import torch
+from captum.attr import LayerGradCam, LayerGradientXActivation
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from fertool.explain.explainer import rectify
+from fertool.explain.hooks import captured
+from fertool.explain.methods.cams import gradcam, gradcam_abs, gradcam_plus_plus, hirescam
+from fertool.explain.registry import EXPLAINERS
+from fertool.models import build_model
+from fertool.models.frozen_eval import undisturbed
+from fertool.train.guidance.maps import find_linear_head, guide_map, watched
+
+NETWORKS = [
+    ("cnn", None),
+    ("resnet50", 224),
+    ("resnet50", 112),
+    ("efficientnet_b0", 224),
+]
+TRANSFORMERS = [
+    ("vit_tiny_patch16_224", 112),
+    ("test_vit4", 80),  # registers, and the patches' mean
+    ("vit_medium_patch16_gap_240", 80),  # neither class token nor registers
+    ("vit_small_patch14_reg4_dinov2", 70),
+]
+OTHERS = [
+    ("convnext_atto", 224),
+    ("mobilenetv3_small_100", 224),
+    ("swin_tiny_patch4_window7_224", 224),
+    ("deit_tiny_patch16_224", 112),
+]
+
+
+@pytest.mark.parametrize(("name", "size"), [*NETWORKS, *TRANSFORMERS, *OTHERS])
+def test_equal_pytorch_grad_cam(name: str, size: int | None, built, faces, close) -> None:
+    """Raw maps, from the activations and gradients that its own pass over the network finds."""
+    model, classes = built(name, size), torch.tensor([2, 5])
+    layer, inputs = model.layer(model.cam_layer), model.preprocess(faces[:2])
+    with GradCAM(model.network, [layer], reshape_transform=model.feature_maps) as cam:
+        cam(inputs, [ClassifierOutputTarget(int(code)) for code in classes])
+        (activation,), (gradient,) = (
+            cam.activations_and_grads.activations,
+            cam.activations_and_grads.gradients,
+        )
+    pairs = [(gradcam, GradCAM), (hirescam, HiResCAM)]
+    if (name, size) in NETWORKS:  # defined for feature maps behind an activation
+        pairs.append((gradcam_plus_plus, GradCAMPlusPlus))
+    for ours, method in pairs:
+        with method(model.network, [layer]) as cam:
+            image = cam.get_cam_image(inputs, layer, [], activation.detach().numpy(), gradient.numpy(), False)
+        explanation = ours(model, faces[:2], lambda logits: classes[:, None])
+        close(explanation.heatmaps[:, 0], torch.from_numpy(image))
+
+
+@pytest.mark.parametrize(("name", "size"), [("cnn", None), ("resnet50", 112)])
+def test_gradcam_equals_captum(name: str, size: int | None, built, faces, predicted, close) -> None:
+    model = built(name, size)
+    ours = gradcam(model, faces[:2], predicted)
+    reference = LayerGradCam(model.network, model.layer(model.cam_layer)).attribute(
+        model.preprocess(faces[:2]), target=ours.logits.argmax(dim=1), relu_attributions=False
+    )
+    close(ours.heatmaps[:, 0], reference[:, 0].detach())
+
+
+@pytest.mark.parametrize(("name", "size"), [*NETWORKS, ("mobilenetv3_small_100", 224)])
+def test_the_absolute_equals_captums_gradient_times_activation(
+    name: str, size: int | None, built, faces, fixed, close
+) -> None:
+    model = built(name, size)
+    reference = LayerGradientXActivation(model.network, model.layer(model.cam_layer)).attribute(
+        model.preprocess(faces[:2]), target=3
+    )
+    close(gradcam_abs(model, faces[:2], fixed(3)).heatmaps[:, 0], reference.detach().abs().sum(dim=1))
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn-gap"])
+@pytest.mark.parametrize(
+    ("kind", "explainer"), [("abs", "gradcam-abs"), ("relu", "gradcam"), ("signed", "gradcam-size")]
+)
+def test_what_is_scored_is_the_map_that_guides(
+    kind: str, explainer: str, name: str, built, faces, close
+) -> None:
+    """Whichever way training makes it: in closed form, or by a gradient that can be differentiated again."""
+    model, classes = built(name), torch.tensor([2, 5, 0])
+    scored = EXPLAINERS[explainer]
+    raw = scored.explain(model, faces, lambda logits: classes[:, None]).heatmaps[:, 0]
+    linear_head = find_linear_head(model)
+    assert (linear_head is not None) == (name == "cnn-gap")
+    with watched(model, "gradcam", linear_head) as watch:
+        logits = model(faces)
+    guiding = guide_map(watch, logits, nn.functional.one_hot(classes, 7).float(), kind).detach()
+    assert (guiding < 0).any() == (kind == "signed")  # of which guidance takes shares by size
+    close(torch.from_numpy(rectify(raw.numpy(), scored.negatives)), guiding.abs())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "grid"),
+    [("convnext_atto", 224, 7), ("swin_tiny_patch4_window7_224", 224, 7), ("deit_tiny_patch16_224", 112, 7)],
+)
+def test_grids(name: str, size: int, grid: int, built, faces, predicted) -> None:
+    assert gradcam(built(name, size), faces[:2], predicted).heatmaps.shape == (2, 1, grid, grid)
+
+
+def test_known_answer(faces) -> None:
+    """A head that takes the mean of feature map 3: the Grad-CAM of its logit is that map over its cells."""
+    model = build_model("cnn", 7)
+    network = model.network
+    network.pool3 = nn.Identity()
+    network.flatten = nn.Sequential(nn.Flatten(2), PickMean(channel=3))
+    network.hidden = network.hidden_relu = network.classifier = nn.Identity()
+    explanations = [
+        explain(model, faces, lambda logits: torch.zeros(len(logits), 1, dtype=torch.int64))
+        for explain in (gradcam, hirescam)
+    ]
+    with undisturbed(model), captured(model, "relu3") as activation:
+        model(faces)
+    expected = activation.value[:, 3].detach() / 144
+    for explanation in explanations:
+        assert torch.allclose(explanation.heatmaps[:, 0], expected, atol=1e-6)
+
+
+class PickMean(nn.Module):
+    def __init__(self, channel: int) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, self.channel].mean(dim=1, keepdim=True)
+
+
+def test_an_in_place_layer_behind_the_cam_layer_does_not_spoil_the_maps(faces, predicted) -> None:
+    torch.manual_seed(0)
+    model = build_model("cnn", 7)
+    expected = gradcam(model, faces, predicted)
+    model.network.pool3 = nn.Sequential(TimesInPlace(2), model.network.pool3, TimesInPlace(0.5))
+    spoiled = gradcam(model, faces, predicted)
+    assert torch.allclose(spoiled.logits, expected.logits)
+    assert torch.allclose(spoiled.heatmaps, expected.heatmaps, atol=1e-7)
+
+
+class TimesInPlace(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.mul_(self.factor)

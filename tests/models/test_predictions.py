@@ -1,0 +1,134 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from fertool.errors import UserError
+from fertool.explain import explain
+from fertool.models import load_model, predict_logits
+from fertool.runtime.files import write_npz
+from fertool.runtime.hardware import Compute
+from fertool.score import score
+from fertool.score.evaluated_run import Subject
+from fertool.score.suites.tta import tta_logits
+from fertool.workspace import Workspace
+
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture
+def workspace(trained: Workspace, tmp_path) -> Workspace:
+    """A copy of the trained workspace without results, to spoil."""
+    copy = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    for results in ("predictions", "heatmaps", "scores", "on"):
+        shutil.rmtree(copy.run("cnn").results / results, ignore_errors=True)
+    return copy
+
+
+def subject_of(workspace: Workspace, force: bool = False) -> Subject:
+    return Subject(workspace, workspace.run("cnn"), "test", CPU, force)
+
+
+def turn_faces(workspace: Workspace) -> None:
+    np.save(workspace.faces("test"), np.load(workspace.faces("test"))[:, ::-1])
+
+
+def weaken_weights(workspace: Workspace) -> None:
+    best = workspace.run("cnn").best
+    content = best.read_bytes()
+    metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__")
+    weights = load_file(best)
+    save_file({name: values * np.float32(0.9) for name, values in weights.items()}, best, metadata)
+
+
+def foreign_logits(workspace: Workspace) -> np.ndarray:
+    """Logits that are always right."""
+    return 9 * np.eye(len(workspace.dataset()["classes"]), dtype=np.float32)[workspace.load_labels("test")]
+
+
+@pytest.mark.parametrize("spoil", [turn_faces, weaken_weights])
+def test_other_faces_or_weights_have_other_predictions(workspace: Workspace, spoil) -> None:
+    before, of_views = subject_of(workspace).logits, tta_logits(subject_of(workspace), "tencrop")
+    spoil(workspace)
+    after = subject_of(workspace).logits
+    expected = predict_logits(load_model(workspace.run("cnn").best), workspace.load_faces("test"), CPU)
+    assert np.array_equal(after, expected) and not np.allclose(after, before)
+    assert not np.allclose(tta_logits(subject_of(workspace), "tencrop"), of_views)
+
+
+def test_what_is_up_to_date_is_left_alone_unless_forced(workspace: Workspace) -> None:
+    subject_of(workspace).logits  # noqa: B018 (made here)
+    place = workspace.run("cnn").predictions("test")
+    written = place.stat().st_mtime_ns
+    explain(workspace, device="cpu")  # the same logits but for their last digits
+    assert np.array_equal(subject_of(workspace).logits, np.load(place)["logits"])
+    assert place.stat().st_mtime_ns == written
+    subject_of(workspace, force=True).logits  # noqa: B018
+    assert place.stat().st_mtime_ns != written
+
+
+def test_those_made_elsewhere_are_scored_and_never_overwritten(workspace: Workspace) -> None:
+    run, labels = workspace.run("cnn"), workspace.load_labels("test")
+    for tta in (None, "flip"):
+        write_npz(run.predictions("test", tta), logits=foreign_logits(workspace), labels=labels)
+    written = run.predictions("test").read_bytes()
+    explain(workspace, device="cpu", force=True)
+    for force in (False, True):
+        summary = score(workspace, tta="flip", device="cpu", force=force)
+        (of,) = summary.data["classification"]
+        assert of["accuracy"] == of["tta"]["accuracy"] == 1
+        assert summary.data["attention"][0]["wrong"] is None
+        assert sum("made elsewhere, taken as it is" in note for note in summary.notes) == 2
+    assert run.predictions("test").read_bytes() == written
+    assert run.predictions("test", "flip").read_bytes() == written
+
+
+def test_those_of_a_killed_process_were_not_made_elsewhere(workspace: Workspace, monkeypatch) -> None:
+    import fertool.models.predictions
+
+    def killed(*arguments, **arrays) -> None:
+        write_npz(*arguments, **arrays)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fertool.models.predictions, "write_npz", killed)
+        subject_of(workspace).logits  # noqa: B018
+    before = np.load(workspace.run("cnn").predictions("test"))["logits"]
+    turn_faces(workspace)
+    assert not np.allclose(subject_of(workspace).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda logits, labels: {"logits": logits[:5], "labels": labels[:5]}, r"shape \(5, 7\) do not fit"),
+        (lambda logits, labels: {"logits": logits, "labels": labels[::-1]}, "labels of other faces"),
+        (lambda logits, labels: {"probabilities": logits}, "no NumPy archive with 'logits'"),
+        (lambda logits, labels: {"logits": logits * np.nan}, "row 0 has logits that are no number"),
+    ],
+)
+def test_those_that_do_not_fit_are_one_line(workspace: Workspace, spoil, message: str) -> None:
+    arrays = spoil(foreign_logits(workspace), workspace.load_labels("test"))
+    write_npz(workspace.run("cnn").predictions("test"), **arrays)
+    with pytest.raises(UserError, match=message):
+        score(workspace, suites=["classification"], device="cpu")
+
+
+def test_a_file_of_another_kind_is_one_line(workspace: Workspace) -> None:
+    place = workspace.run("cnn").predictions("test")
+    place.parent.mkdir()
+    for content in (b"", b"logits"):
+        place.write_bytes(content)
+        with pytest.raises(UserError, match="no NumPy archive"):
+            score(workspace, suites=["classification"], device="cpu")
+
+
+def test_other_workspaces_of_the_same_name_are_not_the_same(trained: Workspace, tmp_path) -> None:
+    run = trained.run("cnn")
+    places = [run.on(Workspace(tmp_path / name / "data")).predictions("test") for name in "ab"]
+    assert places[0] != places[1] and places[0].parents[1].name.startswith("data-")
+    (tmp_path / "b").mkdir()
+    assert run.on(Workspace(tmp_path / "b" / ".." / "a" / "data")).predictions("test") == places[0]

@@ -1,0 +1,162 @@
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from fertool.errors import UserError
+from fertool.report import write_report
+from fertool.runtime.files import write_json
+from fertool.score import score
+from fertool.score.results.face_csv import read_columns, write_columns
+from fertool.workspace import Run, Workspace
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.addresses += [
+            value for name, value in attributes if name in ("src", "href", "xlink:href") and value
+        ]
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("meta", "img"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_holds_the_figures_and_needs_no_other_file(trained: Workspace, tmp_path) -> None:
+    trained = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))  # whatever else is stored there
+    for folder in trained.root.glob("runs/*/scores"):
+        shutil.rmtree(folder)
+    scores = score(trained, device="cpu").data
+    write_report(trained)
+    text = trained.report.read_text()
+    page = Page(text)
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert "script" not in page.tags and "link" not in page.tags
+    assert "Guidance" not in page.text
+    assert page.tags.count("svg") == 3 and page.tags.count("img") == 1
+    accuracy = scores["classification"][0]["accuracy"]
+    assert f"{100 * accuracy:.1f} [" in text
+    overall = scores["attention"][0]["overall"]
+    for region, share in overall["share"].items():
+        low, high = overall["share_interval"][region]
+        assert f"{100 * share:.1f} [{100 * low:.1f}, {100 * high:.1f}]" in text, region
+
+
+def guided_copies(workspace: Workspace, run: Run) -> list[str]:
+    """The run again as a sweep: guidance is said to have halved the background share, and nothing else."""
+    for weight in (0.0, 1.0):
+        copy = workspace.run(f"g{weight:g}")
+        shutil.copytree(run.folder, copy.folder)
+        record = run.config() | {"name": copy.name, "condition": copy.name}
+        record["config"] |= {"guide": "background", "guide_map": "relu", "guide_weight": weight}
+        write_json(copy.run_json, record)
+        place = copy.scores("attention", "test", "gradcam", "predicted").with_suffix(".csv")
+        columns = read_columns(place)
+        columns["share_background"] *= 0.5 if weight else 1
+        write_columns(place, columns)
+    return ["g0", "g1"]
+
+
+def test_a_split_is_scored_and_told_by_itself(trained: Workspace, tmp_path) -> None:
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    of_test, of_val = (score(workspace, split=split, device="cpu").data for split in ("test", "val"))
+    labels = workspace.load_labels("val")
+    with np.load(workspace.run("cnn").predictions("val")) as stored:
+        right = stored["logits"].argmax(axis=1) == labels
+    (classes,), (attention,) = of_val["classification"], of_val["attention"]
+    assert classes["faces"] == attention["faces"] == len(labels)
+    assert classes["accuracy"] == pytest.approx(right.mean())
+    assert attention["overall"]["share"] != of_test["attention"][0]["overall"]["share"]
+    write_report(workspace, split="val")
+    text = Page(workspace.report.read_text()).text
+    assert f"{100 * right.mean():.1f} [" in text and "on val" in text and "on test" not in text
+
+
+def test_a_stored_sweep_has_a_section_of_guidance(trained: Workspace, tmp_path) -> None:
+    score(trained, device="cpu")
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    write_report(workspace, runs=guided_copies(workspace, workspace.run("cnn")))
+    page = Page(workspace.report.read_text())
+    assert (
+        "Guidance" in page.text and "lambda 1: The map moved; whether the model did is not known" in page.text
+    )
+    assert "Background share, points, fell: gradcam, which guided, -" in page.text
+    assert "Accuracy: no difference shown, +0.0 [+0.0, +0.0] points." in page.text
+    assert "guidance on test, cnn, " in page.text and "share, gradcam" in page.text
+    assert "Lift of the regions over lambda, a row an explainer" in page.text
+    assert page.open == []
+
+
+def test_pictures_are_of_the_first_seed_of_each_condition(trained: Workspace, tmp_path) -> None:
+    score(trained, device="cpu")
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    one = workspace.run("cnn")
+    for seed in (1, 2):
+        other = workspace.run(f"cnn-s{seed}")
+        shutil.copytree(one.folder, other.folder)
+        record = one.config() | {"name": other.name}
+        record["config"] |= {"seed": seed}
+        write_json(other.run_json, record)
+    write_report(workspace)
+    page = Page(workspace.report.read_text())
+    assert "Pictures are of the first seed of each condition." in page.text
+    assert "cnn: confusion matrix" in page.text and "cnn-s1: confusion matrix" not in page.text
+    write_report(workspace, runs=["cnn-s2"])
+    page = Page(workspace.report.read_text())
+    assert "cnn-s2: confusion matrix" in page.text and "Pictures are of" not in page.text
+
+
+def test_scoring_a_sweep_says_what_guidance_did(trained: Workspace, tmp_path) -> None:
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    assert "guidance" not in score(workspace, device="cpu").data
+    summary = score(workspace, runs=guided_copies(workspace, workspace.run("cnn")), device="cpu")
+    (sweep,) = summary.data["guidance"]
+    (verdict,) = sweep["verdicts"]
+    assert "No fall of the background share that guidance asked for is shown." in verdict["sentences"]
+    assert summary.tables[-1].title.startswith("guidance on test, cnn, ")
+    assert np.isclose(
+        sweep["conditions"][0]["figures"]["accuracy"]["value"], summary.data["classification"][0]["accuracy"]
+    )
+
+
+def test_the_page_is_the_same_when_written_again(trained: Workspace) -> None:
+    score(trained, device="cpu")
+    write_report(trained)
+    first = trained.report.read_bytes()
+    write_report(trained)
+    assert trained.report.read_bytes() == first
+
+
+def test_without_scores_it_says_what_to_do(drawn: Workspace) -> None:
+    with pytest.raises(UserError, match="no run is scored on 'test'; run 'fertool score' first"):
+        write_report(drawn)
+
+
+def test_a_run_that_is_not_scored_is_named(trained: Workspace, tmp_path) -> None:
+    score(trained, device="cpu")
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    shutil.copytree(workspace.run("cnn").folder, workspace.run("new").folder)
+    shutil.rmtree(workspace.run("new").folder / "scores")
+    with pytest.raises(UserError, match="run new is not scored on 'test'; run 'fertool score' first"):
+        write_report(workspace, runs=["cnn", "new"])
+    assert write_report(workspace).data["runs"] == ["cnn"]

@@ -1,0 +1,90 @@
+import functools
+import operator
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from fertool.errors import UserError
+from fertool.runtime.worker_pool import WorkerPool, own_cores, usable_cores
+
+
+def test_answers_come_in_order_and_errors_come_through() -> None:
+    with WorkerPool(2, "") as pool:
+        batches = (np.full(3, number) for number in range(12))
+        assert list(pool.in_order(np.sum, batches)) == [3 * number for number in range(12)]
+        with pytest.raises(ZeroDivisionError):
+            list(pool.in_order(functools.partial(operator.floordiv, 1), [1, 0]))
+        assert list(pool.in_order(np.sum, [])) == []
+
+
+def test_a_worker_that_dies_is_told_of_with_what_to_do_and_does_not_hang() -> None:
+    with (
+        WorkerPool(1, "take a smaller one") as pool,
+        pytest.raises(UserError, match=r"died .*take a smaller one$"),
+    ):
+        list(pool.in_order(os._exit, [3, 3]))
+
+
+def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert usable_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == 8
+
+
+def test_workers_of_two_processes_have_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 4, 6}, raising=False)
+    assert own_cores(2) == [0, 3] and own_cores(2, before=2) == [4, 6]
+    assert own_cores(3, before=3) == [6, 0, 3]
+    assert own_cores(1) == own_cores(1, before=1) == [], "one alone goes where it likes"
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert own_cores(2) == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_no_worker_outlives_its_parent(ending: signal.Signals) -> None:
+    script = textwrap.dedent(
+        """
+        import os, time
+        from fertool.runtime.worker_pool import WorkerPool
+
+        if __name__ == "__main__":
+            with WorkerPool(2, "") as pool:
+                print(*pool.in_order(eval, ["__import__('os').getpid()"]), flush=True)
+                list(pool.in_order(time.sleep, [0.2] * 500))
+        """
+    )
+    code = [sys.executable, "-c", script]
+    # a test run started in the background of a script ignores Ctrl-C, and its children with it
+    heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    with subprocess.Popen(
+        code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=heeding
+    ) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        time.sleep(0.5)
+        assert is_running(worker)
+        parent.send_signal(ending)
+        parent.wait(60)
+    deadline_s = time.monotonic() + 30
+    while is_running(worker) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not is_running(worker)
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
+    ).stdout
+    return bool(state.strip()) and not state.startswith("Z")

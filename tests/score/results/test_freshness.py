@@ -1,0 +1,214 @@
+"""Figures that would come out otherwise now are left out and named, wherever stored figures are read."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from fertool.errors import UserError
+from fertool.explain.registry import EXPLAINERS
+from fertool.masks import make_masks
+from fertool.prepare import prepare
+from fertool.report import write_report
+from fertool.runtime.files import read_json, write_json
+from fertool.score import score
+from fertool.score.gather import gather_scores, outdated_notes
+from fertool.score.guidance.effects import gather_guidance
+from fertool.score.registry import SUITES
+from fertool.score.results.freshness import is_outdated
+from fertool.workspace import Run, Workspace
+
+
+@pytest.fixture
+def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the trained workspace with scores of classification and attention alone."""
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    shutil.rmtree(workspace.run("cnn").folder / "scores", ignore_errors=True)
+    score(workspace, device="cpu")
+    return workspace
+
+
+def gathered(workspace: Workspace) -> list[str]:
+    return [of.suite.name for of in gather_scores(workspace, workspace.runs(), "test")]
+
+
+def edit(place: Path, **made_from: object) -> None:
+    record = read_json(place)
+    record["made_from"] |= made_from
+    write_json(place, record)
+
+
+def test_what_is_up_to_date_is_shown(workspace: Workspace) -> None:
+    assert gathered(workspace) == ["classification", "attention"]
+    assert outdated_notes(workspace, workspace.runs(), "test") == []
+
+
+def test_figures_of_an_earlier_revision_are_left_out_and_named(workspace: Workspace) -> None:
+    edit(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"), revision=1)
+    assert gathered(workspace) == ["classification"]
+    (note,) = outdated_notes(workspace, workspace.runs(), "test")
+    assert note.startswith("cnn: attention of gradcam: of other faces, masks or weights")
+    assert note in write_report(workspace).notes
+    assert "'fertool score' makes them again" in workspace.report.read_text().replace("&#39;", "'")
+    score(workspace, device="cpu")
+    assert gathered(workspace) == ["classification", "attention"]
+
+
+@pytest.mark.parametrize("suite", ["classification", "attention"])
+def test_figures_of_other_weights_are_left_out(workspace: Workspace, suite: str) -> None:
+    best = workspace.run("cnn").best
+    with safe_open(best, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({name: 0.9 * value for name, value in load_file(best).items()}, best, metadata)
+    assert gathered(workspace) == []
+    score(workspace, suites=[suite], device="cpu")
+    assert gathered(workspace) == [suite]
+
+
+def test_figures_of_an_earlier_explainer_are_left_out_and_made_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_now = EXPLAINERS["gradcam"]
+    monkeypatch.setitem(EXPLAINERS, "gradcam", replace(of_now, revision=of_now.revision + 1))
+    assert gathered(workspace) == ["classification"]
+    record = read_json(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"))
+    score(workspace, device="cpu")
+    assert gathered(workspace) == ["classification", "attention"]
+    again = read_json(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"))
+    assert again["made_from"] != record["made_from"] and again["overall"] == record["overall"]
+
+
+def test_a_mark_of_outdated_sanity_is_no_mark(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    score(workspace, suites=["sanity"], device="cpu")
+    monkeypatch.setattr("fertool.score.gather.marked", lambda figures: True)
+
+    def marks() -> list[bool]:
+        gathered = gather_scores(workspace, workspace.runs(), "test")
+        return ["†" in table.title for of in gathered if of.suite.name == "attention" for table in of.tables]
+
+    assert all(marks())
+    (place,) = SUITES["sanity"].stored(workspace.run("cnn"), "test")
+    edit(place, revision=1)
+    assert marks() and not any(marks())
+
+
+def test_on_other_faces_the_runs_own_predictions_are_known_as_its_own(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    other = Workspace(tmp_path / "other")
+    prepare(other, "synthetic", count=140, seed=9)
+    make_masks(other)
+    asked = {"on": other, "target": "label", "device": "cpu"}
+    score(workspace, suites=["causal"], fills=["mean"], **asked)
+    score(workspace, suites=["causal-agreement"], precision="bf16", **asked)
+    run = workspace.run("cnn").on(other)
+    place = run.scores("causal", "test")
+    assert not is_outdated(other, run, place, SUITES["causal"].revision)
+
+
+def test_shares_on_earlier_masks_are_left_out(workspace: Workspace) -> None:
+    make_masks(workspace, detector="template", force=True)
+    assert gathered(workspace) == ["classification"]
+
+
+def test_another_number_format_of_the_same_run_outdates_nothing(workspace: Workspace) -> None:
+    score(workspace, suites=["classification"], device="cpu", precision="bf16")
+    assert gathered(workspace) == ["classification", "attention"]
+
+
+def test_predictions_made_elsewhere_count_as_they_are(workspace: Workspace) -> None:
+    run = workspace.run("cnn")
+    place = run.predictions("test")
+    place.with_suffix(".json").unlink()
+    assert "classification" in gathered(workspace)
+    with np.load(place) as stored:
+        logits, labels = stored["logits"], stored["labels"]
+    np.savez(place, logits=-logits, labels=labels)
+    assert gathered(workspace) == []
+
+
+def test_heatmaps_that_were_removed_leave_the_tables_and_no_gallery(workspace: Workspace) -> None:
+    write_report(workspace)
+    pictures = workspace.report.read_text().count("<img")
+    shutil.rmtree(workspace.run("cnn").folder / "heatmaps")
+    write_report(workspace)
+    assert pictures == 1 and "<img" not in workspace.report.read_text()
+    assert gathered(workspace) == ["classification", "attention"]
+
+
+def test_a_run_with_any_suite_is_scored(workspace: Workspace) -> None:
+    workspace.run("cnn").scores("classification", "test").unlink()
+    assert write_report(workspace, runs=["cnn"]).data["runs"] == ["cnn"]
+
+
+def test_pictures_are_of_the_first_seed_that_has_such_figures(workspace: Workspace) -> None:
+    other = workspace.run("other")
+    copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
+    copied.write_text(copied.read_text().replace('"seed": 0', '"seed": 1'))
+    shutil.rmtree(workspace.run("cnn").folder / "scores" / "attention")
+    write_report(workspace)
+    page = workspace.report.read_text()
+    assert page.count("<img") == 1 and "cnn: confusion matrix" in page and "other: confusion" not in page
+
+
+def test_a_sweep_of_which_nothing_is_known_has_no_figure(workspace: Workspace) -> None:
+    for run in guided_runs(workspace):
+        for suite in ("classification", "attention"):
+            shutil.rmtree(run.folder / "scores" / suite)
+    score(workspace, suites=["representation"], runs=["g0", "g1"], device="cpu")
+    write_report(workspace, runs=["g0", "g1"])
+    assert "Over lambda" not in workspace.report.read_text()
+
+
+def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace) -> None:
+    other = workspace.run("other")
+    copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
+    copied.write_text(copied.read_text().replace('"seed": 0', '"seed": 1'))
+    place = other.scores("attention", "test", "gradcam", "predicted")
+    settings = read_json(place)["made_from"]["settings"]
+    edit(place, settings=settings | {"run": "other", "jitter": 0.1})
+    (attention,) = [
+        of for of in gather_scores(workspace, workspace.runs(), "test") if of.suite.name == "attention"
+    ]
+    assert (
+        "These runs were not scored alike: their jitter is 0.0 (cnn), 0.1 (other)."
+        in attention.tables[0].notes
+    )
+
+
+def guided_runs(workspace: Workspace) -> list[Run]:
+    """Two copies of the run, as if of a sweep."""
+    source = workspace.run("cnn").folder
+    for name, weight in (("g0", 0.0), ("g1", 1.0)):
+        place = shutil.copytree(source, workspace.run(name).folder) / "run.json"
+        record = json.loads(place.read_text())
+        record |= {"name": name, "condition": name}
+        record["config"] |= {"guide": "background", "guide_weight": weight}
+        place.write_text(json.dumps(record))
+    return [workspace.run(name) for name in ("g0", "g1")]
+
+
+def test_guidance_is_not_judged_by_outdated_figures(workspace: Workspace) -> None:
+    runs = guided_runs(workspace)
+
+    def measured() -> set[str]:
+        (guidance,) = gather_guidance(workspace, runs, "test")
+        return {measure.kind.name for measure in guidance.measures}
+
+    assert {"accuracy", "background share"} <= measured()
+    for run in runs:
+        edit(run.scores("attention", "test", "gradcam", "predicted"), revision=1)
+    assert "accuracy" in measured() and "background share" not in measured()
+
+
+def test_causes_of_other_masks_are_refused(workspace: Workspace) -> None:
+    score(workspace, suites=["causal"], target="label", fills=["mean"], device="cpu")
+    score(workspace, suites=["causal-agreement"], target="label", device="cpu", precision="bf16")
+    make_masks(workspace, detector="template", force=True)
+    with pytest.raises(UserError, match=r"of other faces, masks or weights.*--suite causal' again"):
+        score(workspace, suites=["causal-agreement"], target="label", device="cpu")

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from fertool.errors import UserError
+from fertool.runtime.hardware import Compute
+from fertool.score import score
+from fertool.score.evaluated_run import Subject
+from fertool.score.suites.tta import VIEWS, tta_logits
+from fertool.workspace import Workspace
+
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+def test_flip_is_the_face_and_its_mirror_image() -> None:
+    pixels, boxes = torch.arange(24).view(1, 4, 6), torch.tensor([[1.0, 0.0, 3.0, 4.0]])
+    (same, of_same), (mirrored, of_mirrored) = VIEWS["flip"](pixels, boxes)
+    assert torch.equal(same, pixels) and torch.equal(of_same, boxes)
+    assert torch.equal(mirrored[0, :, 0], pixels[0, :, 5])
+    assert of_mirrored.tolist() == [[3.0, 0.0, 5.0, 4.0]]
+
+
+def test_ten_crops_are_corners_and_middle_and_their_mirror_images() -> None:
+    pixels = torch.arange(64).view(1, 8, 8)
+    views = list(VIEWS["tencrop"](pixels, torch.tensor([[2.0, 2.0, 6.0, 6.0]])))
+    assert len(views) == 10 and all(view.shape == (1, 7, 7) for view, _ in views)
+    assert [int(view[0, 0, 0]) for view, _ in views[::2]] == [0, 1, 8, 9, 0]
+    assert [int(view[0, 0, -1]) for view, _ in views[1::2]] == [0, 1, 8, 9, 0]
+    assert views[6][1].tolist() == [[1.0, 1.0, 5.0, 5.0]]
+
+
+def test_chances_are_the_mean_over_views(trained: Workspace) -> None:
+    subject = Subject(trained, trained.run("cnn"), "test", CPU)
+    averaged = softmax(tta_logits(subject, "flip"), axis=1)
+    with torch.inference_mode():
+        faces = torch.from_numpy(np.array(subject.faces))
+        views = [subject.model(view).softmax(dim=1).numpy() for view in (faces, faces.flip(2))]
+    assert np.allclose(averaged, np.mean(views, axis=0), atol=1e-5)
+    assert trained.run("cnn").predictions("test", "flip").exists()
+
+
+def test_it_stands_beside_the_single_view(trained: Workspace) -> None:
+    plain = score(trained, suites=["classification"], device="cpu")
+    both = score(trained, suites=["classification"], tta="tencrop", device="cpu")
+    (before,), (after,) = plain.data["classification"], both.data["classification"]
+    assert after["accuracy"] == before["accuracy"] and "tta" not in before
+    subject = Subject(trained, trained.run("cnn"), "test", CPU)
+    right = tta_logits(subject, "tencrop").argmax(axis=1) == subject.labels
+    assert after["tta"]["name"] == "tencrop" and after["tta"]["accuracy"] == pytest.approx(right.mean())
+    assert right.mean() != (subject.predicted == subject.labels).mean(), "or the figure could be either's"
+    assert "with tencrop" in both.tables[0].columns and "with tencrop" not in plain.tables[0].columns
+
+
+def test_a_name_that_is_none(trained: Workspace) -> None:
+    with pytest.raises(UserError, match="--tta five: there are flip, tencrop"):
+        score(trained, suites=["classification"], tta="five", device="cpu")

@@ -1,0 +1,765 @@
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from fertool.errors import UserError
+from fertool.models import FaceClassifier, build_model, load_model, predict_logits
+from fertool.models.predictions import model_inputs
+from fertool.runtime.files import read_csv, write_csv, write_json, write_npy
+from fertool.runtime.hardware import Compute
+from fertool.train import command, loop, mapped_faces, train
+from fertool.train.augment import augment, draw_epoch, mix
+from fertool.train.config import TrainConfig
+from fertool.train.subset import stratified_part
+from fertool.workspace import Run, Workspace
+
+CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+def contents(run: Run) -> dict[str, bytes]:
+    """Everything but seconds and rates (`last.pt` carries those along)."""
+    names = ("run.json", "history.csv", "best.safetensors")
+    return {name: (run.folder / name).read_bytes() for name in names}
+
+
+def last_weights(run: Run) -> dict[str, torch.Tensor]:
+    """Of the last epoch, not the best."""
+    return torch.load(run.last, weights_only=True)["network"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"rotate_deg": 20.0, "mixup": 0.4},
+        {"optimizer": "sgd", "lr": 1e-2, "schedule": "cosine", "warmup_epochs": 0.5, "clip": 0.1},
+        {"optimizer": "sgd", "lr": 1e-4},  # alone among these, it follows the size of a gradient
+    ],
+)
+def test_one_epoch_equals_a_loop_written_from_the_definition(
+    drawn: Workspace, settings: dict[str, Any]
+) -> None:
+    config = replace(CONFIG, epochs=1, batch_size=16, dropout=0.0, **settings)
+    train(drawn, config, device="cpu")
+
+    torch.manual_seed(config.seed)
+    model = build_model("cnn", 7, dropout=0.0)
+    start = {name: value.clone() for name, value in model.network.state_dict().items()}
+    parameters = list(model.parameters())
+    if config.optimizer == "adam":
+        optimizer = torch.optim.Adam(parameters, weight_decay=config.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            [
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+                {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+            ],
+            momentum=0.9,
+            nesterov=True,
+        )
+    faces = torch.from_numpy(np.array(drawn.load_faces("train")))
+    labels = torch.from_numpy(drawn.load_labels("train"))
+    order, draws = draw_epoch(len(faces), 48, config.seed, 1, config.augmentation)
+    pixels = augment(faces, draws, config.augmentation)
+    targets = F.one_hot(labels, 7).float()
+    if config.mixup:
+        pixels = mix(pixels, pixels[draws.partners], draws)
+        share = draws.own_shares[:, None]
+        targets = share * targets + (1 - share) * targets[draws.partners]
+    targets = 0.9 * targets + 0.1 / 7
+    batches = order.split(16)
+    warmup = round(config.warmup_epochs * len(batches))
+    loss_sum = 0.0
+    for step, rows in enumerate(batches):
+        rate = config.lr
+        if step < warmup:
+            rate *= (step + 1) / warmup
+        elif config.schedule == "cosine":
+            rate *= (1 + math.cos(math.pi * (step - warmup) / (len(batches) - warmup))) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        loss = -(targets[rows] * model(pixels[rows]).log_softmax(dim=1)).sum(dim=1).mean()
+        loss.backward()
+        if config.clip:
+            norm = torch.stack([p.grad.norm() for p in parameters]).norm()
+            for parameter in parameters:
+                parameter.grad *= min(1.0, config.clip / norm)
+        optimizer.step()
+        loss_sum += loss.item() * len(rows)
+
+    run = drawn.run(config.run_name)
+    trained = last_weights(run)
+    for name, value in model.network.state_dict().items():
+        # Adam divides by the gradient's size: where that is rounding error, so is the step
+        assert (trained[name] - value).norm() <= 2e-2 * (value - start[name]).norm(), name
+    row = read_csv(run.history_csv)[0]
+    assert float(row["train_loss"]) == pytest.approx(loss_sum / len(faces), rel=1e-3)
+    assert float(row["lr"]) == pytest.approx(rate)
+
+
+def test_training_learns_and_records_it(trained: Workspace) -> None:
+    run = trained.run("cnn")
+    history = read_csv(run.history_csv)
+    assert [int(row["epoch"]) for row in history] == [1, 2]
+    assert float(history[1]["train_loss"]) < float(history[0]["train_loss"])
+    best = max(history, key=lambda row: float(row["val_accuracy"]))
+    record = run.config()
+    assert record["state"] == "done"
+    assert record["best"]["epoch"] == int(best["epoch"])
+    assert record["config"]["lr"] == 1e-3
+    assert record["parameters"] == sum(p.numel() for p in load_model(run.best).parameters())
+
+
+def test_the_same_command_gives_the_same_bits(drawn: Workspace) -> None:
+    train(drawn, CONFIG, device="cpu")
+    run = drawn.run(CONFIG.run_name)
+    first = contents(run)
+    train(drawn, CONFIG, device="cpu", force=True)
+    assert contents(run) == first
+    train(drawn, replace(CONFIG, seed=1), device="cpu")
+    assert drawn.run(replace(CONFIG, seed=1).run_name).best.read_bytes() != first["best.safetensors"]
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+def killing(moment: str, epoch: int) -> Callable[..., None]:
+    """In place of `_save_last`: it kills the training before or after the checkpoint of an epoch."""
+    save = loop._save_last
+
+    def save_or_die(*state: Any) -> None:
+        *_, history, _ = state
+        dies = len(history) == epoch
+        if not dies or moment == "after":
+            save(*state)
+        if dies:
+            raise Killed
+
+    return save_or_die
+
+
+@pytest.mark.parametrize(
+    ("settings", "kills"),
+    [
+        ({}, ["before 1", "after 1", "before 2", "after 2"]),
+        ({"ema": 0.9, "schedule": "plateau"}, ["before 2"]),
+        ({"optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 1.5, "clip": 1.0}, ["after 1"]),
+        ({"optimizer": "sgd", "schedule": "one-cycle", "mixup": 0.4, "noise": 0.02}, ["before 2"]),
+        ({"self_distillation": 0.8}, ["after 1", "before 2"]),
+        ({"freeze_epochs": 1, "ema": 0.5}, ["before 1", "after 1", "before 2", "after 2"]),
+        (
+            {"freeze_epochs": 2, "flip": False, "shift": 0.0, "dropout": 0.0},
+            ["before 2", "after 2", "before 3"],
+        ),
+        ({"unfreeze": "none", "flip": False, "shift": 0.0, "dropout": 0.5}, ["after 1"]),
+        (
+            {"model": "resnet48", "image_size": 16, "ema": 0.9, "precision": "bf16", "balance": True},
+            ["after 1"],
+        ),
+    ],
+    ids=[
+        "plain",
+        "moving mean",
+        "adamw",
+        "mixup",
+        "self-distillation",
+        "freezing",
+        "frozen features",
+        "dropout on features",
+        "batch norms in bfloat16",
+    ],
+)
+def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kills: list[str]
+) -> None:
+    config = replace(CONFIG, **settings)
+    train(drawn, config, name="undisturbed", device="cpu")
+    for kill in kills:
+        moment, epoch = kill.split()
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(loop, "_save_last", killing(moment, int(epoch)))
+            train(drawn, config, name="disturbed", device="cpu", force=True)
+        assert drawn.run("disturbed").config()["state"] == "running"
+        summary = train(drawn, config, name="disturbed", device="cpu")
+        assert summary.data["state"] == "done"
+
+        undisturbed, disturbed = contents(drawn.run("undisturbed")), contents(drawn.run("disturbed"))
+        undisturbed["run.json"] = undisturbed["run.json"].replace(b'"undisturbed"', b'"disturbed"')
+        assert disturbed == undisturbed
+        before, after = (last_weights(drawn.run(name)) for name in ("undisturbed", "disturbed"))
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_resume_begins_no_run(drawn: Workspace) -> None:
+    with pytest.raises(UserError, match=r"cnn.*--resume: no training was begun here"):
+        train(drawn, CONFIG, name="cnn", device="cpu", resume=True)
+    assert not drawn.run("cnn").folder.exists()
+    with pytest.raises(UserError, match=r"--force .* --resume"):
+        train(drawn, CONFIG, name="cnn", device="cpu", resume=True, force=True)
+
+
+def test_resume_goes_on_with_one(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "_save_last", killing("after", 1))
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    epochs = []
+    train(
+        drawn,
+        CONFIG,
+        name="cnn",
+        device="cpu",
+        resume=True,
+        on_epoch=lambda row, _: epochs.append(row["epoch"]),
+    )
+    assert epochs == list(range(2, CONFIG.epochs + 1))
+
+
+def test_a_run_that_another_process_trains_is_refused(drawn: Workspace) -> None:
+    run = drawn.run("cnn")
+    with run.locked(), pytest.raises(UserError, match="another process is training this run"):
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    assert not run.run_json.exists()
+
+
+def test_the_moving_mean_is_what_is_measured_and_kept(drawn: Workspace) -> None:
+    config = replace(CONFIG, model="resnet48", image_size=16, epochs=1, ema=0.9)  # it has batch norms
+    train(drawn, config, name="mean", device="cpu")
+    run = drawn.run("mean")
+    state, kept = torch.load(run.last, weights_only=True), load_file(run.best)
+    for name, value in state["mean"]["network"].items():
+        assert torch.equal(kept[name], value), name
+    assert any(not torch.equal(kept[name], value) for name, value in state["network"].items())
+    logits = predict_logits(load_model(run.best), drawn.load_faces("val"), CPU)
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(drawn.load_labels("val")))
+    assert float(read_csv(run.history_csv)[0]["val_loss"]) == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, epochs=5, schedule="plateau")
+    monkeypatch.setattr(loop, "_validate", lambda *of: (1.0, 0.5, None))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "_save_last", killing("after", 4))
+        train(drawn, config, name="flat", device="cpu")
+    train(drawn, config, name="flat", device="cpu")
+    rates = [float(row["lr"]) for row in read_csv(drawn.run("flat").history_csv)]
+    assert rates == pytest.approx([1e-3] * 4 + [3e-4])
+
+
+def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
+    before = contents(trained.run("cnn"))
+    summary = train(trained, TrainConfig(epochs=2, lr=1e-3, precision="fp32"), name="cnn", device="cpu")
+    assert "was done already" in summary.notes[0]
+    assert contents(trained.run("cnn")) == before
+
+
+def test_a_training_that_cannot_begin_leaves_the_run_that_it_was_to_replace(drawn: Workspace) -> None:
+    train(drawn, replace(CONFIG, epochs=1), name="cnn", device="cpu")
+    before = contents(drawn.run("cnn"))
+    with pytest.raises(UserError, match="carry no votes"):
+        train(drawn, replace(CONFIG, labels="ferplus-soft"), name="cnn", device="cpu", force=True)
+    assert contents(drawn.run("cnn")) == before
+    assert drawn.run("cnn").last.exists()
+
+
+def test_clearing_a_run_away_can_be_interrupted(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it stops, what is left is never taken for a whole run, nor for something made elsewhere."""
+    run, afresh = drawn.run("cnn"), drawn.run("afresh")
+    train(drawn, replace(CONFIG, epochs=1), name=run.name, device="cpu")
+    leftover = run.predictions("test")
+    write_npy(leftover, np.zeros(3))
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        train(drawn, replace(CONFIG, epochs=1), name=run.name, device="cpu", force=True)
+    assert leftover.exists() and run.config()["state"] == "running"
+    with pytest.raises(UserError, match="taken by a run with other settings"):
+        train(drawn, replace(CONFIG, epochs=1, lr=2e-3), name=run.name, device="cpu")
+    for name in (run.name, afresh.name):
+        train(drawn, replace(CONFIG, epochs=1), name=name, device="cpu")
+    assert run.best.read_bytes() == afresh.best.read_bytes()
+    assert not leftover.exists()
+
+
+def test_what_a_lost_record_described_is_not_gone_on_with(drawn: Workspace) -> None:
+    once, other = replace(CONFIG, epochs=1), replace(CONFIG, epochs=2, lr=2e-3)
+    run, afresh = drawn.run("cnn"), drawn.run("afresh")
+    train(drawn, once, name=run.name, device="cpu")
+    run.run_json.unlink()
+    for name in (run.name, afresh.name):
+        train(drawn, other, name=name, device="cpu")
+    assert run.best.read_bytes() == afresh.best.read_bytes()
+    assert run.history_csv.read_bytes() == afresh.history_csv.read_bytes()
+
+
+def test_a_name_taken_by_other_settings_is_refused(trained: Workspace) -> None:
+    before = contents(trained.run("cnn"))
+    with pytest.raises(UserError, match=r"its lr is 0\.001, not 0\.5"):
+        train(trained, TrainConfig(epochs=2, lr=0.5), name="cnn", device="cpu")
+    assert contents(trained.run("cnn")) == before
+
+
+def test_a_record_that_is_older_than_a_setting_is_told_by_what_differs(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    copied = Workspace(shutil.copytree(trained.root, tmp_path / "ws"))
+    run = copied.run("cnn")
+    record = run.config()
+    del record["config"]["zoom"]
+    write_json(run.run_json, record)
+    with pytest.raises(UserError, match=r"its seed is 0, not 5"):
+        train(copied, replace(CONFIG, epochs=2, seed=5), name="cnn", device="cpu")
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10, 1000])
+def test_half_a_checkpoint_is_one_line(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "_save_last", killing("after", 1))
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    last = drawn.run("cnn").last
+    last.write_bytes(last.read_bytes()[:kept_bytes])
+    with pytest.raises(UserError, match=r"last\.pt: no whole checkpoint; --force begins the run again"):
+        train(drawn, CONFIG, name="cnn", device="cpu")
+    train(drawn, replace(CONFIG, epochs=1), name="cnn", device="cpu", force=True)
+    assert drawn.run("cnn").config()["state"] == "done"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(drawn: Workspace) -> None:
+    config = replace(CONFIG, lr=1e25)
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at epoch 1, step \d+, learning rate 1e\+25"):
+        train(drawn, config, name="wild", device="cpu")
+    assert drawn.run("wild").config()["state"] == "failed"
+
+
+@pytest.mark.parametrize("read_at_once", [1, 3, 50])
+def test_the_first_loss_that_is_not_finite_is_named_however_many_are_read_at_once(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, read_at_once: int
+) -> None:
+    """On a GPU they are read some at a time."""
+    of_batch, steps = loop._mean_loss, []
+
+    def spoilt(*arguments: Any) -> torch.Tensor:
+        steps.append(len(steps) + 1)
+        return of_batch(*arguments) * (math.nan if steps[-1] >= 2 else 1)
+
+    monkeypatch.setattr(loop, "_mean_loss", spoilt)
+    read_by = loop._require_finite
+    seen: list[int] = []
+
+    def reading(what: str, losses: list, *others: Any) -> None:
+        seen.append(len(losses))
+        read_by(what, losses, *others)
+
+    monkeypatch.setattr(loop, "_require_finite", reading)
+    monkeypatch.setattr(loop, "READ_AT_ONCE", {"cpu": read_at_once})
+    steps_an_epoch = 5
+    config = replace(CONFIG, batch_size=-(-len(drawn.load_labels("train")) // steps_an_epoch))
+    with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2, learning rate 0\.001"):
+        train(drawn, config, name="wild", device="cpu")
+    assert seen == {1: [1, 1], 3: [3], 50: [5]}[read_at_once]
+
+
+def test_weights_that_a_last_step_spoilt_are_not_kept(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of train is that of before the step; what the last one did, only val can tell."""
+    run = drawn.run("wild")
+    train(drawn, replace(CONFIG, epochs=1), name="good", device="cpu")
+    validate, kept = loop._validate, {}
+
+    def spoilt(model: FaceClassifier, *others: Any) -> tuple[float, float, None]:
+        if run.last.exists():
+            kept.update({path: path.read_bytes() for path in (run.last, run.best, run.history_csv)})
+            for parameter in model.parameters():
+                parameter.data.fill_(math.nan)
+        return validate(model, *others)
+
+    monkeypatch.setattr(loop, "_validate", spoilt)
+    with pytest.raises(
+        UserError, match=r"the loss on val is nan at epoch 2, .*the best epoch so far is kept"
+    ):
+        train(drawn, CONFIG, name="wild", device="cpu")
+    assert {path: path.read_bytes() for path in kept} == kept and len(kept) == 3
+    assert run.best.read_bytes() == drawn.run("good").best.read_bytes()
+    assert run.config()["state"] == "failed"
+
+
+def test_the_rate_that_was_too_large_is_the_largest(drawn: Workspace) -> None:
+    config = replace(CONFIG, lr=1e25, backbone_lr=1e-5)
+    with pytest.raises(UserError, match=r"learning rate 1e\+25; nothing is kept"):
+        train(drawn, config, name="wild", device="cpu")
+
+
+def test_training_needs_faces(tmp_path) -> None:
+    with pytest.raises(UserError, match="fertool prepare"):
+        train(Workspace(tmp_path), CONFIG)
+
+
+def test_names_tell_conditions_apart_and_seeds_together() -> None:
+    default, other = TrainConfig(), TrainConfig(epochs=31)
+    assert default.run_name == "cnn-s0"
+    assert other.condition_name != default.condition_name
+    assert replace(other, seed=4).condition_name == other.condition_name
+    assert replace(other, seed=4).run_name == f"{other.condition_name}-s4"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": 0},
+        {"weight_decay": -1},
+        {"label_smoothing": 1},
+        {"dropout": 1},
+        {"shift": 1},
+        {"seed": -1},
+        {"image_size": 0},
+    ],
+)
+def test_settings_out_of_range_name_the_option(setting: dict[str, float]) -> None:
+    option = next(iter(setting)).replace("_", "-")
+    with pytest.raises(UserError, match=f"--{option} "):
+        TrainConfig(**setting)
+
+
+def test_run_json_holds_the_whole_configuration(trained: Workspace) -> None:
+    record = json.loads(trained.run("cnn").run_json.read_text())
+    assert record["config"] == asdict(TrainConfig(epochs=2, lr=1e-3, precision="fp32"))
+    assert {"versions", "hardware", "made_from", "condition"} <= set(record)
+
+
+# --- of train a part ----------------------------------------------------------------------------------------
+
+
+def test_a_part_of_train_has_its_share_of_each_class_by_seed() -> None:
+    labels = np.repeat([0, 1, 2, 3], [400, 100, 20, 1])
+    labels = np.random.default_rng(0).permutation(labels)
+    rows = np.flatnonzero(np.arange(len(labels)) % 7 > 0)  # some are left out already
+    part = stratified_part(labels, rows, 0.1, seed=0)
+    assert np.isin(part, rows).all() and (np.diff(part) > 0).all()
+    for code in range(4):
+        of_class = (labels[rows] == code).sum()
+        assert (labels[part] == code).sum() == max(1, round(0.1 * of_class))
+    assert np.array_equal(part, stratified_part(labels, rows, 0.1, seed=0))
+    assert not np.array_equal(part, stratified_part(labels, rows, 0.1, seed=1))
+    assert set(part) <= set(stratified_part(labels, rows, 0.5, seed=0))  # a larger part adds to a smaller
+    assert np.array_equal(stratified_part(labels, rows, 1.0, seed=0), rows)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """The faces and labels that the loop is given to train on."""
+    seen = {}
+    train_run = loop.train_run
+
+    def looking(model, config, train_split, *others):
+        seen["faces"], seen["labels"] = train_split.faces[:], train_split.labels
+        return train_run(model, config, train_split, *others)
+
+    # by its path the module is hidden behind the function of the same name
+    monkeypatch.setattr(command, "train_run", looking)
+    return seen
+
+
+def test_twins_of_val_and_test_are_left_out_of_train(drawn: Workspace, seen: dict[str, np.ndarray]) -> None:
+    twins = {"train": {3: 0, 8: 1, 9: 1, 20: 2}, "val": {5: 0}, "test": {7: 2}}  # rows: group
+    for split, groups in twins.items():
+        rows = read_csv(drawn.faces_csv(split))
+        for number, row in enumerate(rows):
+            row["twin_group"] = groups.get(number, -1)
+        write_csv(drawn.faces_csv(split), list(rows[0]), [list(row.values()) for row in rows])
+    kept = np.setdiff1d(np.arange(len(drawn.load_labels("train"))), [3, 20])  # 8 and 9 are twins within train
+    train(drawn, replace(CONFIG, epochs=1, drop_leaks=True), device="cpu")
+    assert np.array_equal(seen["faces"], drawn.load_faces("train")[kept])
+    assert np.array_equal(seen["labels"], drawn.load_labels("train")[kept])
+
+
+@pytest.mark.parametrize("train_fraction", [1.0, 0.5])
+def test_a_train_split_of_leaks_alone_is_one_line(drawn: Workspace, train_fraction: float) -> None:
+    for split in ("train", "val"):
+        rows = read_csv(drawn.faces_csv(split))
+        write_csv(
+            drawn.faces_csv(split), list(rows[0]), [list((row | {"twin_group": 0}).values()) for row in rows]
+        )
+    with pytest.raises(UserError, match=r"faces.*csv: --drop-leaks leaves no face"):
+        train(drawn, replace(CONFIG, drop_leaks=True, train_fraction=train_fraction), device="cpu")
+    assert not drawn.runs()
+
+
+def test_training_on_a_part_sees_no_other_face(drawn: Workspace, seen: dict[str, np.ndarray]) -> None:
+    config = replace(CONFIG, epochs=1, train_fraction=0.4)
+    train(drawn, config, device="cpu")
+    labels = drawn.load_labels("train")
+    part = stratified_part(labels, np.arange(len(labels)), 0.4, config.seed)
+    assert np.array_equal(seen["faces"], drawn.load_faces("train")[part])
+    assert np.array_equal(seen["labels"], labels[part])
+    record = drawn.run(config.run_name).config()
+    assert record["config"]["train_fraction"] == 0.4
+    assert record["made_from"]["settings"]["train_fraction"] == 0.4
+
+
+# --- pretrained weights -------------------------------------------------------------------------------------
+
+TIMM = replace(CONFIG, model="test_resnet", image_size=64, epochs=1)
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> Path:
+    """A file of weights for `test_resnet` with a head for other classes, as a hub would give it."""
+    torch.manual_seed(99)
+    network = build_model("test_resnet", 10, image_size=64).network
+    path = tmp_path / "pretrained.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+def test_a_run_starts_from_its_weights_and_names_them(drawn: Workspace, pretrained: Path) -> None:
+    config = replace(TIMM, weights=str(pretrained), unfreeze="none")
+    train(drawn, config, name="frozen", device="cpu")
+    run = drawn.run("frozen")
+    from_file = load_file(pretrained)
+    trained = load_file(run.best)
+    for name, value in trained.items():
+        if not name.startswith("fc."):
+            assert torch.equal(value, from_file[name]), name
+    record = run.config()
+    digest = hashlib.sha256(pretrained.read_bytes()).hexdigest()
+    assert record["weights"] == f"pretrained.safetensors {digest[:6]}"
+    assert record["pretraining"] == {"source": str(pretrained), "sha256": digest}
+    assert record["made_from"]["settings"]["weights"] == digest
+    assert record["config"]["weights"] == str(pretrained)
+
+
+def test_the_control_from_scratch_differs_in_weights_alone(drawn: Workspace, pretrained: Path) -> None:
+    frozen = replace(TIMM, unfreeze="none")  # so that the other parts show what each began with
+    records = []
+    for name, weights in (("pretrained", str(pretrained)), ("scratch", "none")):
+        train(drawn, replace(frozen, weights=weights), name=name, device="cpu")
+        records.append(drawn.run(name).config())
+    ours, control = records
+    assert ours["config"] | {"weights": "none"} == control["config"]
+    assert control["weights"] == "none" and control["pretraining"] == {"source": None, "sha256": None}
+    differing = {key for key in ours if ours[key] != control[key]}
+    assert differing == {"name", "weights", "pretraining", "config", "condition", "made_from", "best"}
+    # both new heads began with the same bits, though one backbone was then filled
+    torch.manual_seed(frozen.seed)
+    start = build_model("test_resnet", 7, image_size=64).network.state_dict()
+    scratch = load_file(drawn.run("scratch").best)
+    assert all(torch.equal(scratch[name], start[name]) for name in start if not name.startswith("fc."))
+
+
+def test_other_weights_of_the_same_name_are_another_run(drawn: Workspace, pretrained: Path) -> None:
+    config = replace(TIMM, weights=str(pretrained), unfreeze="none")
+    train(drawn, config, name="run", device="cpu")
+    other = {
+        name: value + 1 if value.is_floating_point() else value
+        for name, value in load_file(pretrained).items()
+    }
+    save_file(other, pretrained)
+    with pytest.raises(UserError, match="its faces, its weights or the source of its network were others"):
+        train(drawn, config, name="run", device="cpu")
+
+
+def test_weights_that_do_not_fit_leave_nothing_behind(drawn: Workspace, pretrained: Path) -> None:
+    config = replace(TIMM, model="test_efficientnet", weights=str(pretrained))
+    with pytest.raises(UserError, match="not the weights of test_efficientnet"):
+        train(drawn, config, name="run", device="cpu")
+    assert not drawn.run("run").folder.exists()
+
+
+# --- two views ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"rotate_deg": 20.0, "mixup": 0.2}, {"views": "face"}])
+def test_a_model_of_two_views_trains_on_faces_with_masks(drawn: Workspace, settings: dict[str, Any]) -> None:
+    config = replace(CONFIG, model="multiscale:cnn", epochs=2, **settings)
+    train(drawn, config, device="cpu")
+    run = drawn.run(config.run_name)
+    record, history = run.config(), read_csv(run.history_csv)
+    assert record["needs_boxes"] and "masks/train.npz" in record["made_from"]["inputs"]
+    assert float(history[1]["train_loss"]) < float(history[0]["train_loss"])
+    branches = {name.split(".")[1] for name in last_weights(run) if name.startswith("branches.")}
+    assert len(branches) == len((config.views or "whole,face").split(","))
+
+
+def test_a_view_of_the_face_needs_masks_and_leaves_nothing_behind(drawn: Workspace) -> None:
+    shutil.rmtree(drawn.root / "masks")
+    with pytest.raises(UserError, match="run 'fertool masks' first") as raised:
+        train(drawn, replace(CONFIG, model="multiscale:cnn"), name="two", device="cpu")
+    assert "\n" not in str(raised.value)
+    assert not drawn.run("two").folder.exists()
+    train(drawn, replace(CONFIG, model="multiscale:cnn", views="whole,whole", epochs=1), device="cpu")
+
+
+# --- batches ------------------------------------------------------------------------------------------------
+
+
+def test_a_face_left_over_does_not_train_alone(drawn: Workspace) -> None:
+    faces = len(drawn.load_labels("train"))
+    # at 32 pixels the last maps have one cell, and a batch norm refuses a batch of one
+    config = replace(TIMM, weights="none", image_size=32, batch_size=faces - 1)
+    train(drawn, config, name="left-over", device="cpu")
+    whole = replace(config, batch_size=faces)
+    train(drawn, whole, name="whole", device="cpu")
+    ours, theirs = (last_weights(drawn.run(name)) for name in ("left-over", "whole"))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+@given(faces=st.integers(1, 60), batch_size=st.integers(1, 20))
+def test_batches_hold_every_face_once_and_no_single_one(faces: int, batch_size: int) -> None:
+    order = list(range(faces))
+    batches = [order[batch] for batch in loop._batches(faces, batch_size)]
+    assert [row for batch in batches for row in batch] == order
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert len(batches[-1]) <= batch_size + 1
+    if batch_size > 1 and faces > 1:
+        assert len(batches[-1]) > 1
+
+
+def test_augmentation_is_computed_in_full_precision(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight bits are too few to say where a pixel comes from."""
+    seen: dict[str, torch.Tensor] = {}
+    preprocess = FaceClassifier.preprocess
+
+    def looking(model: FaceClassifier, pixels: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and model.training:
+            seen.setdefault(precision, pixels)
+        return preprocess(model, pixels)
+
+    monkeypatch.setattr(FaceClassifier, "preprocess", looking)
+    for precision in ("fp32", "bf16"):
+        config = replace(CONFIG, epochs=1, rotate_deg=20.0, crop=0.2, mixup=0.2, precision=precision)
+        train(drawn, config, device="cpu")
+    assert torch.equal(seen["fp32"], seen["bf16"])
+
+
+def test_faces_that_stay_in_their_file_train_to_the_same_bits(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, epochs=2, mixup=0.2)
+    train(drawn, config, name="in-memory", device="cpu")
+    monkeypatch.setattr(mapped_faces, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 1)
+    train(drawn, config, name="mapped", device="cpu")
+    ours, theirs = (contents(drawn.run(name)) for name in ("mapped", "in-memory"))
+    assert ours["history.csv"] == theirs["history.csv"]
+    assert ours["best.safetensors"] == theirs["best.safetensors"]
+
+
+# --- compiled -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here, which torch.compile needs")
+def test_a_compiled_network_learns_the_same(drawn: Workspace) -> None:
+    # compiled code draws dropout's numbers in its own way; batches are alike, so one graph does for all
+    config = replace(CONFIG, epochs=1, dropout=0.0, batch_size=len(drawn.load_labels("train")) // 2)
+    train(drawn, config, name="plain", device="cpu")
+    torch._dynamo.utils.counters.clear()
+    train(drawn, replace(config, compile=True), name="compiled", device="cpu")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    plain, compiled = drawn.run("plain"), drawn.run("compiled")
+    ours, theirs = (float(read_csv(run.history_csv)[0]["train_loss"]) for run in (compiled, plain))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    faces = drawn.load_faces("val")
+    logits = [predict_logits(load_model(run.best), faces, CPU) for run in (compiled, plain)]
+    assert np.allclose(*logits, atol=1e-2)
+
+
+@pytest.mark.parametrize(("device", "language"), [("cpu", r"C\+\+"), ("cuda", "C")])
+def test_compiling_without_a_compiler_is_said_in_one_line(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, device: str, language: str
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(
+        command,
+        "choose_compute",
+        lambda *_: Compute(torch.device(device), precision="fp32"),
+    )
+    config = replace(CONFIG, compile=True)
+    with pytest.raises(UserError, match=rf"--compile: no {language} compiler"):
+        train(drawn, config, device=device)
+    assert not drawn.run(config.run_name).folder.exists()
+
+
+def test_an_edited_network_of_ones_own_is_another(
+    drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "own_network.py"
+    source.write_text(
+        "from torch import nn\n"
+        "def make(num_classes):\n"
+        "    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)\n"
+        "    return nn.Sequential(*layers)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = replace(CONFIG, model="own_network:make", epochs=1, image_size=48)
+    train(drawn, config, name="own", device="cpu")
+    assert "done already" in train(drawn, config, name="own", device="cpu").notes[0]
+    assert source in model_inputs(drawn, drawn.run("own"), "test")
+    record = json.loads(drawn.run("own").run_json.read_text())
+    record["made_from"]["revision"] = 1
+    drawn.run("own").run_json.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"trained by another version of fertool"):
+        train(drawn, config, name="own", device="cpu")
+    record["made_from"]["revision"] = 3
+    drawn.run("own").run_json.write_text(json.dumps(record))
+    source.write_text(source.read_text().replace("ReLU", "GELU"))
+    with pytest.raises(UserError, match=r"this name is taken .*the source of its network.*--force"):
+        train(drawn, config, name="own", device="cpu")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_a_batch_norm_that_sees_one_value_is_one_line(
+    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(
+        "fertool.runtime.hardware._multiplies_bfloat16", lambda device: True
+    )  # so that both formats are tried
+    config = replace(
+        CONFIG,
+        model="test_resnet",
+        weights="none",
+        image_size=32,
+        batch_size=1,
+        epochs=1,
+        precision=precision,
+    )
+    with pytest.raises(UserError, match="a batch norm sees one value: take a larger --batch-size"):
+        train(drawn, config, name="one", device="cpu")
+    states = {"fp32": ["failed"], "auto": []}  # a trial comes before the run's record
+    assert [run.config()["state"] for run in drawn.runs()] == states[precision]
+
+
+@pytest.mark.parametrize("name", [".", "..", "exp/a", "/tmp/x", "a/"])
+def test_a_run_has_a_folder_of_its_own_in_runs(drawn: Workspace, name: str) -> None:
+    before = sorted(drawn.root.rglob("*"))
+    with pytest.raises(UserError, match=f"'{name}': no name of a run"):
+        train(drawn, CONFIG, name=name, device="cpu", force=True)
+    assert sorted(drawn.root.rglob("*")) == before
