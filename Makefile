@@ -25,9 +25,10 @@ demo: $(VENV)/.installed ## install, then the whole pipeline on faces that ferto
 test: $(VENV)/.installed-for-tests lint ## install what tests need, check the style, run the tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.installed-for-tests ## ruff, checking and formatting
+lint: $(VENV)/.installed-for-tests ## ruff (checks and formatting) and mypy (types)
 	$(BIN)/ruff check fertool tests
 	$(BIN)/ruff format --check fertool tests
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-for-tests ## let ruff put right what it can
 	$(BIN)/ruff check --fix fertool tests

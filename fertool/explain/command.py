@@ -45,7 +45,7 @@ def explain(
     if images:
         from fertool.explain.photographs.command import explain_photographs
 
-        return join_ranks().of_first(
+        return join_ranks().broadcast_from_rank0(
             lambda: explain_photographs(
                 workspace,
                 requests,
@@ -66,11 +66,11 @@ def explain(
             for maps in ensure_heatmaps(workspace, run, request, split, target, compute, force=force):
                 drawn.append((run, request, maps))
                 if maps.record is None:
-                    notes.append(f"{maps.place}: made elsewhere, taken as it is")
+                    notes.append(f"{maps.path}: made elsewhere, taken as it is")
                     continue
                 if not maps.made_now:
-                    notes.append(f"{maps.place}: up to date; --force makes it again")
-                data.append({"run": run.name, "heatmaps": str(maps.place), **maps.record})
+                    notes.append(f"{maps.path}: up to date; --force makes it again")
+                data.append({"run": run.name, "heatmaps": str(maps.path), **maps.record})
                 rows.append(
                     [
                         run.name,
@@ -83,7 +83,7 @@ def explain(
                 )
     figures = {"split": split, "heatmaps": data}
     if gallery is not None:
-        faces = join_ranks().of_first(lambda: _write_gallery(workspace, split, drawn, gallery))
+        faces = join_ranks().broadcast_from_rank0(lambda: _write_gallery(workspace, split, drawn, gallery))
         figures["gallery"] = str(gallery)
         notes.append(f"{gallery}: {faces} faces of {split}, drawn by lot")
     table = Table(f"heatmaps of {split}", ["run", "explainer", "target", "grid", "faces", "empty"], rows)
@@ -100,7 +100,7 @@ def _check_pictures(images: Sequence[Path], overlay_dir: Path | None, gallery: P
 
 
 def _write_gallery(
-    workspace: Workspace, split: str, drawn: Sequence[tuple[Run, Request, Heatmaps]], place: Path
+    workspace: Workspace, split: str, drawn: Sequence[tuple[Run, Request, Heatmaps]], path: Path
 ) -> int:
     """Draw some faces of a split, chosen by lot, with their maps; how many they are."""
     from fertool.explain.gallery import draw_gallery, draw_lots
@@ -109,9 +109,9 @@ def _write_gallery(
     rows = draw_lots(workspace.load_labels(split), len(workspace.dataset()["classes"]))
     columns = []
     for run, request, maps in drawn:
-        target = maps.place.parent.name if request.looks_at_target else "target ignored"
+        target = maps.path.parent.name if request.looks_at_target else "target ignored"
         columns.append((f"{run.name}\n{request.key}\n{target}", run, maps.rectified(rows)))
     figure = draw_gallery(workspace, split, rows, columns)
-    with replacing(place) as handle:
+    with replacing(path) as handle:
         handle.write(png_bytes(figure, DOTS_PER_INCH))
     return len(rows)

@@ -33,7 +33,7 @@ ROWS_AT_ONCE = 1024
 class Heatmaps:
     """The maps of a split for one target, as they are stored."""
 
-    place: Path
+    path: Path
     raw: np.ndarray  # float32 (N, h, w), signed, memory-mapped
     negatives: str  # the rule by which negative cells are read
     record: dict[str, Any] | None  # None: made elsewhere
@@ -92,10 +92,10 @@ def ensure_heatmaps(
     """
     classes = run.config()["classes"]
     targets = stored_targets(target, classes)
-    places = [run.heatmaps(request.key, name, split) for name in targets]
-    elsewhere = join_ranks().of_first(lambda: _find_made_elsewhere(places, force))
-    if elsewhere == places and not force:
-        return [_read_made_elsewhere(place, request, workspace, split) for place in places]
+    paths = [run.heatmaps(request.key, name, split) for name in targets]
+    elsewhere = join_ranks().broadcast_from_rank0(lambda: _find_made_elsewhere(paths, force))
+    if elsewhere == paths and not force:
+        return [_read_made_elsewhere(path, request, workspace, split) for path in paths]
     if elsewhere and not force:
         # one by one, so that those stay
         of_each = (ensure_heatmaps(workspace, run, request, split, name, compute) for name in targets)
@@ -103,13 +103,13 @@ def ensure_heatmaps(
 
     if request.null is not None:
         return [
-            _ensure_null(workspace, run, request, split, name, place, compute, force)
-            for name, place in zip(targets, places, strict=True)
+            _ensure_null(workspace, run, request, split, name, path, compute, force)
+            for name, path in zip(targets, paths, strict=True)
         ]
     made_from = _made_from(workspace, run, request, split, compute)
-    records = [place.with_suffix(".json") for place in places]
+    records = [path.with_suffix(".json") for path in paths]
     wanted = [made_from | {"target": name} for name in targets]
-    products = [*places, run.predictions(split)]
+    products = [*paths, run.predictions(split)]
 
     def current() -> bool:
         return all(
@@ -117,17 +117,17 @@ def ensure_heatmaps(
         )
 
     def make() -> None:
-        _explain_split(workspace, run, request, split, target, places, wanted, compute, force)
+        _explain_split(workspace, run, request, split, target, paths, wanted, compute, force)
 
-    made_now = make_alone(places, current, make, force=force)
-    return [_stored(place, made_now=made_now) for place in places]
+    made_now = make_alone(paths, current, make, force=force)
+    return [_stored(path, made_now=made_now) for path in paths]
 
 
-def _find_made_elsewhere(places: list[Path], force: bool) -> list[Path]:
-    elsewhere = [place for place in places if made_elsewhere(place)]
+def _find_made_elsewhere(paths: list[Path], force: bool) -> list[Path]:
+    elsewhere = [path for path in paths if made_elsewhere(path)]
     if force:
-        for place in elsewhere:
-            log.info("%s: made elsewhere; --force puts the run's own maps in their place", place)
+        for path in elsewhere:
+            log.info("%s: made elsewhere; --force puts the run's own maps in their place", path)
     return elsewhere
 
 
@@ -144,7 +144,7 @@ def _explain_split(
     request: Request,
     split: str,
     target: str,
-    places: list[Path],
+    paths: list[Path],
     made_from: list[dict[str, Any]],
     compute: Compute,
     force: bool,
@@ -158,7 +158,7 @@ def _explain_split(
         choose = choose_classes(target, classes, torch.from_numpy(labels[rows]))
         explanation = explain_rows(model, request, faces, boxes, rows, choose, compute)
         arrays = {"logits": explanation.logits}
-        for number in range(len(places)):
+        for number in range(len(paths)):
             arrays[str(number)] = explanation.heatmaps[:, number]
             if explanation.branch_shares is not None:
                 arrays[f"{number}.branches"] = explanation.branch_shares[:, number]
@@ -168,8 +168,8 @@ def _explain_split(
         name: ((len(faces), *values.shape[1:]), "float32") for name, values in explain(slice(0, 1)).items()
     }
     ranks = join_ranks()
-    partial = PartialRows(places[0], layout, {"maps": made_from}) if ranks.is_first else None
-    done = ranks.of_first(lambda: partial.done)
+    partial = PartialRows(paths[0], layout, {"maps": made_from}) if ranks.is_first else None
+    done = ranks.broadcast_from_rank0(lambda: partial.done)
     with progress_bar(f"{run.name}: {request.key}", len(faces), "faces", done=done) as bar:
         for arrays in ranks.in_order(batches(model, request, len(faces), done=done), explain):
             partial.append(**arrays)
@@ -177,7 +177,7 @@ def _explain_split(
     if partial is not None:
         logits = np.array(partial.arrays["logits"])
         keep_logits(workspace, run, split, compute, lambda: logits, force=force)
-        _keep(model, run, request, split, places, made_from, partial, compute)
+        _keep(model, run, request, split, paths, made_from, partial, compute)
     ranks.wait()
 
 
@@ -186,20 +186,20 @@ def _keep(
     run: Run,
     request: Request,
     split: str,
-    places: list[Path],
+    paths: list[Path],
     made_from: list[dict[str, Any]],
     partial: PartialRows,
     compute: Compute,
 ) -> None:
     """Make finished rows the files of the workspace."""
-    _forget(places)
-    for number, (place, of) in enumerate(zip(places, made_from, strict=True)):
-        partial.keep(str(number), place)
+    _forget(paths)
+    for number, (path, of) in enumerate(zip(paths, made_from, strict=True)):
+        partial.keep(str(number), path)
         shares = None
         if f"{number}.branches" in partial.arrays:
             shares = np.array(partial.arrays[f"{number}.branches"])
-            partial.keep(f"{number}.branches", run.branch_shares(request.key, place.parent.name, split))
-        _describe(place, request, of, compute, _mean_shares(model, shares))
+            partial.keep(f"{number}.branches", run.branch_shares(request.key, path.parent.name, split))
+        _describe(path, request, of, compute, _mean_shares(model, shares))
     partial.discard()
 
 
@@ -219,29 +219,29 @@ def _ensure_null(
     request: Request,
     split: str,
     target: str,
-    place: Path,
+    path: Path,
     compute: Compute,
     force: bool,
 ) -> Heatmaps:
     (beside,) = ensure_heatmaps(workspace, run, request.beside, split, target, compute)
     made_from = workspace.made_from(
-        request.null.revision, {"explainer": request.key}, [beside.place, workspace.faces(split)]
+        request.null.revision, {"explainer": request.key}, [beside.path, workspace.faces(split)]
     )
-    current = functools.partial(workspace.is_current, place.with_suffix(".json"), made_from, [place])
+    current = functools.partial(workspace.is_current, path.with_suffix(".json"), made_from, [path])
 
     def make() -> None:
-        join_ranks().of_first(
-            lambda: _make_null(workspace, request, split, place, made_from, beside, compute)
+        join_ranks().broadcast_from_rank0(
+            lambda: _make_null(workspace, request, split, path, made_from, beside, compute)
         )
 
-    return _stored(place, made_now=make_alone([place], current, make, force=force))
+    return _stored(path, made_now=make_alone([path], current, make, force=force))
 
 
 def _make_null(
     workspace: Workspace,
     request: Request,
     split: str,
-    place: Path,
+    path: Path,
     made_from: dict[str, Any],
     beside: Heatmaps,
     compute: Compute,
@@ -249,39 +249,39 @@ def _make_null(
     faces = workspace.load_faces(split)
     rows = np.arange(len(faces))
     first = request.null.make(faces[:1], rows[:1], beside.raw)
-    partial = PartialRows(place, {"maps": ((len(faces), *first.shape[1:]), "float32")}, made_from)
+    partial = PartialRows(path, {"maps": ((len(faces), *first.shape[1:]), "float32")}, made_from)
     while partial.done < len(faces):
         batch = slice(partial.done, partial.done + ROWS_AT_ONCE)
         partial.append(maps=request.null.make(faces[batch], rows[batch], beside.raw))
-    _forget([place])
-    partial.keep("maps", place)
-    _describe(place, request, made_from, compute)
+    _forget([path])
+    partial.keep("maps", path)
+    _describe(path, request, made_from, compute)
     partial.discard()
 
 
-def _forget(places: list[Path]) -> None:
+def _forget(paths: list[Path]) -> None:
     """Leave each map an empty record, until it has its own."""
     # killed before that, what lies there was not made elsewhere, and is made again
-    for place in places:
-        write_json(place.with_suffix(".json"), {})
+    for path in paths:
+        write_json(path.with_suffix(".json"), {})
 
 
 def _describe(
-    place: Path,
+    path: Path,
     request: Request,
     made_from: dict[str, Any],
     compute: Compute,
     branch_shares: dict[str, float] | None = None,
 ) -> None:
-    maps = np.load(place, mmap_mode="r")
+    maps = np.load(path, mmap_mode="r")
     negatives = request.explainer.negatives
     rectified = RectifiedMaps(maps.shape, lambda rows: rectify(maps[rows], negatives))
     write_json(
-        place.with_suffix(".json"),
+        path.with_suffix(".json"),
         {
             "explainer": request.key,
             "source": request.null.what if request.null else request.explainer.source,
-            "target": place.parent.name if request.looks_at_target else "ignored",
+            "target": path.parent.name if request.looks_at_target else "ignored",
             "grid": list(maps.shape[1:]),
             "negatives": negatives,
             "faces": len(maps),
@@ -293,27 +293,27 @@ def _describe(
     )
 
 
-def _stored(place: Path, made_now: bool) -> Heatmaps:
-    record = read_json(place.with_suffix(".json"))
-    return Heatmaps(place, np.load(place, mmap_mode="r"), record["negatives"], record, made_now)
+def _stored(path: Path, made_now: bool) -> Heatmaps:
+    record = read_json(path.with_suffix(".json"))
+    return Heatmaps(path, np.load(path, mmap_mode="r"), record["negatives"], record, made_now)
 
 
-def _read_made_elsewhere(place: Path, request: Request, workspace: Workspace, split: str) -> Heatmaps:
+def _read_made_elsewhere(path: Path, request: Request, workspace: Workspace, split: str) -> Heatmaps:
     try:
-        maps = np.load(place, mmap_mode="r")
+        maps = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, BadZipFile):
         maps = None
     if not isinstance(maps, np.ndarray) or maps.dtype.kind not in "biuf":
-        raise UserError(f"{place}: not a NumPy array of numbers; remove it, or write float32 (N, h, w) there")
+        raise UserError(f"{path}: not a NumPy array of numbers; remove it, or write float32 (N, h, w) there")
     faces = len(workspace.load_faces(split))
     if maps.ndim != 3 or len(maps) != faces:
         raise UserError(
-            f"{place}: shape {maps.shape}, but '{split}' needs ({faces}, h, w); remove it or put it right"
+            f"{path}: shape {maps.shape}, but '{split}' needs ({faces}, h, w); remove it or put it right"
         )
     for start in range(0, faces, ROWS_AT_ONCE):
         spoilt = ~np.isfinite(maps[start : start + ROWS_AT_ONCE]).all(axis=(1, 2))
         if spoilt.any():
             raise UserError(
-                f"{place}: row {start + spoilt.argmax()} has cells that are no finite number; remove it or put it right"
+                f"{path}: row {start + spoilt.argmax()} has cells that are no finite number; remove it or put it right"
             )
-    return Heatmaps(place, maps, request.explainer.negatives, record=None)
+    return Heatmaps(path, maps, request.explainer.negatives, record=None)

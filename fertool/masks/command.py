@@ -71,7 +71,9 @@ def make_masks(
     dlib = dlib_version()
     order = _detectors_to_try(detector, dlib is not None) if len(drawn) < len(splits) else ()
     ranks = join_ranks()
-    model = ranks.of_first(lambda: find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None)
+    model = ranks.broadcast_from_rank0(
+        lambda: find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None
+    )
     settings = {
         "detector": detector,
         "confidence": confidence,
@@ -125,7 +127,7 @@ def make_masks(
                 }
                 _publish(workspace, partials, content)
 
-            ranks.of_first(finish)
+            ranks.broadcast_from_rank0(finish)
 
     is_current = functools.partial(workspace.is_current, workspace.masks_json, made_from, products)
     made_now = make_alone([workspace.masks_json], is_current, make, force=force)
@@ -135,7 +137,7 @@ def make_masks(
         notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
                      f"{INSTALL_DLIB} adds it")  # fmt: skip
     if preview is not None:
-        ranks.of_first(lambda: preview_masks(workspace, splits, preview))
+        ranks.broadcast_from_rank0(lambda: preview_masks(workspace, splits, preview))
         notes.append(f"preview: {preview}")
     data = {key: value for key, value in content.items() if key != "made_from"}
     return Summary(data, masks_tables(data), notes + agreement_notes(data["agreement"]))
@@ -202,7 +204,7 @@ def _fill(
 ) -> None:
     """Find the faces of a split; the first of several processes, which alone has `partial`, keeps the rows."""
     faces = workspace.load_faces(split)
-    done = ranks.of_first(lambda: partial.done)
+    done = ranks.broadcast_from_rank0(lambda: partial.done)
     if known or not detectors.order:
         answers: Iterator[dict[str, np.ndarray]] = iter(())
         if partial is not None and known:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def frozen_eval(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and parameters without gradients inside; modes and flags as before outside.
 
     Without gradients on the parameters no graph is built before the layer that is asked for.
@@ -35,7 +35,7 @@ def outputs_of(network: nn.Module, layer: str, inputs: Tensor) -> list[object]:
     seen: list[object] = []
     module = network.get_submodule(layer)
     with (
-        undisturbed(network),
+        frozen_eval(network),
         torch.no_grad(),
         module.register_forward_hook(lambda module, given, output: seen.append(output)),
     ):

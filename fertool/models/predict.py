@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fertool.models.classifier import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.runtime.hardware import Compute
 
 BATCH_SIZE = 256
@@ -40,7 +40,7 @@ def predict_logits(
     `boxes` (N, 4) are where the faces lie, for a model that asks.
     """
     batches = []
-    with undisturbed(model), torch.inference_mode(), compute.autocast():
+    with frozen_eval(model), torch.inference_mode(), compute.autocast():
         for pixels, of_batch in face_batches(faces, boxes):
             with model.looking_at(of_batch):
                 batches.append(model(pixels.to(compute.device)).float().cpu())

@@ -35,18 +35,18 @@ def keep_logits(
 
     `tta` is the test-time augmentation that they were made with.
     """
-    place = run.predictions(split, tta)
-    record = place.with_suffix(".json")
-    if made_elsewhere(place):
+    path = run.predictions(split, tta)
+    record = path.with_suffix(".json")
+    if made_elsewhere(path):
         return
     made_from = workspace.made_from(
         REVISION, {"precision": compute.precision, "tta": tta}, model_inputs(workspace, run, split)
     )
-    if force or not workspace.is_current(record, made_from, [place]):
+    if force or not workspace.is_current(record, made_from, [path]):
         logits = predict()
         # killed before the last line, what is here was not made elsewhere, and is made again
         write_json(record, {})
-        write_npz(place, logits=logits, labels=workspace.load_labels(split, run.config()["classes"]))
+        write_npz(path, logits=logits, labels=workspace.load_labels(split, run.config()["classes"]))
         write_json(record, {"precision": compute.precision, "made_from": made_from})
 
 
@@ -55,25 +55,25 @@ def read_logits(workspace: Workspace, run: Run, split: str, tta: str | None = No
 
     Raises UserError where predictions that were made elsewhere do not fit the split.
     """
-    place, classes = run.predictions(split, tta), run.config()["classes"]
+    path, classes = run.predictions(split, tta), run.config()["classes"]
     labels = workspace.load_labels(split, classes)
     try:
-        with np.load(place) as stored:
+        with np.load(path) as stored:
             logits, of_whom = stored["logits"], stored.get("labels", labels)
     except (ValueError, TypeError, KeyError, EOFError, BadZipFile):
-        raise UserError(f"{place}: no NumPy archive with 'logits'; remove it or put it right") from None
+        raise UserError(f"{path}: no NumPy archive with 'logits'; remove it or put it right") from None
     if logits.shape != (len(labels), len(classes)):
-        raise UserError(f"{place}: logits of shape {logits.shape} do not fit '{split}'; remove the file")
+        raise UserError(f"{path}: logits of shape {logits.shape} do not fit '{split}'; remove the file")
     if not np.array_equal(of_whom, labels):
-        raise UserError(f"{place}: labels of other faces than those of '{split}'; remove it or put it right")
+        raise UserError(f"{path}: labels of other faces than those of '{split}'; remove it or put it right")
     if np.isnan(logits).any():
-        raise UserError(f"{place}: row {np.isnan(logits).any(axis=1).argmax()} has logits that are no number")
+        raise UserError(f"{path}: row {np.isnan(logits).any(axis=1).argmax()} has logits that are no number")
     return logits
 
 
-def made_elsewhere(place: Path) -> bool:
+def made_elsewhere(path: Path) -> bool:
     """Whether these predictions are there, and nothing says that they were made here."""
-    return place.exists() and not place.with_suffix(".json").exists()
+    return path.exists() and not path.with_suffix(".json").exists()
 
 
 def model_inputs(workspace: Workspace, run: Run, split: str) -> list[Path]:

@@ -117,10 +117,10 @@ def _gallery(workspace: Workspace, of: Gathered, names: Sequence[str], split: st
     rows = draw_lots(workspace.load_labels(split), len(workspace.dataset()["classes"]))
     columns = []
     for run in map(workspace.run, names):
-        place = run.heatmaps(request.key, of.asked.target, split)
-        if not place.exists():  # scores outlive the maps, which take much room
+        path = run.heatmaps(request.key, of.asked.target, split)
+        if not path.exists():  # scores outlive the maps, which take much room
             continue
-        heatmaps = np.load(place, mmap_mode="r")[rows]
+        heatmaps = np.load(path, mmap_mode="r")[rows]
         columns.append((run.name, run, rectify(heatmaps, request.explainer.negatives)))
     return as_png(draw_gallery(workspace, split, rows, columns, faces_across=True)) if columns else ""
 

@@ -22,11 +22,11 @@ def make_alone(
     `make` with it; the first of them asks and holds.
     """
     ranks = join_ranks()
-    if not force and ranks.of_first(is_current):
+    if not force and ranks.broadcast_from_rank0(is_current):
         return False
     with contextlib.ExitStack() as held:
-        ranks.of_first(lambda: held.enter_context(alone(targets)))
-        if not force and ranks.of_first(is_current):
+        ranks.broadcast_from_rank0(lambda: held.enter_context(alone(targets)))
+        if not force and ranks.broadcast_from_rank0(is_current):
             return False
         make()
         return True

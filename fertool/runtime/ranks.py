@@ -37,7 +37,7 @@ class Ranks:
         if self.count > 1:
             _distributed().barrier()
 
-    def of_first(self, make: Callable[[], Value]) -> Value:
+    def broadcast_from_rank0(self, make: Callable[[], Value]) -> Value:
         """What the first process makes; the others get it without making it, and what it raises too."""
         if self.count == 1:
             return make()

@@ -92,7 +92,7 @@ def score(
     predictions = [
         run.predictions(split, tta) for run in chosen_runs for tta in dict.fromkeys((None, asked.tta))
     ]
-    notes += [f"{place}: made elsewhere, taken as it is" for place in predictions if made_elsewhere(place)]
+    notes += [f"{path}: made elsewhere, taken as it is" for path in predictions if made_elsewhere(path)]
     guided = guidance_summary(workspace, chosen_runs, split)
     return Summary(data=data | guided.data, tables=[*tables, *guided.tables], notes=[*notes, *guided.notes])
 
@@ -131,14 +131,14 @@ def _kept(subject: Subject, suite: Suite, asked: Asked, force: bool) -> tuple[di
 
     Figures that have the nulls' beside them serve where those of the explainer alone are asked for.
     """
-    place = suite.place(subject.run, subject.split, asked)
+    path = suite.path(subject.run, subject.split, asked)
     settings = {"run": subject.run.name, "split": subject.split, **suite.settings(asked)}
     made_from = subject.workspace.made_from(suite.revision, settings, suite.inputs(subject, asked))
     fuller = {name: value for name, value in made_from["settings"].items() if name != "nulls"}
-    products = [place.with_suffix(suffix) for suffix in suite.beside]
+    products = [path.with_suffix(suffix) for suffix in suite.beside]
     current = (made_from, made_from | {"settings": fuller})
-    if force or not any(subject.workspace.is_current(place, of, products) for of in current):
+    if force or not any(subject.workspace.is_current(path, of, products) for of in current):
         figures, columns = suite.score(subject, asked)
-        write_columns(place.with_suffix(".csv"), columns)
-        write_json(place, {**settings, **figures, "made_from": made_from})
-    return read_json(place), read_columns(place.with_suffix(".csv"))
+        write_columns(path.with_suffix(".csv"), columns)
+        write_json(path, {**settings, **figures, "made_from": made_from})
+    return read_json(path), read_columns(path.with_suffix(".csv"))

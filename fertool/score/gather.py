@@ -34,19 +34,19 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
     compute = choose_compute("cpu", "fp32")
     known = identities(runs)
     found: dict[tuple[str, str, str], list[tuple[Run, Path]]] = {}
-    for run, suite, place in _stored(runs, split):
-        if not suite.is_outdated(workspace, run, place):
-            key = (place.parent.parent.name, place.parent.name) if suite.of_heatmaps else ("", "")
-            found.setdefault((suite.name, *key), []).append((run, place))
+    for run, suite, path in _stored(runs, split):
+        if not suite.is_outdated(workspace, run, path):
+            key = (path.parent.parent.name, path.parent.name) if suite.of_heatmaps else ("", "")
+            found.setdefault((suite.name, *key), []).append((run, path))
     gathered = []
-    for (name, explainer, target), places in sorted(
+    for (name, explainer, target), paths in sorted(
         found.items(), key=lambda item: (list(SUITES).index(item[0][0]), item[0][1:])
     ):
         suite = SUITES[name]
         asked = Asked(parse_request(explainer), target) if suite.of_heatmaps else Asked()
-        scores = [read_json(place) | known[run.name] for run, place in places]
-        columns = {run.name: read_columns(place.with_suffix(".csv")) for run, place in places}
-        subjects = [Subject(workspace, run, split, compute) for run, _ in places]
+        scores = [read_json(path) | known[run.name] for run, path in paths]
+        columns = {run.name: read_columns(path.with_suffix(".csv")) for run, path in paths}
+        subjects = [Subject(workspace, run, split, compute) for run, _ in paths]
         _, tables = suite.show(subjects, scores, columns, asked)
         tables = with_marks(_with_settings(tables, scores), suite, subjects, asked)
         gathered.append(Gathered(suite, asked, scores, tables))
@@ -56,9 +56,9 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
 def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
     """What is to be said of the runs' figures on a split that are outdated, and so left out."""
     of_run: dict[str, list[str]] = {}
-    for run, suite, place in _stored(runs, split):
-        if suite.is_outdated(workspace, run, place):
-            explained = f" of {place.parent.parent.name}" if suite.of_heatmaps else ""
+    for run, suite, path in _stored(runs, split):
+        if suite.is_outdated(workspace, run, path):
+            explained = f" of {path.parent.parent.name}" if suite.of_heatmaps else ""
             of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
     return said_of_runs(
         {
@@ -71,7 +71,7 @@ def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> lis
 
 def _stored(runs: Sequence[Run], split: str) -> Iterator[tuple[Run, Suite, Path]]:
     return (
-        (run, suite, place) for run in runs for suite in SUITES.values() for place in suite.stored(run, split)
+        (run, suite, path) for run in runs for suite in SUITES.values() for path in suite.stored(run, split)
     )
 
 
@@ -103,9 +103,9 @@ def with_marks(tables: list[Table], suite: Suite, subjects: Sequence[Subject], a
         f"† {subject.run.name}: the map of {asked.request.key} hardly changes when the weights are "
         "randomised (suite sanity); it says little of this model."
         for subject in subjects
-        if (place := sanity.place(subject.run, subject.split, asked)).exists()
-        and not sanity.is_outdated(subject.workspace, subject.run, place)
-        and marked(read_json(place))
+        if (path := sanity.path(subject.run, subject.split, asked)).exists()
+        and not sanity.is_outdated(subject.workspace, subject.run, path)
+        and marked(read_json(path))
     ]
     if not notes:
         return tables

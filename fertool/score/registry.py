@@ -64,7 +64,7 @@ class Suite:
     only_target: str | None = None  # of heatmaps: what they are of, whatever target is asked for
     beside: tuple[str, ...] = (".csv",)  # suffixes of what is stored beside the JSON
 
-    def place(self, run: Run, split: str, asked: Asked) -> Path:
+    def path(self, run: Run, split: str, asked: Asked) -> Path:
         """The JSON of a run's figures, there or not."""
         target = self.only_target or asked.target
         explained = (asked.request.key, target) if self.of_heatmaps else (None, None)
@@ -75,9 +75,9 @@ class Suite:
         of_heatmaps = f"*/{self.only_target or '*'}/{split}.json"
         return run.scored(self.name, of_heatmaps if self.of_heatmaps else f"{split}.json")
 
-    def is_outdated(self, workspace: Workspace, run: Run, place: Path) -> bool:
+    def is_outdated(self, workspace: Workspace, run: Run, path: Path) -> bool:
         """Whether the figures of a run in `place`, that are there, would come out otherwise now."""
-        return is_outdated(workspace, run, place, self.revision)
+        return is_outdated(workspace, run, path, self.revision)
 
 
 def _only_tables(tables: Callable[[Scores], list[Table]]) -> ShowRuns:
@@ -116,21 +116,21 @@ def _model_files(subject: Subject, asked: Asked) -> list[Path]:
 
 
 def _heatmap_files(subject: Subject, asked: Asked) -> list[Path]:
-    return [subject.heatmaps(asked.request, asked.target).place, *_model_files(subject, asked)]
+    return [subject.heatmaps(asked.request, asked.target).path, *_model_files(subject, asked)]
 
 
 def _causal_columns(subject: Subject) -> Path:
     """What the suite causal has a face; UserError where it is not there, or of other faces, masks or weights."""
     record = subject.run.scores("causal", subject.split)
-    place = record.with_suffix(".csv")
-    if not place.exists():
-        raise UserError(f"{place}: no such file; run 'fertool score --suite causal' for this run")
+    path = record.with_suffix(".csv")
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run 'fertool score --suite causal' for this run")
     if record.exists() and SUITES["causal"].is_outdated(subject.workspace, subject.run, record):
         raise UserError(
-            f"{place}: of other faces, masks or weights, or by an older way of scoring; run 'fertool score --suite "
+            f"{path}: of other faces, masks or weights, or by an older way of scoring; run 'fertool score --suite "
             "causal' again for this run"
         )
-    return place
+    return path
 
 
 # --- suites that need more than a line ----------------------------------------------------------------------
@@ -280,7 +280,7 @@ SUITES: dict[str, Suite] = {
             settings=_explainer_and_target,
             inputs=lambda subject, asked: [
                 *_heatmap_files(subject, asked),
-                *(place for place in [subject.workspace.truth(subject.split)] if place.exists()),
+                *(path for path in [subject.workspace.truth(subject.split)] if path.exists()),
             ],
         ),
     ]

@@ -85,7 +85,7 @@ def train(
         raise UserError(
             f"{run.folder}: --resume: no training was begun here; check the settings, or leave --resume out"
         )
-    weights = ranks.of_first(lambda: find_weights(config.model, config.weights, weights_dir))
+    weights = ranks.broadcast_from_rank0(lambda: find_weights(config.model, config.weights, weights_dir))
     model = _starting_model(config, weights, len(dataset["classes"]))
     if config.guide is not None:
         explainer, _ = check_guidance(model, config.guide_explainer, config.guide_map)
@@ -96,7 +96,7 @@ def train(
                 f"--guide: the {explainer} of a frozen backbone stays as it is; let some of it train (--unfreeze, "
                 "--freeze-epochs)"
             )
-    made_from = ranks.of_first(
+    made_from = ranks.broadcast_from_rank0(
         lambda: workspace.made_from(
             _revision(config),
             {**config.changed, "seed": config.seed, "weights": weights.sha256 or weights.name},
@@ -105,7 +105,7 @@ def train(
     )
 
     def begun() -> dict[str, Any] | None:
-        return ranks.of_first(lambda: _earlier(run, config, made_from, force))
+        return ranks.broadcast_from_rank0(lambda: _earlier(run, config, made_from, force))
 
     earlier = begun()
     if earlier and earlier["state"] == "done":
@@ -120,7 +120,7 @@ def train(
         val_split = replace(val_split, planes=load_guide_planes(workspace, "val", "background"))
 
     with contextlib.ExitStack() as held:
-        ranks.of_first(lambda: held.enter_context(run.locked()))
+        ranks.broadcast_from_rank0(lambda: held.enter_context(run.locked()))
         earlier = begun()  # once more: another process may have been at it until now
         if weights.folded_norms:
             few, of_few = (
@@ -133,7 +133,7 @@ def train(
             compute = replace(compute, precision=earlier["hardware"]["precision"])
         elif config.precision == "auto" and compute.precision == "bf16":
             with _batch_norms_named(run):
-                found = ranks.of_first(
+                found = ranks.broadcast_from_rank0(
                     lambda: (
                         _precision_of_others(
                             workspace, config, model, compute, but=run.name if force else None
@@ -142,7 +142,7 @@ def train(
                     )
                 )
             compute = replace(compute, precision=found)
-        ranks.of_first(lambda: _begin_anew(run) if not (earlier and run.last.exists()) else None)
+        ranks.broadcast_from_rank0(lambda: _begin_anew(run) if not (earlier and run.last.exists()) else None)
         record = _record(run, config, compute, dataset, model, weights, made_from)
 
         def note(state: str, **more: Any) -> None:

@@ -209,7 +209,7 @@ def test_an_error_of_the_first_alone_ends_all(both: tuple[Workspace, Workspace],
 
 def test_one_process_alone_exchanges_nothing() -> None:
     ranks = Ranks()
-    assert ranks.is_first and ranks.of_first(lambda: 3) == 3
+    assert ranks.is_first and ranks.broadcast_from_rank0(lambda: 3) == 3
     assert list(ranks.in_order([1, 2, 3], lambda job: job * 2)) == [2, 4, 6]
     assert ranks.sum(torch.tensor(2.0)) == 2
     ranks.wait()

@@ -18,7 +18,7 @@ from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.hooks import attention_seen
 from fertool.explain.methods.cams import each_class_gradients
 from fertool.models.classifier import FaceClassifier, TokenGrid, View
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 
 
 def rollout(
@@ -77,7 +77,7 @@ def self_attention(
         seen.append(attention.float())
         return attention
 
-    with undisturbed(model), attention_seen(model, blocks, see), torch.no_grad():
+    with frozen_eval(model), attention_seen(model, blocks, see), torch.no_grad():
         logits = model(pixels)
     if head is not None and not 0 <= head < seen[0].shape[1]:
         raise UserError(f"attention@head={head}: the block has heads 0 to {seen[0].shape[1] - 1}")
@@ -117,7 +117,7 @@ def _read_from_all_blocks(
         fused.append(fuse(attention))
         return attention
 
-    with undisturbed(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
+    with frozen_eval(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
         logits = model(pixels)
     with torch.autocast(model.device.type, enabled=False):
         maps = [read(of_view, view.tokens) for view, of_view in _by_view(model, fused)]
@@ -141,7 +141,7 @@ def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
         seen.append(attention)
         return attention
 
-    with undisturbed(model), attention_seen(model, model.attention_blocks, see):
+    with frozen_eval(model), attention_seen(model, model.attention_blocks, see):
         with torch.no_grad():
             inputs = model.preprocess(pixels)
         with torch.enable_grad():

@@ -21,7 +21,7 @@ from fertool.explain.branches import explanation_of
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.hooks import captured
 from fertool.models.classifier import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 
 Combine = Callable[[Tensor, Tensor], Tensor]  # A and G, both (B, K, h, w) -> map (B, h, w)
 
@@ -30,7 +30,7 @@ def explain_at_cam_layer(
     model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, combine: Combine
 ) -> Explanation:
     """Maps `combine(A, G)` for each chosen class: float32 (B, classes, h, w)."""
-    with undisturbed(model), contextlib.ExitStack() as stack:
+    with frozen_eval(model), contextlib.ExitStack() as stack:
         activations = [stack.enter_context(captured(model, view.cam_layer)) for view in model.views]
         with torch.no_grad():
             inputs = model.preprocess(pixels)

@@ -15,7 +15,7 @@ from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.explain.methods.cams import class_gradients
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 
 MID_GREY = 127.5
 SMOOTHING_SEED = 0
@@ -27,7 +27,7 @@ def input_gradient(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses)
     Simonyan, Vedaldi and Zisserman 2014, 'Deep Inside Convolutional Networks', section 3 (there its size,
     the largest over colours).
     """
-    with undisturbed(model), torch.enable_grad():
+    with frozen_eval(model), torch.enable_grad():
         leaf = as_leaf(pixels, model.device)
         logits = model(leaf)
         gradients = class_gradients(logits, choose(logits.detach()), leaf)
@@ -85,7 +85,7 @@ def integrated_gradients(
 def _logits_and_classes(
     model: FaceClassifier, pixels: Tensor, choose: ChooseClasses
 ) -> tuple[Tensor, Tensor]:
-    with undisturbed(model), torch.no_grad():
+    with frozen_eval(model), torch.no_grad():
         logits = model(pixels).float()
         return logits, choose(logits)
 
@@ -94,7 +94,7 @@ def _gradients_at(
     model: FaceClassifier, pixels: Tensor, classes: Tensor, times: Tensor | None = None
 ) -> Tensor:
     """Gradients (B, classes, H, W) at float pixels, each colour's `times` something before they are added."""
-    with undisturbed(model), torch.enable_grad():
+    with frozen_eval(model), torch.enable_grad():
         leaf = as_leaf(pixels, model.device)
         gradients = class_gradients(model(leaf), classes, leaf)
     return torch.stack(

@@ -25,7 +25,7 @@ from fertool.explain.hooks import captured
 from fertool.explain.methods.cams import class_gradients, each_class_gradients, mean_gradient
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 
 # rectifying activations: those whose output is positive just where their input is
 RECTIFIERS = {
@@ -53,7 +53,7 @@ def guided_backprop(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses
     their size. Springenberg et al. 2015; it is known to depend little on the weights of the upper layers
     (Adebayo et al. 2018, 'Sanity Checks for Saliency Maps').
     """
-    with undisturbed(model), affine_norms(model), guided(model) as guidance, torch.enable_grad():
+    with frozen_eval(model), affine_norms(model), guided(model) as guidance, torch.enable_grad():
         leaf = as_leaf(pixels, model.device)
         logits = model(leaf)
         guidance.on = True
@@ -73,7 +73,7 @@ def guided_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses)
     serves both.
     """
     with (
-        undisturbed(model),
+        frozen_eval(model),
         affine_norms(model),
         contextlib.ExitStack() as stack,
         guided(model) as guidance,

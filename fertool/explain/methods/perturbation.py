@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from fertool.errors import UserError
 from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
 from fertool.models.classifier import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 
 RISE_SEED = 0
 
@@ -37,7 +37,7 @@ def occlusion(
     faces = pixels.to(model.device).float()
     mean = _own_mean(faces)
     down, across = (_patches(side, stride, patch) for side in pixels.shape[1:3])
-    with undisturbed(model), torch.no_grad():
+    with frozen_eval(model), torch.no_grad():
         logits = model(faces).float()
         classes = choose(logits)
         whole = logits.gather(1, classes)
@@ -81,7 +81,7 @@ def rise(
     faces = pixels.to(model.device).float()
     mean = _own_mean(faces)
     patterns = _smooth_masks(masks, cells, keep, pixels.shape[1:3]).to(model.device)
-    with undisturbed(model), torch.no_grad():
+    with frozen_eval(model), torch.no_grad():
         logits = model(faces).float()
         classes = choose(logits)
         values = []

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, InputSpec
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.models.head import begin_small
 from fertool.models.structure.cam_layer import find_cam_layer
 from fertool.models.weights.dlib_reader import FILE_NAME, read_dlib_network
@@ -203,7 +203,7 @@ def calibrate_norms(model: FaceClassifier, pixels: Tensor, boxes: Tensor | None 
         counts[norm] += count
         sums[norm] += count * torch.stack([mean, variance + mean.square()])
 
-    with undisturbed(model), contextlib.ExitStack() as hooks:
+    with frozen_eval(model), contextlib.ExitStack() as hooks:
         for norm in norms:
             hooks.enter_context(norm.register_forward_hook(measure))
         for start in range(0, len(pixels), CALIBRATION_BATCH):

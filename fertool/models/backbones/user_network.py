@@ -14,7 +14,7 @@ from fertool.errors import UserError
 from fertool.models.backbones import multiscale
 from fertool.models.backbones.cnn import INPUT
 from fertool.models.classifier import FaceClassifier, InputSpec
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.models.structure.wrap_network import face_classifier
 
 SIZE = 224  # pixels
@@ -115,7 +115,7 @@ def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
             if layer and next(module.parameters(recurse=False), None) is not None:
                 hooks.enter_context(module.register_forward_hook(note(layer)))
         try:
-            with undisturbed(network), torch.no_grad():
+            with frozen_eval(network), torch.no_grad():
                 output = network(spec.zeros())
         except Exception as error:
             raise UserError(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fertool.models import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 
 See = Callable[[str, Tensor, Tensor], None]
 """The name of a layer, its first input and its output."""
@@ -46,7 +46,7 @@ def parameterised_layers(model: FaceClassifier) -> list[str]:
     def note(name: str) -> Callable[[nn.Module, object], None]:
         return lambda module, inputs: started.append(name)
 
-    with undisturbed(model), torch.no_grad(), contextlib.ExitStack() as hooks:
+    with frozen_eval(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name in own:
             hooks.enter_context(model.layer(name).register_forward_pre_hook(note(name)))
         model.network(model.empty_input())

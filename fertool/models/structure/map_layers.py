@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from fertool.errors import UserError
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 
 Place = tuple[Node | None, int]
 """A tensor in autograd's graph: the operation that gave it, and as which of its outputs."""
@@ -33,7 +33,7 @@ def map_layers(network: nn.Module, inputs: Tensor, *, channels_last: bool = Fals
     inside a residual branch is none of them: what goes past it, a map of it would not see. Raises UserError where
     nothing leads from the logits back to the picture.
     """
-    with undisturbed(network):
+    with frozen_eval(network):
         return _try(network, inputs, channels_last)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fertool.models import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.models.predict import face_batches
 from fertool.models.structure.layers import classifier_layer, layers_seen
 from fertool.models.structure.map_layers import map_layers
@@ -67,7 +67,7 @@ def stage_features(
         stage = of_layer[layer]
         last_seen[stage.name] = pool_features(model, given if stage.reads_input else output)
 
-    with undisturbed(model), layers_seen(model, list(of_layer), see), torch.inference_mode():
+    with frozen_eval(model), layers_seen(model, list(of_layer), see), torch.inference_mode():
         for pixels, of_batch in face_batches(faces, boxes):
             with model.looking_at(of_batch), compute.autocast():
                 model(pixels.to(compute.device))

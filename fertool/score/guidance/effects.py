@@ -111,15 +111,15 @@ class Measure:
         called = {LIFTS: self.region, ACCURACIES: self.of, LOGITS: self.of}
         return called.get(self.kind.table) or self.name.removeprefix("background ")
 
-    def place(self, run: Run, split: str) -> Path:
+    def path(self, run: Run, split: str) -> Path:
         """The JSON that it stands in, there or not."""
         return run.scores(self.suite, split, self.explainer, self.target)
 
     def is_stored(self, workspace: Workspace, run: Run, split: str) -> bool:
         """Whether it is there, and not outdated."""
-        place = self.place(run, split)
-        there = place.exists() and place.with_suffix(".csv").exists()
-        return there and not SUITES[self.suite].is_outdated(workspace, run, place)
+        path = self.path(run, split)
+        there = path.exists() and path.with_suffix(".csv").exists()
+        return there and not SUITES[self.suite].is_outdated(workspace, run, path)
 
 
 def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
@@ -131,7 +131,7 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
         columns = tuple(f"right_{name}" for name in corruptions)
         figure = partial(_mean_corruption_error, reference=errors)
         measures.append(Measure(CORRUPTION_ERROR, "", "robustness", columns, figure))
-    causal = [read_json(place) for run in runs for place in run.scored("causal", f"{split}.json")]
+    causal = [read_json(path) for run in runs for path in run.scored("causal", f"{split}.json")]
     fills = list(dict.fromkeys(fill for of in causal for fill in of["fills"]))
     measures += [_of_background(CAUSAL_WEIGHT, fill, "answer") for fill in fills]
     measures += [
@@ -179,9 +179,9 @@ def _of_background(kind: Kind, fill: str, target: str) -> Measure:
 def _explained(runs: Sequence[Run], suite: str, split: str, guiding: str) -> dict[tuple[str, str], str]:
     """Explainers and targets that a suite is stored for, with the word for each; null maps are left out."""
     stored = {
-        (place.parent.parent.name, place.parent.name)
+        (path.parent.parent.name, path.parent.name)
         for run in runs
-        for place in run.scored(suite, f"*/*/{split}.json")
+        for path in run.scored(suite, f"*/*/{split}.json")
     }
     shown = [pair for pair in stored if parse_request(pair[0]).null is None]
     shown.sort(key=lambda pair: (pair[0] != guiding, pair[0], pair[1] != "predicted", pair[1]))
@@ -226,7 +226,7 @@ def _reference_errors(
     runs = unguided.runs if unguided else []
     if not runs or not all(measure.is_stored(workspace, run, split) for run in runs):
         return [], np.empty(0)
-    stored = [read_json(measure.place(run, split))["corruptions"] for run in runs]
+    stored = [read_json(measure.path(run, split))["corruptions"] for run in runs]
     names = [
         name for name, of in stored[0].items() if all(name in run and run[name]["faces"] for run in stored)
     ]
@@ -346,16 +346,16 @@ def _face_values(
     nothing = np.full(faces, np.nan)
     columns = []
     for measure in measures:
-        place = measure.place(run, split).with_suffix(".csv")
-        if place not in read:
+        path = measure.path(run, split).with_suffix(".csv")
+        if path not in read:
             known = measure.is_stored(workspace, run, split)
-            read[place] = _counted(read_columns(place)) if known else {}
-            rows = len(next(iter(read[place].values()), nothing))
+            read[path] = _counted(read_columns(path)) if known else {}
+            rows = len(next(iter(read[path].values()), nothing))
             if rows != faces:
                 raise UserError(
-                    f"{place}: {rows:,} rows, but '{split}' has {faces:,} faces; run 'fertool score' again"
+                    f"{path}: {rows:,} rows, but '{split}' has {faces:,} faces; run 'fertool score' again"
                 )
-        columns += [read[place].get(name, nothing) for name in measure.columns]
+        columns += [read[path].get(name, nothing) for name in measure.columns]
     return np.stack(columns, axis=1)
 
 

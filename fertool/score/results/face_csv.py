@@ -14,10 +14,10 @@ def region_column(kind: str, region: str) -> str:
     return f"{kind}_{region.replace(' ', '_')}"
 
 
-def write_columns(place: Path, columns: Columns) -> None:
+def write_columns(path: Path, columns: Columns) -> None:
     """Write columns (N,) as CSV behind the faces' rows: six digits, and nothing where there is no number."""
     faces = len(next(iter(columns.values())))
-    write_csv(place, ["row", *columns], zip(range(faces), *map(_cells, columns.values()), strict=True))
+    write_csv(path, ["row", *columns], zip(range(faces), *map(_cells, columns.values()), strict=True))
 
 
 def _cells(values: np.ndarray) -> list[Any]:
@@ -26,9 +26,9 @@ def _cells(values: np.ndarray) -> list[Any]:
     return values.astype(int).tolist()
 
 
-def read_columns(place: Path) -> Columns:
+def read_columns(path: Path) -> Columns:
     """The columns of a suite's CSV, float64 (N,) each; an empty cell is nan."""
-    with place.open(encoding="utf-8") as handle:
+    with path.open(encoding="utf-8") as handle:
         names = handle.readline().strip().split(",")
         # a number for each empty cell first: numpy reads numbers alone quickly
         lines = [[cell or "nan" for cell in line.rstrip("\n").split(",")] for line in handle]

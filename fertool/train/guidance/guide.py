@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fertool.models import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.models.predict import Faces, face_batches
 from fertool.runtime.hardware import Compute
 from fertool.train.augment import Augmentation, Draws, mix, move_planes
@@ -146,7 +146,7 @@ class Guide:
         codes = torch.from_numpy(labels).to(compute.device)
         sums, all_logits, start = torch.zeros(4, device=compute.device), [], 0
         needs_gradient = self.explainer == "gradcam" and self.linear_head is None
-        with undisturbed(model), self.watching(model) as watch:
+        with frozen_eval(model), self.watching(model) as watch:
             for pixels, _ in face_batches(faces):
                 rows = torch.arange(start, start + len(pixels), device=compute.device)
                 start += len(pixels)

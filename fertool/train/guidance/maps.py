@@ -29,7 +29,7 @@ from fertool.explain.hooks import Activation, attention_seen, captured
 from fertool.explain.methods.attention import attended_in_all_blocks, attended_patches, rolled_out
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.train.guidance.batch_norms import Road, batch_norms, faces_apart
 from fertool.train.guidance.twice_differentiable import twice_differentiable
 
@@ -177,7 +177,7 @@ def find_linear_head(model: FaceClassifier) -> str | None:
         normed_behind.extend([norm] if tried else [])
 
     parameters = dict(model.network.named_parameters())
-    with undisturbed(model), torch.enable_grad(), contextlib.ExitStack() as hooks:
+    with frozen_eval(model), torch.enable_grad(), contextlib.ExitStack() as hooks:
         for norm in batch_norms(model):
             hooks.enter_context(norm.register_forward_hook(note))
         hooks.enter_context(model.layer(model.cam_layer).register_forward_hook(replace))

@@ -9,7 +9,7 @@ from fertool.errors import UserError
 from fertool.explain.hooks import attention_seen
 from fertool.explain.methods.attention import all_blocks, attention_gradcam, rollout, self_attention
 from fertool.models import FaceClassifier
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.train.guidance.maps import guide_map, watched
 
 TRANSFORMERS = [
@@ -161,7 +161,7 @@ def test_fused_attention_is_off_only_where_it_is_looked_at(built, faces) -> None
     before, seen = fused_flags(model), []
     try:
         with (
-            undisturbed(model),
+            frozen_eval(model),
             attention_seen(model, model.attention_blocks[2:4], lambda a: seen.append(a) or a),
         ):
             assert fused_flags(model) == [True, False, False, False, True, True]
@@ -179,7 +179,7 @@ def test_fused_attention_is_off_only_where_it_is_looked_at(built, faces) -> None
 
 def test_attention_rows_add_up_to_one(built, faces) -> None:
     model, seen = built("vit_small_patch14_reg4_dinov2", 70), []
-    with undisturbed(model), attention_seen(model, model.attention_blocks, lambda a: seen.append(a) or a):
+    with frozen_eval(model), attention_seen(model, model.attention_blocks, lambda a: seen.append(a) or a):
         model(faces)
     assert len(seen) == 12
     for attention in seen:

@@ -10,7 +10,7 @@ from fertool.explain.hooks import captured
 from fertool.explain.methods.cams import gradcam, gradcam_abs, gradcam_plus_plus, hirescam
 from fertool.explain.registry import EXPLAINERS
 from fertool.models import build_model
-from fertool.models.frozen_eval import undisturbed
+from fertool.models.frozen_eval import frozen_eval
 from fertool.train.guidance.maps import find_linear_head, guide_map, watched
 
 NETWORKS = [
@@ -114,7 +114,7 @@ def test_known_answer(faces) -> None:
         explain(model, faces, lambda logits: torch.zeros(len(logits), 1, dtype=torch.int64))
         for explain in (gradcam, hirescam)
     ]
-    with undisturbed(model), captured(model, "relu3") as activation:
+    with frozen_eval(model), captured(model, "relu3") as activation:
         model(faces)
     expected = activation.value[:, 3].detach() / 144
     for explanation in explanations:
