@@ -70,7 +70,7 @@ def second_waits() -> Callable:
 
 
 @pytest.fixture
-def drawn(tmp_path: Path) -> Workspace:
+def synthetic(tmp_path: Path) -> Workspace:
     """A fresh workspace with a few drawn faces and their masks."""
     workspace = Workspace(tmp_path / "ws")
     prepare(workspace, "synthetic", count=140)

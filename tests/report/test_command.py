@@ -147,9 +147,9 @@ def test_the_page_is_the_same_when_written_again(trained: Workspace) -> None:
     assert trained.report.read_bytes() == first
 
 
-def test_without_scores_it_says_what_to_do(drawn: Workspace) -> None:
+def test_without_scores_it_says_what_to_do(synthetic: Workspace) -> None:
     with pytest.raises(UserError, match="no run is scored on 'test'; run 'fertool score' first"):
-        write_report(drawn)
+        write_report(synthetic)
 
 
 def test_a_run_that_is_not_scored_is_named(trained: Workspace, tmp_path) -> None:

@@ -17,6 +17,6 @@ def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def drawn(drawn_once: Path, tmp_path: Path) -> Workspace:
+def synthetic(drawn_once: Path, tmp_path: Path) -> Workspace:
     """A fresh workspace with a few drawn faces and their masks; a copy, for many tests here ask for one."""
     return Workspace(shutil.copytree(drawn_once, tmp_path / "ws"))

@@ -51,10 +51,10 @@ def last_weights(run: Run) -> dict[str, torch.Tensor]:
     ],
 )
 def test_one_epoch_equals_a_loop_written_from_the_definition(
-    drawn: Workspace, settings: dict[str, Any]
+    synthetic: Workspace, settings: dict[str, Any]
 ) -> None:
     config = replace(CONFIG, epochs=1, batch_size=16, dropout=0.0, **settings)
-    train(drawn, config, device="cpu")
+    train(synthetic, config, device="cpu")
 
     torch.manual_seed(config.seed)
     model = build_model("cnn", 7, dropout=0.0)
@@ -71,8 +71,8 @@ def test_one_epoch_equals_a_loop_written_from_the_definition(
             momentum=0.9,
             nesterov=True,
         )
-    faces = torch.from_numpy(np.array(drawn.load_faces("train")))
-    labels = torch.from_numpy(drawn.load_labels("train"))
+    faces = torch.from_numpy(np.array(synthetic.load_faces("train")))
+    labels = torch.from_numpy(synthetic.load_labels("train"))
     order, draws = draw_epoch(len(faces), 48, config.seed, 1, config.augmentation)
     pixels = augment(faces, draws, config.augmentation)
     targets = F.one_hot(labels, 7).float()
@@ -102,7 +102,7 @@ def test_one_epoch_equals_a_loop_written_from_the_definition(
         optimizer.step()
         loss_sum += loss.item() * len(rows)
 
-    run = drawn.run(config.run_name)
+    run = synthetic.run(config.run_name)
     trained = last_weights(run)
     for name, value in model.network.state_dict().items():
         # Adam divides by the gradient's size: where that is rounding error, so is the step
@@ -125,14 +125,14 @@ def test_training_learns_and_records_it(trained: Workspace) -> None:
     assert record["parameters"] == sum(p.numel() for p in load_model(run.best).parameters())
 
 
-def test_the_same_command_gives_the_same_bits(drawn: Workspace) -> None:
-    train(drawn, CONFIG, device="cpu")
-    run = drawn.run(CONFIG.run_name)
+def test_the_same_command_gives_the_same_bits(synthetic: Workspace) -> None:
+    train(synthetic, CONFIG, device="cpu")
+    run = synthetic.run(CONFIG.run_name)
     first = contents(run)
-    train(drawn, CONFIG, device="cpu", force=True)
+    train(synthetic, CONFIG, device="cpu", force=True)
     assert contents(run) == first
-    train(drawn, replace(CONFIG, seed=1), device="cpu")
-    assert drawn.run(replace(CONFIG, seed=1).run_name).best.read_bytes() != first["best.safetensors"]
+    train(synthetic, replace(CONFIG, seed=1), device="cpu")
+    assert synthetic.run(replace(CONFIG, seed=1).run_name).best.read_bytes() != first["best.safetensors"]
 
 
 class Killed(BaseException):
@@ -186,41 +186,41 @@ def killing(moment: str, epoch: int) -> Callable[..., None]:
     ],
 )
 def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kills: list[str]
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kills: list[str]
 ) -> None:
     config = replace(CONFIG, **settings)
-    train(drawn, config, name="undisturbed", device="cpu")
+    train(synthetic, config, name="undisturbed", device="cpu")
     for kill in kills:
         moment, epoch = kill.split()
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(loop, "_save_last", killing(moment, int(epoch)))
-            train(drawn, config, name="disturbed", device="cpu", force=True)
-        assert drawn.run("disturbed").config()["state"] == "running"
-        summary = train(drawn, config, name="disturbed", device="cpu")
+            train(synthetic, config, name="disturbed", device="cpu", force=True)
+        assert synthetic.run("disturbed").config()["state"] == "running"
+        summary = train(synthetic, config, name="disturbed", device="cpu")
         assert summary.data["state"] == "done"
 
-        undisturbed, disturbed = contents(drawn.run("undisturbed")), contents(drawn.run("disturbed"))
+        undisturbed, disturbed = contents(synthetic.run("undisturbed")), contents(synthetic.run("disturbed"))
         undisturbed["run.json"] = undisturbed["run.json"].replace(b'"undisturbed"', b'"disturbed"')
         assert disturbed == undisturbed
-        before, after = (last_weights(drawn.run(name)) for name in ("undisturbed", "disturbed"))
+        before, after = (last_weights(synthetic.run(name)) for name in ("undisturbed", "disturbed"))
         assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_resume_begins_no_run(drawn: Workspace) -> None:
+def test_resume_begins_no_run(synthetic: Workspace) -> None:
     with pytest.raises(UserError, match=r"cnn.*--resume: no training was begun here"):
-        train(drawn, CONFIG, name="cnn", device="cpu", resume=True)
-    assert not drawn.run("cnn").folder.exists()
+        train(synthetic, CONFIG, name="cnn", device="cpu", resume=True)
+    assert not synthetic.run("cnn").folder.exists()
     with pytest.raises(UserError, match=r"--force .* --resume"):
-        train(drawn, CONFIG, name="cnn", device="cpu", resume=True, force=True)
+        train(synthetic, CONFIG, name="cnn", device="cpu", resume=True, force=True)
 
 
-def test_resume_goes_on_with_one(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_goes_on_with_one(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(loop, "_save_last", killing("after", 1))
-        train(drawn, CONFIG, name="cnn", device="cpu")
+        train(synthetic, CONFIG, name="cnn", device="cpu")
     epochs = []
     train(
-        drawn,
+        synthetic,
         CONFIG,
         name="cnn",
         device="cpu",
@@ -230,36 +230,36 @@ def test_resume_goes_on_with_one(drawn: Workspace, monkeypatch: pytest.MonkeyPat
     assert epochs == list(range(2, CONFIG.epochs + 1))
 
 
-def test_a_run_that_another_process_trains_is_refused(drawn: Workspace) -> None:
-    run = drawn.run("cnn")
+def test_a_run_that_another_process_trains_is_refused(synthetic: Workspace) -> None:
+    run = synthetic.run("cnn")
     with run.locked(), pytest.raises(UserError, match="another process is training this run"):
-        train(drawn, CONFIG, name="cnn", device="cpu")
+        train(synthetic, CONFIG, name="cnn", device="cpu")
     assert not run.run_json.exists()
 
 
-def test_the_moving_mean_is_what_is_measured_and_kept(drawn: Workspace) -> None:
+def test_the_moving_mean_is_what_is_measured_and_kept(synthetic: Workspace) -> None:
     config = replace(CONFIG, model="resnet48", image_size=16, epochs=1, ema=0.9)  # it has batch norms
-    train(drawn, config, name="mean", device="cpu")
-    run = drawn.run("mean")
+    train(synthetic, config, name="mean", device="cpu")
+    run = synthetic.run("mean")
     state, kept = torch.load(run.last, weights_only=True), load_file(run.best)
     for name, value in state["mean"]["network"].items():
         assert torch.equal(kept[name], value), name
     assert any(not torch.equal(kept[name], value) for name, value in state["network"].items())
-    logits = predict_logits(load_model(run.best), drawn.load_faces("val"), CPU)
-    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(drawn.load_labels("val")))
+    logits = predict_logits(load_model(run.best), synthetic.load_faces("val"), CPU)
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(synthetic.load_labels("val")))
     assert float(read_csv(run.history_csv)[0]["val_loss"]) == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(CONFIG, epochs=5, schedule="plateau")
     monkeypatch.setattr(loop, "_validate", lambda *of: (1.0, 0.5, None))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(loop, "_save_last", killing("after", 4))
-        train(drawn, config, name="flat", device="cpu")
-    train(drawn, config, name="flat", device="cpu")
-    rates = [float(row["lr"]) for row in read_csv(drawn.run("flat").history_csv)]
+        train(synthetic, config, name="flat", device="cpu")
+    train(synthetic, config, name="flat", device="cpu")
+    rates = [float(row["lr"]) for row in read_csv(synthetic.run("flat").history_csv)]
     assert rates == pytest.approx([1e-3] * 4 + [3e-4])
 
 
@@ -270,19 +270,21 @@ def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
     assert contents(trained.run("cnn")) == before
 
 
-def test_a_training_that_cannot_begin_leaves_the_run_that_it_was_to_replace(drawn: Workspace) -> None:
-    train(drawn, replace(CONFIG, epochs=1), name="cnn", device="cpu")
-    before = contents(drawn.run("cnn"))
+def test_a_training_that_cannot_begin_leaves_the_run_that_it_was_to_replace(synthetic: Workspace) -> None:
+    train(synthetic, replace(CONFIG, epochs=1), name="cnn", device="cpu")
+    before = contents(synthetic.run("cnn"))
     with pytest.raises(UserError, match="carry no votes"):
-        train(drawn, replace(CONFIG, labels="ferplus-soft"), name="cnn", device="cpu", force=True)
-    assert contents(drawn.run("cnn")) == before
-    assert drawn.run("cnn").last.exists()
+        train(synthetic, replace(CONFIG, labels="ferplus-soft"), name="cnn", device="cpu", force=True)
+    assert contents(synthetic.run("cnn")) == before
+    assert synthetic.run("cnn").last.exists()
 
 
-def test_clearing_a_run_away_can_be_interrupted(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clearing_a_run_away_can_be_interrupted(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Wherever it stops, what is left is never taken for a whole run, nor for something made elsewhere."""
-    run, afresh = drawn.run("cnn"), drawn.run("afresh")
-    train(drawn, replace(CONFIG, epochs=1), name=run.name, device="cpu")
+    run, afresh = synthetic.run("cnn"), synthetic.run("afresh")
+    train(synthetic, replace(CONFIG, epochs=1), name=run.name, device="cpu")
     leftover = run.predictions("test")
     write_npy(leftover, np.zeros(3))
 
@@ -291,23 +293,23 @@ def test_clearing_a_run_away_can_be_interrupted(drawn: Workspace, monkeypatch: p
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", killed)
-        train(drawn, replace(CONFIG, epochs=1), name=run.name, device="cpu", force=True)
+        train(synthetic, replace(CONFIG, epochs=1), name=run.name, device="cpu", force=True)
     assert leftover.exists() and run.config()["state"] == "running"
     with pytest.raises(UserError, match="taken by a run with other settings"):
-        train(drawn, replace(CONFIG, epochs=1, lr=2e-3), name=run.name, device="cpu")
+        train(synthetic, replace(CONFIG, epochs=1, lr=2e-3), name=run.name, device="cpu")
     for name in (run.name, afresh.name):
-        train(drawn, replace(CONFIG, epochs=1), name=name, device="cpu")
+        train(synthetic, replace(CONFIG, epochs=1), name=name, device="cpu")
     assert run.best.read_bytes() == afresh.best.read_bytes()
     assert not leftover.exists()
 
 
-def test_what_a_lost_record_described_is_not_gone_on_with(drawn: Workspace) -> None:
+def test_what_a_lost_record_described_is_not_gone_on_with(synthetic: Workspace) -> None:
     once, other = replace(CONFIG, epochs=1), replace(CONFIG, epochs=2, lr=2e-3)
-    run, afresh = drawn.run("cnn"), drawn.run("afresh")
-    train(drawn, once, name=run.name, device="cpu")
+    run, afresh = synthetic.run("cnn"), synthetic.run("afresh")
+    train(synthetic, once, name=run.name, device="cpu")
     run.run_json.unlink()
     for name in (run.name, afresh.name):
-        train(drawn, other, name=name, device="cpu")
+        train(synthetic, other, name=name, device="cpu")
     assert run.best.read_bytes() == afresh.best.read_bytes()
     assert run.history_csv.read_bytes() == afresh.history_csv.read_bytes()
 
@@ -333,29 +335,29 @@ def test_a_record_that_is_older_than_a_setting_is_told_by_what_differs(
 
 @pytest.mark.parametrize("kept_bytes", [0, 10, 1000])
 def test_half_a_checkpoint_is_one_line(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(loop, "_save_last", killing("after", 1))
-        train(drawn, CONFIG, name="cnn", device="cpu")
-    last = drawn.run("cnn").last
+        train(synthetic, CONFIG, name="cnn", device="cpu")
+    last = synthetic.run("cnn").last
     last.write_bytes(last.read_bytes()[:kept_bytes])
     with pytest.raises(UserError, match=r"last\.pt: no whole checkpoint; --force begins the run again"):
-        train(drawn, CONFIG, name="cnn", device="cpu")
-    train(drawn, replace(CONFIG, epochs=1), name="cnn", device="cpu", force=True)
-    assert drawn.run("cnn").config()["state"] == "done"
+        train(synthetic, CONFIG, name="cnn", device="cpu")
+    train(synthetic, replace(CONFIG, epochs=1), name="cnn", device="cpu", force=True)
+    assert synthetic.run("cnn").config()["state"] == "done"
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(drawn: Workspace) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(synthetic: Workspace) -> None:
     config = replace(CONFIG, lr=1e25)
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at epoch 1, step \d+, learning rate 1e\+25"):
-        train(drawn, config, name="wild", device="cpu")
-    assert drawn.run("wild").config()["state"] == "failed"
+        train(synthetic, config, name="wild", device="cpu")
+    assert synthetic.run("wild").config()["state"] == "failed"
 
 
 @pytest.mark.parametrize("read_at_once", [1, 3, 50])
 def test_the_first_loss_that_is_not_finite_is_named_however_many_are_read_at_once(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, read_at_once: int
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, read_at_once: int
 ) -> None:
     """On a GPU they are read some at a time."""
     of_batch, steps = loop._mean_loss, []
@@ -375,18 +377,18 @@ def test_the_first_loss_that_is_not_finite_is_named_however_many_are_read_at_onc
     monkeypatch.setattr(loop, "_require_finite", reading)
     monkeypatch.setattr(loop, "READ_AT_ONCE", {"cpu": read_at_once})
     steps_an_epoch = 5
-    config = replace(CONFIG, batch_size=-(-len(drawn.load_labels("train")) // steps_an_epoch))
+    config = replace(CONFIG, batch_size=-(-len(synthetic.load_labels("train")) // steps_an_epoch))
     with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2, learning rate 0\.001"):
-        train(drawn, config, name="wild", device="cpu")
+        train(synthetic, config, name="wild", device="cpu")
     assert seen == {1: [1, 1], 3: [3], 50: [5]}[read_at_once]
 
 
 def test_weights_that_a_last_step_spoilt_are_not_kept(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of train is that of before the step; what the last one did, only val can tell."""
-    run = drawn.run("wild")
-    train(drawn, replace(CONFIG, epochs=1), name="good", device="cpu")
+    run = synthetic.run("wild")
+    train(synthetic, replace(CONFIG, epochs=1), name="good", device="cpu")
     validate, kept = loop._validate, {}
 
     def spoilt(model: FaceClassifier, *others: Any) -> tuple[float, float, None]:
@@ -400,16 +402,16 @@ def test_weights_that_a_last_step_spoilt_are_not_kept(
     with pytest.raises(
         UserError, match=r"the loss on val is nan at epoch 2, .*the best epoch so far is kept"
     ):
-        train(drawn, CONFIG, name="wild", device="cpu")
+        train(synthetic, CONFIG, name="wild", device="cpu")
     assert {path: path.read_bytes() for path in kept} == kept and len(kept) == 3
-    assert run.best.read_bytes() == drawn.run("good").best.read_bytes()
+    assert run.best.read_bytes() == synthetic.run("good").best.read_bytes()
     assert run.config()["state"] == "failed"
 
 
-def test_the_rate_that_was_too_large_is_the_largest(drawn: Workspace) -> None:
+def test_the_rate_that_was_too_large_is_the_largest(synthetic: Workspace) -> None:
     config = replace(CONFIG, lr=1e25, backbone_lr=1e-5)
     with pytest.raises(UserError, match=r"learning rate 1e\+25; nothing is kept"):
-        train(drawn, config, name="wild", device="cpu")
+        train(synthetic, config, name="wild", device="cpu")
 
 
 def test_training_needs_faces(tmp_path) -> None:
@@ -484,39 +486,45 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     return seen
 
 
-def test_twins_of_val_and_test_are_left_out_of_train(drawn: Workspace, seen: dict[str, np.ndarray]) -> None:
+def test_twins_of_val_and_test_are_left_out_of_train(
+    synthetic: Workspace, seen: dict[str, np.ndarray]
+) -> None:
     twins = {"train": {3: 0, 8: 1, 9: 1, 20: 2}, "val": {5: 0}, "test": {7: 2}}  # rows: group
     for split, groups in twins.items():
-        rows = read_csv(drawn.faces_csv(split))
+        rows = read_csv(synthetic.faces_csv(split))
         for number, row in enumerate(rows):
             row["twin_group"] = groups.get(number, -1)
-        write_csv(drawn.faces_csv(split), list(rows[0]), [list(row.values()) for row in rows])
-    kept = np.setdiff1d(np.arange(len(drawn.load_labels("train"))), [3, 20])  # 8 and 9 are twins within train
-    train(drawn, replace(CONFIG, epochs=1, drop_leaks=True), device="cpu")
-    assert np.array_equal(seen["faces"], drawn.load_faces("train")[kept])
-    assert np.array_equal(seen["labels"], drawn.load_labels("train")[kept])
+        write_csv(synthetic.faces_csv(split), list(rows[0]), [list(row.values()) for row in rows])
+    kept = np.setdiff1d(
+        np.arange(len(synthetic.load_labels("train"))), [3, 20]
+    )  # 8 and 9 are twins within train
+    train(synthetic, replace(CONFIG, epochs=1, drop_leaks=True), device="cpu")
+    assert np.array_equal(seen["faces"], synthetic.load_faces("train")[kept])
+    assert np.array_equal(seen["labels"], synthetic.load_labels("train")[kept])
 
 
 @pytest.mark.parametrize("train_fraction", [1.0, 0.5])
-def test_a_train_split_of_leaks_alone_is_one_line(drawn: Workspace, train_fraction: float) -> None:
+def test_a_train_split_of_leaks_alone_is_one_line(synthetic: Workspace, train_fraction: float) -> None:
     for split in ("train", "val"):
-        rows = read_csv(drawn.faces_csv(split))
+        rows = read_csv(synthetic.faces_csv(split))
         write_csv(
-            drawn.faces_csv(split), list(rows[0]), [list((row | {"twin_group": 0}).values()) for row in rows]
+            synthetic.faces_csv(split),
+            list(rows[0]),
+            [list((row | {"twin_group": 0}).values()) for row in rows],
         )
     with pytest.raises(UserError, match=r"faces.*csv: --drop-leaks leaves no face"):
-        train(drawn, replace(CONFIG, drop_leaks=True, train_fraction=train_fraction), device="cpu")
-    assert not drawn.runs()
+        train(synthetic, replace(CONFIG, drop_leaks=True, train_fraction=train_fraction), device="cpu")
+    assert not synthetic.runs()
 
 
-def test_training_on_a_part_sees_no_other_face(drawn: Workspace, seen: dict[str, np.ndarray]) -> None:
+def test_training_on_a_part_sees_no_other_face(synthetic: Workspace, seen: dict[str, np.ndarray]) -> None:
     config = replace(CONFIG, epochs=1, train_fraction=0.4)
-    train(drawn, config, device="cpu")
-    labels = drawn.load_labels("train")
+    train(synthetic, config, device="cpu")
+    labels = synthetic.load_labels("train")
     part = stratified_part(labels, np.arange(len(labels)), 0.4, config.seed)
-    assert np.array_equal(seen["faces"], drawn.load_faces("train")[part])
+    assert np.array_equal(seen["faces"], synthetic.load_faces("train")[part])
     assert np.array_equal(seen["labels"], labels[part])
-    record = drawn.run(config.run_name).config()
+    record = synthetic.run(config.run_name).config()
     assert record["config"]["train_fraction"] == 0.4
     assert record["made_from"]["settings"]["train_fraction"] == 0.4
 
@@ -536,10 +544,10 @@ def pretrained(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_starts_from_its_weights_and_names_them(drawn: Workspace, pretrained: Path) -> None:
+def test_a_run_starts_from_its_weights_and_names_them(synthetic: Workspace, pretrained: Path) -> None:
     config = replace(TIMM, weights=str(pretrained), unfreeze="none")
-    train(drawn, config, name="frozen", device="cpu")
-    run = drawn.run("frozen")
+    train(synthetic, config, name="frozen", device="cpu")
+    run = synthetic.run("frozen")
     from_file = load_file(pretrained)
     trained = load_file(run.best)
     for name, value in trained.items():
@@ -553,12 +561,12 @@ def test_a_run_starts_from_its_weights_and_names_them(drawn: Workspace, pretrain
     assert record["config"]["weights"] == str(pretrained)
 
 
-def test_the_control_from_scratch_differs_in_weights_alone(drawn: Workspace, pretrained: Path) -> None:
+def test_the_control_from_scratch_differs_in_weights_alone(synthetic: Workspace, pretrained: Path) -> None:
     frozen = replace(TIMM, unfreeze="none")  # so that the other parts show what each began with
     records = []
     for name, weights in (("pretrained", str(pretrained)), ("scratch", "none")):
-        train(drawn, replace(frozen, weights=weights), name=name, device="cpu")
-        records.append(drawn.run(name).config())
+        train(synthetic, replace(frozen, weights=weights), name=name, device="cpu")
+        records.append(synthetic.run(name).config())
     ours, control = records
     assert ours["config"] | {"weights": "none"} == control["config"]
     assert control["weights"] == "none" and control["pretraining"] == {"source": None, "sha256": None}
@@ -567,37 +575,39 @@ def test_the_control_from_scratch_differs_in_weights_alone(drawn: Workspace, pre
     # both new heads began with the same bits, though one backbone was then filled
     torch.manual_seed(frozen.seed)
     start = build_model("test_resnet", 7, image_size=64).network.state_dict()
-    scratch = load_file(drawn.run("scratch").best)
+    scratch = load_file(synthetic.run("scratch").best)
     assert all(torch.equal(scratch[name], start[name]) for name in start if not name.startswith("fc."))
 
 
-def test_other_weights_of_the_same_name_are_another_run(drawn: Workspace, pretrained: Path) -> None:
+def test_other_weights_of_the_same_name_are_another_run(synthetic: Workspace, pretrained: Path) -> None:
     config = replace(TIMM, weights=str(pretrained), unfreeze="none")
-    train(drawn, config, name="run", device="cpu")
+    train(synthetic, config, name="run", device="cpu")
     other = {
         name: value + 1 if value.is_floating_point() else value
         for name, value in load_file(pretrained).items()
     }
     save_file(other, pretrained)
     with pytest.raises(UserError, match="its faces, its weights or the source of its network were others"):
-        train(drawn, config, name="run", device="cpu")
+        train(synthetic, config, name="run", device="cpu")
 
 
-def test_weights_that_do_not_fit_leave_nothing_behind(drawn: Workspace, pretrained: Path) -> None:
+def test_weights_that_do_not_fit_leave_nothing_behind(synthetic: Workspace, pretrained: Path) -> None:
     config = replace(TIMM, model="test_efficientnet", weights=str(pretrained))
     with pytest.raises(UserError, match="not the weights of test_efficientnet"):
-        train(drawn, config, name="run", device="cpu")
-    assert not drawn.run("run").folder.exists()
+        train(synthetic, config, name="run", device="cpu")
+    assert not synthetic.run("run").folder.exists()
 
 
 # --- two views ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [{}, {"rotate_deg": 20.0, "mixup": 0.2}, {"views": "face"}])
-def test_a_model_of_two_views_trains_on_faces_with_masks(drawn: Workspace, settings: dict[str, Any]) -> None:
+def test_a_model_of_two_views_trains_on_faces_with_masks(
+    synthetic: Workspace, settings: dict[str, Any]
+) -> None:
     config = replace(CONFIG, model="multiscale:cnn", epochs=2, **settings)
-    train(drawn, config, device="cpu")
-    run = drawn.run(config.run_name)
+    train(synthetic, config, device="cpu")
+    run = synthetic.run(config.run_name)
     record, history = run.config(), read_csv(run.history_csv)
     assert record["needs_boxes"] and "masks/train.npz" in record["made_from"]["inputs"]
     assert float(history[1]["train_loss"]) < float(history[0]["train_loss"])
@@ -605,26 +615,26 @@ def test_a_model_of_two_views_trains_on_faces_with_masks(drawn: Workspace, setti
     assert len(branches) == len((config.views or "whole,face").split(","))
 
 
-def test_a_view_of_the_face_needs_masks_and_leaves_nothing_behind(drawn: Workspace) -> None:
-    shutil.rmtree(drawn.root / "masks")
+def test_a_view_of_the_face_needs_masks_and_leaves_nothing_behind(synthetic: Workspace) -> None:
+    shutil.rmtree(synthetic.root / "masks")
     with pytest.raises(UserError, match="run 'fertool masks' first") as raised:
-        train(drawn, replace(CONFIG, model="multiscale:cnn"), name="two", device="cpu")
+        train(synthetic, replace(CONFIG, model="multiscale:cnn"), name="two", device="cpu")
     assert "\n" not in str(raised.value)
-    assert not drawn.run("two").folder.exists()
-    train(drawn, replace(CONFIG, model="multiscale:cnn", views="whole,whole", epochs=1), device="cpu")
+    assert not synthetic.run("two").folder.exists()
+    train(synthetic, replace(CONFIG, model="multiscale:cnn", views="whole,whole", epochs=1), device="cpu")
 
 
 # --- batches ------------------------------------------------------------------------------------------------
 
 
-def test_a_face_left_over_does_not_train_alone(drawn: Workspace) -> None:
-    faces = len(drawn.load_labels("train"))
+def test_a_face_left_over_does_not_train_alone(synthetic: Workspace) -> None:
+    faces = len(synthetic.load_labels("train"))
     # at 32 pixels the last maps have one cell, and a batch norm refuses a batch of one
     config = replace(TIMM, weights="none", image_size=32, batch_size=faces - 1)
-    train(drawn, config, name="left-over", device="cpu")
+    train(synthetic, config, name="left-over", device="cpu")
     whole = replace(config, batch_size=faces)
-    train(drawn, whole, name="whole", device="cpu")
-    ours, theirs = (last_weights(drawn.run(name)) for name in ("left-over", "whole"))
+    train(synthetic, whole, name="whole", device="cpu")
+    ours, theirs = (last_weights(synthetic.run(name)) for name in ("left-over", "whole"))
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
@@ -640,7 +650,7 @@ def test_batches_hold_every_face_once_and_no_single_one(faces: int, batch_size: 
 
 
 def test_augmentation_is_computed_in_full_precision(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight bits are too few to say where a pixel comes from."""
     seen: dict[str, torch.Tensor] = {}
@@ -654,19 +664,19 @@ def test_augmentation_is_computed_in_full_precision(
     monkeypatch.setattr(FaceClassifier, "preprocess", looking)
     for precision in ("fp32", "bf16"):
         config = replace(CONFIG, epochs=1, rotate_deg=20.0, crop=0.2, mixup=0.2, precision=precision)
-        train(drawn, config, device="cpu")
+        train(synthetic, config, device="cpu")
     assert torch.equal(seen["fp32"], seen["bf16"])
 
 
 def test_faces_that_stay_in_their_file_train_to_the_same_bits(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(CONFIG, epochs=2, mixup=0.2)
-    train(drawn, config, name="in-memory", device="cpu")
+    train(synthetic, config, name="in-memory", device="cpu")
     monkeypatch.setattr(mapped_faces, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 1)
-    train(drawn, config, name="mapped", device="cpu")
-    ours, theirs = (contents(drawn.run(name)) for name in ("mapped", "in-memory"))
+    train(synthetic, config, name="mapped", device="cpu")
+    ours, theirs = (contents(synthetic.run(name)) for name in ("mapped", "in-memory"))
     assert ours["history.csv"] == theirs["history.csv"]
     assert ours["best.safetensors"] == theirs["best.safetensors"]
 
@@ -675,24 +685,24 @@ def test_faces_that_stay_in_their_file_train_to_the_same_bits(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here, which torch.compile needs")
-def test_a_compiled_network_learns_the_same(drawn: Workspace) -> None:
+def test_a_compiled_network_learns_the_same(synthetic: Workspace) -> None:
     # compiled code draws dropout's numbers in its own way; batches are alike, so one graph does for all
-    config = replace(CONFIG, epochs=1, dropout=0.0, batch_size=len(drawn.load_labels("train")) // 2)
-    train(drawn, config, name="plain", device="cpu")
+    config = replace(CONFIG, epochs=1, dropout=0.0, batch_size=len(synthetic.load_labels("train")) // 2)
+    train(synthetic, config, name="plain", device="cpu")
     torch._dynamo.utils.counters.clear()
-    train(drawn, replace(config, compile=True), name="compiled", device="cpu")
+    train(synthetic, replace(config, compile=True), name="compiled", device="cpu")
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
-    plain, compiled = drawn.run("plain"), drawn.run("compiled")
+    plain, compiled = synthetic.run("plain"), synthetic.run("compiled")
     ours, theirs = (float(read_csv(run.history_csv)[0]["train_loss"]) for run in (compiled, plain))
     assert ours == pytest.approx(theirs, rel=1e-4)
-    faces = drawn.load_faces("val")
+    faces = synthetic.load_faces("val")
     logits = [predict_logits(load_model(run.best), faces, CPU) for run in (compiled, plain)]
     assert np.allclose(*logits, atol=1e-2)
 
 
 @pytest.mark.parametrize(("device", "language"), [("cpu", r"C\+\+"), ("cuda", "C")])
 def test_compiling_without_a_compiler_is_said_in_one_line(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, device: str, language: str
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, device: str, language: str
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
@@ -704,12 +714,12 @@ def test_compiling_without_a_compiler_is_said_in_one_line(
     )
     config = replace(CONFIG, compile=True)
     with pytest.raises(UserError, match=rf"--compile: no {language} compiler"):
-        train(drawn, config, device=device)
-    assert not drawn.run(config.run_name).folder.exists()
+        train(synthetic, config, device=device)
+    assert not synthetic.run(config.run_name).folder.exists()
 
 
 def test_an_edited_network_of_ones_own_is_another(
-    drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "own_network.py"
     source.write_text(
@@ -720,24 +730,24 @@ def test_an_edited_network_of_ones_own_is_another(
     )
     monkeypatch.chdir(tmp_path)
     config = replace(CONFIG, model="own_network:make", epochs=1, image_size=48)
-    train(drawn, config, name="own", device="cpu")
-    assert "done already" in train(drawn, config, name="own", device="cpu").notes[0]
-    assert source in model_inputs(drawn, drawn.run("own"), "test")
-    record = json.loads(drawn.run("own").run_json.read_text())
+    train(synthetic, config, name="own", device="cpu")
+    assert "done already" in train(synthetic, config, name="own", device="cpu").notes[0]
+    assert source in model_inputs(synthetic, synthetic.run("own"), "test")
+    record = json.loads(synthetic.run("own").run_json.read_text())
     record["made_from"]["revision"] = 1
-    drawn.run("own").run_json.write_text(json.dumps(record))
+    synthetic.run("own").run_json.write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"trained by another version of fertool"):
-        train(drawn, config, name="own", device="cpu")
+        train(synthetic, config, name="own", device="cpu")
     record["made_from"]["revision"] = 3
-    drawn.run("own").run_json.write_text(json.dumps(record))
+    synthetic.run("own").run_json.write_text(json.dumps(record))
     source.write_text(source.read_text().replace("ReLU", "GELU"))
     with pytest.raises(UserError, match=r"this name is taken .*the source of its network.*--force"):
-        train(drawn, config, name="own", device="cpu")
+        train(synthetic, config, name="own", device="cpu")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_a_batch_norm_that_sees_one_value_is_one_line(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     monkeypatch.setattr(
         "fertool.runtime.hardware._multiplies_bfloat16", lambda device: True
@@ -752,14 +762,14 @@ def test_a_batch_norm_that_sees_one_value_is_one_line(
         precision=precision,
     )
     with pytest.raises(UserError, match="a batch norm sees one value: take a larger --batch-size"):
-        train(drawn, config, name="one", device="cpu")
+        train(synthetic, config, name="one", device="cpu")
     states = {"fp32": ["failed"], "auto": []}  # a trial comes before the run's record
-    assert [run.config()["state"] for run in drawn.runs()] == states[precision]
+    assert [run.config()["state"] for run in synthetic.runs()] == states[precision]
 
 
 @pytest.mark.parametrize("name", [".", "..", "exp/a", "/tmp/x", "a/"])
-def test_a_run_has_a_folder_of_its_own_in_runs(drawn: Workspace, name: str) -> None:
-    before = sorted(drawn.root.rglob("*"))
+def test_a_run_has_a_folder_of_its_own_in_runs(synthetic: Workspace, name: str) -> None:
+    before = sorted(synthetic.root.rglob("*"))
     with pytest.raises(UserError, match=f"'{name}': no name of a run"):
-        train(drawn, CONFIG, name=name, device="cpu", force=True)
-    assert sorted(drawn.root.rglob("*")) == before
+        train(synthetic, CONFIG, name=name, device="cpu", force=True)
+    assert sorted(synthetic.root.rglob("*")) == before

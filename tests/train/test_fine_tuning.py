@@ -120,11 +120,11 @@ def test_stochastic_depth_rests_in_frozen_blocks() -> None:
 @pytest.mark.parametrize("unfreeze", ["none", "last:1", "all"])
 @pytest.mark.parametrize("flip", [False, True])  # without it a frozen backbone computes each face once
 def test_training_changes_what_is_unfrozen_and_no_bit_of_the_rest(
-    drawn: Workspace, unfreeze: str, flip: bool
+    synthetic: Workspace, unfreeze: str, flip: bool
 ) -> None:
     config = replace(CONFIG, unfreeze=unfreeze, shift=0.0, flip=flip)
-    train(drawn, config, device="cpu")
-    after = state_at_end(drawn, config)
+    train(synthetic, config, device="cpu")
+    after = state_at_end(synthetic, config)
     model = build_model("test_resnet", 7, image_size=64)
     trained = trained_parameters(model, config, 2)
     layers = {name.rpartition(".")[0] for name in trained}
@@ -132,30 +132,30 @@ def test_training_changes_what_is_unfrozen_and_no_bit_of_the_rest(
     assert changed(state_at_start(config), after) == {
         name for name in after if name.rpartition(".")[0] in layers
     }
-    record = drawn.run(config.run_name).config()
+    record = synthetic.run(config.run_name).config()
     assert record["trained_parameters"] == sum(after[name].numel() for name in trained)
     assert record["config"]["unfreeze"] == unfreeze
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
-def test_after_freeze_epochs_the_backbone_trains_as_well(drawn: Workspace, ema: float | None) -> None:
+def test_after_freeze_epochs_the_backbone_trains_as_well(synthetic: Workspace, ema: float | None) -> None:
     frozen = replace(CONFIG, epochs=1, freeze_epochs=1, ema=ema)
-    train(drawn, frozen, device="cpu")
-    assert changed(state_at_start(frozen), state_at_end(drawn, frozen)) == {"fc.weight", "fc.bias"}
+    train(synthetic, frozen, device="cpu")
+    assert changed(state_at_start(frozen), state_at_end(synthetic, frozen)) == {"fc.weight", "fc.bias"}
     thawed = replace(frozen, epochs=2)
-    train(drawn, thawed, device="cpu")
-    after = state_at_end(drawn, thawed)
+    train(synthetic, thawed, device="cpu")
+    after = state_at_end(synthetic, thawed)
     assert changed(state_at_start(thawed), after) == set(after)
 
 
-def test_layers_that_train_slower_move_less(drawn: Workspace) -> None:
+def test_layers_that_train_slower_move_less(synthetic: Workspace) -> None:
     fast = replace(CONFIG, epochs=1, optimizer="sgd", lr=0.1)
     slow = replace(fast, backbone_lr=1e-3)
     start = state_at_start(fast)
     moved = []
     for config in (fast, slow):
-        train(drawn, config, device="cpu")
-        end = state_at_end(drawn, config)
+        train(synthetic, config, device="cpu")
+        end = state_at_end(synthetic, config)
         moved.append({name: (end[name] - start[name]).double().norm().item() for name in start})
     of_fast, of_slow = moved
     for name in ("conv1.0.weight", "layer4.0.conv1.weight"):
@@ -208,7 +208,7 @@ def test_there_are_none_where_dropout_draws_them_anew(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["test_resnet", "multiscale:cnn"])
 def test_features_once_a_face_train_to_the_same_weights(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     image_size = 64 if name == "test_resnet" else None
     config = replace(CONFIG, model=name, image_size=image_size, unfreeze="none", **UNCHANGED)
@@ -221,12 +221,12 @@ def test_features_once_a_face_train_to_the_same_weights(
         return preprocess(model, pixels)
 
     monkeypatch.setattr(FaceClassifier, "preprocess", counting)
-    train(drawn, config, device="cpu")
-    once = state_at_end(drawn, config)
+    train(synthetic, config, device="cpu")
+    once = state_at_end(synthetic, config)
     assert not backbone_batches
     monkeypatch.setattr(loop, "head_inputs", lambda *arguments: None)
-    train(drawn, config, device="cpu", force=True)
-    each_step = state_at_end(drawn, config)
+    train(synthetic, config, device="cpu", force=True)
+    each_step = state_at_end(synthetic, config)
     assert backbone_batches
     start = state_at_start(config)
     assert changed(start, once) == changed(start, each_step) == {f"{head(name)}.weight", f"{head(name)}.bias"}
@@ -241,26 +241,26 @@ def head(name: str) -> str:
 
 
 def test_faces_that_change_go_through_the_backbone_each_step(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*arguments: object) -> None:
         raise AssertionError("features of faces that change cannot be kept")
 
     monkeypatch.setattr(loop, "head_inputs", refused)
     assert not CONFIG.augmentation.is_none and replace(CONFIG, **UNCHANGED).augmentation == Augmentation()
-    train(drawn, replace(CONFIG, epochs=1, unfreeze="none"), device="cpu")
-    train(drawn, replace(CONFIG, epochs=1, unfreeze="last:1", **UNCHANGED), device="cpu")
+    train(synthetic, replace(CONFIG, epochs=1, unfreeze="none"), device="cpu")
+    train(synthetic, replace(CONFIG, epochs=1, unfreeze="last:1", **UNCHANGED), device="cpu")
 
 
-def test_a_frozen_run_reloads_to_what_it_was(drawn: Workspace) -> None:
+def test_a_frozen_run_reloads_to_what_it_was(synthetic: Workspace) -> None:
     config = replace(CONFIG, unfreeze="none", **UNCHANGED)
-    train(drawn, config, device="cpu")
-    run = drawn.run(config.run_name)
+    train(synthetic, config, device="cpu")
+    run = synthetic.run(config.run_name)
     model = load_model(run.best)
     start = state_at_start(config)
     assert changed(start, model.network.state_dict()) == {"fc.weight", "fc.bias"}
-    faces = torch.from_numpy(np.array(drawn.load_faces("val")))
-    labels = torch.from_numpy(drawn.load_labels("val"))
+    faces = torch.from_numpy(np.array(synthetic.load_faces("val")))
+    labels = torch.from_numpy(synthetic.load_labels("val"))
     with torch.no_grad():
         accuracy = (model(faces).argmax(dim=1) == labels).float().mean().item()
     assert accuracy == pytest.approx(run.config()["best"]["val_accuracy"])

@@ -48,15 +48,15 @@ def planted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("model", ["cnn", "cnn-gap"])
 @pytest.mark.parametrize("settings", [{}, {"rotate_deg": 10.0, "erase": 0.5, "mixup": 0.3}])
 def test_maps_that_are_only_measured_leave_the_weights_as_they_are(
-    drawn: Workspace, model: str, settings: dict[str, Any]
+    synthetic: Workspace, model: str, settings: dict[str, Any]
 ) -> None:
     plain = replace(CONFIG, model=model, **settings)
-    train(drawn, plain, name="plain", device="cpu")
-    train(drawn, replace(plain, guide="background", guide_weight=0.0), name="measured", device="cpu")
-    measured = drawn.run("measured")
-    assert measured.best.read_bytes() == drawn.run("plain").best.read_bytes()
+    train(synthetic, plain, name="plain", device="cpu")
+    train(synthetic, replace(plain, guide="background", guide_weight=0.0), name="measured", device="cpu")
+    measured = synthetic.run("measured")
+    assert measured.best.read_bytes() == synthetic.run("plain").best.read_bytes()
     for row, unguided in zip(
-        *(read_csv(drawn.run(n).history_csv) for n in ("measured", "plain")), strict=True
+        *(read_csv(synthetic.run(n).history_csv) for n in ("measured", "plain")), strict=True
     ):
         assert row.items() >= unguided.items()
         for split in ("train", "val"):
@@ -76,10 +76,10 @@ def test_guidance_moves_the_maps_off_the_background(planted_once: Path, tmp_path
 
 
 def test_a_guided_training_that_is_interrupted_ends_in_the_same_bits(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(GUIDED, epochs=3, guide_warmup=1.5, guide="landmarks")
-    train(drawn, config, name="undisturbed", device="cpu")
+    train(synthetic, config, name="undisturbed", device="cpu")
     save = loop._save_last
 
     def save_and_die(*state: Any) -> None:
@@ -88,9 +88,9 @@ def test_a_guided_training_that_is_interrupted_ends_in_the_same_bits(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop, "_save_last", save_and_die)
-        train(drawn, config, name="interrupted", device="cpu")
-    train(drawn, config, name="interrupted", device="cpu")
-    ours, theirs = (drawn.run(name) for name in ("interrupted", "undisturbed"))
+        train(synthetic, config, name="interrupted", device="cpu")
+    train(synthetic, config, name="interrupted", device="cpu")
+    ours, theirs = (synthetic.run(name) for name in ("interrupted", "undisturbed"))
     assert ours.history_csv.read_bytes() == theirs.history_csv.read_bytes()
     assert ours.best.read_bytes() == theirs.best.read_bytes()
 
@@ -102,7 +102,7 @@ WHIRLED = {"shift": 0.1, "rotate_deg": 20.0, "crop": 0.3}
     "settings", [{"shift": 0.1}, WHIRLED, {**WHIRLED, "mixup": 1.0}, {**WHIRLED, "train_fraction": 0.5}]
 )
 def test_faces_that_show_their_masks_are_seen_where_the_planes_lie(
-    drawn: Workspace, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of faces that are white on the background and black elsewhere, the picture is the background's plane."""
     pictures: list[torch.Tensor] = []
@@ -124,7 +124,7 @@ def test_faces_that_show_their_masks_are_seen_where_the_planes_lie(
     monkeypatch.setattr(FaceClassifier, "forward", keep_picture)
     monkeypatch.setattr(Guide, "target", keep_target)
     config = replace(GUIDED, epochs=1, batch_size=16, guide_weight=0.0, **settings)
-    train(drawn, config, name="guided", device="cpu")
+    train(synthetic, config, name="guided", device="cpu")
     assert len(pictures) == len(targets) > 2
     seen, planes = torch.cat(pictures), torch.cat([target.planes for target in targets])
     known = planes[:, -1] == 0
@@ -133,7 +133,7 @@ def test_faces_that_show_their_masks_are_seen_where_the_planes_lie(
     assert (seen - planes[:, BACKGROUND])[known].abs().max() < 1e-5
 
 
-def test_the_warm_up_is_counted_in_epochs(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_warm_up_is_counted_in_epochs(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
     weight_at = Guide.weight_at
 
@@ -142,47 +142,47 @@ def test_the_warm_up_is_counted_in_epochs(drawn: Workspace, monkeypatch: pytest.
         return weight_at(guide, epochs_done)
 
     monkeypatch.setattr(Guide, "weight_at", keep_epochs)
-    train(drawn, replace(GUIDED, batch_size=50, guide_warmup=1.5), name="guided", device="cpu")
-    steps = -(-len(drawn.load_labels("train")) // 50)
+    train(synthetic, replace(GUIDED, batch_size=50, guide_warmup=1.5), name="guided", device="cpu")
+    steps = -(-len(synthetic.load_labels("train")) // 50)
     assert asked == pytest.approx([step / steps for step in range(2 * steps)])
 
 
-def test_the_placebo_asks_by_others_masks_and_is_measured_by_the_true_ones(drawn: Workspace) -> None:
+def test_the_placebo_asks_by_others_masks_and_is_measured_by_the_true_ones(synthetic: Workspace) -> None:
     histories = {}
     for masks in ("own", "shuffled"):  # only measured, so that the networks are the same
         config = replace(GUIDED, guide_masks=masks, guide_weight=0.0)
-        train(drawn, config, name=masks, device="cpu")
-        histories[masks] = read_csv(drawn.run(masks).history_csv)
+        train(synthetic, config, name=masks, device="cpu")
+        histories[masks] = read_csv(synthetic.run(masks).history_csv)
     for own, placebo in zip(*histories.values(), strict=True):
         differing = {figure for figure in own if own[figure] != placebo[figure]}
         assert differing == {"train_guide_loss", "train_background_share"}
-    assert drawn.run("shuffled").config()["config"]["guide_masks"] == "shuffled"
+    assert synthetic.run("shuffled").config()["config"]["guide_masks"] == "shuffled"
 
 
-def test_guidance_needs_masks_and_leaves_nothing_behind(drawn: Workspace) -> None:
-    shutil.rmtree(drawn.root / "masks")
+def test_guidance_needs_masks_and_leaves_nothing_behind(synthetic: Workspace) -> None:
+    shutil.rmtree(synthetic.root / "masks")
     with pytest.raises(UserError, match="run 'fertool masks' first") as raised:
-        train(drawn, GUIDED, name="guided", device="cpu")
+        train(synthetic, GUIDED, name="guided", device="cpu")
     assert "\n" not in str(raised.value)
-    assert not drawn.run("guided").folder.exists()
+    assert not synthetic.run("guided").folder.exists()
 
 
-def test_where_no_face_of_val_has_landmarks_nothing_is_measured_there(drawn: Workspace) -> None:
-    with np.load(drawn.landmarks("val")) as stored:
+def test_where_no_face_of_val_has_landmarks_nothing_is_measured_there(synthetic: Workspace) -> None:
+    with np.load(synthetic.landmarks("val")) as stored:
         arrays = dict(stored)
     arrays["detector"] = np.full_like(arrays["detector"], TEMPLATE)
-    write_npz(drawn.landmarks("val"), **arrays)
-    train(drawn, replace(GUIDED, epochs=1), name="guided", device="cpu")
-    (row,) = read_csv(drawn.run("guided").history_csv)
+    write_npz(synthetic.landmarks("val"), **arrays)
+    train(synthetic, replace(GUIDED, epochs=1), name="guided", device="cpu")
+    (row,) = read_csv(synthetic.run("guided").history_csv)
     assert row["val_background_share"] == row["val_empty_maps"] == ""
     assert 0 < float(row["train_background_share"]) < 1 and float(row["val_accuracy"]) > 0
 
 
-def test_other_masks_are_another_training(drawn: Workspace) -> None:
-    train(drawn, GUIDED, name="guided", device="cpu")
-    make_masks(drawn, margin=0.1, force=True)
+def test_other_masks_are_another_training(synthetic: Workspace) -> None:
+    train(synthetic, GUIDED, name="guided", device="cpu")
+    make_masks(synthetic, margin=0.1, force=True)
     with pytest.raises(UserError, match="this name is taken"):
-        train(drawn, GUIDED, name="guided", device="cpu")
+        train(synthetic, GUIDED, name="guided", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -214,15 +214,15 @@ def test_a_setting_of_guidance_asks_for_the_background_where_no_form_is_named() 
 
 
 def test_the_best_epoch_is_one_that_was_wholly_guided(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Patience, too, begins after the warm-up. Until then the best there is is kept."""
     accuracies = iter([0.8, 0.9, 0.5, 0.6, 0.6, 0.4, 0.95])
     no_figures = torch.zeros(4)
     monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), no_figures))
     config = replace(GUIDED, epochs=7, guide_warmup=1.5, patience=2)
-    train(drawn, config, name="guided", device="cpu")
-    run = drawn.run("guided")
+    train(synthetic, config, name="guided", device="cpu")
+    run = synthetic.run("guided")
     assert [row["best"] for row in read_csv(run.history_csv)] == ["1", "1", "1", "1", "0", "0"]
     assert run.config()["best"]["epoch"] == 4
 
@@ -236,18 +236,18 @@ def test_the_best_epoch_is_one_that_was_wholly_guided(
     ],
 )
 def test_a_model_that_cannot_be_guided_so_leaves_nothing_behind(
-    drawn: Workspace, model: str, settings: dict[str, str], message: str
+    synthetic: Workspace, model: str, settings: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        train(drawn, replace(GUIDED, model=model, **settings), name="guided", device="cpu")
-    assert not drawn.run("guided").folder.exists()
+        train(synthetic, replace(GUIDED, model=model, **settings), name="guided", device="cpu")
+    assert not synthetic.run("guided").folder.exists()
 
 
 # --- which lambda -------------------------------------------------------------------------------------------
 
 
 def test_every_lambda_is_trained_and_one_chosen_by_the_rule(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[OfWeight] = []
 
@@ -256,10 +256,10 @@ def test_every_lambda_is_trained_and_one_chosen_by_the_rule(
         return outcomes[-1]
 
     monkeypatch.setattr(guide_weights, "choose_weight", take_the_last)
-    summary = train_guide_weights(drawn, GUIDED, [0.0, 3.0], [0, 1], name="g", device="cpu")
-    assert {run.name for run in drawn.runs()} == {"g-g0-s0", "g-g0-s1", "g-g3-s0", "g-g3-s1"}
+    summary = train_guide_weights(synthetic, GUIDED, [0.0, 3.0], [0, 1], name="g", device="cpu")
+    assert {run.name for run in synthetic.runs()} == {"g-g0-s0", "g-g0-s1", "g-g3-s0", "g-g3-s1"}
     for outcome in summary.data["lambdas"]:
-        records = [drawn.run(f"g-g{outcome['weight']:g}-s{seed}").config() for seed in (0, 1)]
+        records = [synthetic.run(f"g-g{outcome['weight']:g}-s{seed}").config() for seed in (0, 1)]
         assert [record["config"]["seed"] for record in records] == [0, 1]
         assert all(record["config"]["guide_weight"] == outcome["weight"] for record in records)
         for figure, of in (
@@ -286,8 +286,8 @@ def test_the_rule(outcomes: list[tuple[float, float, float | None]], chosen: flo
     assert (picked and picked.weight) == chosen
 
 
-def test_lambdas_without_0_are_not_judged(drawn: Workspace) -> None:
-    summary = train_guide_weights(drawn, GUIDED, [1.0, 3.0], [0], name="h", device="cpu")
+def test_lambdas_without_0_are_not_judged(synthetic: Workspace) -> None:
+    summary = train_guide_weights(synthetic, GUIDED, [1.0, 3.0], [0], name="h", device="cpu")
     assert summary.data["chosen"] is None
     assert "none was trained with lambda 0" in summary.notes[-1]
 
@@ -330,7 +330,7 @@ def test_lambdas_as_text() -> None:
 @pytest.mark.parametrize("settings", [{"unfreeze": "none"}, {"freeze_epochs": 2}])
 @pytest.mark.parametrize("explainer", ["attention", "rollout"])
 def test_attention_of_a_frozen_backbone_cannot_be_guided(
-    drawn: Workspace, settings: dict[str, Any], explainer: str
+    synthetic: Workspace, settings: dict[str, Any], explainer: str
 ) -> None:
     config = replace(
         GUIDED,
@@ -341,5 +341,5 @@ def test_attention_of_a_frozen_backbone_cannot_be_guided(
         **settings,
     )
     with pytest.raises(UserError, match="of a frozen backbone stays as it is"):
-        train(drawn, config, name="frozen", device="cpu")
-    assert not drawn.runs()
+        train(synthetic, config, name="frozen", device="cpu")
+    assert not synthetic.runs()

@@ -66,15 +66,15 @@ print(json.dumps(epochs))
 """
 
 
-def test_killed_at_twenty_moments_it_ends_in_the_same_bits(drawn: Workspace, tmp_path: Path) -> None:
+def test_killed_at_twenty_moments_it_ends_in_the_same_bits(synthetic: Workspace, tmp_path: Path) -> None:
     script = tmp_path / "job.py"
     script.write_text(JOB)
     done = subprocess.run(
-        [sys.executable, str(script), str(drawn.root), str(KILLS)],
+        [sys.executable, str(script), str(synthetic.root), str(KILLS)],
         capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     epochs = json.loads(done.stdout)
     assert len(epochs) >= KILLS
-    disturbed = drawn.run("disturbed")
+    disturbed = synthetic.run("disturbed")
     assert len(read_csv(disturbed.history_csv)) == 6 and disturbed.config()["state"] == "done"

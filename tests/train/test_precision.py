@@ -65,7 +65,7 @@ def test_views_of_the_face_are_given_their_boxes(split: TrainingFaces) -> None:
         faster_precision(model, split, CONFIG, BFLOAT16)
 
 
-def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_one_network_have_one_format(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """However a trial would come out the next time: a condition's seeds, and what they are compared with."""
     monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
     trials = iter(["fp32", "bf16", "bf16"])
@@ -80,11 +80,11 @@ def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pyte
         "other network": {"model": "cnn-gap"},
     }.items():
         if name == "seed":  # beside a record of an earlier version, which says less
-            record = drawn.run("first").config()
+            record = synthetic.run("first").config()
             del record["image_size"]
-            write_json(drawn.run("earlier").run_json, record)
-        train(drawn, TrainConfig(epochs=1, **settings), name=name)
-        formats[name] = drawn.run(name).config()["hardware"]["precision"]
+            write_json(synthetic.run("earlier").run_json, record)
+        train(synthetic, TrainConfig(epochs=1, **settings), name=name)
+        formats[name] = synthetic.run(name).config()["hardware"]["precision"]
     assert formats == {
         "first": "fp32",
         "seed": "fp32",
@@ -96,49 +96,50 @@ def test_runs_of_one_network_have_one_format(drawn: Workspace, monkeypatch: pyte
 
 
 def test_a_run_that_begins_again_does_not_follow_itself(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
     trials = iter(["fp32", "bf16"])
     monkeypatch.setattr(command, "faster_precision", lambda *of: next(trials))
     for force, found in ((False, "fp32"), (True, "bf16")):
-        train(drawn, TrainConfig(epochs=1), name="again", force=force)
-        assert drawn.run("again").config()["hardware"]["precision"] == found
+        train(synthetic, TrainConfig(epochs=1), name="again", force=force)
+        assert synthetic.run("again").config()["hardware"]["precision"] == found
 
 
 def test_a_conditions_own_format_comes_before_that_of_other_runs(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
     monkeypatch.setattr(command, "faster_precision", lambda *of: "fp32")
-    train(drawn, TrainConfig(epochs=1, lr=1e-3), name="z-control")
-    train(drawn, TrainConfig(epochs=1), name="own-s0")
-    record = drawn.run("z-control").config()
+    train(synthetic, TrainConfig(epochs=1, lr=1e-3), name="z-control")
+    train(synthetic, TrainConfig(epochs=1), name="own-s0")
+    record = synthetic.run("z-control").config()
     # as an earlier version left it, whose runs did not look at each other
     write_json(
-        drawn.run("a-control").run_json, {**record, "hardware": {**record["hardware"], "precision": "bf16"}}
+        synthetic.run("a-control").run_json,
+        {**record, "hardware": {**record["hardware"], "precision": "bf16"}},
     )
-    train(drawn, TrainConfig(epochs=1, seed=1), name="own-s1")
-    assert drawn.run("own-s1").config()["hardware"]["precision"] == "fp32"
-    train(drawn, TrainConfig(epochs=1, mixup=0.2), name="other")
-    assert drawn.run("other").config()["hardware"]["precision"] == "bf16"
+    train(synthetic, TrainConfig(epochs=1, seed=1), name="own-s1")
+    assert synthetic.run("own-s1").config()["hardware"]["precision"] == "fp32"
+    train(synthetic, TrainConfig(epochs=1, mixup=0.2), name="other")
+    assert synthetic.run("other").config()["hardware"]["precision"] == "bf16"
 
 
 @pytest.mark.parametrize(("began", "there"), [("fp32", "bf16"), ("bf16", "fp32")])
 def test_a_run_keeps_its_format_on_another_machine(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch, began: str, there: str
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, began: str, there: str
 ) -> None:
     monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
     monkeypatch.setattr(command, "faster_precision", lambda *of: began)
-    run = drawn.run("moved")
-    train(drawn, TrainConfig(epochs=1), name=run.name)
+    run = synthetic.run("moved")
+    train(synthetic, TrainConfig(epochs=1), name=run.name)
     record = run.config()
     write_json(
         run.run_json, {**record, "state": "running", "hardware": {**record["hardware"], "name": "another"}}
     )
     monkeypatch.setattr(command, "choose_compute", lambda *of: Compute(torch.device("cpu"), there))
     monkeypatch.setattr(command, "faster_precision", lambda *of: there)
-    train(drawn, TrainConfig(epochs=1), name=run.name)
+    train(synthetic, TrainConfig(epochs=1), name=run.name)
     assert run.config()["hardware"]["precision"] == began
 
 

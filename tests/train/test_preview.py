@@ -23,12 +23,12 @@ def cells(target: Path, side: int) -> np.ndarray:
     return picture.reshape(FACES, side, EPOCHS + 1, side, 3).swapaxes(1, 2)
 
 
-def test_the_sheet_shows_faces_and_what_epochs_make_of_them(drawn: Workspace, tmp_path: Path) -> None:
+def test_the_sheet_shows_faces_and_what_epochs_make_of_them(synthetic: Workspace, tmp_path: Path) -> None:
     config = configure("cnn", augment="strong", settings={"seed": 3, "mixup": 0.4})
     target = tmp_path / "sheet.png"
-    summary = preview(drawn, config, target)
+    summary = preview(synthetic, config, target)
     assert str(target) in summary.notes[0]
-    faces = torch.from_numpy(np.array(drawn.load_faces("train")))
+    faces = torch.from_numpy(np.array(synthetic.load_faces("train")))
     grey = cells(target, 48)[..., 0]
     assert np.array_equal(grey[:, 0], faces[:FACES])
     for epoch in (1, EPOCHS):
@@ -39,11 +39,11 @@ def test_the_sheet_shows_faces_and_what_epochs_make_of_them(drawn: Workspace, tm
     assert (grey[:, 1] != grey[:, 2]).any()
 
 
-def test_the_sheet_is_of_the_faces_that_a_training_sees(drawn: Workspace, tmp_path: Path) -> None:
+def test_the_sheet_is_of_the_faces_that_a_training_sees(synthetic: Workspace, tmp_path: Path) -> None:
     config = configure("cnn", augment="strong", settings={"train_fraction": 0.5})
-    preview(drawn, config, tmp_path / "sheet.png")
+    preview(synthetic, config, tmp_path / "sheet.png")
     faces = torch.from_numpy(
-        np.array(drawn.load_faces("train"))[rows_used(drawn, drawn.load_labels("train"), config)]
+        np.array(synthetic.load_faces("train"))[rows_used(synthetic, synthetic.load_labels("train"), config)]
     )
     grey = cells(tmp_path / "sheet.png", 48)[..., 0]
     assert np.array_equal(grey[:, 0], faces[:FACES])
@@ -52,20 +52,20 @@ def test_the_sheet_is_of_the_faces_that_a_training_sees(drawn: Workspace, tmp_pa
     assert np.abs(grey[:, 1].astype(int) - changed.numpy()).max() <= 1
 
 
-def test_colour_stays_colour(drawn: Workspace, tmp_path: Path) -> None:
-    grey = np.array(drawn.load_faces("train"))
+def test_colour_stays_colour(synthetic: Workspace, tmp_path: Path) -> None:
+    grey = np.array(synthetic.load_faces("train"))
     coloured = np.stack([grey, grey // 2, grey // 4], axis=3)
-    write_npy(drawn.faces("train"), coloured)
-    preview(drawn, configure("cnn", augment="none"), tmp_path / "sheet.png")
+    write_npy(synthetic.faces("train"), coloured)
+    preview(synthetic, configure("cnn", augment="none"), tmp_path / "sheet.png")
     sheet = cells(tmp_path / "sheet.png", 48)
     assert all(np.array_equal(sheet[:, column], coloured[:FACES]) for column in range(EPOCHS + 1))
 
 
-def test_of_several_seeds_it_shows_the_first(drawn: Workspace, tmp_path: Path) -> None:
+def test_of_several_seeds_it_shows_the_first(synthetic: Workspace, tmp_path: Path) -> None:
     config = configure("cnn", augment="strong")
-    preview(drawn, config, tmp_path / "seeds.png", seeds="3-5")
-    preview(drawn, replace(config, seed=3), tmp_path / "seed.png")
-    preview(drawn, config, tmp_path / "none.png")
+    preview(synthetic, config, tmp_path / "seeds.png", seeds="3-5")
+    preview(synthetic, replace(config, seed=3), tmp_path / "seed.png")
+    preview(synthetic, config, tmp_path / "none.png")
     assert (tmp_path / "seeds.png").read_bytes() == (tmp_path / "seed.png").read_bytes()
     assert (tmp_path / "seeds.png").read_bytes() != (tmp_path / "none.png").read_bytes()
 

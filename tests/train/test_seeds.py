@@ -19,12 +19,12 @@ def test_what_is_no_seeds(text: str) -> None:
         read_seeds(text)
 
 
-def test_runs_of_a_condition_one_after_another_and_done_ones_left_alone(drawn: Workspace) -> None:
+def test_runs_of_a_condition_one_after_another_and_done_ones_left_alone(synthetic: Workspace) -> None:
     config = TrainConfig(epochs=1, lr=1e-3, precision="fp32")
-    train_seeds(drawn, config, [1], device="cpu")
-    run = drawn.run(f"{config.condition_name}-s1")
+    train_seeds(synthetic, config, [1], device="cpu")
+    run = synthetic.run(f"{config.condition_name}-s1")
     first = run.best.read_bytes()
-    summary = train_seeds(drawn, config, [0, 1], device="cpu")
+    summary = train_seeds(synthetic, config, [0, 1], device="cpu")
     assert [record["config"]["seed"] for record in summary.data["runs"]] == [0, 1]
     assert {record["condition"] for record in summary.data["runs"]} == {config.condition_name}
     assert [row[0] for row in summary.tables[0].rows] == [
@@ -33,5 +33,5 @@ def test_runs_of_a_condition_one_after_another_and_done_ones_left_alone(drawn: W
     assert "standard deviation" in summary.notes[-1]
     assert any("was done already" in note for note in summary.notes)
     assert run.best.read_bytes() == first
-    named = train_seeds(drawn, config, [0], name="mine", device="cpu")
-    assert named.data["runs"][0]["name"] == "mine-s0" and drawn.run("mine-s0").best.exists()
+    named = train_seeds(synthetic, config, [0], name="mine", device="cpu")
+    assert named.data["runs"][0]["name"] == "mine-s0" and synthetic.run("mine-s0").best.exists()

@@ -60,13 +60,13 @@ def test_the_share_rises_evenly_to_its_largest(epoch: int, share: float) -> None
     assert earlier_share(0.8, epoch, 10) == pytest.approx(share)
 
 
-def test_a_network_that_is_asked_for_its_own_predictions_fits_labels_less(drawn: Workspace) -> None:
+def test_a_network_that_is_asked_for_its_own_predictions_fits_labels_less(synthetic: Workspace) -> None:
     """A network learns the few faces there are by heart; taught by itself, it is less sure of them."""
     config = TrainConfig(epochs=12, lr=2e-3, label_smoothing=0.0, precision="fp32", flip=False, shift=0.0)
     losses = {}
     for share in (0.0, 1.0):
-        train(drawn, replace(config, self_distillation=share), name=f"share-{share}", device="cpu")
-        rows = read_csv(drawn.run(f"share-{share}").history_csv)
+        train(synthetic, replace(config, self_distillation=share), name=f"share-{share}", device="cpu")
+        rows = read_csv(synthetic.run(f"share-{share}").history_csv)
         losses[share] = [float(row["train_loss"]) for row in rows]
     assert losses[0.0][0] == losses[1.0][0]  # the first epoch has nothing but labels
     assert losses[0.0][1] != losses[1.0][1]

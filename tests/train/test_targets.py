@@ -74,52 +74,52 @@ def test_shares_of_the_crowd() -> None:
     assert crowd_shares(votes, [ANSWERS[3], ANSWERS[0]])[0].tolist() == [0.25, 0.75]
 
 
-def test_training_follows_the_crowd(drawn: Workspace) -> None:
+def test_training_follows_the_crowd(synthetic: Workspace) -> None:
     """All votes say one class: a network trained on them says it too, whatever the labels are."""
-    rows = read_csv(drawn.faces_csv("train"))
+    rows = read_csv(synthetic.faces_csv("train"))
     columns = [*rows[0], *(f"votes_{answer}" for answer in ANSWERS)]
     votes = [10 * (answer == "sad") for answer in ANSWERS]
-    write_csv(drawn.faces_csv("train"), columns, [[*row.values(), *votes] for row in rows])
-    train(drawn, replace(CONFIG, epochs=3, labels="ferplus-soft"), name="crowd", device="cpu")
-    model = load_model(drawn.run("crowd").best)
+    write_csv(synthetic.faces_csv("train"), columns, [[*row.values(), *votes] for row in rows])
+    train(synthetic, replace(CONFIG, epochs=3, labels="ferplus-soft"), name="crowd", device="cpu")
+    model = load_model(synthetic.run("crowd").best)
     with torch.inference_mode():
-        predicted = model(torch.from_numpy(np.array(drawn.load_faces("val")))).argmax(dim=1)
-    assert (predicted == drawn.dataset()["classes"].index("sad")).all()
+        predicted = model(torch.from_numpy(np.array(synthetic.load_faces("val")))).argmax(dim=1)
+    assert (predicted == synthetic.dataset()["classes"].index("sad")).all()
 
 
-def test_without_votes_there_are_no_crowd_labels(drawn: Workspace) -> None:
+def test_without_votes_there_are_no_crowd_labels(synthetic: Workspace) -> None:
     with pytest.raises(
         UserError, match="these faces carry no votes; run 'fertool prepare' again with --ferplus"
     ):
-        train(drawn, replace(CONFIG, labels="ferplus-soft"), name="crowd", device="cpu")
-    assert not drawn.run("crowd").folder.exists()
+        train(synthetic, replace(CONFIG, labels="ferplus-soft"), name="crowd", device="cpu")
+    assert not synthetic.run("crowd").folder.exists()
 
 
-def test_balance_changes_what_is_learnt(drawn: Workspace) -> None:
+def test_balance_changes_what_is_learnt(synthetic: Workspace) -> None:
     """With one class left almost alone, a balanced training predicts the others more often."""
-    rows = read_csv(drawn.faces_csv("train"))
+    rows = read_csv(synthetic.faces_csv("train"))
     for number, row in enumerate(rows):
         row["label"] = "3" if number % 12 else row["label"]
-    write_csv(drawn.faces_csv("train"), list(rows[0]), [list(row.values()) for row in rows])
+    write_csv(synthetic.faces_csv("train"), list(rows[0]), [list(row.values()) for row in rows])
     share = {}
     for balance in (False, True):
         config = replace(CONFIG, epochs=2, balance=balance)
-        train(drawn, config, name=f"balance-{balance}", device="cpu")
-        model = load_model(drawn.run(f"balance-{balance}").best)
+        train(synthetic, config, name=f"balance-{balance}", device="cpu")
+        model = load_model(synthetic.run(f"balance-{balance}").best)
         with torch.inference_mode():
-            chances = model(torch.from_numpy(np.array(drawn.load_faces("train")))).softmax(dim=1)
+            chances = model(torch.from_numpy(np.array(synthetic.load_faces("train")))).softmax(dim=1)
         share[balance] = chances[:, 3].mean().item()
     assert share[True] < share[False] - 0.1
 
 
 def test_patience_begins_when_the_whole_network_trains(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = iter([0.5, 0.5, 0.5, 0.4, 0.4, 0.9])
     monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), None))
     config = replace(CONFIG, epochs=6, patience=2, freeze_epochs=3)
-    train(drawn, config, name="frozen", device="cpu")
-    run = drawn.run("frozen")
+    train(synthetic, config, name="frozen", device="cpu")
+    run = synthetic.run("frozen")
     assert len(read_csv(run.history_csv)) == 5 and run.config()["best"]["epoch"] == 1
 
 
@@ -131,14 +131,14 @@ def test_a_plateau_of_the_head_alone_lowers_no_rate(epochs_done: int, falls: boo
 
 
 def test_training_stops_when_patience_ends_also_when_gone_on_with(
-    drawn: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = iter([0.3, 0.5, 0.4, 0.5, 0.2, 0.9])
     monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), None))
     config = replace(CONFIG, epochs=6, patience=2)
-    train(drawn, config, name="short", device="cpu")
-    run = drawn.run("short")
+    train(synthetic, config, name="short", device="cpu")
+    run = synthetic.run("short")
     assert len(read_csv(run.history_csv)) == 4 and run.config()["best"]["epoch"] == 2
     run.run_json.write_text(run.run_json.read_text().replace('"state": "done"', '"state": "running"'))
-    train(drawn, config, name="short", device="cpu")
+    train(synthetic, config, name="short", device="cpu")
     assert len(read_csv(run.history_csv)) == 4 and run.config()["state"] == "done"

@@ -260,7 +260,7 @@ def test_before_is_what_the_runs_own_seed_gives(subject: Subject) -> None:
 
 
 @pytest.fixture
-def pretrained(drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+def pretrained(synthetic: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
     """A run that began with a file of `--weights-dir`, on a machine that has the weights nowhere else."""
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -272,8 +272,8 @@ def pretrained(drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     state = build_model("test_resnet", 10, image_size=32).network.state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "test_resnet.safetensors")
     config = TrainConfig(model="test_resnet", image_size=32, epochs=1, precision="fp32")
-    train(drawn, config, name="run", weights_dir=folder, device="cpu")
-    return Subject(drawn, drawn.run("run"), "test", CPU)
+    train(synthetic, config, name="run", weights_dir=folder, device="cpu")
+    return Subject(synthetic, synthetic.run("run"), "test", CPU)
 
 
 def test_before_is_the_file_that_the_run_began_with(pretrained: Subject, tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def some_unlocated(drawn: Workspace) -> tuple[Workspace, np.ndarray]:
+def some_unlocated(synthetic: Workspace) -> tuple[Workspace, np.ndarray]:
     """A workspace in which every fourth face of train has the template's landmarks; which have their own."""
-    with np.load(drawn.landmarks("train")) as stored:
+    with np.load(synthetic.landmarks("train")) as stored:
         arrays = dict(stored)
     arrays["detector"][::4] = TEMPLATE
     arrays["detector"][1::4] = DRAWN
-    write_npz(drawn.landmarks("train"), **arrays)
-    return drawn, arrays["detector"] != TEMPLATE
+    write_npz(synthetic.landmarks("train"), **arrays)
+    return synthetic, arrays["detector"] != TEMPLATE
 
 
 def emotions_of(workspace: Workspace) -> list[str]:
@@ -74,15 +74,15 @@ def test_wanted_maps_are_the_labels_action_units_and_the_landmarks(some_unlocate
 
 @pytest.mark.parametrize("form", ["action-units", "landmarks"])
 def test_many_wanted_maps_stay_in_a_file_that_leaves_nothing(
-    drawn: Workspace, form: str, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = sorted(drawn.root.iterdir())
-    few = load_guide_planes(drawn, "train", form).wanted
+    before = sorted(synthetic.root.iterdir())
+    few = load_guide_planes(synthetic, "train", form).wanted
     monkeypatch.setattr(planes_module, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 0)
-    many = load_guide_planes(drawn, "train", form).wanted
+    many = load_guide_planes(synthetic, "train", form).wanted
     assert np.array_equal(many[10:], few[10:]) and np.array_equal(many[:10], few[:10])
-    assert isinstance(many._faces, np.memmap) and sorted(drawn.root.iterdir()) == before
+    assert isinstance(many._faces, np.memmap) and sorted(synthetic.root.iterdir()) == before
 
 
 def test_some_of_the_faces_in_their_order(some_unlocated) -> None:
@@ -127,15 +127,15 @@ def test_the_placebos_action_units_are_the_own_labels_on_the_others_landmarks(so
         assert np.abs(planes.wanted[np.array([row])][0] / 255 - expected).max() <= 0.51 / 255
 
 
-def test_what_is_missing_is_said_in_one_line(drawn: Workspace, tmp_path: Path) -> None:
+def test_what_is_missing_is_said_in_one_line(synthetic: Workspace, tmp_path: Path) -> None:
     bare = Workspace(tmp_path / "bare")
     prepare(bare, "synthetic", count=70)
     with pytest.raises(UserError, match="fertool masks"):
         load_guide_planes(bare, "train", "background")
-    neutral = np.flatnonzero(np.array(emotions_of(drawn)) == "neutral")
+    neutral = np.flatnonzero(np.array(emotions_of(synthetic)) == "neutral")
     with pytest.raises(UserError, match="no face of 'train' can be guided") as caught:
-        load_guide_planes(drawn, "train", "action-units", rows=neutral)
+        load_guide_planes(synthetic, "train", "action-units", rows=neutral)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="only one face"):
-        load_guide_planes(drawn, "train", "background", rows=neutral[:1], placebo_seed=0)
+        load_guide_planes(synthetic, "train", "background", rows=neutral[:1], placebo_seed=0)
     shutil.rmtree(bare.root)
