@@ -207,7 +207,9 @@ def test_errors_under_corruption_are_scored_once_whatever_is_explained(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("robustness", "robustness_attention"):
-        monkeypatch.setattr(f"fertool.score.{module}.CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]})
+        monkeypatch.setattr(
+            f"fertool.score.suites.{module}.CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]}
+        )
     run = workspace.run("cnn")
     first = score(workspace, suites=["robustness"], device="cpu")
     assert set(first.data) == {"split", "robustness"}

@@ -74,11 +74,11 @@ def test_maps_are_asked_for_a_few_rows_at_a_time(
     for module, limit in ((heatmaps, "ROWS_AT_ONCE"), (shares, "ROWS_AT_ONCE")):
         monkeypatch.setattr(module, limit, 8)
     for module, limit in (
-        ("spread", "ROWS_AT_ONCE"),
+        ("dispersion", "ROWS_AT_ONCE"),
         ("truth", "ROWS_AT_ONCE"),
         ("faithfulness", "BATCH_FACES"),
     ):
-        monkeypatch.setattr(f"fertool.score.{module}.{limit}", 8)
+        monkeypatch.setattr(f"fertool.score.suites.{module}.{limit}", 8)
     monkeypatch.setattr(
         "fertool.score.suites.truth.known_planes", lambda subject: {"evidence": subject.region_maps == 5}
     )
