@@ -92,23 +92,25 @@ def prepare(
     Example: fertool prepare fer2013.zip --ferplus fer2013new.csv
     """
     from fertool import console
-    from fertool.prepare import prepare
+    from fertool.prepare import PrepareSettings, prepare
     from fertool.workspace import Workspace
 
     console.show(
         prepare(
             Workspace.locate(workspace),
             source,
-            size=size,
-            seed=seed,
-            classes=classes.split(",") if classes else None,
-            group_by=group_by,
-            ferplus=ferplus,
-            labels=labels,
-            drop_leaks=drop_leaks,
-            count=count,
-            evidence=evidence,
-            spurious=spurious,
+            PrepareSettings(
+                size=size,
+                seed=seed,
+                classes=classes.split(",") if classes else None,
+                group_by=group_by,
+                ferplus=ferplus,
+                labels=labels,
+                drop_leaks=drop_leaks,
+                count=count,
+                evidence=evidence,
+                spurious=spurious,
+            ),
             force=force,
         ),
         as_json,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import settings
 
 from fertool.masks import make_masks
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
@@ -73,7 +73,7 @@ def second_waits() -> Callable:
 def synthetic(tmp_path: Path) -> Workspace:
     """A fresh workspace with a few drawn faces and their masks."""
     workspace = Workspace(tmp_path / "ws")
-    prepare(workspace, "synthetic", count=140)
+    prepare(workspace, "synthetic", PrepareSettings(count=140))
     make_masks(workspace)
     return workspace
 
@@ -82,7 +82,7 @@ def synthetic(tmp_path: Path) -> Workspace:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with a run `cnn`, shared by tests that only read it or add to it."""
     workspace = Workspace(tmp_path_factory.mktemp("trained"))
-    prepare(workspace, "synthetic", count=420)
+    prepare(workspace, "synthetic", PrepareSettings(count=420))
     make_masks(workspace)
     train(workspace, TrainConfig(epochs=2, lr=1e-3, precision="fp32"), name="cnn", device="cpu")
     return workspace

@@ -18,7 +18,7 @@ import pytest
 
 from fertool.explain import explain
 from fertool.masks import make_masks
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
 from fertool.score import score
 from fertool.train import train
@@ -49,7 +49,7 @@ def contents(workspace: Workspace) -> dict[Path, bytes]:
 def test_everything_is_up_to_date_and_reported(before: Workspace) -> None:
     made_before = contents(before)
     runs = before.runs()
-    prepare(before, "synthetic", count=70, evidence="mouth")
+    prepare(before, "synthetic", PrepareSettings(count=70, evidence="mouth"))
     make_masks(before)
     for run in runs:
         config = run.config()["config"]

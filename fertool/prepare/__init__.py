@@ -1,5 +1,6 @@
-"""Any FER data set, or faces that the program draws itself, made into the faces of a workspace."""
+"""Any FER data set, or synthetic faces, made into the faces of a workspace."""
 
 from fertool.prepare.command import prepare
+from fertool.prepare.settings import PrepareSettings
 
-__all__ = ["prepare"]
+__all__ = ["PrepareSettings", "prepare"]

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,13 @@ from fertool.errors import UserError
 from fertool.prepare.dataset_summary import dataset_summary
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.ferplus import ANSWERS, CrowdVotes, crowd_labels, read_ferplus
+from fertool.prepare.settings import DEFAULTS, PrepareSettings
 from fertool.prepare.sources.archives import SourceFiles, content_hash, open_source
 from fertool.prepare.sources.challenge_csv import has_challenge_columns, read_challenge_csv
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.sources.picture_folders import is_picture, read_picture_folders
 from fertool.prepare.splits import with_splits
-from fertool.prepare.synthetic.source import BACKGROUND, EVIDENCE, SYNTHETIC, draw, marked
+from fertool.prepare.synthetic.source import BACKGROUND, SYNTHETIC, draw, marked
 from fertool.prepare.twins import leaks, number_twins, twin_figures
 from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
 from fertool.runtime.locks import alone
@@ -32,65 +32,46 @@ from fertool.workspace import SPLITS, Workspace
 # raise them when the same source and settings would give other faces
 REVISION = 1
 DRAWN_REVISION = 3
-LABELS = ("original", "ferplus")
 _BESIDE = ".prepare-"
-_SIZES = range(16, 1025)
 
 
 def prepare(
     workspace: Workspace,
     source: str | Path,
+    settings: PrepareSettings = DEFAULTS,
     *,
-    size: int = 48,
-    seed: int = 0,
-    classes: Sequence[str] | None = None,
-    group_by: str | None = None,
-    ferplus: Path | None = None,
-    labels: str = "original",
-    drop_leaks: bool = False,
-    count: int = 4000,
-    evidence: str | None = None,
-    spurious: float = 0.0,
     force: bool = False,
 ) -> Summary:
     """Make the faces of `workspace` from `source` and describe them in its dataset.json.
 
-    `source` is the FER2013 challenge's csv, or `[<split>/]<emotion>/<picture>` folders, as they are or in an
-    archive, or the word "synthetic", for `count` drawn faces. `size` is the faces' side in pixels. `seed`
-    draws the splits that the source does not tell, and the synthetic faces. `classes` names the classes to
-    keep instead of those of the seven emotions that the source has. `group_by` is a regular expression:
-    pictures in whose file name it finds the same text (its first group, or all of it) stand in one split.
-    `ferplus` adds the votes of FER+, and `labels` "ferplus" makes the taggers' most frequent answer the label
-    (`crowd_labels` has the rule). `drop_leaks` leaves out of train what has an identical twin in val or test.
-    In drawn faces `evidence` names the one region that tells the class, everything else being independent of
-    it, and `spurious` puts a mark into the background that agrees with the label with that probability in
-    train, and in val and test says nothing.
+    Args:
+        workspace: where the faces go.
+        source: the FER2013 challenge's csv, or `[<split>/]<emotion>/<picture>` folders, as they are or in an
+            archive; or the word "synthetic".
+        settings: what to make of it.
+        force: make the faces again, even where they are up to date.
 
-    Raises UserError, and leaves the workspace as it was, for anything wrong with source or settings, and
-    where runs in the workspace were trained on other faces.
+    Returns:
+        A table of classes by splits, and what else there is to know of the faces.
+
+    Raises:
+        UserError: for anything wrong with source or settings, and where runs in the workspace were trained on
+            other faces; the workspace is as it was before.
     """
-    _check_settings(source, size, seed, group_by, ferplus, labels, count, evidence, spurious)
-    settings: dict[str, Any] = {
-        "size": size,
-        "seed": seed,
-        "classes": None if classes is None else list(classes),
-        "group_by": group_by,
-        "labels": labels,
-        "drop_leaks": drop_leaks,
-    }
+    settings.check_source(source)
+    record = settings.record(source)
     if source == SYNTHETIC:
-        settings |= {"count": count, "evidence": evidence, "spurious": spurious}
         inputs = {"source": SYNTHETIC}
     else:
         if not Path(source).exists():
             raise UserError(f"{source}: no such file or folder; check the path")
         inputs = {"source": content_hash(Path(source), apart=workspace.root)}
     crowd = None
-    if ferplus is not None:
-        crowd = read_ferplus(ferplus)
-        inputs["ferplus"] = content_hash(ferplus)
+    if settings.ferplus is not None:
+        crowd = read_ferplus(settings.ferplus)
+        inputs["ferplus"] = content_hash(settings.ferplus)
     revision = DRAWN_REVISION if source == SYNTHETIC else REVISION
-    made_from = json.loads(json.dumps({"revision": revision, "settings": settings, "inputs": inputs}))
+    made_from = json.loads(json.dumps({"revision": revision, "settings": record, "inputs": inputs}))
     products = [place(split) for split in SPLITS for place in (workspace.faces, workspace.faces_csv)]
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):
         return dataset_summary(
@@ -99,29 +80,33 @@ def prepare(
     _refuse_under_runs(workspace, made_from)
 
     where = str(source)
-    wanted = None if labels == "ferplus" else classes  # FER+ moves faces between classes: choose after it
+    wanted = (
+        None if settings.labels == "ferplus" else settings.classes
+    )  # FER+ moves faces between classes: choose after it
     if source == SYNTHETIC:
-        faces = draw(count, seed, size, evidence).with_classes(wanted, where)
+        faces = draw(settings.count, settings.seed, settings.size, settings.evidence).with_classes(
+            wanted, where
+        )
     else:
         with open_source(Path(source), apart=workspace.root) as files:
-            faces = _read(files, size, wanted)
+            faces = _read(files, settings.size, wanted)
     crowd_left_out = None
     if crowd is not None:
         faces = _with_votes(faces, crowd, where)
-        if labels == "ferplus":
+        if settings.labels == "ferplus":
             faces, crowd_left_out = _relabelled(faces)
-            faces = faces.with_classes(classes, where)
+            faces = faces.with_classes(settings.classes, where)
     if len(faces.images) == 0:
         raise UserError(f"{where}: no face of the classes to keep; correct --classes")
     split_origin = "the source"
     if (faces.splits == UNTOLD).any() or "val" not in faces.splits:
-        faces, split_origin = with_splits(faces, group_by, seed, where)
-    elif group_by is not None:
+        faces, split_origin = with_splits(faces, settings.group_by, settings.seed, where)
+    elif settings.group_by is not None:
         raise UserError(f"--group-by: {where} comes with splits of its own; leave it out")
-    if spurious or evidence == BACKGROUND:
-        faces = marked(faces, seed, evidence, spurious)
+    if settings.spurious or settings.evidence == BACKGROUND:
+        faces = marked(faces, settings.seed, settings.evidence, settings.spurious)
     dropped = 0
-    if drop_leaks:
+    if settings.drop_leaks:
         leaking = leaks(number_twins(faces.images), faces.splits)
         dropped = int(leaking.sum())
         faces = faces.take(~leaking)
@@ -155,53 +140,12 @@ def prepare(
         "ferplus": None
         if crowd is None
         else {"name": crowd.path.name, "sha256": inputs["ferplus"], "left_out": crowd_left_out},
-        "settings": settings,
+        "settings": record,
         "notes": list(faces.notes),
         "made_from": made_from,
     }
     _write(workspace, faces, twin_groups, dataset)
     return dataset_summary(dataset, [])
-
-
-def _check_settings(
-    source: str | Path,
-    size: int,
-    seed: int,
-    group_by: str | None,
-    ferplus: Path | None,
-    labels: str,
-    count: int,
-    evidence: str | None,
-    spurious: float,
-) -> None:
-    if size not in _SIZES:
-        raise UserError(f"--size {size}: give {_SIZES[0]} to {_SIZES[-1]} pixels")
-    if seed < 0:
-        raise UserError(f"--seed {seed}: give 0 or more")
-    if labels not in LABELS:
-        raise UserError(f"--labels {labels}: give one of {', '.join(LABELS)}")
-    if labels == "ferplus" and ferplus is None:
-        raise UserError("--labels ferplus: needs the votes; give --ferplus fer2013new.csv")
-    if group_by is not None:
-        try:
-            re.compile(group_by)
-        except re.error as error:
-            raise UserError(f"--group-by '{group_by}': no regular expression ({error})") from error
-    if source == SYNTHETIC:
-        if count < 1:
-            raise UserError(f"--count {count}: draw at least one face")
-        if ferplus is not None:
-            raise UserError("--ferplus: the votes are on FER2013, not on drawn faces; leave it out")
-        if group_by is not None:
-            raise UserError("--group-by: drawn faces have no file names; leave it out")
-        if evidence is not None and evidence not in EVIDENCE:
-            raise UserError(f"--evidence {evidence}: give one of {', '.join(EVIDENCE)}")
-        if not 0 <= spurious <= 1:
-            raise UserError(f"--spurious {spurious}: give a probability")
-        if spurious and evidence == BACKGROUND:
-            raise UserError("--spurious: the mark is the evidence already; leave one of the two out")
-    elif evidence is not None or spurious:
-        raise UserError("--evidence and --spurious: only faces that fertool draws can have them")
 
 
 def _refuse_under_runs(workspace: Workspace, made_from: dict[str, Any]) -> None:

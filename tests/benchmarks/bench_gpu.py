@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from targets import missed
 
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv
 from fertool.workspace import Workspace
 
@@ -42,7 +42,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {name}, {arguments.rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
-        prepare(workspace, "synthetic", count=arguments.faces)
+        prepare(workspace, "synthetic", PrepareSettings(count=arguments.faces))
         trainings = [_train(workspace, arguments.device, CNN) for _ in range(arguments.rounds)]
         whole_s = statistics.median(seconds for seconds, _ in trainings)
         any_missed = missed(

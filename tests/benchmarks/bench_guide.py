@@ -18,7 +18,7 @@ import torch
 from targets import missed
 
 from fertool.masks import make_masks
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv
 from fertool.train import train
 from fertool.train.config import TrainConfig
@@ -62,7 +62,7 @@ def main() -> None:
         scene = SCENES[name]
         with tempfile.TemporaryDirectory() as folder:
             workspace = Workspace(Path(folder) / "ws")
-            prepare(workspace, "synthetic", count=scene.faces)
+            prepare(workspace, "synthetic", PrepareSettings(count=scene.faces))
             make_masks(workspace)
             any_missed |= _compare(name, scene, workspace, arguments.rounds)
     sys.exit(1 if any_missed else 0)

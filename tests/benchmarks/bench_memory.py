@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from targets import missed
 
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv, write_csv
 from fertool.train import train
 from fertool.train.config import TrainConfig
@@ -46,7 +46,7 @@ def main() -> None:
     ):
         with tempfile.TemporaryDirectory() as folder:
             workspace = Workspace(Path(folder) / "ws")
-            prepare(workspace, "synthetic", count=2000)
+            prepare(workspace, "synthetic", PrepareSettings(count=2000))
             faces = FER2013_FACES if gib is None else round(gib * 2**30 / (48 * enlarged) ** 2)
             _repeat(workspace, faces, enlarged)
             size_gib = workspace.faces("train").stat().st_size / 2**30

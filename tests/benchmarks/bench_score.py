@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from fertool.explain.registry import parse_request
 from fertool.masks import make_masks
 from fertool.models import FaceClassifier
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.hardware import Compute, choose_compute
 from fertool.score import score
 from fertool.score.evaluated_run import Subject
@@ -74,7 +74,7 @@ def seconds(run: Callable[[], object]) -> float:
 def subjects(folder: Path) -> dict[str, Subject]:
     """A small `cnn` trained on drawn faces, in each precision."""
     workspace = Workspace(folder)
-    prepare(workspace, "synthetic", count=FACES * 4 // 3)
+    prepare(workspace, "synthetic", PrepareSettings(count=FACES * 4 // 3))
     make_masks(workspace)
     train(workspace, TrainConfig(epochs=8, lr=1e-3), name="cnn", device="cpu")
     precisions = dict.fromkeys(["fp32", choose_compute("cpu").precision])

@@ -25,7 +25,7 @@ import torch
 from targets import missed
 
 from fertool.models import build_model
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv
 from fertool.runtime.hardware import Compute, keep_freed_memory
 from fertool.train import train
@@ -80,7 +80,7 @@ def _compare(model: str, rounds: int) -> bool:
     scene = SCENES[model]
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder) / "ws")
-        prepare(workspace, "synthetic", count=round(scene.faces * 1.26))
+        prepare(workspace, "synthetic", PrepareSettings(count=round(scene.faces * 1.26)))
         _write_pictures(workspace, Path(folder) / "train", scene.faces)
         results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
         for _ in range(rounds):

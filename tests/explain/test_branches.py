@@ -14,7 +14,7 @@ from fertool.explain.methods.cams import gradcam
 from fertool.explain.methods.guided_backprop import guided_backprop, guided_gradcam
 from fertool.masks import make_masks
 from fertool.models import FaceClassifier, build_model
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_json
 from fertool.train import train
 from fertool.train.config import TrainConfig
@@ -121,7 +121,7 @@ def test_attention_of_both_branches(explainer, fixed) -> None:
 
 def test_shares_of_the_branches_are_kept_beside_the_heatmaps(tmp_path) -> None:
     workspace = Workspace(tmp_path / "ws")
-    prepare(workspace, "synthetic", count=140)
+    prepare(workspace, "synthetic", PrepareSettings(count=140))
     make_masks(workspace)
     train(
         workspace, TrainConfig(model="multiscale:cnn", epochs=1, precision="fp32"), name="two", device="cpu"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.prepare import command, prepare
+from fertool.prepare import PrepareSettings, command, prepare
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.synthetic.faces import draw_faces
 from fertool.runtime.files import read_csv
@@ -125,7 +125,7 @@ def test_challenge_csv_as_programs_write_it(forms, workspace, dressed):
 
 def test_challenge_faces_in_another_size(forms, workspace):
     faces, _, data = challenge(forms)
-    prepare(workspace, write_form(forms, "plain", data), size=24)
+    prepare(workspace, write_form(forms, "plain", data), PrepareSettings(size=24))
     shrunk = workspace.load_faces("train")
     assert shrunk.shape[1:] == (24, 24)
     means = faces[: len(shrunk)].reshape(-1, 24, 2, 24, 2).mean(axis=(2, 4))
@@ -183,7 +183,7 @@ def test_a_folder_for_val_decides_against_the_names(forms, workspace):
 
 def test_val_is_a_stratified_tenth_of_train_where_nothing_tells(forms, workspace):
     files = forms.emotion_folders(20, top="train/") | forms.emotion_folders(2, top="test/")
-    summary = prepare(workspace, forms.tree(files), seed=3)
+    summary = prepare(workspace, forms.tree(files), PrepareSettings(seed=3))
     assert "val is a stratified tenth of train" in notes(summary)
     assert Counter(workspace.load_labels("val").tolist()) == dict.fromkeys(range(7), 2)
     assert Counter(workspace.load_labels("train").tolist()) == dict.fromkeys(range(7), 18)
@@ -204,13 +204,13 @@ def test_split_folders(forms, workspace, val):
 
 def test_no_splits_makes_80_10_10_by_seed(forms, workspace):
     source = forms.tree(forms.emotion_folders(20))
-    prepare(workspace, source, seed=1)
+    prepare(workspace, source, PrepareSettings(seed=1))
     counts = [Counter(workspace.load_labels(split).tolist()) for split in SPLITS]
     assert counts == [dict.fromkeys(range(7), count) for count in (16, 2, 2)]
     first = contents(workspace)
-    prepare(workspace, source, seed=1, force=True)
+    prepare(workspace, source, PrepareSettings(seed=1), force=True)
     assert_same_contents(first, contents(workspace))
-    prepare(workspace, source, seed=2)
+    prepare(workspace, source, PrepareSettings(seed=2))
     assert first["test"][3] != contents(workspace)["test"][3]
 
 
@@ -227,7 +227,7 @@ def test_synonyms_map_to_the_seven_and_the_rest_is_named(forms, workspace):
 
 def test_classes_keeps_a_class_that_is_none_of_the_seven(forms, workspace):
     source = forms.tree(forms.emotion_folders(4, ["contempt", "sad", "happy", "neutral"]))
-    summary = prepare(workspace, source, classes=["contempt", "Sadness", "happy"])
+    summary = prepare(workspace, source, PrepareSettings(classes=["contempt", "Sadness", "happy"]))
     assert summary.data["classes"] == ["happy", "sad", "contempt"]
     assert summary.data["left_out"] == {"neutral": 4}
 
@@ -240,7 +240,7 @@ def test_group_by_keeps_each_person_in_one_split(forms, workspace):
         for emotion in ("happy", "sad", "fear")
         for shot in range(4)
     }
-    prepare(workspace, forms.tree(files), group_by=r"^(S\d+)_")
+    prepare(workspace, forms.tree(files), PrepareSettings(group_by=r"^(S\d+)_"))
     persons = {
         split: {Path(row["source"]).name.split("_")[0] for row in read_csv(workspace.faces_csv(split))}
         for split in SPLITS
@@ -251,7 +251,7 @@ def test_group_by_keeps_each_person_in_one_split(forms, workspace):
 
 def test_numbers_of_what_is_no_emotion_are_part_of_its_name(forms, workspace):
     tree = forms.tree(forms.emotion_folders(4, ["0_neutral", "stress_1", "stress_2"]))
-    summary = prepare(workspace, tree, classes=["neutral", "Stress_1", "stress_2"])
+    summary = prepare(workspace, tree, PrepareSettings(classes=["neutral", "Stress_1", "stress_2"]))
     assert summary.data["classes"] == ["neutral", "stress_1", "stress_2"]
 
 
@@ -350,7 +350,7 @@ def test_pictures_that_are_not_square_are_cropped_to_their_centre(forms, workspa
         )
         for number in range(20)
     }
-    prepare(workspace, forms.tree(files), size=30)
+    prepare(workspace, forms.tree(files), PrepareSettings(size=30))
     for split in SPLITS:
         faces = workspace.load_faces(split)
         assert faces.shape[1:] == (30, 30)
@@ -360,7 +360,7 @@ def test_pictures_that_are_not_square_are_cropped_to_their_centre(forms, workspa
 
 def test_synthetic_faces_come_with_their_truth(workspace):
     drawn = draw_faces(70, seed=5)
-    prepare(workspace, "synthetic", count=70, seed=5)
+    prepare(workspace, "synthetic", PrepareSettings(count=70, seed=5))
     counts = [Counter(workspace.load_labels(split).tolist()) for split in SPLITS]
     assert counts == [dict.fromkeys(range(7), count) for count in (8, 1, 1)]
     for split in SPLITS:
@@ -391,7 +391,7 @@ def test_drop_leaks_takes_twins_of_val_and_test_out_of_train_alone(forms, worksp
     assert workspace.load_twin_groups("val")[[2, 3]].tolist() == [1, 3]
     assert workspace.load_twin_groups("test")[[2, 13]].tolist() == [2, 3]
     test_faces = workspace.load_faces("test").copy()
-    clean = prepare(workspace, source, drop_leaks=True)
+    clean = prepare(workspace, source, PrepareSettings(drop_leaks=True))
     assert clean.data["leaks_dropped"] == 2
     assert "2 faces" in notes(clean)
     assert [row["id"] for row in read_csv(workspace.faces_csv("train"))][:3] == [
@@ -443,9 +443,13 @@ def test_other_faces_are_refused_where_runs_are(forms, workspace):
     run.parent.mkdir(parents=True)
     run.write_text("{}")
     before = contents(workspace)
-    for changed in ({"source": other}, {"source": source, "seed": 1}, {"source": other, "force": True}):
+    for changed, settings, force in (
+        (other, PrepareSettings(), False),
+        (source, PrepareSettings(seed=1), False),
+        (other, PrepareSettings(), True),
+    ):
         with pytest.raises(UserError, match="--workspace"):
-            prepare(workspace, **changed)
+            prepare(workspace, changed, settings, force=force)
     assert_same_contents(before, contents(workspace))
     assert "up to date" in notes(prepare(workspace, source))
     prepare(workspace, source, force=True)
@@ -508,7 +512,7 @@ def test_truth_of_drawn_faces_does_not_outlive_them(forms, workspace):
 
 @pytest.mark.skipif(not (SHARED / "fer2013.zip").exists(), reason="FER2013 is not at hand (shared/fer2013)")
 def test_fer2013(workspace):
-    summary = prepare(workspace, SHARED / "fer2013.zip", ferplus=SHARED / "fer2013new.csv")
+    summary = prepare(workspace, SHARED / "fer2013.zip", PrepareSettings(ferplus=SHARED / "fer2013new.csv"))
     assert {
         split: list(figures["classes"].values()) for split, figures in summary.data["splits"].items()
     } == {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.prepare.ferplus import ANSWERS, crowd_labels
 from fertool.runtime.files import read_csv
 from fertool.workspace import SPLITS, Workspace
@@ -66,7 +66,7 @@ def test_labels_known():
 def test_votes_are_added_by_row(forms, workspace, challenge):
     source, rows = challenge
     lines = [line(usage, angry=row % 7, not_face=3) for row, (_, usage) in enumerate(rows)]
-    summary = prepare(workspace, source, ferplus=write(forms, lines))
+    summary = prepare(workspace, source, PrepareSettings(ferplus=write(forms, lines)))
     table = [row for split in SPLITS for row in read_csv(workspace.faces_csv(split))]
     assert [int(row["votes_angry"]) for row in table] == [row % 7 for row in range(len(rows))]
     assert {row["votes_not_face"] for row in table} == {"3"}
@@ -78,9 +78,9 @@ def test_votes_reach_pictures_by_the_row_in_their_name(forms, workspace, challen
     source, rows = challenge
     pictures = forms.fer2013_folders(forms.faces(len(rows)), rows)
     crowd = write(forms, [line(usage, sad=row) for row, (_, usage) in enumerate(rows)])
-    prepare(workspace, forms.zip(pictures), ferplus=crowd)
+    prepare(workspace, forms.zip(pictures), PrepareSettings(ferplus=crowd))
     again = Workspace(workspace.root.parent / "again")
-    prepare(again, source, ferplus=crowd)
+    prepare(again, source, PrepareSettings(ferplus=crowd))
     for split in SPLITS:
         mine, theirs = (read_csv(place.faces_csv(split)) for place in (workspace, again))
         assert [row["votes_sad"] for row in mine] == [row["votes_sad"] for row in theirs]
@@ -91,7 +91,7 @@ def test_labels_of_the_crowd(forms, workspace, challenge):
     lines = agreeing(rows)
     lines[0] = line("Training", contempt=9, angry=1)
     lines[1] = line("Training", happy=6, disgust=4)
-    summary = prepare(workspace, source, ferplus=write(forms, lines), labels="ferplus")
+    summary = prepare(workspace, source, PrepareSettings(ferplus=write(forms, lines), labels="ferplus"))
     train = read_csv(workspace.faces_csv("train"))
     assert train[0]["id"] == "Training_1"
     assert train[0]["label"] == "3"
@@ -105,7 +105,9 @@ def test_classes_are_chosen_after_the_crowd_has_relabelled(forms, workspace, cha
     lines = agreeing(rows)
     lines[0] = line("Training", happy=10)  # the challenge calls it angry
     summary = prepare(
-        workspace, source, ferplus=write(forms, lines), labels="ferplus", classes=["happy", "sad"]
+        workspace,
+        source,
+        PrepareSettings(ferplus=write(forms, lines), labels="ferplus", classes=["happy", "sad"]),
     )
     assert summary.data["splits"]["train"]["classes"] == {"happy": 4, "sad": 3}
 
@@ -124,7 +126,7 @@ def test_votes_that_do_not_fit_are_refused(forms, workspace, challenge, change, 
     source, rows = challenge
     crowd = write(forms, change(agreeing(rows)))
     with pytest.raises(UserError) as caught:
-        prepare(workspace, source, ferplus=crowd)
+        prepare(workspace, source, PrepareSettings(ferplus=crowd))
     for word in ["fer2013new.csv", *words]:
         assert word in str(caught.value)
     assert not workspace.root.exists()
@@ -133,15 +135,19 @@ def test_votes_that_do_not_fit_are_refused(forms, workspace, challenge, change, 
 def test_no_votes_at_all(forms, workspace, challenge):
     source, rows = challenge
     with pytest.raises(UserError, match=r"absent\.csv"):
-        prepare(workspace, source, ferplus=forms.folder / "absent.csv")
+        prepare(workspace, source, PrepareSettings(ferplus=forms.folder / "absent.csv"))
     with pytest.raises(UserError, match="no column NF"):
-        prepare(workspace, source, ferplus=write(forms, agreeing(rows), HEADER.replace(",NF", ",none")))
+        prepare(
+            workspace,
+            source,
+            PrepareSettings(ferplus=write(forms, agreeing(rows), HEADER.replace(",NF", ",none"))),
+        )
 
 
 def test_votes_on_other_faces(forms, workspace, challenge):
     _, rows = challenge
     crowd = write(forms, agreeing(rows))
     with pytest.raises(UserError, match="rows of FER2013"):
-        prepare(workspace, forms.tree(forms.emotion_folders(4)), ferplus=crowd)
-    with pytest.raises(UserError, match="drawn faces"):
-        prepare(workspace, "synthetic", ferplus=crowd)
+        prepare(workspace, forms.tree(forms.emotion_folders(4)), PrepareSettings(ferplus=crowd))
+    with pytest.raises(UserError, match="synthetic faces"):
+        prepare(workspace, "synthetic", PrepareSettings(ferplus=crowd))

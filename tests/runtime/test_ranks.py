@@ -18,7 +18,7 @@ from fertool.explain import explain
 from fertool.masks import make_masks
 from fertool.masks.detectors.dlib import dlib_version
 from fertool.models import build_model, load_model, predict_logits
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv, read_json
 from fertool.runtime.hardware import Compute
 from fertool.runtime.ranks import Ranks
@@ -87,7 +87,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     """The same job done by one process and by two."""
     folder = tmp_path_factory.mktemp("ranks")
     one = Workspace(folder / "one")
-    prepare(one, "synthetic", count=140)
+    prepare(one, "synthetic", PrepareSettings(count=140))
     make_masks(one)
     two = Workspace(shutil.copytree(one.root, folder / "two"))
     train(one, GUIDED, name="guided", device="cpu")

@@ -10,7 +10,7 @@ from fertool.errors import UserError
 from fertool.explain.methods.nulls import NULLS
 from fertool.masks import make_masks
 from fertool.masks.regions import REGIONS
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
 from fertool.runtime.files import read_csv, read_json, write_json
 from fertool.runtime.hardware import choose_compute
@@ -368,7 +368,7 @@ def test_wrong_questions_are_one_line(trained: Workspace, arguments: dict, messa
 def test_a_run_is_scored_on_other_faces(workspace: Workspace, tmp_path) -> None:
     """Another data set, whose classes are fewer and so have other codes."""
     other = Workspace(tmp_path / "other")
-    prepare(other, "synthetic", count=210, seed=7, classes=["happy", "surprise"])
+    prepare(other, "synthetic", PrepareSettings(count=210, seed=7, classes=["happy", "surprise"]))
     make_masks(other)
     run = workspace.run("cnn")
     own = run.scores("classification", "test")
@@ -387,7 +387,7 @@ def test_a_run_is_scored_on_other_faces(workspace: Workspace, tmp_path) -> None:
 
 def test_other_faces_with_unknown_classes_are_refused(workspace: Workspace, tmp_path) -> None:
     other = Workspace(tmp_path / "other")
-    prepare(other, "synthetic", count=140)
+    prepare(other, "synthetic", PrepareSettings(count=140))
     make_masks(other)
     other.dataset_json.write_text(other.dataset_json.read_text().replace('"happy"', '"amused"'))
     with pytest.raises(UserError, match="the run knows no class 'amused'"):

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from fertool.masks import make_masks
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
 def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("drawn"))
-    prepare(workspace, "synthetic", count=140)
+    prepare(workspace, "synthetic", PrepareSettings(count=140))
     make_masks(workspace)
     return workspace.root
 

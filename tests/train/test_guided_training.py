@@ -15,7 +15,7 @@ from fertool.masks import make_masks
 from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv, write_npz
 from fertool.train import guide_weights, loop, train
 from fertool.train.config import TrainConfig
@@ -40,7 +40,7 @@ GUIDED = replace(CONFIG, guide="background")
 def planted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn faces with a mark in the background that gives most labels of train away."""
     workspace = Workspace(tmp_path_factory.mktemp("planted"))
-    prepare(workspace, "synthetic", count=700, spurious=0.9)
+    prepare(workspace, "synthetic", PrepareSettings(count=700, spurious=0.9))
     make_masks(workspace)
     return workspace.root
 

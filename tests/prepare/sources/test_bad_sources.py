@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from fertool.errors import UserError
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.workspace import Workspace
 
 USAGES = {"Training": 3, "PublicTest": 1, "PrivateTest": 1}
@@ -29,7 +29,7 @@ def refused(workspace, source, *words, **settings):
     """Check that `source` is refused in one line with all of `words`, and that workspaces are left alone."""
     before = {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()}
     with pytest.raises(UserError) as caught:
-        prepare(workspace, source, **settings)
+        prepare(workspace, source, PrepareSettings(**settings))
     assert {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()} == before
     message = str(caught.value)
     assert "\n" not in message
@@ -37,7 +37,7 @@ def refused(workspace, source, *words, **settings):
         assert str(word) in message
     elsewhere = Workspace(workspace.root.parent / "elsewhere")
     with pytest.raises(UserError):
-        prepare(elsewhere, source, **settings)
+        prepare(elsewhere, source, PrepareSettings(**settings))
     assert not elsewhere.root.exists()
     return message
 
@@ -344,7 +344,9 @@ def test_empty_class(forms, workspace):
     refused(workspace, csv_file(forms, lines), "'disgust'", "train")
     files = forms.emotion_folders(4, top="train/") | forms.emotion_folders(1, ["happy", "sad"], "test/")
     refused(workspace, forms.tree(files, "c"), "'angry'", "'test'")
-    kept = prepare(workspace, forms.folder / "fer2013.csv", classes=["angry", "fear", "happy"])
+    kept = prepare(
+        workspace, forms.folder / "fer2013.csv", PrepareSettings(classes=["angry", "fear", "happy"])
+    )
     assert kept.data["classes"] == ["angry", "fear", "happy"]
 
 

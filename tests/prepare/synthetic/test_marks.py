@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.prepare.synthetic.marks import draw_marks, mark_codes
 from fertool.workspace import Workspace
 
@@ -24,7 +24,7 @@ def agreement_of(workspace: Workspace, split: str) -> float:
 
 def test_a_spurious_mark_agrees_in_train_and_says_nothing_elsewhere(tmp_path) -> None:
     workspace = Workspace(tmp_path)
-    prepare(workspace, "synthetic", count=1400, spurious=0.9)
+    prepare(workspace, "synthetic", PrepareSettings(count=1400, spurious=0.9))
     assert agreement_of(workspace, "train") == pytest.approx(0.9, abs=0.03)
     assert agreement_of(workspace, "val") == pytest.approx(1 / 7, abs=0.09)
     assert agreement_of(workspace, "test") == pytest.approx(1 / 7, abs=0.09)
@@ -35,7 +35,7 @@ def test_a_spurious_mark_agrees_in_train_and_says_nothing_elsewhere(tmp_path) ->
 
 def test_a_mark_that_is_the_evidence_agrees_everywhere(tmp_path) -> None:
     workspace = Workspace(tmp_path)
-    prepare(workspace, "synthetic", count=210, evidence="background")
+    prepare(workspace, "synthetic", PrepareSettings(count=210, evidence="background"))
     assert all(agreement_of(workspace, split) == 1 for split in ("train", "val", "test"))
 
 
@@ -56,4 +56,4 @@ def test_marks_do_not_depend_on_the_other_faces() -> None:
 )
 def test_wrong_settings_are_one_line(tmp_path, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        prepare(Workspace(tmp_path), "synthetic", count=70, **arguments)
+        prepare(Workspace(tmp_path), "synthetic", PrepareSettings(count=70, **arguments))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from fertool.errors import UserError
 from fertool.explain.registry import EXPLAINERS
 from fertool.masks import make_masks
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
 from fertool.runtime.files import read_json, write_json
 from fertool.score import score
@@ -101,7 +101,7 @@ def test_on_other_faces_the_runs_own_predictions_are_known_as_its_own(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     other = Workspace(tmp_path / "other")
-    prepare(other, "synthetic", count=140, seed=9)
+    prepare(other, "synthetic", PrepareSettings(count=140, seed=9))
     make_masks(other)
     asked = {"on": other, "target": "label", "device": "cpu"}
     score(workspace, suites=["causal"], fills=["mean"], **asked)

@@ -10,7 +10,7 @@ from fertool.errors import UserError
 from fertool.explain.registry import parse_request
 from fertool.masks import make_masks
 from fertool.masks.regions import MOUTH
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.hardware import choose_compute
 from fertool.score import score
 from fertool.score.evaluated_run import Subject
@@ -83,7 +83,11 @@ def test_of_a_single_cluster_there_is_no_interval(
 def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
     """A solved task whose only evidence is the mouth: an explanation has to lie there."""
     workspace = Workspace(tmp_path)
-    prepare(workspace, "synthetic", count=4200, evidence="mouth", classes=["happy", "surprise", "sad"])
+    prepare(
+        workspace,
+        "synthetic",
+        PrepareSettings(count=4200, evidence="mouth", classes=["happy", "surprise", "sad"]),
+    )
     make_masks(workspace)
     train(workspace, TrainConfig(epochs=12, lr=1e-3, precision="fp32"), name="mouth", device="cpu")
     of = score(workspace, suites=["truth", "attention"], target="label", device="cpu").data

@@ -10,7 +10,7 @@ from fertool.masks.action_units import action_unit_maps
 from fertool.masks.detectors.small_faces import DRAWN, TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
-from fertool.prepare import prepare
+from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import write_npz
 from fertool.train import mapped_faces
 from fertool.train.guidance import planes as planes_module
@@ -129,7 +129,7 @@ def test_the_placebos_action_units_are_the_own_labels_on_the_others_landmarks(so
 
 def test_what_is_missing_is_said_in_one_line(synthetic: Workspace, tmp_path: Path) -> None:
     bare = Workspace(tmp_path / "bare")
-    prepare(bare, "synthetic", count=70)
+    prepare(bare, "synthetic", PrepareSettings(count=70))
     with pytest.raises(UserError, match="fertool masks"):
         load_guide_planes(bare, "train", "background")
     neutral = np.flatnonzero(np.array(emotions_of(synthetic)) == "neutral")
