@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := data/demo
+# tests run in this many processes, with one torch thread each
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: help install demo test lint format bench study-guided clean
+.PHONY: help install demo test lint format coverage bench torture study-guided clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -23,7 +26,7 @@ demo: $(VENV)/.installed ## install, then the whole pipeline on faces that ferto
 	@echo "The report: $(abspath $(DEMO))/report/index.html"
 
 test: $(VENV)/.installed-for-tests lint ## install what tests need, check the style, run the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/.installed-for-tests ## ruff (checks and formatting) and mypy (types)
 	$(BIN)/ruff check fertool tests
@@ -33,6 +36,12 @@ lint: $(VENV)/.installed-for-tests ## ruff (checks and formatting) and mypy (typ
 format: $(VENV)/.installed-for-tests ## let ruff put right what it can
 	$(BIN)/ruff check --fix fertool tests
 	$(BIN)/ruff format fertool tests
+
+coverage: $(VENV)/.installed-for-tests ## which lines of fertool the tests run
+	$(PYTEST) --cov=fertool --cov-report=term-missing:skip-covered
+
+torture: $(VENV)/.installed-for-tests ## kills, forged and mutated files, load: the full number (hours)
+	@failed=0; for script in tests/torture/*.py; do $(BIN)/python $$script || failed=1; done; exit $$failed
 
 bench: $(VENV)/.installed-for-tests ## speed, side by side with what a user would take instead
 	@missed=0; for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || missed=1; done; exit $$missed

@@ -17,7 +17,17 @@ from fertool.workspace import Workspace
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
+# Modules whose tests start, kill or wait for processes: side by side they would measure each other.
+PROCESS_TESTS = ("test_cli", "test_kill", "test_locks", "test_ranks", "test_worker_pool")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module, with its fixtures, on one worker of pytest-xdist, and all that starts processes on one."""
+    for item in items:
+        group = "processes" if item.path.stem in PROCESS_TESTS else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
