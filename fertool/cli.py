@@ -624,29 +624,31 @@ def score(
     Example: fertool score --suite attention --suite causal --target label --by model
     """
     from fertool import console
-    from fertool.score import score
-    from fertool.score.command import DEFAULT_SUITES
+    from fertool.score import ScoreSettings, score
     from fertool.score.perturbations.fills import FILLS
+    from fertool.score.settings import DEFAULT_SUITES
     from fertool.workspace import Workspace
 
     console.show(
         score(
             Workspace.locate(workspace),
-            explainer,
-            suites=suite or DEFAULT_SUITES,
+            ScoreSettings(
+                explainer,
+                suites=suite or DEFAULT_SUITES,
+                split=split,
+                target=target,
+                by=by.split(","),
+                grid=grid,
+                jitter=jitter,
+                contrasts=contrasts.split(","),
+                fills=fill or FILLS,
+                reference=reference,
+                seed=seed,
+                tta=tta,
+                nulls=nulls,
+            ),
             runs=run or (),
             on=Workspace(on) if on else None,
-            split=split,
-            target=target,
-            by=by.split(","),
-            grid=grid,
-            jitter=jitter,
-            contrasts=contrasts.split(","),
-            fills=fill or FILLS,
-            reference=reference,
-            seed=seed,
-            tta=tta,
-            nulls=nulls,
             device=device,
             precision=precision,
             force=force,

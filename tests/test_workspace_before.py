@@ -20,7 +20,7 @@ from fertool.explain import explain
 from fertool.masks import make_masks
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
-from fertool.score import score
+from fertool.score import ScoreSettings, score
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
@@ -57,9 +57,9 @@ def test_everything_is_up_to_date_and_reported(before: Workspace) -> None:
         summary = train(before, TrainConfig(**config), device="cpu")
         assert summary.notes == [f"{run.name}: was done already; --force trains it again"]
     assert all("up to date" in note for note in explain(before, ["gradcam"], target="label").notes)
-    scored = score(before, suites=["all"], target="label", device="cpu").data
-    score(before, suites=["attention"], grid=7, device="cpu")
-    score(before, suites=["classification"], tta="flip", device="cpu")
+    scored = score(before, ScoreSettings(suites=["all"], target="label"), device="cpu").data
+    score(before, ScoreSettings(suites=["attention"], grid=7), device="cpu")
+    score(before, ScoreSettings(suites=["classification"], tta="flip"), device="cpu")
     page = write_report(before)
     assert not any("left out" in note for note in page.notes)
     assert contents(before) == made_before

@@ -113,11 +113,11 @@ def _guidance_section(of: Guidance) -> dict[str, Any]:
 
 
 def _gallery(workspace: Workspace, of: Gathered, names: Sequence[str], split: str) -> str:
-    request = of.asked.request
+    request = of.settings.request
     rows = draw_lots(workspace.load_labels(split), len(workspace.dataset()["classes"]))
     columns = []
     for run in map(workspace.run, names):
-        path = run.heatmaps(request.key, of.asked.target, split)
+        path = run.heatmaps(request.key, of.settings.target, split)
         if not path.exists():  # scores outlive the maps, which take much room
             continue
         heatmaps = np.load(path, mmap_mode="r")[rows]

@@ -1,5 +1,6 @@
 """Scores: what runs classify, where they look, and how far either holds up; a family of figures a suite."""
 
 from fertool.score.command import score
+from fertool.score.settings import ScoreSettings
 
-__all__ = ["score"]
+__all__ = ["ScoreSettings", "score"]

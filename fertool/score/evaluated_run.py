@@ -19,7 +19,7 @@ Columns = dict[str, np.ndarray]  # what stands in its CSV: a value a face, (N,)
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedRun:
     """A run and the faces that it is scored on; what is read is read once and kept."""
 
     workspace: Workspace

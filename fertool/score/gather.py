@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fertool.explain.registry import parse_request
 from fertool.runtime.files import read_json
 from fertool.runtime.hardware import choose_compute
-from fertool.score.evaluated_run import Subject
-from fertool.score.registry import SUITES, Asked, Suite
+from fertool.score.evaluated_run import EvaluatedRun
+from fertool.score.registry import SUITES, Suite
 from fertool.score.results.conditions import identities
 from fertool.score.results.face_csv import read_columns
 from fertool.score.results.freshness import EXPLAINER_REVISION
 from fertool.score.results.tables import Scores, said_of_runs
+from fertool.score.settings import ScoreSettings
 from fertool.score.suites.sanity import marked
 from fertool.summary import Table
 from fertool.workspace import Run, Workspace
@@ -24,7 +24,7 @@ class Gathered:
     """A suite's figures over runs, for one explainer and target where it has heatmaps."""
 
     suite: Suite
-    asked: Asked
+    settings: ScoreSettings
     scores: Scores
     tables: list[Table]
 
@@ -43,13 +43,13 @@ def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list
         found.items(), key=lambda item: (list(SUITES).index(item[0][0]), item[0][1:])
     ):
         suite = SUITES[name]
-        asked = Asked(parse_request(explainer), target) if suite.of_heatmaps else Asked()
+        settings = ScoreSettings(explainer, target=target) if suite.of_heatmaps else ScoreSettings()
         scores = [read_json(path) | known[run.name] for run, path in paths]
         columns = {run.name: read_columns(path.with_suffix(".csv")) for run, path in paths}
-        subjects = [Subject(workspace, run, split, compute) for run, _ in paths]
-        _, tables = suite.show(subjects, scores, columns, asked)
-        tables = with_marks(_with_settings(tables, scores), suite, subjects, asked)
-        gathered.append(Gathered(suite, asked, scores, tables))
+        evaluated_runs = [EvaluatedRun(workspace, run, split, compute) for run, _ in paths]
+        _, tables = suite.show(evaluated_runs, scores, columns, settings)
+        tables = with_marks(_with_settings(tables, scores), suite, evaluated_runs, settings)
+        gathered.append(Gathered(suite, settings, scores, tables))
     return gathered
 
 
@@ -94,17 +94,19 @@ def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
     return [dataclasses.replace(first, notes=[*first.notes, *notes]), *others]
 
 
-def with_marks(tables: list[Table], suite: Suite, subjects: Sequence[Subject], asked: Asked) -> list[Table]:
+def with_marks(
+    tables: list[Table], suite: Suite, evaluated_runs: Sequence[EvaluatedRun], settings: ScoreSettings
+) -> list[Table]:
     """Tables of heatmaps, marked where the suite `sanity` found that the explainer's map hardly changes."""
     if not suite.of_heatmaps or suite.name == "sanity":
         return tables
     sanity = SUITES["sanity"]
     notes = [
-        f"† {subject.run.name}: the map of {asked.request.key} hardly changes when the weights are "
+        f"† {evaluated.run.name}: the map of {settings.request.key} hardly changes when the weights are "
         "randomised (suite sanity); it says little of this model."
-        for subject in subjects
-        if (path := sanity.path(subject.run, subject.split, asked)).exists()
-        and not sanity.is_outdated(subject.workspace, subject.run, path)
+        for evaluated in evaluated_runs
+        if (path := sanity.path(evaluated.run, evaluated.split, settings)).exists()
+        and not sanity.is_outdated(evaluated.workspace, evaluated.run, path)
         and marked(read_json(path))
     ]
     if not notes:

@@ -28,7 +28,7 @@ from fertool.models import FaceClassifier
 from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.hardware import Compute, choose_compute
 from fertool.score import score
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.batched_forward import network_of
 from fertool.score.perturbations.fills import blur_fill, mean_fill
 from fertool.score.statistics.shapley import COALITIONS
@@ -71,7 +71,7 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def subjects(folder: Path) -> dict[str, Subject]:
+def evaluated_runs(folder: Path) -> dict[str, EvaluatedRun]:
     """A small `cnn` trained on drawn faces, in each precision."""
     workspace = Workspace(folder)
     prepare(workspace, "synthetic", PrepareSettings(count=FACES * 4 // 3))
@@ -79,24 +79,26 @@ def subjects(folder: Path) -> dict[str, Subject]:
     train(workspace, TrainConfig(epochs=8, lr=1e-3), name="cnn", device="cpu")
     precisions = dict.fromkeys(["fp32", choose_compute("cpu").precision])
     return {
-        precision: Subject(workspace, workspace.run("cnn"), "train", Compute(torch.device("cpu"), precision))
+        precision: EvaluatedRun(
+            workspace, workspace.run("cnn"), "train", Compute(torch.device("cpu"), precision)
+        )
         for precision in precisions
     }
 
 
-def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
+def bench_insertion_and_deletion(of: dict[str, EvaluatedRun]) -> None:
     try:
         import quantus
     except ImportError as error:
         print(f"insertion and deletion: left out, Quantus is not there ({error})")
         return
-    subject = of["fp32"]
-    rows = np.arange(min(FACES, len(subject.faces)))
-    faces = torch.from_numpy(np.array(subject.faces[rows])).float()
-    maps = subject.heatmaps(parse_request("occlusion"), "predicted").rectified(rows)
+    evaluated = of["fp32"]
+    rows = np.arange(min(FACES, len(evaluated.faces)))
+    faces = torch.from_numpy(np.array(evaluated.faces[rows])).float()
+    maps = evaluated.heatmaps(parse_request("occlusion"), "predicted").rectified(rows)
     heat = to_faces(torch.from_numpy(maps), faces.shape[1:])
     ranks = relevance_ranks(heat, torch.from_numpy(rows), seed=0)
-    classes = explained_classes(subject, "predicted")[rows]
+    classes = explained_classes(evaluated, "predicted")[rows]
     ways = {"deletion": (faces, mean_fill(faces)), "insertion": (blur_fill(faces), faces)}
 
     def ours(precision: str) -> dict[str, np.ndarray]:
@@ -132,7 +134,7 @@ def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
             )
             curves[name] = np.array(
                 flipping(
-                    Channelled(subject.model, memory_format).eval(),
+                    Channelled(evaluated.model, memory_format).eval(),
                     start[:, None].numpy(),
                     classes,
                     heat_of_ranks,
@@ -171,17 +173,17 @@ def bench_insertion_and_deletion(of: dict[str, Subject]) -> None:
         print(f"  {name:24s} {taken:6.2f} s  {len(rows) / taken:7.1f} faces/s  {times_faster:5.1f} x Quantus")
 
 
-def bench_suites(of: dict[str, Subject]) -> None:
-    for precision, subject in of.items():
-        faces = int(subject.located.sum())
+def bench_suites(of: dict[str, EvaluatedRun]) -> None:
+    for precision, evaluated in of.items():
+        faces = int(evaluated.located.sum())
         for fill in ("mean", "paste"):
-            taken = seconds(partial(score_causal, subject, fills=[fill]))
+            taken = seconds(partial(score_causal, evaluated, fills=[fill]))
             print(
                 f"causal, {precision}, {fill}: {faces} faces x {COALITIONS} coalitions in {taken:.1f} s; "
                 f"{TEST_SPLIT:,} faces in {taken / faces * TEST_SPLIT:.0f} s"
             )
         request = parse_request("gradcam")
-        taken = seconds(partial(score_faithfulness, subject, request, "predicted", faces=100))
+        taken = seconds(partial(score_faithfulness, evaluated, request, "predicted", faces=100))
         print(f"faithfulness, {precision}: 100 faces, an explainer and its five nulls, in {taken:.1f} s")
 
 
@@ -205,6 +207,6 @@ if __name__ == "__main__":
     if arguments.workspace and Workspace(arguments.workspace).runs():
         bench_stored(Workspace(arguments.workspace))
     with tempfile.TemporaryDirectory() as place:
-        scored = subjects(Path(place))
+        scored = evaluated_runs(Path(place))
         bench_insertion_and_deletion(scored)
         bench_suites(scored)

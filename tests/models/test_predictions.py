@@ -11,8 +11,8 @@ from fertool.explain import explain
 from fertool.models import load_model, predict_logits
 from fertool.runtime.files import write_npz
 from fertool.runtime.hardware import Compute
-from fertool.score import score
-from fertool.score.evaluated_run import Subject
+from fertool.score import ScoreSettings, score
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.suites.tta import tta_logits
 from fertool.workspace import Workspace
 
@@ -28,8 +28,8 @@ def workspace(trained: Workspace, tmp_path) -> Workspace:
     return copy
 
 
-def subject_of(workspace: Workspace, force: bool = False) -> Subject:
-    return Subject(workspace, workspace.run("cnn"), "test", CPU, force)
+def evaluated_run(workspace: Workspace, force: bool = False) -> EvaluatedRun:
+    return EvaluatedRun(workspace, workspace.run("cnn"), "test", CPU, force)
 
 
 def turn_faces(workspace: Workspace) -> None:
@@ -51,22 +51,22 @@ def foreign_logits(workspace: Workspace) -> np.ndarray:
 
 @pytest.mark.parametrize("spoil", [turn_faces, weaken_weights])
 def test_other_faces_or_weights_have_other_predictions(workspace: Workspace, spoil) -> None:
-    before, of_views = subject_of(workspace).logits, tta_logits(subject_of(workspace), "tencrop")
+    before, of_views = evaluated_run(workspace).logits, tta_logits(evaluated_run(workspace), "tencrop")
     spoil(workspace)
-    after = subject_of(workspace).logits
+    after = evaluated_run(workspace).logits
     expected = predict_logits(load_model(workspace.run("cnn").best), workspace.load_faces("test"), CPU)
     assert np.array_equal(after, expected) and not np.allclose(after, before)
-    assert not np.allclose(tta_logits(subject_of(workspace), "tencrop"), of_views)
+    assert not np.allclose(tta_logits(evaluated_run(workspace), "tencrop"), of_views)
 
 
 def test_what_is_up_to_date_is_left_alone_unless_forced(workspace: Workspace) -> None:
-    subject_of(workspace).logits  # noqa: B018 (made here)
+    evaluated_run(workspace).logits  # noqa: B018 (made here)
     place = workspace.run("cnn").predictions("test")
     written = place.stat().st_mtime_ns
     explain(workspace, device="cpu")  # the same logits but for their last digits
-    assert np.array_equal(subject_of(workspace).logits, np.load(place)["logits"])
+    assert np.array_equal(evaluated_run(workspace).logits, np.load(place)["logits"])
     assert place.stat().st_mtime_ns == written
-    subject_of(workspace, force=True).logits  # noqa: B018
+    evaluated_run(workspace, force=True).logits  # noqa: B018
     assert place.stat().st_mtime_ns != written
 
 
@@ -77,7 +77,7 @@ def test_those_made_elsewhere_are_scored_and_never_overwritten(workspace: Worksp
     written = run.predictions("test").read_bytes()
     explain(workspace, device="cpu", force=True)
     for force in (False, True):
-        summary = score(workspace, tta="flip", device="cpu", force=force)
+        summary = score(workspace, ScoreSettings(tta="flip"), device="cpu", force=force)
         (of,) = summary.data["classification"]
         assert of["accuracy"] == of["tta"]["accuracy"] == 1
         assert summary.data["attention"][0]["wrong"] is None
@@ -95,10 +95,10 @@ def test_those_of_a_killed_process_were_not_made_elsewhere(workspace: Workspace,
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(fertool.models.predictions, "write_npz", killed)
-        subject_of(workspace).logits  # noqa: B018
+        evaluated_run(workspace).logits  # noqa: B018
     before = np.load(workspace.run("cnn").predictions("test"))["logits"]
     turn_faces(workspace)
-    assert not np.allclose(subject_of(workspace).logits, before)
+    assert not np.allclose(evaluated_run(workspace).logits, before)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_those_that_do_not_fit_are_one_line(workspace: Workspace, spoil, message
     arrays = spoil(foreign_logits(workspace), workspace.load_labels("test"))
     write_npz(workspace.run("cnn").predictions("test"), **arrays)
     with pytest.raises(UserError, match=message):
-        score(workspace, suites=["classification"], device="cpu")
+        score(workspace, ScoreSettings(suites=["classification"]), device="cpu")
 
 
 def test_a_file_of_another_kind_is_one_line(workspace: Workspace) -> None:
@@ -123,7 +123,7 @@ def test_a_file_of_another_kind_is_one_line(workspace: Workspace) -> None:
     for content in (b"", b"logits"):
         place.write_bytes(content)
         with pytest.raises(UserError, match="no NumPy archive"):
-            score(workspace, suites=["classification"], device="cpu")
+            score(workspace, ScoreSettings(suites=["classification"]), device="cpu")
 
 
 def test_other_workspaces_of_the_same_name_are_not_the_same(trained: Workspace, tmp_path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from fertool.errors import UserError
 from fertool.report import write_report
 from fertool.runtime.files import write_json
-from fertool.score import score
+from fertool.score import ScoreSettings, score
 from fertool.score.results.face_csv import read_columns, write_columns
 from fertool.workspace import Run, Workspace
 
@@ -79,7 +79,9 @@ def guided_copies(workspace: Workspace, run: Run) -> list[str]:
 
 def test_a_split_is_scored_and_told_by_itself(trained: Workspace, tmp_path) -> None:
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
-    of_test, of_val = (score(workspace, split=split, device="cpu").data for split in ("test", "val"))
+    of_test, of_val = (
+        score(workspace, ScoreSettings(split=split), device="cpu").data for split in ("test", "val")
+    )
     labels = workspace.load_labels("val")
     with np.load(workspace.run("cnn").predictions("val")) as stored:
         right = stored["logits"].argmax(axis=1) == labels

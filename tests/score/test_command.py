@@ -14,8 +14,8 @@ from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
 from fertool.runtime.files import read_csv, read_json, write_json
 from fertool.runtime.hardware import choose_compute
-from fertool.score import score
-from fertool.score.evaluated_run import Subject
+from fertool.score import ScoreSettings, score
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.gather import gather_scores
 from fertool.score.perturbations.corruptions import CORRUPTIONS
 from fertool.score.registry import chosen_suites
@@ -134,7 +134,7 @@ def right_answers(workspace: Workspace, run: str) -> list[bool]:
 
 def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> None:
     train(workspace, TrainConfig(epochs=8, lr=1e-3, precision="fp32", seed=1), name="other", device="cpu")
-    summary = score(workspace, target="label", device="cpu")
+    summary = score(workspace, ScoreSettings(target="label"), device="cpu")
     comparisons = summary.data["attention_comparisons"]
     right = np.all([right_answers(workspace, name) for name in ("cnn", "other")], axis=0)
     assert ("faces that all get right" in comparisons) == (right.sum() > 1)
@@ -169,7 +169,7 @@ def test_a_face_empty_in_one_run_is_dropped_from_all(workspace: Workspace) -> No
 
 def test_a_common_grid_keeps_the_mass(workspace: Workspace) -> None:
     fine = score(workspace, device="cpu").data["attention"][0]
-    pooled = score(workspace, device="cpu", grid=6).data["attention"][0]
+    pooled = score(workspace, ScoreSettings(grid=6), device="cpu").data["attention"][0]
     assert pooled["grid"] == [6, 6]
     assert pooled["ceiling"]["eyes"] < fine["ceiling"]["eyes"]
     assert sum(pooled["overall"]["share"].values()) == pytest.approx(1)
@@ -178,9 +178,9 @@ def test_a_common_grid_keeps_the_mass(workspace: Workspace) -> None:
 def test_figures_on_a_common_grid_lie_beside_the_models_own(workspace: Workspace) -> None:
     run = workspace.run("cnn")
     place = run.scores("attention", "test", "gradcam", "predicted")
-    score(workspace, suites=["attention"], device="cpu")
+    score(workspace, ScoreSettings(suites=["attention"]), device="cpu")
     own = place.read_bytes(), place.with_suffix(".csv").read_bytes()
-    pooled = score(workspace, suites=["attention"], device="cpu", grid=6).data["attention"][0]
+    pooled = score(workspace, ScoreSettings(suites=["attention"], grid=6), device="cpu").data["attention"][0]
     assert (place.read_bytes(), place.with_suffix(".csv").read_bytes()) == own
     apart = json.loads(run.scores("attention", "test", "gradcam", "predicted", 6).read_text())
     assert apart["overall"]["share"] == pooled["overall"]["share"] != json.loads(own[0])["overall"]["share"]
@@ -211,13 +211,13 @@ def test_errors_under_corruption_are_scored_once_whatever_is_explained(
             f"fertool.score.suites.{module}.CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]}
         )
     run = workspace.run("cnn")
-    first = score(workspace, suites=["robustness"], device="cpu")
+    first = score(workspace, ScoreSettings(suites=["robustness"]), device="cpu")
     assert set(first.data) == {"split", "robustness"}
     place = run.scores("robustness", "test")
     before = place.stat().st_mtime_ns
     suites = ["robustness", "robustness-attention"]
     for explainer, target in (("gradcam", "predicted"), ("gradcam", "label"), ("hirescam", "label")):
-        data = score(workspace, explainer, suites=suites, target=target, device="cpu").data
+        data = score(workspace, ScoreSettings(explainer, suites=suites, target=target), device="cpu").data
         assert data["robustness"] == first.data["robustness"]
         assert data["robustness-attention"][0]["explainer"] == explainer
         assert run.scores("robustness-attention", "test", explainer, target).exists()
@@ -227,16 +227,19 @@ def test_errors_under_corruption_are_scored_once_whatever_is_explained(
 
 def test_sanity_has_one_place_an_explainer_and_marks_its_maps_of_every_target(workspace: Workspace) -> None:
     run = workspace.run("cnn")
-    score(workspace, suites=["sanity"], target="label", device="cpu")
+    score(workspace, ScoreSettings(suites=["sanity"], target="label"), device="cpu")
     (place,) = run.scored("sanity", "**/*.json")
     before = place.stat().st_mtime_ns
-    score(workspace, suites=["sanity"], target="predicted", device="cpu")
+    score(workspace, ScoreSettings(suites=["sanity"], target="predicted"), device="cpu")
     assert run.scored("sanity", "**/*.json") == [place] and place.stat().st_mtime_ns == before
     write_json(place, read_json(place) | {"changes": False})
     for target in ("predicted", "label"):
-        tables = score(workspace, suites=["attention"], target=target, device="cpu").tables
+        tables = score(workspace, ScoreSettings(suites=["attention"], target=target), device="cpu").tables
         assert all(table.title.endswith(" †") for table in tables)
-    assert not any("†" in table.title for table in score(workspace, suites=["sanity"], device="cpu").tables)
+    assert not any(
+        "†" in table.title
+        for table in score(workspace, ScoreSettings(suites=["sanity"]), device="cpu").tables
+    )
 
 
 def test_nulls_stand_beside_each_model(workspace: Workspace) -> None:
@@ -252,12 +255,12 @@ def test_figures_without_nulls_are_scored_again_with_them_and_never_the_other_wa
 ) -> None:
     with_nulls: list[bool] = []
 
-    def score_faithfulness(subject, request, target, *, nulls, seed):
+    def score_faithfulness(evaluated, request, target, *, nulls, seed):
         with_nulls.append(nulls)
         maps = ["gradcam", *NULLS] if nulls else ["gradcam"]
         none = {f"{measure}{of}": None for measure in MEASURES for of in ("", "_interval")}
         figures = {"faces": 0, "counted": 0, "left_out": {}, "maps": dict.fromkeys(maps, none)}
-        return figures, {"road": np.zeros(len(subject.labels))}
+        return figures, {"road": np.zeros(len(evaluated.labels))}
 
     monkeypatch.setattr("fertool.score.suites.faithfulness.score_faithfulness", score_faithfulness)
     place = workspace.run("cnn").scores("faithfulness", "test", "gradcam", "predicted")
@@ -265,7 +268,7 @@ def test_figures_without_nulls_are_scored_again_with_them_and_never_the_other_wa
     def scored(nulls: bool, **options: bool) -> list[bool]:
         """Whether what had to be scored was scored with nulls."""
         with_nulls.clear()
-        score(workspace, suites=["faithfulness"], nulls=nulls, device="cpu", **options)
+        score(workspace, ScoreSettings(suites=["faithfulness"], nulls=nulls), device="cpu", **options)
         return list(with_nulls)
 
     assert scored(False) == [False] and scored(False) == []
@@ -278,7 +281,9 @@ def test_figures_without_nulls_are_scored_again_with_them_and_never_the_other_wa
 
 def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:
     small, large = (
-        score(workspace, device="cpu", jitter=jitter).data["attention"][0]["jitter"]["face_moves"]["mouth"]
+        score(workspace, ScoreSettings(jitter=jitter), device="cpu").data["attention"][0]["jitter"][
+            "face_moves"
+        ]["mouth"]
         for jitter in (0.02, 0.1)
     )
     assert 0 < small < large
@@ -286,7 +291,7 @@ def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:
 
 def test_zero_jitter_moves_nothing_whatever_the_margin(workspace: Workspace) -> None:
     make_masks(workspace, margin=0.15)
-    (of,) = score(workspace, suites=["attention"], device="cpu", jitter=1e-9).data["attention"]
+    (of,) = score(workspace, ScoreSettings(suites=["attention"], jitter=1e-9), device="cpu").data["attention"]
     assert all(move == 0 for kind in ("mean_moves", "face_moves") for move in of["jitter"][kind].values())
 
 
@@ -316,7 +321,7 @@ def test_without_landmarks_there_is_valid_json(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_masks(workspace, detector="template")
-    summary = score(workspace, device="cpu", jitter=0.1)
+    summary = score(workspace, ScoreSettings(jitter=0.1), device="cpu")
     show(summary, as_json=True)
     printed = json.loads(capsys.readouterr().out, parse_constant=no_number)
     for place in (workspace.run("cnn").folder / "scores").rglob("*.json"):
@@ -330,10 +335,12 @@ def test_without_landmarks_there_is_valid_json(
 def test_of_a_single_cluster_there_are_no_intervals(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Subject, "clusters", property(lambda subject: np.zeros(len(subject.labels), int)))
+    monkeypatch.setattr(
+        EvaluatedRun, "clusters", property(lambda evaluated: np.zeros(len(evaluated.labels), int))
+    )
     summary = score(workspace, device="cpu", force=True)
     summary.data["robustness"], _ = score_robustness(
-        Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+        EvaluatedRun(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
     )
     printed = json.loads(json.dumps(summary.data, allow_nan=False))
     assert printed["classification"][0]["intervals"]["accuracy"] == [None, None]
@@ -357,12 +364,26 @@ def test_figures_without_numbers_of_earlier_files_are_read(workspace: Workspace)
         ({"grid": 0}, "1 or more cells"),
         ({"seed": -1}, "--seed -1"),
         ({"jitter": -1.0}, "0 or more"),
+        ({"jitter": float("nan")}, "0 or more"),
         ({"target": "all"}, "scores are of one target"),
+        ({"explainer": "gradcan"}, "no explainer 'gradcan'"),
+        ({"fills": ["grey"]}, "no fill 'grey'"),
+        ({"tta": "five"}, "there are flip, tencrop"),
     ],
 )
 def test_wrong_questions_are_one_line(trained: Workspace, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        score(trained, **{"device": "cpu", **arguments})
+        score(trained, ScoreSettings(**arguments), device="cpu")
+
+
+def test_suites_may_stand_behind_commas(trained: Workspace) -> None:
+    data = score(trained, ScoreSettings(suites=["attention, classification"]), device="cpu").data
+    assert {"classification", "attention"} <= set(data)
+
+
+def test_an_empty_workspace_asks_for_faces_first(tmp_path) -> None:
+    with pytest.raises(UserError, match="no faces here"):
+        score(Workspace(tmp_path), device="cpu")
 
 
 def test_a_run_is_scored_on_other_faces(workspace: Workspace, tmp_path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 
 Network = Callable[[Tensor], Tensor]
 """Pictures 0..255, (M, H, W) or (M, H, W, 3), M of any size -> logits float32 (M, C)."""
@@ -16,24 +16,24 @@ PICTURES_ON_CPU = 32
 PICTURES_ON_GPU = 512
 
 
-def network_of(subject: Subject) -> Callable[[np.ndarray], Network]:
+def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
     """From rows of the split to the run's best epoch as a plain function on pictures of those faces.
 
     Pictures come in rounds: those of all the rows, in their order, once or several times over. They are
-    computed in the subject's precision, in batches that suit the device.
+    computed in the run's precision, in batches that suit the device.
     """
-    at_once = PICTURES_ON_CPU if subject.compute.device.type == "cpu" else PICTURES_ON_GPU
-    model = subject.model
+    at_once = PICTURES_ON_CPU if evaluated.compute.device.type == "cpu" else PICTURES_ON_GPU
+    model = evaluated.model
 
     def network_on(rows: np.ndarray) -> Network:
-        boxes = None if subject.boxes is None else torch.from_numpy(subject.boxes[rows])
+        boxes = None if evaluated.boxes is None else torch.from_numpy(evaluated.boxes[rows])
 
         def network(pictures: Tensor) -> Tensor:
             parts = pictures.split(at_once)
             rounds = None if boxes is None else boxes.repeat(len(pictures) // len(boxes), 1)
             of_parts = [None] * len(parts) if rounds is None else rounds.split(at_once)
             logits = []
-            with torch.inference_mode(), subject.compute.autocast():
+            with torch.inference_mode(), evaluated.compute.autocast():
                 for part, of_part in zip(parts, of_parts, strict=True):
                     with model.looking_at(of_part):
                         logits.append(model(part).float())

@@ -5,6 +5,7 @@ smooth spot, `noise` a rough one, and `paste` another person's region, which is 
 a whole picture beside each face; a covered pixel is taken from it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND
 from fertool.models.pixel_layout import to_pixels, to_planes
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.donors import affine_fits, draw_donors, warp
 from fertool.score.perturbations.imputation import impute
 from fertool.score.perturbations.seeded_draws import uniform_draws
@@ -22,6 +24,13 @@ from fertool.score.perturbations.seeded_draws import uniform_draws
 FILLS = ("mean", "blur", "noise", "paste")
 BLUR_SPREAD = 1 / 8  # standard deviation in sides of the picture: about the height of a mouth
 LEAST_CONTRAST, MOST_CONTRAST = 0.5, 2.0  # how far a donor's contrast is brought to the face's
+
+
+def check_fills(fills: Sequence[str]) -> None:
+    """Raise UserError for a fill that there is not, and where there are none."""
+    unknown = [fill for fill in fills if fill not in FILLS]
+    if unknown or not fills:
+        raise UserError(f"no fill '{', '.join(unknown)}'; there are {', '.join(FILLS)}")
 
 
 @dataclass(frozen=True)
@@ -32,26 +41,28 @@ class Donors:
     fits: np.ndarray  # float64 (N, 2, 3): where in its donor a point of the face lies
 
     @classmethod
-    def of(cls, subject: Subject, seed: int) -> "Donors":
+    def of(cls, evaluated: EvaluatedRun, seed: int) -> "Donors":
         """Donors by seed among the faces whose landmarks were found, never an identical face."""
-        located = np.flatnonzero(subject.located)
-        rows = np.arange(len(subject.located))
-        rows[located] = draw_donors(located, subject.clusters[located], seed)
-        return cls(rows, affine_fits(subject.landmarks, subject.landmarks[rows]))
+        located = np.flatnonzero(evaluated.located)
+        rows = np.arange(len(evaluated.located))
+        rows[located] = draw_donors(located, evaluated.clusters[located], seed)
+        return cls(rows, affine_fits(evaluated.landmarks, evaluated.landmarks[rows]))
 
 
-def fill_pictures(fill: str, subject: Subject, rows: np.ndarray, donors: Donors | None, seed: int) -> Tensor:
+def fill_pictures(
+    fill: str, evaluated: EvaluatedRun, rows: np.ndarray, donors: Donors | None, seed: int
+) -> Tensor:
     """What the faces of `rows` show where they are covered: float32 (B, H, W[, 3]), on the device.
 
     Only `paste` takes from `donors`.
     """
-    faces = load(subject, rows)
+    faces = load(evaluated, rows)
     if fill == "paste":
         return paste_fill(
             faces,
-            _as_tensor(subject.region_maps, rows, subject),
-            load(subject, donors.rows[rows]),
-            _as_tensor(subject.region_maps, donors.rows[rows], subject),
+            _as_tensor(evaluated.region_maps, rows, evaluated),
+            load(evaluated, donors.rows[rows]),
+            _as_tensor(evaluated.region_maps, donors.rows[rows], evaluated),
             donors.fits[rows],
         )
     if fill == "noise":
@@ -59,13 +70,13 @@ def fill_pictures(fill: str, subject: Subject, rows: np.ndarray, donors: Donors 
     return {"mean": mean_fill, "blur": blur_fill}[fill](faces)
 
 
-def load(subject: Subject, rows: np.ndarray) -> Tensor:
+def load(evaluated: EvaluatedRun, rows: np.ndarray) -> Tensor:
     """The faces of `rows`, float32 (B, H, W[, 3]), on the device."""
-    return _as_tensor(subject.faces, rows, subject).float()
+    return _as_tensor(evaluated.faces, rows, evaluated).float()
 
 
-def _as_tensor(array: np.ndarray, rows: np.ndarray, subject: Subject) -> Tensor:
-    return torch.from_numpy(np.array(array[rows])).to(subject.compute.device)
+def _as_tensor(array: np.ndarray, rows: np.ndarray, evaluated: EvaluatedRun) -> Tensor:
+    return torch.from_numpy(np.array(array[rows])).to(evaluated.compute.device)
 
 
 def mean_fill(faces: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ from torch import Tensor
 from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.runtime.progress import progress_bar
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.batched_forward import Network, network_of
-from fertool.score.perturbations.fills import FILLS, Donors, fill_pictures, load
+from fertool.score.perturbations.fills import FILLS, Donors, check_fills, fill_pictures, load
 from fertool.score.results.face_csv import region_column
 from fertool.score.results.tables import Scores, groups, percent, said_of_runs, with_interval
 from fertool.score.statistics.intervals import Resampled, resample_means
@@ -46,7 +46,9 @@ SWAP_LOSS_COLUMN, SWAP_CHANGED_COLUMN = "swap_loss", "swap_changed"
 CAUSAL_TARGETS = ("label", "predicted")  # whose logit is played for, a face's row in the CSV holding both
 
 
-def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 0) -> tuple[Figures, Columns]:
+def score_causal(
+    evaluated: EvaluatedRun, *, fills: Sequence[str] = FILLS, seed: int = 0
+) -> tuple[Figures, Columns]:
     """Shapley values of the regions, their interactions, and what a run loses with its background.
 
     Figures are of the label's logit, of accuracy and of the answer, which is kept or not. Columns hold each
@@ -58,20 +60,22 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
     Raises UserError for a fill that is none, where no face has landmarks, and where `paste` is asked for and there
     are no two different faces.
     """
-    unknown = [fill for fill in fills if fill not in FILLS]
-    if unknown or not fills:
-        raise UserError(f"no fill '{', '.join(unknown)}'; there are {', '.join(FILLS)}")
-    rows = np.flatnonzero(subject.located)
+    check_fills(fills)
+    rows = np.flatnonzero(evaluated.located)
     if len(rows) == 0:
-        raise UserError(f"{subject.workspace.root}: no face of '{subject.split}' has landmarks of its own")
-    labels, clusters = subject.labels[rows], subject.clusters[rows]
+        raise UserError(
+            f"{evaluated.workspace.root}: no face of '{evaluated.split}' has landmarks of its own"
+        )
+    labels, clusters = evaluated.labels[rows], evaluated.clusters[rows]
     others_there = len(np.unique(clusters)) > 1
-    donors = Donors.of(subject, seed) if others_there or "paste" in fills else None
-    background, swaps = _background_figures(subject, rows, donors, seed) if donors is not None else (None, {})
+    donors = Donors.of(evaluated, seed) if others_there or "paste" in fills else None
+    background, swaps = (
+        _background_figures(evaluated, rows, donors, seed) if donors is not None else (None, {})
+    )
     figures: Figures = {
-        "faces": len(subject.labels),
+        "faces": len(evaluated.labels),
         "counted": len(rows),
-        "left_out": {"landmarks of the template": int((~subject.located).sum())},
+        "left_out": {"landmarks of the template": int((~evaluated.located).sum())},
         "seed": seed,
         "background": background,
         "fills": {},
@@ -79,18 +83,18 @@ def score_causal(subject: Subject, *, fills: Sequence[str] = FILLS, seed: int = 
     columns: Columns = {}
 
     def keep(name: str, of_rows: np.ndarray) -> None:
-        columns[name] = np.full(len(subject.labels), np.nan)
+        columns[name] = np.full(len(evaluated.labels), np.nan)
         columns[name][rows] = of_rows
 
     for name, of_rows in swaps.items():
         keep(name, of_rows)
     weights: dict[str, np.ndarray] = {}
     for fill in fills:
-        logits = _coalition_logits(subject, rows, fill, donors, seed)
+        logits = _coalition_logits(evaluated, rows, fill, donors, seed)
         answers = logits.argmax(axis=2)
         games = {
             "label": _of_classes(logits, labels),
-            "predicted": _of_classes(logits, subject.predicted[rows]),
+            "predicted": _of_classes(logits, evaluated.predicted[rows]),
             "correct": (answers == labels).astype(np.float64),
             "answer": (answers == answers[ALL_SEEN]).astype(np.float64),
         }
@@ -138,15 +142,15 @@ def coalition_logits(network: Network, faces: Tensor, covers: Tensor, region_map
 
 
 def _coalition_logits(
-    subject: Subject, rows: np.ndarray, fill: str, donors: Donors | None, seed: int
+    evaluated: EvaluatedRun, rows: np.ndarray, fill: str, donors: Donors | None, seed: int
 ) -> np.ndarray:
-    network_on = network_of(subject)
-    logits = np.empty((COALITIONS, len(rows), len(subject.classes)), np.float32)
-    with progress_bar(f"{subject.run.name}: causal, {fill}", len(rows), "faces") as bar:
+    network_on = network_of(evaluated)
+    logits = np.empty((COALITIONS, len(rows), len(evaluated.classes)), np.float32)
+    with progress_bar(f"{evaluated.run.name}: causal, {fill}", len(rows), "faces") as bar:
         for start in range(0, len(rows), BLOCK_FACES):
             block = rows[start : start + BLOCK_FACES]
-            faces, regions = load(subject, block), _regions(subject, block)
-            covers = fill_pictures(fill, subject, block, donors, seed)
+            faces, regions = load(evaluated, block), _regions(evaluated, block)
+            covers = fill_pictures(fill, evaluated, block, donors, seed)
             for first in range(0, len(block), FACES_AT_ONCE):
                 few = slice(first, first + FACES_AT_ONCE)
                 network = network_on(block[few])
@@ -157,8 +161,8 @@ def _coalition_logits(
     return logits
 
 
-def _regions(subject: Subject, rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(subject.region_maps[rows])).to(subject.compute.device)
+def _regions(evaluated: EvaluatedRun, rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(evaluated.region_maps[rows])).to(evaluated.compute.device)
 
 
 def _of_classes(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -197,24 +201,24 @@ def _game_figures(games: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
 
 
 def _background_figures(
-    subject: Subject, rows: np.ndarray, donors: Donors, seed: int
+    evaluated: EvaluatedRun, rows: np.ndarray, donors: Donors, seed: int
 ) -> tuple[dict[str, Any], Columns]:
     """Accuracy, the label's logit and the answer before and after another face's background stands behind the face.
 
     With them the columns of `score_causal` that a swap has, for `rows`.
     """
     before, after = [], []
-    network_on = network_of(subject)
+    network_on = network_of(evaluated)
     for start in range(0, len(rows), BLOCK_FACES):
         block = rows[start : start + BLOCK_FACES]
-        faces = load(subject, block)
-        behind = _regions(subject, block) == BACKGROUND
+        faces = load(evaluated, block)
+        behind = _regions(evaluated, block) == BACKGROUND
         behind = behind[..., None] if faces.ndim == 4 else behind
-        swapped = torch.where(behind, fill_pictures("paste", subject, block, donors, seed), faces)
+        swapped = torch.where(behind, fill_pictures("paste", evaluated, block, donors, seed), faces)
         network = network_on(block)
         before.append(network(faces).cpu().numpy())
         after.append(network(swapped).cpu().numpy())
-    labels, clusters = subject.labels[rows], subject.clusters[rows]
+    labels, clusters = evaluated.labels[rows], evaluated.clusters[rows]
     logits = np.concatenate(before), np.concatenate(after)
     changed = (logits[0].argmax(axis=1) != logits[1].argmax(axis=1)).astype(np.float64)
     figures: dict[str, Any] = {"answer": with_intervals(["changed"], resample_means(changed, clusters))}

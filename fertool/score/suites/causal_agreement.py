@@ -23,7 +23,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.explain.registry import Request
 from fertool.masks.regions import REGIONS
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.fills import FILLS
 from fertool.score.results.tables import Scores, groups, with_interval
 from fertool.score.statistics.intervals import Resampled, resample_means
@@ -37,7 +37,7 @@ RESIDUE = 1e-6  # of a deviation: below it all is area, and rounding is left
 
 
 def score_causal_agreement(
-    subject: Subject, request: Request, target: str, causes: Columns, *, nulls: bool = True
+    evaluated: EvaluatedRun, request: Request, target: str, causes: Columns, *, nulls: bool = True
 ) -> tuple[Figures, Columns]:
     """How well the shares of an explainer's maps, and of the nulls', tell each fill's Shapley values.
 
@@ -51,9 +51,9 @@ def score_causal_agreement(
         raise UserError(
             f"--target {target}: causes are known of {' and '.join(CAUSAL_TARGETS)}; take one of them"
         )
-    regions = np.asarray(subject.region_maps)
+    regions = np.asarray(evaluated.region_maps)
     areas = area_shares(regions)
-    maps = maps_beside_nulls(subject, request, target)
+    maps = maps_beside_nulls(evaluated, request, target)
     of_maps, _ = shares_and_ceilings(list(maps.values()), regions)
     shares = dict(zip(maps, of_maps, strict=True))
     known = np.all([np.isfinite(of).all(axis=1) for of in shares.values()], axis=0)
@@ -61,15 +61,15 @@ def score_causal_agreement(
     caused = np.ones(len(areas), dtype=bool)
     for fill in fills:
         caused &= np.isfinite(causes_of(causes, target, fill)).all(axis=1)
-    counted = subject.located & known & caused
+    counted = evaluated.located & known & caused
     signed = request.explainer.negatives == "drop" and request.explainer.looks_at_target
     figures: Figures = {
         "faces": len(areas),
         "counted": int(counted.sum()),
         "left_out": {
-            "landmarks of the template": int((~subject.located).sum()),
-            "an empty map": int((subject.located & ~known).sum()),
-            "no causes": int((subject.located & known & ~caused).sum()),
+            "landmarks of the template": int((~evaluated.located).sum()),
+            "an empty map": int((evaluated.located & ~known).sum()),
+            "no causes": int((evaluated.located & known & ~caused).sum()),
         },
         "compared_with": "signed" if signed else "size",
         "fills": {},
@@ -78,7 +78,7 @@ def score_causal_agreement(
     for fill in fills:
         truth = causes_of(causes, target, fill)
         figures["fills"][fill] = {
-            name: truth_correlation(of[counted], truth[counted], areas[counted], subject.clusters[counted])
+            name: truth_correlation(of[counted], truth[counted], areas[counted], evaluated.clusters[counted])
             for name, of in shares.items()
             if nulls or name == request.key
         }

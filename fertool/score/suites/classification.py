@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import Group, Scores, groups, over_seeds, with_interval
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import named_intervals, with_intervals
@@ -16,38 +16,38 @@ from fertool.summary import Table
 CALIBRATION_BINS = 15
 
 
-def score_classification(subject: Subject, tta: str | None = None) -> tuple[Figures, Columns]:
+def score_classification(evaluated: EvaluatedRun, tta: str | None = None) -> tuple[Figures, Columns]:
     """Figures over all faces, over those without and with a twin in train, and by the crowd's labels.
 
     With `tta`, a test-time augmentation by its name, also those of the predictions with it.
     """
-    labels, predicted = subject.labels, subject.predicted
-    probabilities = softmax(subject.logits, axis=1)
+    labels, predicted = evaluated.labels, evaluated.predicted
+    probabilities = softmax(evaluated.logits, axis=1)
     confidence = probabilities.max(axis=1)
-    leaked = subject.has_twin_in_train
+    leaked = evaluated.has_twin_in_train
 
     def on(faces: np.ndarray, against: np.ndarray = labels) -> Figures | None:
         if not faces.any():
             return None
         return classification_figures(
-            predicted[faces], against[faces], confidence[faces], subject.clusters[faces], subject.classes
+            predicted[faces], against[faces], confidence[faces], evaluated.clusters[faces], evaluated.classes
         )
 
     everyone = np.ones(len(labels), dtype=bool)
     figures = on(everyone) | {"without_twins_in_train": on(~leaked), "with_twins_in_train": on(leaked)}
     if tta is not None:
-        several = tta_logits(subject, tta)
+        several = tta_logits(evaluated, tta)
         figures["tta"] = {
             "name": tta,
             **classification_figures(
                 several.argmax(axis=1),
                 labels,
                 softmax(several, axis=1).max(axis=1),
-                subject.clusters,
-                subject.classes,
+                evaluated.clusters,
+                evaluated.classes,
             ),
         }
-    crowd = crowd_labels_of(subject)
+    crowd = crowd_labels_of(evaluated)
     if crowd is not None:
         agreed = crowd >= 0
         figures["ferplus"] = {
@@ -64,16 +64,16 @@ def score_classification(subject: Subject, tta: str | None = None) -> tuple[Figu
     return figures, columns
 
 
-def crowd_labels_of(subject: Subject) -> np.ndarray | None:
+def crowd_labels_of(evaluated: EvaluatedRun) -> np.ndarray | None:
     """The crowd's majority, a class code int64 (N,), -1 where there is none; None without votes."""
     from fertool.prepare.ferplus import ANSWERS, crowd_labels
 
-    votes = subject.workspace.load_votes(subject.split)
+    votes = evaluated.workspace.load_votes(evaluated.split)
     if votes is None:
         return None
     codes, _ = crowd_labels(votes)
     names = [ANSWERS[code] if code >= 0 else None for code in codes]
-    return np.array([subject.classes.index(name) if name in subject.classes else -1 for name in names])
+    return np.array([evaluated.classes.index(name) if name in evaluated.classes else -1 for name in names])
 
 
 def classification_figures(

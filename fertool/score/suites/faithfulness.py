@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.registry import Request
 from fertool.runtime.progress import progress_bar
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.batched_forward import Network, network_of
 from fertool.score.perturbations.fills import blur_fill, mean_fill
 from fertool.score.perturbations.imputation import impute
@@ -51,7 +51,7 @@ MEASURES = {
 
 
 def score_faithfulness(
-    subject: Subject,
+    evaluated: EvaluatedRun,
     request: Request,
     target: str,
     *,
@@ -67,14 +67,14 @@ def score_faithfulness(
     maps are scored, on the same faces. Columns: `<measure>` of the explainer, `<measure>_<null>` of the nulls,
     nan where a face was not scored. Raises UserError for a target that is none, and for `all`.
     """
-    classes = explained_classes(subject, target)
-    maps = maps_beside_nulls(subject, request, target)
+    classes = explained_classes(evaluated, target)
+    maps = maps_beside_nulls(evaluated, request, target)
     full = with_heat(maps.values())
     if not nulls:
         maps = {request.key: maps[request.key]}
     drawn = np.random.default_rng(seed).permutation(len(full))[:faces]
     rows = np.sort(drawn[full[drawn]])
-    probability, right = _curves(subject, maps, rows, classes, steps, seed)
+    probability, right = _curves(evaluated, maps, rows, classes, steps, seed)
 
     figures: Figures = {
         "faces": len(full),
@@ -94,7 +94,7 @@ def score_faithfulness(
             column[rows] = of_faces
             columns[measure if name == request.key else f"{measure}_{name}"] = column
         hits = {kind: right[name, kind] for kind in curves}
-        figures["maps"][name] = _figures(values, curves, hits, subject.clusters[rows])
+        figures["maps"][name] = _figures(values, curves, hits, evaluated.clusters[rows])
     return figures, columns
 
 
@@ -134,7 +134,7 @@ def _figures(
 
 @torch.inference_mode()
 def _curves(
-    subject: Subject,
+    evaluated: EvaluatedRun,
     maps: dict[str, RectifiedMaps],
     rows: np.ndarray,
     classes: np.ndarray,
@@ -142,20 +142,20 @@ def _curves(
     seed: int,
 ) -> tuple[dict[tuple[str, str], np.ndarray], dict[tuple[str, str], np.ndarray]]:
     """Probability of the explained class and whether the face is recognised, (rows, steps), by map and kind."""
-    device = subject.compute.device
-    network_on = network_of(subject)
+    device = evaluated.compute.device
+    network_on = network_of(evaluated)
     probability: dict[tuple[str, str], list[np.ndarray]] = {
         (name, kind): [] for name in maps for kind in KINDS
     }
     right: dict[tuple[str, str], list[np.ndarray]] = {key: [] for key in probability}
-    with progress_bar(f"{subject.run.name}: faithfulness", len(rows) * len(maps), "maps") as bar:
+    with progress_bar(f"{evaluated.run.name}: faithfulness", len(rows) * len(maps), "maps") as bar:
         for start in range(0, len(rows), BATCH_FACES):
             batch = rows[start : start + BATCH_FACES]
-            faces = torch.from_numpy(np.array(subject.faces[batch])).to(device).float()
+            faces = torch.from_numpy(np.array(evaluated.faces[batch])).to(device).float()
             of_rows = torch.from_numpy(batch).to(device)
             network = network_on(batch)
             explained = torch.from_numpy(classes[batch]).to(device)
-            labels = torch.from_numpy(subject.labels[batch]).to(device)
+            labels = torch.from_numpy(evaluated.labels[batch]).to(device)
             for name, of_split in maps.items():
                 heat = to_faces(torch.from_numpy(of_split[batch]).to(device), faces.shape[1:3])
                 ranks = relevance_ranks(heat, of_rows, seed)

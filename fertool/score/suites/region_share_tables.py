@@ -9,6 +9,7 @@ import numpy as np
 from fertool.masks.regions import REGIONS
 from fertool.score.evaluated_run import Columns
 from fertool.score.results.tables import Group, Scores, groups, percent, said_of_runs, with_interval
+from fertool.score.settings import CONTRASTS
 from fertool.score.statistics.contrasts import Comparison, compare_all
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import mean_known
@@ -16,7 +17,6 @@ from fertool.score.suites.region_shares import MEASURES, face_values, region_fig
 from fertool.summary import Greyed, Table
 
 LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed
-CONTRASTS = ("mouth", "eyes", "background")
 
 
 def joint_figures(

@@ -11,7 +11,7 @@ from fertool.masks.action_units import action_unit_maps
 from fertool.masks.landmarks import interocular_distance
 from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
 from fertool.runtime.files import read_json
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.face_csv import region_column
 from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import named, named_intervals, numbers_or_none, with_intervals
@@ -23,7 +23,7 @@ MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
 
 
 def score_attention(
-    subject: Subject, request: Request, target: str, *, grid: int | None = None, jitter: float = 0.0
+    evaluated: EvaluatedRun, request: Request, target: str, *, grid: int | None = None, jitter: float = 0.0
 ) -> tuple[Figures, Columns]:
     """Shares, areas, lifts and ceilings of the regions, the spread of the maps, and the nulls beside them.
 
@@ -31,24 +31,24 @@ def score_attention(
     Normal(0, (jitter * inter-ocular distance)^2) and says how far shares move. Faces with a template's
     landmarks and maps of zeros have no shares: they are counted, described and left out.
     """
-    maps = maps_beside_nulls(subject, request, target)
+    maps = maps_beside_nulls(evaluated, request, target)
     if grid is not None:
         maps = {name: pooled(of_name[:], grid) for name, of_name in maps.items()}
-    regions = np.asarray(subject.region_maps)
+    regions = np.asarray(evaluated.region_maps)
     (shares, *of_nulls), ceilings = shares_and_ceilings(list(maps.values()), regions)
     heatmaps, *_ = maps.values()
     areas = area_shares(regions)
     empty = np.isnan(shares[:, 0])
-    counted = subject.located & ~empty
-    emotions = [subject.classes[label] for label in subject.labels]
-    interocular_px = interocular_distance(subject.landmarks)
+    counted = evaluated.located & ~empty
+    emotions = [evaluated.classes[label] for label in evaluated.labels]
+    interocular_px = interocular_distance(evaluated.landmarks)
     entropy, extent = spread_of_maps(heatmaps, regions.shape[1:], interocular_px)
-    wanted = action_unit_maps(emotions, subject.landmarks, regions.shape[1:])
+    wanted = action_unit_maps(emotions, evaluated.landmarks, regions.shape[1:])
     au_energy, au_cosine = agreement_with(heatmaps, wanted)
     columns: Columns = {
-        "label": subject.labels,
-        "predicted": subject.predicted,
-        "located": subject.located.astype(int),
+        "label": evaluated.labels,
+        "predicted": evaluated.predicted,
+        "located": evaluated.located.astype(int),
         "empty": empty.astype(int),
         **{share_column(name): shares[:, code] for code, name in enumerate(REGIONS)},
         **{area_column(name): areas[:, code] for code, name in enumerate(REGIONS)},
@@ -61,18 +61,18 @@ def score_attention(
         "grid": list(heatmaps.shape[1:]),
         "faces": len(shares),
         "left_out": {
-            "landmarks of the template": int((~subject.located).sum()),
-            "an empty map": int((subject.located & empty).sum()),
+            "landmarks of the template": int((~evaluated.located).sum()),
+            "an empty map": int((evaluated.located & empty).sum()),
         },
-        "ceiling": _by_region(ceilings[subject.located].mean(axis=0)) if subject.located.any() else None,
-        **_figures_of_subsets(subject, columns, counted),
+        "ceiling": _by_region(ceilings[evaluated.located].mean(axis=0)) if evaluated.located.any() else None,
+        **_figures_of_subsets(evaluated, columns, counted),
         "nulls": {
             name: _by_region(_mean_shares(of_null[counted]))
             for name, of_null in zip(NULLS, of_nulls, strict=True)
             if counted.any()
         },
-        "template_faces": _describe_template_faces(subject),
-        "jitter": _jitter(subject, heatmaps, shares, counted, jitter)
+        "template_faces": _describe_template_faces(evaluated),
+        "jitter": _jitter(evaluated, heatmaps, shares, counted, jitter)
         if jitter > 0 and counted.any()
         else None,
     }
@@ -85,25 +85,25 @@ def _mean_shares(shares: np.ndarray) -> np.ndarray:
     return known.mean(axis=0) if len(known) else np.full(len(REGIONS), np.nan)
 
 
-def _figures_of_subsets(subject: Subject, columns: Columns, counted: np.ndarray) -> dict[str, Any]:
+def _figures_of_subsets(evaluated: EvaluatedRun, columns: Columns, counted: np.ndarray) -> dict[str, Any]:
     """Figures overall, by true and by predicted class, and where the prediction is right and wrong."""
-    right = subject.predicted == subject.labels
+    right = evaluated.predicted == evaluated.labels
     subsets = {
         ("overall", None): counted,
         ("right", None): counted & right,
         ("wrong", None): counted & ~right,
         **{
-            ("per_class", name): counted & (subject.labels == code)
-            for code, name in enumerate(subject.classes)
+            ("per_class", name): counted & (evaluated.labels == code)
+            for code, name in enumerate(evaluated.classes)
         },
         **{
-            ("per_predicted", name): counted & (subject.predicted == code)
-            for code, name in enumerate(subject.classes)
+            ("per_predicted", name): counted & (evaluated.predicted == code)
+            for code, name in enumerate(evaluated.classes)
         },
     }
     values = face_values(columns)
     masked = [np.where(subset[:, None], values, np.nan) for subset in subsets.values()]
-    resampled = resample_means(np.concatenate(masked, axis=1), subject.clusters)
+    resampled = resample_means(np.concatenate(masked, axis=1), evaluated.clusters)
     figures: dict[str, Any] = {"per_class": {}, "per_predicted": {}}
     width = values.shape[1]
     for number, ((kind, name), subset) in enumerate(subsets.items()):
@@ -150,25 +150,25 @@ def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
     }
 
 
-def _describe_template_faces(subject: Subject) -> dict[str, Any] | None:
+def _describe_template_faces(evaluated: EvaluatedRun) -> dict[str, Any] | None:
     """Who is left out with the template's landmarks: accuracy and class mix beside the rest's."""
-    if subject.located.all():
+    if evaluated.located.all():
         return None
-    right = subject.predicted == subject.labels
+    right = evaluated.predicted == evaluated.labels
 
     def describe(faces: np.ndarray) -> dict[str, Any]:
-        mix = np.bincount(subject.labels[faces], minlength=len(subject.classes)) / max(faces.sum(), 1)
+        mix = np.bincount(evaluated.labels[faces], minlength=len(evaluated.classes)) / max(faces.sum(), 1)
         return {
             "faces": int(faces.sum()),
             "accuracy": float(right[faces].mean()) if faces.any() else None,
-            "class_mix": dict(zip(subject.classes, mix.tolist(), strict=True)),
+            "class_mix": dict(zip(evaluated.classes, mix.tolist(), strict=True)),
         }
 
-    return {"left_out": describe(~subject.located), "rest": describe(subject.located)}
+    return {"left_out": describe(~evaluated.located), "rest": describe(evaluated.located)}
 
 
 def _jitter(
-    subject: Subject,
+    evaluated: EvaluatedRun,
     heatmaps: np.ndarray | RectifiedMaps,
     shares: np.ndarray,
     counted: np.ndarray,
@@ -176,10 +176,10 @@ def _jitter(
 ) -> dict[str, Any]:
     """How far shares move when landmarks move: of the mean over faces, and of a face in the mean."""
     generator = np.random.default_rng(0)
-    steps = generator.standard_normal(subject.landmarks.shape) * jitter
-    moved = subject.landmarks + steps * interocular_distance(subject.landmarks)[:, None, None]
-    margin = read_json(subject.workspace.masks_json)["settings"]["margin_iod"]
-    moved_maps = region_maps(moved, subject.region_maps.shape[1:], margin)
+    steps = generator.standard_normal(evaluated.landmarks.shape) * jitter
+    moved = evaluated.landmarks + steps * interocular_distance(evaluated.landmarks)[:, None, None]
+    margin = read_json(evaluated.workspace.masks_json)["settings"]["margin_iod"]
+    moved_maps = region_maps(moved, evaluated.region_maps.shape[1:], margin)
     (others,), _ = shares_and_ceilings([heatmaps], moved_maps)
     change = others[counted] - shares[counted]
     return {

@@ -1,7 +1,7 @@
 """What a network's stages know of the emotion, before and after training, and how alike stages are.
 
 Linear probes (Alain and Bengio 2016, 'Understanding intermediate layers using linear classifier probes'): a
-logistic regression on the pooled features of each stage, fitted on train, tested on the subject's split. Its
+logistic regression on the pooled features of each stage, fitted on train, tested on the run's split. Its
 penalty is fixed, so nothing is chosen on test. 'Before' are the weights that the run's training began with. Beside
 them linear CKA (`score.cka`) of each stage before and after, and of the stages of two runs: for that the features of
 some faces are kept beside a run's figures, and no network runs where several runs are compared.
@@ -23,7 +23,7 @@ from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import FOLDER_VARIABLE, Weights, find_weights
 from fertool.runtime.files import file_sha256, write_npz
 from fertool.runtime.progress import progress_bar
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import with_interval
 from fertool.score.statistics.cka import linear_cka, linear_ckas
 from fertool.score.statistics.intervals import mean_interval
@@ -43,7 +43,7 @@ Stages = Mapping[str, np.ndarray]
 
 
 def score_representation(
-    subject: Subject, initial: FaceClassifier | None = None
+    evaluated: EvaluatedRun, initial: FaceClassifier | None = None
 ) -> tuple[Figures, Columns, Stages]:
     """Accuracy of a linear probe on each stage before and after training, and their CKA.
 
@@ -52,26 +52,26 @@ def score_representation(
     and `right_after_<stage>`, 0 or 1 a face. Last come the features after training of the faces that CKA takes,
     at most CKA_FACES of them, the same for every run.
     """
-    models = {"before": initial or _initial(subject), "after": subject.model}
-    train, train_labels, train_boxes = _train_faces(subject)
+    models = {"before": initial or _initial(evaluated), "after": evaluated.model}
+    train, train_labels, train_boxes = _train_faces(evaluated)
     right: dict[tuple[str, str], np.ndarray] = {}
     tested: dict[str, Stages] = {}
     channels: dict[str, int] = {}
     for when, model in models.items():
-        fitted = stage_features(model, train, subject.compute, train_boxes)
-        tested[when] = stage_features(model, subject.faces, subject.compute, subject.boxes)
+        fitted = stage_features(model, train, evaluated.compute, train_boxes)
+        tested[when] = stage_features(model, evaluated.faces, evaluated.compute, evaluated.boxes)
         channels = {stage: features.shape[1] for stage, features in fitted.items()}
-        with progress_bar(f"{subject.run.name}: probes {when} training", len(fitted), "probes") as bar:
+        with progress_bar(f"{evaluated.run.name}: probes {when} training", len(fitted), "probes") as bar:
             for stage, features in fitted.items():
                 predicted = probe(features, train_labels, tested[when][stage])
-                right[when, stage] = predicted == subject.labels
+                right[when, stage] = predicted == evaluated.labels
                 bar.update(1)
-    low, high = mean_interval(np.column_stack(list(right.values())).astype(float), subject.clusters)
+    low, high = mean_interval(np.column_stack(list(right.values())).astype(float), evaluated.clusters)
     limits = dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
-    rows = np.sort(np.random.default_rng(0).permutation(len(subject.faces))[:CKA_FACES])
+    rows = np.sort(np.random.default_rng(0).permutation(len(evaluated.faces))[:CKA_FACES])
     sampled = {when: {stage: features[rows] for stage, features in of.items()} for when, of in tested.items()}
     figures: Figures = {
-        "faces": len(subject.labels),
+        "faces": len(evaluated.labels),
         "train_faces": len(train),
         "penalty": PENALTY,
         "stages": [
@@ -112,43 +112,45 @@ def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.nd
     return model.predict(tested)
 
 
-def write_features(subject: Subject, features: Stages) -> None:
+def write_features(evaluated: EvaluatedRun, features: Stages) -> None:
     """Keep a run's features of the faces that CKA takes, beside its figures, and say of which faces they are."""
     arrays = {f"{OF_STAGE}{stage}": values for stage, values in features.items()}
-    write_npz(_features_file(subject), faces_sha256=np.array(_faces_sha256(subject)), **arrays)
+    write_npz(_features_file(evaluated), faces_sha256=np.array(_faces_sha256(evaluated)), **arrays)
 
 
-def read_features(subject: Subject) -> Stages | None:
+def read_features(evaluated: EvaluatedRun) -> Stages | None:
     """The features that are kept of a run; None where there are none, or of other faces than there are now."""
-    place = _features_file(subject)
+    place = _features_file(evaluated)
     if not place.exists():
         return None
     with np.load(place) as stored:
-        if stored["faces_sha256"] != _faces_sha256(subject):
+        if stored["faces_sha256"] != _faces_sha256(evaluated):
             return None
         return {
             name.removeprefix(OF_STAGE): stored[name] for name in stored.files if name.startswith(OF_STAGE)
         }
 
 
-def _features_file(subject: Subject) -> Path:
-    return subject.run.scores("representation", subject.split).with_suffix(FEATURES_SUFFIX)
+def _features_file(evaluated: EvaluatedRun) -> Path:
+    return evaluated.run.scores("representation", evaluated.split).with_suffix(FEATURES_SUFFIX)
 
 
-def _faces_sha256(subject: Subject) -> str:
-    return subject.workspace.fingerprint(subject.workspace.faces(subject.split))
+def _faces_sha256(evaluated: EvaluatedRun) -> str:
+    return evaluated.workspace.fingerprint(evaluated.workspace.faces(evaluated.split))
 
 
-def compare_stages(subjects: Sequence[Subject]) -> tuple[list[Figures], list[Table]]:
+def compare_stages(evaluated_runs: Sequence[EvaluatedRun]) -> tuple[list[Figures], list[Table]]:
     """Linear CKA of every stage of a run with every stage of each later one, from the features that are kept.
 
     A pair is left out where `read_features` has none of a run. Of more than MOST_COMPARED runs only the first of
     each condition is compared: pairs grow with the square.
     """
-    if len(subjects) > MOST_COMPARED:
-        subjects = list({of.run.config()["condition"]: of for of in reversed(subjects)}.values())[::-1]
+    if len(evaluated_runs) > MOST_COMPARED:
+        evaluated_runs = list({of.run.config()["condition"]: of for of in reversed(evaluated_runs)}.values())[
+            ::-1
+        ]
     figures = []
-    for first, second in combinations(subjects, 2):
+    for first, second in combinations(evaluated_runs, 2):
         # read for each pair: those of many runs do not fit into memory
         ours, theirs = read_features(first), read_features(second)
         if ours is not None and theirs is not None:
@@ -168,15 +170,15 @@ def cka_between(ours: Stages, theirs: Stages) -> Figures:
     }
 
 
-def _initial(subject: Subject) -> FaceClassifier:
-    record = subject.run.config()
-    model = initial_model(subject.model.recipe, record["config"]["seed"], subject.compute.device)
+def _initial(evaluated: EvaluatedRun) -> FaceClassifier:
+    record = evaluated.run.config()
+    model = initial_model(evaluated.model.recipe, record["config"]["seed"], evaluated.compute.device)
     if record.get("weights", "none") != "none":
-        load_weights(model, _pretrained(subject, record))
+        load_weights(model, _pretrained(evaluated, record))
     return model
 
 
-def _pretrained(subject: Subject, record: Mapping[str, Any]) -> Weights:
+def _pretrained(evaluated: EvaluatedRun, record: Mapping[str, Any]) -> Weights:
     """The weights that a run began with: the file that it names, else what its setting means now."""
     source, sha256 = record["pretraining"]["source"], record["pretraining"]["sha256"]
     path = Path(source)
@@ -185,19 +187,19 @@ def _pretrained(subject: Subject, record: Mapping[str, Any]) -> Weights:
     weights = find_weights(record["model"], record["config"]["weights"])
     if weights.sha256 != sha256:
         raise UserError(
-            f"{subject.run.folder}: began with the weights {source}, and others are found now; name their "
+            f"{evaluated.run.folder}: began with the weights {source}, and others are found now; name their "
             f"folder in {FOLDER_VARIABLE}"
         )
     return weights
 
 
-def _train_faces(subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _train_faces(evaluated: EvaluatedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Faces, labels and, where the model asks, boxes of train."""
-    labels = subject.workspace.load_labels("train", subject.classes)
+    labels = evaluated.workspace.load_labels("train", evaluated.classes)
     if len(np.unique(labels)) < 2:
-        raise UserError(f"{subject.workspace.root}: train has faces of one class only; a probe needs two")
-    boxes = subject.workspace.load_boxes("train") if subject.model.needs_boxes else None
-    return subject.workspace.load_faces("train"), labels, boxes
+        raise UserError(f"{evaluated.workspace.root}: train has faces of one class only; a probe needs two")
+    boxes = evaluated.workspace.load_boxes("train") if evaluated.model.needs_boxes else None
+    return evaluated.workspace.load_faces("train"), labels, boxes
 
 
 # --- tables -------------------------------------------------------------------------------------------------

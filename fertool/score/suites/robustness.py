@@ -19,7 +19,7 @@ import torch
 
 from fertool.errors import UserError
 from fertool.runtime.progress import progress_bar
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.batched_forward import network_of
 from fertool.score.perturbations.corruptions import (
     CORRUPTIONS,
@@ -40,20 +40,20 @@ BRIGHTNESS_LIMITS = (0.35, 0.5, 0.65)  # mean of the picture, of the range
 AGREEMENT_LIMITS = (0.5, 0.7, 0.9)  # the share of the votes that the most frequent answer has
 
 
-def score_robustness(subject: Subject, seed: int = 0) -> tuple[Figures, Columns]:
+def score_robustness(evaluated: EvaluatedRun, seed: int = 0) -> tuple[Figures, Columns]:
     """Errors under corruptions, which are drawn by seed, and clean accuracy by strata.
 
     Columns: `right_<corruption>`, at how many of the five severities a face is recognised (nan where it was left
     out), and what the strata go by.
     """
-    right = _right_under_corruption(subject, seed)
-    clean = subject.predicted == subject.labels
-    counted = {name: _counted(subject, corruption) for name, corruption in CORRUPTIONS.items()}
+    right = _right_under_corruption(evaluated, seed)
+    clean = evaluated.predicted == evaluated.labels
+    counted = {name: _counted(evaluated, corruption) for name, corruption in CORRUPTIONS.items()}
     right_mean = np.stack(
         [np.where(counted[name], right[name].mean(axis=0), np.nan) for name in CORRUPTIONS], axis=1
     )
-    low, high = mean_interval(np.column_stack([clean, right_mean]), subject.clusters)
-    traits = _traits(subject)
+    low, high = mean_interval(np.column_stack([clean, right_mean]), evaluated.clusters)
+    traits = _traits(evaluated)
     figures: Figures = {
         "faces": len(clean),
         "seed": seed,
@@ -73,7 +73,7 @@ def score_robustness(subject: Subject, seed: int = 0) -> tuple[Figures, Columns]
             }
             for number, (name, corruption) in enumerate(CORRUPTIONS.items(), start=1)
         },
-        "strata": _strata_figures(clean, traits, subject.clusters),
+        "strata": _strata_figures(clean, traits, evaluated.clusters),
     }
     columns = {f"right_{name}": right_mean[:, number] * SEVERITIES for number, name in enumerate(CORRUPTIONS)}
     return figures, columns | traits
@@ -111,30 +111,30 @@ def _ratio(value: float, reference: float) -> float:
     return value / reference if reference > 0 else float("nan")
 
 
-def _right_under_corruption(subject: Subject, seed: int) -> dict[str, np.ndarray]:
+def _right_under_corruption(evaluated: EvaluatedRun, seed: int) -> dict[str, np.ndarray]:
     """Whether each face is recognised, bool (5, N) a corruption."""
-    device, network_on = subject.compute.device, network_of(subject)
-    right = {name: np.zeros((SEVERITIES, len(subject.faces)), dtype=bool) for name in CORRUPTIONS}
-    size = faces_at_once(subject.faces)
-    total = len(subject.faces) * len(CORRUPTIONS) * SEVERITIES
-    with progress_bar(f"{subject.run.name}: robustness", total, "faces") as bar:
-        for start in range(0, len(subject.faces), size):
+    device, network_on = evaluated.compute.device, network_of(evaluated)
+    right = {name: np.zeros((SEVERITIES, len(evaluated.faces)), dtype=bool) for name in CORRUPTIONS}
+    size = faces_at_once(evaluated.faces)
+    total = len(evaluated.faces) * len(CORRUPTIONS) * SEVERITIES
+    with progress_bar(f"{evaluated.run.name}: robustness", total, "faces") as bar:
+        for start in range(0, len(evaluated.faces), size):
             batch = slice(start, start + size)
-            faces = torch.from_numpy(np.array(subject.faces[batch])).to(device)
-            landmarks = torch.from_numpy(subject.landmarks[batch]).to(device)
+            faces = torch.from_numpy(np.array(evaluated.faces[batch])).to(device)
+            landmarks = torch.from_numpy(evaluated.landmarks[batch]).to(device)
             rows = torch.arange(start, start + len(faces), device=device)
             network = network_on(np.arange(start, start + len(faces)))
             for name, corruption in CORRUPTIONS.items():
                 for level in range(1, SEVERITIES + 1):
                     spoilt = corrupt(corruption, level, faces, landmarks, rows, seed)
                     predicted = network(spoilt).argmax(dim=1)
-                    right[name][level - 1, batch] = predicted.cpu().numpy() == subject.labels[batch]
+                    right[name][level - 1, batch] = predicted.cpu().numpy() == evaluated.labels[batch]
                     bar.update(len(faces))
     return right
 
 
-def _counted(subject: Subject, corruption: Corruption) -> np.ndarray:
-    return subject.located if corruption.by_landmarks else np.ones(len(subject.labels), dtype=bool)
+def _counted(evaluated: EvaluatedRun, corruption: Corruption) -> np.ndarray:
+    return evaluated.located if corruption.by_landmarks else np.ones(len(evaluated.labels), dtype=bool)
 
 
 # --- strata -------------------------------------------------------------------------------------------------
@@ -163,13 +163,13 @@ def strata(values: np.ndarray, limits: Sequence[float], unit: str) -> dict[str, 
     }
 
 
-def _traits(subject: Subject) -> Columns:
+def _traits(evaluated: EvaluatedRun) -> Columns:
     """What the strata go by, of every face; nan where it is not known."""
     traits = {
-        "yaw_deg": np.where(subject.located, head_yaw_deg(subject.landmarks), np.nan),
-        "brightness": brightness_of(subject.faces),
+        "yaw_deg": np.where(evaluated.located, head_yaw_deg(evaluated.landmarks), np.nan),
+        "brightness": brightness_of(evaluated.faces),
     }
-    votes = subject.workspace.load_votes(subject.split)
+    votes = evaluated.workspace.load_votes(evaluated.split)
     if votes is not None:
         traits["agreement"] = agreement_of(votes)
     return traits

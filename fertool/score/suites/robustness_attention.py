@@ -15,7 +15,7 @@ from fertool.explain.in_memory import unstored_heatmaps
 from fertool.explain.registry import Request
 from fertool.masks.regions import REGIONS
 from fertool.runtime.progress import progress_bar
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -34,7 +34,7 @@ FACES = 1000
 
 
 def score_robustness_attention(
-    subject: Subject, request: Request, target: str, *, faces: int = FACES, seed: int = 0
+    evaluated: EvaluatedRun, request: Request, target: str, *, faces: int = FACES, seed: int = 0
 ) -> tuple[Figures, Columns]:
     """Shares of the regions on clean and on spoilt faces, and how far they move.
 
@@ -44,19 +44,19 @@ def score_robustness_attention(
     faces' shares), mean over the severities; nan outside the sample and where a map is empty. Raises UserError
     for target `all`, and where no face has landmarks.
     """
-    located = np.flatnonzero(subject.located)
+    located = np.flatnonzero(evaluated.located)
     sample = np.sort(np.random.default_rng(seed).permutation(located)[:faces])
     if not len(sample):
         raise UserError(
-            f"{subject.workspace.root}: no landmarks were found on '{subject.split}'; none to score"
+            f"{evaluated.workspace.root}: no landmarks were found on '{evaluated.split}'; none to score"
         )
-    pictures, region_maps = np.array(subject.faces[sample]), np.array(subject.region_maps[sample])
-    landmarks, rows = torch.from_numpy(subject.landmarks[sample]), torch.from_numpy(sample)
-    codes = None if target == "predicted" else explained_classes(subject, target)[sample]
-    boxes = None if subject.boxes is None else subject.boxes[sample]
+    pictures, region_maps = np.array(evaluated.faces[sample]), np.array(evaluated.region_maps[sample])
+    landmarks, rows = torch.from_numpy(evaluated.landmarks[sample]), torch.from_numpy(sample)
+    codes = None if target == "predicted" else explained_classes(evaluated, target)[sample]
+    boxes = None if evaluated.boxes is None else evaluated.boxes[sample]
 
     def shares_of(faces: np.ndarray, regions: np.ndarray) -> np.ndarray:
-        raw = unstored_heatmaps(subject.model, request, faces, subject.compute, codes, boxes)
+        raw = unstored_heatmaps(evaluated.model, request, faces, evaluated.compute, codes, boxes)
         (shares,), _ = shares_and_ceilings([rectify(raw, request.explainer.negatives)], regions)
         return shares
 
@@ -69,7 +69,7 @@ def score_robustness_attention(
     }
     columns: Columns = {}
     total = len(sample) * len(CORRUPTIONS) * SEVERITIES
-    with progress_bar(f"{subject.run.name}: {request.key} on spoilt faces", total, "faces") as bar:
+    with progress_bar(f"{evaluated.run.name}: {request.key} on spoilt faces", total, "faces") as bar:
         for name, corruption in CORRUPTIONS.items():
             levels = []
             for level in range(1, SEVERITIES + 1):
@@ -82,7 +82,7 @@ def score_robustness_attention(
                 **_share_figures(levels),
                 "moved": [mean_or_none(of_level[~np.isnan(of_level)]) for of_level in elsewhere],
             }
-            column = np.full(len(subject.labels), np.nan)
+            column = np.full(len(evaluated.labels), np.nan)
             column[sample] = np.mean(elsewhere, axis=0)
             columns[f"moved_{name}"] = column
     return figures, columns

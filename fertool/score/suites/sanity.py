@@ -28,7 +28,7 @@ from fertool.models import FaceClassifier
 from fertool.models.initial_model import initial_model
 from fertool.models.structure.layers import parameterised_layers
 from fertool.runtime.progress import progress_bar
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
@@ -51,38 +51,38 @@ READINGS = ("rectified", "raw")
 
 
 def score_sanity(
-    subject: Subject, request: Request, faces: int = FACES, seed: int = 0, draws: int = DRAWS
+    evaluated: EvaluatedRun, request: Request, faces: int = FACES, seed: int = 0, draws: int = DRAWS
 ) -> tuple[Figures, Columns]:
     """How similar an explainer's maps stay as weights are randomised, over at most `faces` faces by seed.
 
     `changes` is false where either reading of the map, all weights random, is too much like the trained model's
     (CHANGED_BELOW, MOST_ABOVE_SWAPPED): read it with `marked`. A map of the trained model's that is empty has
     nothing to change: it is counted and left out. Columns: `similarity`, of a face's rectified maps before and after
-    all weights are random, nan outside the sample and for an empty map. The subject's model is left as it is: layers
+    all weights are random, nan outside the sample and for an empty map. The run's model is left as it is: layers
     are randomised in copies of it.
     """
-    count = min(faces, len(subject.faces))
-    sample = np.sort(np.random.default_rng(seed).permutation(len(subject.faces))[:count])
-    pictures, codes = np.array(subject.faces[sample]), subject.predicted[sample]
-    boxes = None if subject.boxes is None else subject.boxes[sample]
-    layers = parameterised_layers(subject.model)[::-1]
+    count = min(faces, len(evaluated.faces))
+    sample = np.sort(np.random.default_rng(seed).permutation(len(evaluated.faces))[:count])
+    pictures, codes = np.array(evaluated.faces[sample]), evaluated.predicted[sample]
+    boxes = None if evaluated.boxes is None else evaluated.boxes[sample]
+    layers = parameterised_layers(evaluated.model)[::-1]
     steps = _steps(len(layers))
 
     def maps_of(model: FaceClassifier) -> dict[str, np.ndarray]:
-        raw = unstored_heatmaps(model, request, pictures, subject.compute, codes, boxes)
+        raw = unstored_heatmaps(model, request, pictures, evaluated.compute, codes, boxes)
         return {"rectified": rectify(raw, request.explainer.negatives), "raw": raw}
 
-    original = maps_of(subject.model)
+    original = maps_of(evaluated.model)
     empty = {reading: ~maps.any(axis=(1, 2)) for reading, maps in original.items()}
 
     def similarity_to(maps: np.ndarray, reading: str) -> np.ndarray:
         return np.where(empty[reading], np.nan, rank_correlation(original[reading], maps))
 
     by_draw = {reading: np.empty((draws, len(steps), count)) for reading in READINGS}
-    with progress_bar(f"{subject.run.name}: sanity of {request.key}", draws * len(steps), "steps") as bar:
+    with progress_bar(f"{evaluated.run.name}: sanity of {request.key}", draws * len(steps), "steps") as bar:
         for draw in range(draws):
-            model = copy.deepcopy(subject.model)
-            fresh = initial_model(model.recipe, _model_seed(seed, draw), subject.compute.device)
+            model = copy.deepcopy(evaluated.model)
+            fresh = initial_model(model.recipe, _model_seed(seed, draw), evaluated.compute.device)
             done = 0
             for number, step in enumerate(steps):
                 for layer in layers[done:step]:
@@ -93,7 +93,7 @@ def score_sanity(
                     by_draw[reading][draw, number] = similarity_to(maps[reading], reading)
                 bar.update(1)
 
-    clusters = subject.clusters[sample]
+    clusters = evaluated.clusters[sample]
     by_face = {reading: _mean_known(similarity) for reading, similarity in by_draw.items()}
     nulls = {
         name: {
@@ -134,7 +134,7 @@ def score_sanity(
             for reading in READINGS
         ),
     }
-    column = np.full(len(subject.faces), np.nan)
+    column = np.full(len(evaluated.faces), np.nan)
     column[sample] = by_face["rectified"][-1]
     return figures, {"similarity": column}
 

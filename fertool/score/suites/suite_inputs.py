@@ -11,20 +11,20 @@ from fertool.explain.heatmaps import RectifiedMaps, null_maps
 from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.explain.targets import EVERY_CLASS, check_target, choose_classes
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.results.tables import said_of_runs
 
 
-def maps_beside_nulls(subject: Subject, request: Request, target: str) -> dict[str, RectifiedMaps]:
+def maps_beside_nulls(evaluated: EvaluatedRun, request: Request, target: str) -> dict[str, RectifiedMaps]:
     """Rectified maps (N, h, w) of an explainer, first, and of the null explanations, by name.
 
     The explainer's are stored. The nulls' are made as they are read: that is quick, and they take more room than
     all else that a run has.
     """
-    own = subject.heatmaps(request, target)
-    beside = own if request.null is None else subject.heatmaps(request.beside, target)
+    own = evaluated.heatmaps(request, target)
+    beside = own if request.null is None else evaluated.heatmaps(request.beside, target)
     return {request.key: RectifiedMaps(own.raw.shape, own.rectified)} | {
-        name: null_maps(null, beside, subject.faces) for name, null in NULLS.items()
+        name: null_maps(null, beside, evaluated.faces) for name, null in NULLS.items()
     }
 
 
@@ -43,10 +43,10 @@ def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
     return said_of_runs({run["run"]: counted(run) for run in runs})
 
 
-def explained_classes(subject: Subject, target: str) -> np.ndarray:
+def explained_classes(evaluated: EvaluatedRun, target: str) -> np.ndarray:
     """The class that each face's map is asked about, int64 (N,). Raises UserError for `all`: one at a time."""
-    check_target(target, subject.classes)
+    check_target(target, evaluated.classes)
     if target == EVERY_CLASS:
         raise UserError(f"--target {target}: these figures are of one class; name it, or predicted, or label")
-    choose = choose_classes(target, subject.classes, torch.from_numpy(subject.labels))
-    return choose(torch.from_numpy(subject.logits))[:, 0].numpy()
+    choose = choose_classes(target, evaluated.classes, torch.from_numpy(evaluated.labels))
+    return choose(torch.from_numpy(evaluated.logits))[:, 0].numpy()

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from fertool.errors import UserError
 from fertool.explain.interpolation import interpolate, interpolation_matrix
 from fertool.explain.registry import Request
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import Scores, groups, over_seeds, with_interval
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import named, named_intervals
@@ -25,37 +25,37 @@ MEASURES = ("share", "area", "ceiling", "pointing", "auc")
 ROWS_AT_ONCE = 256
 
 
-def score_truth(subject: Subject, request: Request, target: str) -> tuple[Figures, Columns]:
+def score_truth(evaluated: EvaluatedRun, request: Request, target: str) -> tuple[Figures, Columns]:
     """Share, lift, ceiling, pointing game and AUC of an explainer and of the nulls, on each known plane.
 
     Raises UserError where the faces are not drawn with evidence or marks.
     """
-    planes = known_planes(subject)
-    maps = maps_beside_nulls(subject, request, target)
-    right = subject.predicted == subject.labels
-    columns: Columns = {"label": subject.labels, "predicted": subject.predicted}
+    planes = known_planes(evaluated)
+    maps = maps_beside_nulls(evaluated, request, target)
+    right = evaluated.predicted == evaluated.labels
+    columns: Columns = {"label": evaluated.labels, "predicted": evaluated.predicted}
     figures: Figures = {"accuracy": float(right.mean()), "planes": {}}
     for plane, where in planes.items():
         of_plane = {}
         for name, heatmaps in maps.items():
             measures = find_evidence(heatmaps, where)
-            of_plane[name] = _figures(measures, subject.clusters)
+            of_plane[name] = _figures(measures, evaluated.clusters)
             if name == next(iter(maps)):
                 columns |= {f"{plane}_{measure}": values for measure, values in measures.items()}
         figures["planes"][plane] = of_plane
     return figures, columns
 
 
-def known_planes(subject: Subject) -> dict[str, np.ndarray]:
+def known_planes(evaluated: EvaluatedRun) -> dict[str, np.ndarray]:
     """Where the evidence and the mark of each face are, bool (N, H, W) each, as far as they are known."""
-    place = subject.workspace.truth(subject.split)
+    place = evaluated.workspace.truth(evaluated.split)
     planes = {}
     if place.exists():
         with np.load(place) as truth:
             planes = {name: truth[name] for name in PLANES if name in truth.files}
     if not planes:
         raise UserError(
-            f"{subject.workspace.root}: nothing is known of where the evidence is; prepare drawn faces "
+            f"{evaluated.workspace.root}: nothing is known of where the evidence is; prepare drawn faces "
             "with --evidence or --spurious in a workspace of their own"
         )
     return planes

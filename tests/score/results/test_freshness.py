@@ -16,7 +16,7 @@ from fertool.masks import make_masks
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
 from fertool.runtime.files import read_json, write_json
-from fertool.score import score
+from fertool.score import ScoreSettings, score
 from fertool.score.gather import gather_scores, outdated_notes
 from fertool.score.guidance.effects import gather_guidance
 from fertool.score.registry import SUITES
@@ -66,7 +66,7 @@ def test_figures_of_other_weights_are_left_out(workspace: Workspace, suite: str)
         metadata = file.metadata()
     save_file({name: 0.9 * value for name, value in load_file(best).items()}, best, metadata)
     assert gathered(workspace) == []
-    score(workspace, suites=[suite], device="cpu")
+    score(workspace, ScoreSettings(suites=[suite]), device="cpu")
     assert gathered(workspace) == [suite]
 
 
@@ -84,7 +84,7 @@ def test_figures_of_an_earlier_explainer_are_left_out_and_made_again(
 
 
 def test_a_mark_of_outdated_sanity_is_no_mark(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    score(workspace, suites=["sanity"], device="cpu")
+    score(workspace, ScoreSettings(suites=["sanity"]), device="cpu")
     monkeypatch.setattr("fertool.score.gather.marked", lambda figures: True)
 
     def marks() -> list[bool]:
@@ -103,9 +103,10 @@ def test_on_other_faces_the_runs_own_predictions_are_known_as_its_own(
     other = Workspace(tmp_path / "other")
     prepare(other, "synthetic", PrepareSettings(count=140, seed=9))
     make_masks(other)
-    asked = {"on": other, "target": "label", "device": "cpu"}
-    score(workspace, suites=["causal"], fills=["mean"], **asked)
-    score(workspace, suites=["causal-agreement"], precision="bf16", **asked)
+    causal = ScoreSettings(suites=["causal"], fills=["mean"], target="label")
+    agreement = ScoreSettings(suites=["causal-agreement"], target="label")
+    score(workspace, causal, on=other, device="cpu")
+    score(workspace, agreement, on=other, device="cpu", precision="bf16")
     run = workspace.run("cnn").on(other)
     place = run.scores("causal", "test")
     assert not is_outdated(other, run, place, SUITES["causal"].revision)
@@ -117,7 +118,7 @@ def test_shares_on_earlier_masks_are_left_out(workspace: Workspace) -> None:
 
 
 def test_another_number_format_of_the_same_run_outdates_nothing(workspace: Workspace) -> None:
-    score(workspace, suites=["classification"], device="cpu", precision="bf16")
+    score(workspace, ScoreSettings(suites=["classification"]), device="cpu", precision="bf16")
     assert gathered(workspace) == ["classification", "attention"]
 
 
@@ -160,7 +161,7 @@ def test_a_sweep_of_which_nothing_is_known_has_no_figure(workspace: Workspace) -
     for run in guided_runs(workspace):
         for suite in ("classification", "attention"):
             shutil.rmtree(run.folder / "scores" / suite)
-    score(workspace, suites=["representation"], runs=["g0", "g1"], device="cpu")
+    score(workspace, ScoreSettings(suites=["representation"]), runs=["g0", "g1"], device="cpu")
     write_report(workspace, runs=["g0", "g1"])
     assert "Over lambda" not in workspace.report.read_text()
 
@@ -207,8 +208,10 @@ def test_guidance_is_not_judged_by_outdated_figures(workspace: Workspace) -> Non
 
 
 def test_causes_of_other_masks_are_refused(workspace: Workspace) -> None:
-    score(workspace, suites=["causal"], target="label", fills=["mean"], device="cpu")
-    score(workspace, suites=["causal-agreement"], target="label", device="cpu", precision="bf16")
+    score(workspace, ScoreSettings(suites=["causal"], target="label", fills=["mean"]), device="cpu")
+    score(
+        workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu", precision="bf16"
+    )
     make_masks(workspace, detector="template", force=True)
     with pytest.raises(UserError, match=r"of other faces, masks or weights.*--suite causal' again"):
-        score(workspace, suites=["causal-agreement"], target="label", device="cpu")
+        score(workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu")

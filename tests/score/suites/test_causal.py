@@ -9,7 +9,7 @@ from fertool.errors import UserError
 from fertool.masks.regions import REGIONS
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.runtime.hardware import choose_compute
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.fills import FILLS
 from fertool.score.statistics.shapley import ALL_SEEN, NOTHING_SEEN, SEEN, shapley_matrix
 from fertool.score.suites import causal
@@ -29,10 +29,10 @@ FEW = 9
 
 
 @pytest.fixture
-def subject(trained: Workspace) -> Subject:
-    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
-    subject.__dict__["located"] = np.arange(len(subject.faces)) < FEW  # the rest as if without landmarks
-    return subject
+def evaluated(trained: Workspace) -> EvaluatedRun:
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    evaluated.__dict__["located"] = np.arange(len(evaluated.faces)) < FEW  # the rest as if without landmarks
+    return evaluated
 
 
 def striped(count: int) -> np.ndarray:
@@ -95,11 +95,11 @@ def test_an_additive_network_has_its_own_weights() -> None:
     assert np.allclose(shapley_matrix() @ game, weights[:, None] * by_region, rtol=1e-3, atol=1e-2)
 
 
-def test_a_network_that_only_looks_at_the_mouth(subject: Subject) -> None:
-    subject.__dict__["model"] = OnlyTheMouth()
-    subject.__dict__["logits"] = OnlyTheMouth()(torch.from_numpy(np.array(subject.faces))).numpy()
-    subject.__dict__["region_maps"] = striped(len(subject.faces))
-    figures, columns = score_causal(subject)
+def test_a_network_that_only_looks_at_the_mouth(evaluated: EvaluatedRun) -> None:
+    evaluated.__dict__["model"] = OnlyTheMouth()
+    evaluated.__dict__["logits"] = OnlyTheMouth()(torch.from_numpy(np.array(evaluated.faces))).numpy()
+    evaluated.__dict__["region_maps"] = striped(len(evaluated.faces))
+    figures, columns = score_causal(evaluated)
     for fill in FILLS:
         of = figures["fills"][fill]["logit"]
         worth = of["shapley"]
@@ -113,9 +113,9 @@ def test_a_network_that_only_looks_at_the_mouth(subject: Subject) -> None:
 
 
 def test_shapley_values_add_up_and_do_not_hang_on_batches(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    evaluated: EvaluatedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures, columns = score_causal(subject, fills=["noise", "paste"])
+    figures, columns = score_causal(evaluated, fills=["noise", "paste"])
     json.dumps(figures)
     for fill in ("noise", "paste"):
         for target, game in (("label", "logit"), ("correct", "accuracy"), ("answer", "answer")):
@@ -123,7 +123,7 @@ def test_shapley_values_add_up_and_do_not_hang_on_batches(
             gained = of["all_seen"] - of["nothing_seen"]
             assert np.nansum(causes_of(columns, target, fill)) / FEW == pytest.approx(gained, abs=1e-4)
             assert sum(of["shapley"].values()) == pytest.approx(gained, abs=1e-4)
-    right = subject.predicted[:FEW] == subject.labels[:FEW]
+    right = evaluated.predicted[:FEW] == evaluated.labels[:FEW]
     assert figures["fills"]["paste"]["accuracy"]["all_seen"] == pytest.approx(right.mean())
     assert figures["fills"]["paste"]["answer"]["all_seen"] == 1
     of_label, of_predicted = (causes_of(columns, target, "paste")[:FEW] for target in ("label", "predicted"))
@@ -131,34 +131,34 @@ def test_shapley_values_add_up_and_do_not_hang_on_batches(
 
     monkeypatch.setattr(causal, "BLOCK_FACES", 5)
     monkeypatch.setattr(causal, "FACES_AT_ONCE", 2)
-    _, again = score_causal(subject, fills=["noise", "paste"])
+    _, again = score_causal(evaluated, fills=["noise", "paste"])
     for name, values in columns.items():
         if not name.startswith(("shapley_correct", "shapley_answer")):
             assert np.allclose(values, again[name], atol=2e-3, equal_nan=True), name
 
 
-def test_what_faces_lose_before_another_background_is_what_the_figure_says(subject: Subject) -> None:
-    figures, columns = score_causal(subject, fills=["paste"])
+def test_what_faces_lose_before_another_background_is_what_the_figure_says(evaluated: EvaluatedRun) -> None:
+    figures, columns = score_causal(evaluated, fills=["paste"])
     lost, of = columns[SWAP_LOSS_COLUMN], figures["background"]["accuracy"]
-    assert np.array_equal(np.isfinite(lost), subject.located)
+    assert np.array_equal(np.isfinite(lost), evaluated.located)
     assert np.nanmean(lost) == pytest.approx(of["loss"]) == pytest.approx(of["own"] - of["swapped"])
-    assert set(lost[subject.located]) <= {-1, 0, 1}
+    assert set(lost[evaluated.located]) <= {-1, 0, 1}
     changed = columns[SWAP_CHANGED_COLUMN]
-    assert np.array_equal(np.isfinite(changed), subject.located)
+    assert np.array_equal(np.isfinite(changed), evaluated.located)
     assert np.nanmean(changed) == pytest.approx(figures["background"]["answer"]["changed"])
-    assert (changed >= np.abs(lost))[subject.located].all() and set(changed[subject.located]) <= {0, 1}
+    assert (changed >= np.abs(lost))[evaluated.located].all() and set(changed[evaluated.located]) <= {0, 1}
 
 
 def test_answers_rest_on_a_background_that_misleads_although_accuracy_gains_without_it(
-    subject: Subject,
+    evaluated: EvaluatedRun,
 ) -> None:
-    brightness = np.array(subject.faces[:FEW, :8], dtype=np.float32).mean(axis=(1, 2))
+    brightness = np.array(evaluated.faces[:FEW, :8], dtype=np.float32).mean(axis=(1, 2))
     model = TwoAnswers(float(np.median(brightness)) + 1e-3)
-    subject.__dict__["model"] = model
-    subject.__dict__["logits"] = model(torch.from_numpy(np.array(subject.faces))).numpy()
-    subject.__dict__["region_maps"] = striped(len(subject.faces))
-    subject.__dict__["labels"] = 1 - subject.predicted  # it answers, and always wrongly
-    figures, columns = score_causal(subject)
+    evaluated.__dict__["model"] = model
+    evaluated.__dict__["logits"] = model(torch.from_numpy(np.array(evaluated.faces))).numpy()
+    evaluated.__dict__["region_maps"] = striped(len(evaluated.faces))
+    evaluated.__dict__["labels"] = 1 - evaluated.predicted  # it answers, and always wrongly
+    figures, columns = score_causal(evaluated)
     for fill in FILLS:
         answer, correct = (causes_of(columns, target, fill)[:FEW] for target in ("answer", "correct"))
         assert np.allclose(answer, -correct) and np.allclose(answer, answer.round())
@@ -172,43 +172,43 @@ def test_answers_rest_on_a_background_that_misleads_although_accuracy_gains_with
     assert swapped["answer"]["changed"] > 0
 
 
-def test_faces_with_the_templates_landmarks_are_left_out(subject: Subject) -> None:
-    located = subject.located
-    figures, columns = score_causal(subject, fills=["paste"])
+def test_faces_with_the_templates_landmarks_are_left_out(evaluated: EvaluatedRun) -> None:
+    located = evaluated.located
+    figures, columns = score_causal(evaluated, fills=["paste"])
     assert figures["counted"] == FEW and list(figures["left_out"].values()) == [len(located) - FEW]
     assert np.array_equal(np.isfinite(columns[cause_column("label", "paste", "mouth")]), located)
-    subject.__dict__["located"] = np.zeros(len(located), dtype=bool)
+    evaluated.__dict__["located"] = np.zeros(len(located), dtype=bool)
     with pytest.raises(UserError, match="no face"):
-        score_causal(subject)
+        score_causal(evaluated)
 
 
 @pytest.mark.parametrize("alone", ["one face", "identical faces"])
-def test_without_another_face_nothing_is_pasted(subject: Subject, alone: str) -> None:
-    everyone = len(subject.faces)
+def test_without_another_face_nothing_is_pasted(evaluated: EvaluatedRun, alone: str) -> None:
+    everyone = len(evaluated.faces)
     if alone == "one face":
-        subject.__dict__["located"] = np.arange(everyone) < 1
+        evaluated.__dict__["located"] = np.arange(everyone) < 1
     else:
-        subject.__dict__["clusters"] = np.zeros(everyone, dtype=int)
-    figures, columns = score_causal(subject, fills=["mean", "noise"])
+        evaluated.__dict__["clusters"] = np.zeros(everyone, dtype=int)
+    figures, columns = score_causal(evaluated, fills=["mean", "noise"])
     json.dumps(figures, allow_nan=False)
     assert figures["background"] is None
     assert SWAP_LOSS_COLUMN not in columns and SWAP_CHANGED_COLUMN not in columns
-    assert np.array_equal(np.isfinite(columns[cause_column("label", "mean", "mouth")]), subject.located)
+    assert np.array_equal(np.isfinite(columns[cause_column("label", "mean", "mouth")]), evaluated.located)
     tables = causal_tables([figures | {"run": "cnn", "group": "cnn", "split": "test"}])
     assert tables[-1].rows == [["cnn", *5 * ["-"]]]
     worth = figures["fills"]["mean"]["logit"]["shapley"]["mouth"]
     assert tables[0].rows[0][7] == f"{worth:.2f}"  # there is no interval
     with pytest.raises(UserError, match="two different faces with landmarks; use other fills"):
-        score_causal(subject)
+        score_causal(evaluated)
 
 
-def test_an_unknown_fill_is_named(subject: Subject) -> None:
+def test_an_unknown_fill_is_named(evaluated: EvaluatedRun) -> None:
     with pytest.raises(UserError, match="no fill 'grey'"):
-        score_causal(subject, fills=["mean", "grey"])
+        score_causal(evaluated, fills=["mean", "grey"])
 
 
-def test_tables_show_runs_and_fills(subject: Subject) -> None:
-    figures, _ = score_causal(subject, fills=["mean", "blur"])
+def test_tables_show_runs_and_fills(evaluated: EvaluatedRun) -> None:
+    figures, _ = score_causal(evaluated, fills=["mean", "blur"])
     scores = [figures | {"run": run, "group": "cnn", "split": "test"} for run in ("cnn-s0", "cnn-s1")]
     tables = causal_tables(scores)
     assert [row[:2] for row in tables[0].rows] == [
@@ -222,11 +222,11 @@ def test_tables_show_runs_and_fills(subject: Subject) -> None:
     assert tables[-1].rows[0][-1].startswith(f"{100 * figures['background']['answer']['changed']:.1f} [")
 
 
-def test_everything_covered_is_the_fill_and_everything_seen_the_face(subject: Subject) -> None:
-    faces = torch.from_numpy(np.array(subject.faces[:2])).float()
-    regions = torch.from_numpy(np.array(subject.region_maps[:2]))
+def test_everything_covered_is_the_fill_and_everything_seen_the_face(evaluated: EvaluatedRun) -> None:
+    faces = torch.from_numpy(np.array(evaluated.faces[:2])).float()
+    regions = torch.from_numpy(np.array(evaluated.region_maps[:2]))
     covers = torch.full_like(faces, 12.0)
-    network = subject.model.eval()
+    network = evaluated.model.eval()
     with torch.inference_mode():
         logits = coalition_logits(network, faces, covers, regions)
         assert torch.allclose(logits[ALL_SEEN], network(faces), atol=1e-4)

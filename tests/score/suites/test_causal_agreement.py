@@ -7,7 +7,7 @@ from fertool.errors import UserError
 from fertool.explain.registry import parse_request
 from fertool.masks.regions import REGIONS
 from fertool.runtime.hardware import choose_compute
-from fertool.score.evaluated_run import Columns, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun
 from fertool.score.suites.causal import cause_column
 from fertool.score.suites.causal_agreement import (
     causal_agreement_tables,
@@ -129,19 +129,19 @@ def test_of_no_faces_there_are_no_figures() -> None:
             assert of[kind][question] == {"correlation": None, "interval": [None, None]}
 
 
-def causes_by_shares(subject: Subject, fill: str) -> Columns:
+def causes_by_shares(evaluated: EvaluatedRun, fill: str) -> Columns:
     rng = np.random.default_rng(0)
     return {
-        cause_column(target, fill, region): rng.random(len(subject.faces))
+        cause_column(target, fill, region): rng.random(len(evaluated.faces))
         for target in ("label", "predicted")
         for region in REGIONS
     }
 
 
 def test_the_suite_scores_an_explainer_and_its_nulls(trained: Workspace) -> None:
-    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
     figures, columns = score_causal_agreement(
-        subject, parse_request("gradcam"), "label", causes_by_shares(subject, "blur")
+        evaluated, parse_request("gradcam"), "label", causes_by_shares(evaluated, "blur")
     )
     json.dumps(figures)
     assert list(figures["fills"]) == ["blur"]
@@ -154,10 +154,12 @@ def test_the_suite_scores_an_explainer_and_its_nulls(trained: Workspace) -> None
     tables = causal_agreement_tables([figures | record])
     assert [len(table.rows) for table in tables] == [6, 6]
     alone, of_alone = score_causal_agreement(
-        subject, parse_request("gradcam"), "label", causes_by_shares(subject, "blur"), nulls=False
+        evaluated, parse_request("gradcam"), "label", causes_by_shares(evaluated, "blur"), nulls=False
     )
     assert alone == figures | {"fills": {"blur": {"gradcam": figures["fills"]["blur"]["gradcam"]}}}
     assert np.array_equal(of_alone["told_blur"], columns["told_blur"], equal_nan=True)
     assert [len(table.rows) for table in causal_agreement_tables([alone | record])] == [1, 1]
     with pytest.raises(UserError, match="label and predicted"):
-        score_causal_agreement(subject, parse_request("gradcam"), "happy", causes_by_shares(subject, "blur"))
+        score_causal_agreement(
+            evaluated, parse_request("gradcam"), "happy", causes_by_shares(evaluated, "blur")
+        )

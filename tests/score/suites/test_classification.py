@@ -11,7 +11,7 @@ from sklearn.metrics import matthews_corrcoef
 from fertool.prepare.ferplus import ANSWERS
 from fertool.runtime.files import read_csv, write_csv
 from fertool.runtime.hardware import choose_compute
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.suites.classification import (
     classification_figures,
@@ -149,8 +149,8 @@ def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path:
     """Classes stand in the run's order, answers in the crowd's; contempt and ties are no label."""
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
     rows = read_csv(workspace.faces_csv("test"))
-    subject = Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
-    renamed = subject.__dict__["classes"] = [*reversed(subject.classes)]  # as another run might have them
+    evaluated = EvaluatedRun(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    renamed = evaluated.__dict__["classes"] = [*reversed(evaluated.classes)]  # as another run might have them
     answers = ["happy"] * (len(rows) - 3) + ["contempt", "tie", "sad"]
     votes = np.zeros((len(rows), len(ANSWERS)), dtype=int)
     for row, answer in enumerate(answers):
@@ -162,14 +162,14 @@ def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path:
     write_csv(workspace.faces_csv("test"), [*rows[0], *columns], table)
 
     crowd = np.array([renamed.index(name) if name in renamed else -1 for name in answers])
-    assert np.array_equal(crowd_labels_of(subject), crowd)
+    assert np.array_equal(crowd_labels_of(evaluated), crowd)
     predicted = np.full(len(rows), renamed.index("happy"))
-    subject.__dict__["logits"] = np.eye(len(renamed))[predicted]
-    figures, _ = score_classification(subject)
+    evaluated.__dict__["logits"] = np.eye(len(renamed))[predicted]
+    figures, _ = score_classification(evaluated)
     of_crowd, of_labels = figures["ferplus"].values()
     assert of_crowd["faces"] == of_labels["faces"] == len(rows) - 2
     assert of_crowd["accuracy"] == pytest.approx((len(rows) - 3) / (len(rows) - 2))
-    assert of_labels["accuracy"] == pytest.approx((subject.labels == predicted)[crowd >= 0].mean())
+    assert of_labels["accuracy"] == pytest.approx((evaluated.labels == predicted)[crowd >= 0].mean())
 
 
 def test_where_all_faces_have_a_twin_in_train_nothing_is_left_to_say_without_them() -> None:

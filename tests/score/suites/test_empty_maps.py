@@ -15,7 +15,7 @@ from fertool.explain.explainer import Explanation
 from fertool.explain.registry import EXPLAINERS
 from fertool.masks import make_masks
 from fertool.masks.regions import MOUTH, REGIONS
-from fertool.score import score
+from fertool.score import ScoreSettings, score
 from fertool.score.gather import gather_scores
 from fertool.score.perturbations.corruptions import CORRUPTIONS
 from fertool.score.registry import SUITES
@@ -50,7 +50,7 @@ def all_suites(
     """Score every suite of heatmaps, all maps being empty but that of one face, which has so much heat."""
     monkeypatch.setattr(
         "fertool.score.suites.truth.known_planes",
-        lambda subject: {"evidence": np.array(subject.region_maps == MOUTH)},
+        lambda evaluated: {"evidence": np.array(evaluated.region_maps == MOUTH)},
     )
     gradcam, face = EXPLAINERS["gradcam"], torch.from_numpy(np.array(workspace.load_faces("test")[ROW]))
 
@@ -63,7 +63,7 @@ def all_suites(
             return Explanation(maps, logits)
 
         monkeypatch.setitem(EXPLAINERS, "gradcam", replace(gradcam, explain=explain, revision=99))
-        summary = score(workspace, "gradcam", suites=OF_HEATMAPS, target="label", device="cpu")
+        summary = score(workspace, ScoreSettings("gradcam", suites=OF_HEATMAPS, target="label"), device="cpu")
         show(summary, as_json=True)  # which refuses nan
         show(summary, as_json=False)
         assert "nan" not in capsys.readouterr().out
@@ -153,7 +153,7 @@ def test_one_face_is_scored_whose_own_map_and_whose_nulls_have_heat(
     maps[ROW : ROW + 2] = np.arange(25).reshape(5, 5)
     put(workspace, "cnn", maps)
     suites = ["attention", "causal-agreement", "faithfulness"]
-    data = score(workspace, suites=suites, target="label", device="cpu").data
+    data = score(workspace, ScoreSettings(suites=suites, target="label"), device="cpu").data
     json.dumps(data, allow_nan=False)
     for name in ("faithfulness", "causal-agreement"):
         assert data[name][0]["counted"] == 1
@@ -182,7 +182,7 @@ def test_a_run_without_maps_takes_none_from_the_others(workspace: Workspace, by:
     maps = np.ones((len(workspace.load_faces("test")), 5, 5), np.float32)
     put(workspace, "cnn", maps)
     put(workspace, "other", 0 * maps)
-    summary = score(workspace, suites=["attention"], target="label", by=by, device="cpu")
+    summary = score(workspace, ScoreSettings(suites=["attention"], target="label", by=by), device="cpu")
     (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
     alone = summary.data["attention"][0]["overall"]
     assert alone["faces"] == len(maps)
@@ -198,7 +198,7 @@ def test_runs_that_share_no_face_with_a_map_are_named(workspace: Workspace) -> N
     odd = (np.arange(len(maps)) % 2).astype(np.float32)[:, None, None]
     put(workspace, "cnn", maps * odd)
     put(workspace, "other", maps * (1 - odd))
-    summary = score(workspace, suites=["attention"], target="label", by=["seed"], device="cpu")
+    summary = score(workspace, ScoreSettings(suites=["attention"], target="label", by=["seed"]), device="cpu")
     (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
     assert [row[2] for row in shares.rows] == ["-", "-"]
     assert any(
@@ -212,7 +212,7 @@ def test_the_mean_over_seeds_leaves_out_a_null_without_heat(workspace: Workspace
     ones = np.ones((len(workspace.load_faces("test")), 5, 5), np.float32)
     put(workspace, "cnn", ones * (np.arange(len(ones)) == ROW)[:, None, None])
     put(workspace, "other", ones)
-    summary = score(workspace, suites=["attention"], target="label", device="cpu")
+    summary = score(workspace, ScoreSettings(suites=["attention"], target="label"), device="cpu")
     first, second = summary.data["attention"]
     assert first["nulls"]["swapped"]["mouth"] is None
     (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
@@ -223,7 +223,7 @@ def test_the_mean_over_seeds_leaves_out_a_null_without_heat(workspace: Workspace
 
 def test_without_landmarks_no_share_is_compared_with_causes(workspace: Workspace) -> None:
     make_masks(workspace, detector="template")
-    (of,) = score(workspace, suites=["causal-agreement"], target="label", device="cpu").data[
+    (of,) = score(workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu").data[
         "causal-agreement"
     ]
     assert of["counted"] == 0

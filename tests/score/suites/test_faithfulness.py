@@ -16,7 +16,7 @@ from fertool.explain.registry import parse_request
 from fertool.models.backbones.cnn import build_cnn
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.runtime.hardware import choose_compute
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.suites.faithfulness import (
     MEASURES,
     ROAD_SHARES,
@@ -187,19 +187,19 @@ def few_road_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fertool.score.suites.faithfulness.ROAD_SHARES", (0.1, 0.5))
 
 
-def subject_of_one_pixel(workspace: Workspace) -> Subject:
-    subject = Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+def subject_of_one_pixel(workspace: Workspace) -> EvaluatedRun:
+    evaluated = EvaluatedRun(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
     faces = np.full((6, SIDE, SIDE), 100, np.uint8)
     faces[:, 10, 20] = 255
     ones = np.ones(6, dtype=np.int64)
-    subject.__dict__.update(
+    evaluated.__dict__.update(
         model=OnePixel(),
         faces=faces,
         labels=ones,
         clusters=np.arange(6),
         logits=OnePixel()(torch.from_numpy(faces)).numpy(),
     )
-    return subject
+    return evaluated
 
 
 @pytest.mark.usefixtures("few_road_shares")
@@ -214,8 +214,8 @@ def test_a_map_of_the_one_pixel_that_counts(trained: Workspace, monkeypatch: pyt
     }
     monkeypatch.setattr("fertool.score.suites.faithfulness.maps_beside_nulls", lambda *_: maps)
     steps = 16
-    subject = subject_of_one_pixel(trained)
-    figures, columns = score_faithfulness(subject, parse_request("gradcam"), "predicted", steps=steps)
+    evaluated = subject_of_one_pixel(trained)
+    figures, columns = score_faithfulness(evaluated, parse_request("gradcam"), "predicted", steps=steps)
     json.dumps(figures)
     assert figures["counted"] == 5 and figures["left_out"]["an empty map"] == 1
     of_right, of_wrong = figures["maps"]["gradcam"], figures["maps"]["wrong"]
@@ -260,10 +260,10 @@ def test_without_nulls_the_explainers_figures_are_the_same_bits(
     row = np.random.default_rng(0).permutation(len(faces))[0]  # of the sample
     faces[row] = 90  # no edges: a face that a null alone leaves out
     np.save(workspace.faces("test"), faces)
-    subject = Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    evaluated = EvaluatedRun(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
     request = parse_request("gradcam")
-    together, all_columns = score_faithfulness(subject, request, "label", steps=3, faces=9)
-    alone, columns = score_faithfulness(subject, request, "label", steps=3, faces=9, nulls=False)
+    together, all_columns = score_faithfulness(evaluated, request, "label", steps=3, faces=9)
+    alone, columns = score_faithfulness(evaluated, request, "label", steps=3, faces=9, nulls=False)
     assert np.isnan(columns["road"][row]) and 4 < alone["counted"] < 9
     assert alone == together | {"maps": {"gradcam": together["maps"]["gradcam"]}}
     assert list(columns) == list(MEASURES)
@@ -275,27 +275,31 @@ def test_without_nulls_the_explainers_figures_are_the_same_bits(
 
 @pytest.mark.usefixtures("few_road_shares")
 def test_the_suite_scores_a_run(trained: Workspace) -> None:
-    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
     request = parse_request("gradcam")
-    figures, columns = score_faithfulness(subject, request, "label", steps=4, faces=6)
-    again, _ = score_faithfulness(subject, request, "label", steps=4, faces=6)
+    figures, columns = score_faithfulness(evaluated, request, "label", steps=4, faces=6)
+    again, _ = score_faithfulness(evaluated, request, "label", steps=4, faces=6)
     assert figures == again
     assert len(figures["maps"]) == 6 and figures["counted"] <= 6
-    assert {*MEASURES} < {*columns} and all(len(column) == len(subject.faces) for column in columns.values())
+    assert {*MEASURES} < {*columns} and all(
+        len(column) == len(evaluated.faces) for column in columns.values()
+    )
     record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}
     (table,) = faithfulness_tables([figures | record])
     assert len(table.rows) == 6 and len(table.rows[0]) == len(table.columns)
     with pytest.raises(UserError, match="one class"):
-        score_faithfulness(subject, request, "all")
+        score_faithfulness(evaluated, request, "all")
 
 
 @pytest.mark.usefixtures("few_road_shares")
 def test_of_a_single_cluster_there_is_no_interval(
     trained: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Subject, "clusters", property(lambda subject: np.zeros(len(subject.labels), int)))
-    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
-    figures, _ = score_faithfulness(subject, parse_request("gradcam"), "label", steps=4, faces=6)
+    monkeypatch.setattr(
+        EvaluatedRun, "clusters", property(lambda evaluated: np.zeros(len(evaluated.labels), int))
+    )
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    figures, _ = score_faithfulness(evaluated, parse_request("gradcam"), "label", steps=4, faces=6)
     json.dumps(figures, allow_nan=False)
     record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}
     (table,) = faithfulness_tables([figures | record])

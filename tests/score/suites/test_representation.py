@@ -23,8 +23,8 @@ from fertool.models.weights.sources import FOLDER_VARIABLE, find_weights
 from fertool.runtime.download import CACHE_VARIABLE
 from fertool.runtime.files import write_json
 from fertool.runtime.hardware import Compute
-from fertool.score import score
-from fertool.score.evaluated_run import Subject
+from fertool.score import ScoreSettings, score
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.gather import gather_scores
 from fertool.score.statistics.cka import linear_cka
 from fertool.score.suites.representation import (
@@ -46,8 +46,8 @@ OF_CNN = ["relu1", "relu2", "relu3", "pool3", PRE_LOGITS]
 
 
 @pytest.fixture
-def subject(trained: Workspace) -> Subject:
-    return Subject(trained, trained.run("cnn"), "test", CPU)
+def evaluated(trained: Workspace) -> EvaluatedRun:
+    return EvaluatedRun(trained, trained.run("cnn"), "test", CPU)
 
 
 def gaussian(*shape: int, seed: int = 0) -> np.ndarray:
@@ -233,18 +233,18 @@ def test_a_probe_finds_a_class_in_features_of_any_scale_and_none_in_noise() -> N
     assert (blind == labels[400:]).mean() < 0.65
 
 
-def test_a_run_scored_beside_a_network_that_passes_nothing_on(subject: Subject) -> None:
+def test_a_run_scored_beside_a_network_that_passes_nothing_on(evaluated: EvaluatedRun) -> None:
     blind = build_model("cnn", 7)
     with torch.no_grad():
         for parameter in blind.parameters():
             parameter.zero_()
-    figures, columns, _ = score_representation(subject, initial=blind)
+    figures, columns, _ = score_representation(evaluated, initial=blind)
     json.dumps(figures, allow_nan=False)
     stages = {of["stage"]: of for of in figures["stages"]}
     assert list(stages) == OF_CNN
-    commonest = np.bincount(subject.workspace.load_labels("train")).argmax()
+    commonest = np.bincount(evaluated.workspace.load_labels("train")).argmax()
     for stage, of in stages.items():
-        assert of["before"]["accuracy"] == pytest.approx((subject.labels == commonest).mean())
+        assert of["before"]["accuracy"] == pytest.approx((evaluated.labels == commonest).mean())
         assert of["after"]["accuracy"] == pytest.approx(columns[f"right_after_{stage}"].mean())
         assert of["cka"] is None
     (table,) = representation_tables([figures | {"run": "cnn", "split": "test"}])
@@ -252,15 +252,17 @@ def test_a_run_scored_beside_a_network_that_passes_nothing_on(subject: Subject) 
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_before_is_what_the_runs_own_seed_gives(subject: Subject) -> None:
-    figures, columns, _ = score_representation(subject)
-    torch.manual_seed(subject.run.config()["config"]["seed"])
-    same, same_columns, _ = score_representation(subject, initial=build_model(**subject.model.recipe).eval())
+def test_before_is_what_the_runs_own_seed_gives(evaluated: EvaluatedRun) -> None:
+    figures, columns, _ = score_representation(evaluated)
+    torch.manual_seed(evaluated.run.config()["config"]["seed"])
+    same, same_columns, _ = score_representation(
+        evaluated, initial=build_model(**evaluated.model.recipe).eval()
+    )
     assert figures == same and all((columns[name] == same_columns[name]).all() for name in columns)
 
 
 @pytest.fixture
-def pretrained(synthetic: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+def pretrained(synthetic: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluatedRun:
     """A run that began with a file of `--weights-dir`, on a machine that has the weights nowhere else."""
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -273,10 +275,10 @@ def pretrained(synthetic: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyP
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "test_resnet.safetensors")
     config = TrainConfig(model="test_resnet", image_size=32, epochs=1, precision="fp32")
     train(synthetic, config, name="run", weights_dir=folder, device="cpu")
-    return Subject(synthetic, synthetic.run("run"), "test", CPU)
+    return EvaluatedRun(synthetic, synthetic.run("run"), "test", CPU)
 
 
-def test_before_is_the_file_that_the_run_began_with(pretrained: Subject, tmp_path: Path) -> None:
+def test_before_is_the_file_that_the_run_began_with(pretrained: EvaluatedRun, tmp_path: Path) -> None:
     found = find_weights("test_resnet", weights_dir=tmp_path / "mine")
     initial = initial_model(pretrained.model.recipe, pretrained.run.config()["config"]["seed"])
     load_weights(initial, found)
@@ -285,7 +287,7 @@ def test_before_is_the_file_that_the_run_began_with(pretrained: Subject, tmp_pat
 
 
 def test_another_file_in_its_place_is_not_taken(
-    pretrained: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pretrained: EvaluatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mine" / "test_resnet.safetensors"
     (tmp_path / "moved").mkdir()
@@ -299,15 +301,15 @@ def test_another_file_in_its_place_is_not_taken(
     score_representation(pretrained)
 
 
-def test_before_and_after_are_alike_of_a_run_that_learned_nothing(subject: Subject) -> None:
-    figures, _, _ = score_representation(subject, initial=subject.model)
-    assert figures["train_faces"] == len(subject.workspace.load_faces("train"))
+def test_before_and_after_are_alike_of_a_run_that_learned_nothing(evaluated: EvaluatedRun) -> None:
+    figures, _, _ = score_representation(evaluated, initial=evaluated.model)
+    assert figures["train_faces"] == len(evaluated.workspace.load_faces("train"))
     for stage in figures["stages"]:
         assert stage["before"] == stage["after"] and stage["cka"] == pytest.approx(1)
 
 
-def test_cka_of_a_run_with_itself(subject: Subject) -> None:
-    _, _, features = score_representation(subject, initial=subject.model)
+def test_cka_of_a_run_with_itself(evaluated: EvaluatedRun) -> None:
+    _, _, features = score_representation(evaluated, initial=evaluated.model)
     figures = cka_between(features, features)
     matrix = np.array(figures["cka"])
     assert np.diag(matrix) == pytest.approx(np.ones(5)) and np.allclose(matrix, matrix.T)
@@ -316,11 +318,11 @@ def test_cka_of_a_run_with_itself(subject: Subject) -> None:
 
 
 def test_the_features_that_are_kept_are_those_of_the_trained_network(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    evaluated: EvaluatedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fertool.score.suites.representation.CKA_FACES", 20)
-    _, _, features = score_representation(subject)
-    everyone = stage_features(subject.model, subject.faces, CPU)
+    _, _, features = score_representation(evaluated)
+    everyone = stage_features(evaluated.model, evaluated.faces, CPU)
     rows = [np.flatnonzero((everyone["relu1"] == of).all(axis=1)) for of in features["relu1"]]
     assert [len(of) for of in rows] == 20 * [1] and len(np.unique(rows)) == 20
     assert all(np.array_equal(features[stage], everyone[stage][np.ravel(rows)]) for stage in OF_CNN)
@@ -340,7 +342,7 @@ def two_seeds(trained: Workspace, tmp_path: Path) -> Workspace:
 def test_runs_that_are_scored_are_compared_without_their_networks(
     two_seeds: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    summary = score(two_seeds, suites=["representation"], device="cpu")
+    summary = score(two_seeds, ScoreSettings(suites=["representation"]), device="cpu")
     (between,) = summary.data["representation_cka"]
     assert between["runs"] == ["cnn", "other"]
     assert np.diag(between["cka"]) == pytest.approx(np.ones(5))
@@ -353,42 +355,45 @@ def test_runs_that_are_scored_are_compared_without_their_networks(
         of for of in gather_scores(two_seeds, two_seeds.runs(), "test") if of.suite.name == "representation"
     ]
     assert [of.tables for of in again] == [summary.tables]
-    assert score(two_seeds, suites=["representation"], device="cpu").tables == summary.tables
+    assert score(two_seeds, ScoreSettings(suites=["representation"]), device="cpu").tables == summary.tables
 
 
 def test_of_many_runs_the_first_of_each_condition_are_compared(
     two_seeds: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score(two_seeds, suites=["representation"], device="cpu")
-    subjects = [Subject(two_seeds, run, "test", CPU) for run in two_seeds.runs()]
-    assert len(compare_stages(subjects)[0]) == 1
+    score(two_seeds, ScoreSettings(suites=["representation"]), device="cpu")
+    evaluated_runs = [EvaluatedRun(two_seeds, run, "test", CPU) for run in two_seeds.runs()]
+    assert len(compare_stages(evaluated_runs)[0]) == 1
     monkeypatch.setattr("fertool.score.suites.representation.MOST_COMPARED", 1)
-    assert compare_stages(subjects)[0] == [], "both are seeds of one condition"
+    assert compare_stages(evaluated_runs)[0] == [], "both are seeds of one condition"
     record = two_seeds.run("other").config() | {"condition": "another"}
     two_seeds.run("other").run_json.write_text(json.dumps(record))
-    assert [of["runs"] for of in compare_stages(subjects)[0]] == [["cnn", "other"]]
+    assert [of["runs"] for of in compare_stages(evaluated_runs)[0]] == [["cnn", "other"]]
 
 
 def test_features_that_are_gone_are_made_again(two_seeds: Workspace) -> None:
-    tables = score(two_seeds, suites=["representation"], device="cpu").tables
+    tables = score(two_seeds, ScoreSettings(suites=["representation"]), device="cpu").tables
     kept = two_seeds.run("cnn").scores("representation", "test").with_suffix(".npz")
     kept.unlink()
     (again,) = [
         of for of in gather_scores(two_seeds, two_seeds.runs(), "test") if of.suite.name == "representation"
     ]
     assert again.tables == tables[:1]
-    assert score(two_seeds, suites=["representation"], device="cpu").tables == tables and kept.exists()
+    assert (
+        score(two_seeds, ScoreSettings(suites=["representation"]), device="cpu").tables == tables
+        and kept.exists()
+    )
 
 
 def test_features_of_other_faces_are_not_read(trained: Workspace, tmp_path: Path) -> None:
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
-    subject = Subject(workspace, workspace.run("cnn"), "test", CPU)
-    assert read_features(Subject(workspace, workspace.run("unscored"), "test", CPU)) is None
+    evaluated = EvaluatedRun(workspace, workspace.run("cnn"), "test", CPU)
+    assert read_features(EvaluatedRun(workspace, workspace.run("unscored"), "test", CPU)) is None
     features = {"target": gaussian(20, 3), "file": gaussian(20, 5)}  # any name that a user's layer may have
-    write_features(subject, features)
-    read = read_features(subject)
+    write_features(evaluated, features)
+    read = read_features(evaluated)
     assert list(read) == list(features) and all(
         np.array_equal(read[name], features[name]) for name in features
     )
     np.save(workspace.faces("test"), np.load(workspace.faces("test"))[:, ::-1])
-    assert read_features(subject) is None
+    assert read_features(evaluated) is None

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from fertool.errors import UserError
 from fertool.runtime.hardware import Compute
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.corruptions import CORRUPTIONS, SEVERITIES
 from fertool.score.suites.head_pose import RIGID_POINTS, head_yaw_deg
 from fertool.score.suites.robustness import (
@@ -32,13 +32,13 @@ errors = st.dictionaries(
 )
 
 
-def subject(workspace: Workspace) -> Subject:
-    return Subject(workspace, workspace.run("cnn"), "test", CPU)
+def evaluated(workspace: Workspace) -> EvaluatedRun:
+    return EvaluatedRun(workspace, workspace.run("cnn"), "test", CPU)
 
 
 @pytest.fixture(scope="module")
 def scored(trained: Workspace) -> tuple[Figures, Columns]:
-    return score_robustness(subject(trained))
+    return score_robustness(evaluated(trained))
 
 
 def projected(yaw: float, pitch: float, roll: float, scale: float) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_yaw_is_positive_to_the_pictures_right_and_zero_of_no_face() -> None:
 
 
 def test_drawn_heads_look_ahead(trained: Workspace) -> None:
-    assert np.median(np.abs(head_yaw_deg(subject(trained).landmarks))) < 15
+    assert np.median(np.abs(head_yaw_deg(evaluated(trained).landmarks))) < 15
 
 
 def test_mean_corruption_error_has_a_known_answer() -> None:
@@ -109,7 +109,7 @@ def test_strata_have_their_lower_limit_and_agreement_its_largest_share() -> None
 
 
 def test_a_run_scored(trained: Workspace, scored: tuple[Figures, Columns]) -> None:
-    of = subject(trained)
+    of = evaluated(trained)
     figures, columns = scored
     json.dumps(figures, allow_nan=False)
     for name, corruption in figures["corruptions"].items():
@@ -126,7 +126,7 @@ def test_a_run_scored(trained: Workspace, scored: tuple[Figures, Columns]) -> No
 def test_the_same_seed_scores_alike_and_another_otherwise(
     trained: Workspace, scored: tuple[Figures, Columns]
 ) -> None:
-    again, other = (score_robustness(subject(trained), seed=seed)[0] for seed in (0, 1))
+    again, other = (score_robustness(evaluated(trained), seed=seed)[0] for seed in (0, 1))
     assert again["corruptions"] == scored[0]["corruptions"] != other["corruptions"]
     assert again["corruptions"]["mask"] == other["corruptions"]["mask"]  # nothing of it is drawn
 
@@ -135,7 +135,7 @@ def test_accuracy_by_agreement_where_there_are_votes(
     trained: Workspace, scored: tuple[Figures, Columns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "agreement of FER+ votes" not in scored[0]["strata"]
-    of = subject(trained)
+    of = evaluated(trained)
     happy = np.arange(len(of.labels)) % 11
     monkeypatch.setattr(
         Workspace, "load_votes", lambda workspace, split: np.stack([happy, 10 - happy], axis=1)
@@ -148,7 +148,7 @@ def test_accuracy_by_agreement_where_there_are_votes(
 
 
 def test_occluders_are_only_for_faces_with_landmarks(trained: Workspace) -> None:
-    of = subject(trained)
+    of = evaluated(trained)
     lost = np.arange(len(of.labels)) % 2 == 0
     of.__dict__["located"] = ~lost  # as if the template's stood for half of the faces
     figures, columns = score_robustness(of)

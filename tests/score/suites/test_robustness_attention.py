@@ -11,7 +11,7 @@ from fertool.explain.explainer import Explanation
 from fertool.explain.registry import Request, parse_request
 from fertool.masks.regions import REGIONS
 from fertool.runtime.hardware import Compute
-from fertool.score.evaluated_run import Columns, Figures, Subject
+from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.corruptions import CORRUPTIONS, SEVERITIES
 from fertool.score.suites.robustness_attention import robustness_attention_tables, score_robustness_attention
 from fertool.workspace import Workspace
@@ -19,18 +19,20 @@ from fertool.workspace import Workspace
 FEW = 12
 
 
-def subject_of(workspace: Workspace) -> Subject:
-    return Subject(workspace, workspace.run("cnn"), "test", Compute(torch.device("cpu"), "fp32"))
+def evaluated_run(workspace: Workspace) -> EvaluatedRun:
+    return EvaluatedRun(workspace, workspace.run("cnn"), "test", Compute(torch.device("cpu"), "fp32"))
 
 
 @pytest.fixture
-def subject(trained: Workspace) -> Subject:
-    return subject_of(trained)
+def evaluated(trained: Workspace) -> EvaluatedRun:
+    return evaluated_run(trained)
 
 
 @pytest.fixture(scope="module")
 def scored(trained: Workspace) -> tuple[Figures, Columns]:
-    return score_robustness_attention(subject_of(trained), parse_request("gradcam"), "predicted", faces=FEW)
+    return score_robustness_attention(
+        evaluated_run(trained), parse_request("gradcam"), "predicted", faces=FEW
+    )
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def one_corruption(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shares_add_up_and_what_moved_is_the_faces_mean(
-    subject: Subject, scored: tuple[Figures, Columns]
+    evaluated: EvaluatedRun, scored: tuple[Figures, Columns]
 ) -> None:
     figures, columns = scored
     json.dumps(figures, allow_nan=False)
@@ -51,15 +53,15 @@ def test_shares_add_up_and_what_moved_is_the_faces_mean(
         assert total == pytest.approx(np.ones(len(total)))
     for name, of in figures["corruptions"].items():
         moved = columns[f"moved_{name}"]
-        assert moved.shape == (len(subject.labels),)
+        assert moved.shape == (len(evaluated.labels),)
         if not sum(of["empty"]):
             assert np.isfinite(moved).sum() == FEW
             assert np.nanmean(moved) == pytest.approx(np.mean(of["moved"]))
     assert any(not sum(of["empty"]) for of in figures["corruptions"].values())
 
 
-def test_a_uniform_map_stays_on_the_areas_unless_the_face_moves(subject: Subject) -> None:
-    figures, _ = score_robustness_attention(subject, parse_request("uniform"), "predicted", faces=15)
+def test_a_uniform_map_stays_on_the_areas_unless_the_face_moves(evaluated: EvaluatedRun) -> None:
+    figures, _ = score_robustness_attention(evaluated, parse_request("uniform"), "predicted", faces=15)
     for name, corruption in CORRUPTIONS.items():
         moved = figures["corruptions"][name]["moved"]
         if corruption.origin is None:
@@ -70,7 +72,7 @@ def test_a_uniform_map_stays_on_the_areas_unless_the_face_moves(subject: Subject
 
 @pytest.mark.parametrize("target", ["predicted", "label", "sad"])
 def test_the_class_explained_is_the_one_asked_for(
-    subject: Subject, one_corruption: None, target: str
+    evaluated: EvaluatedRun, one_corruption: None, target: str
 ) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     gradcam = parse_request("gradcam").explainer
@@ -80,28 +82,28 @@ def test_the_class_explained_is_the_one_asked_for(
         seen.append((choose(explanation.logits)[:, 0], explanation.logits.argmax(dim=1)))
         return explanation
 
-    everyone = len(subject.labels)
-    score_robustness_attention(subject, Request(replace(gradcam, explain=explain)), target, faces=everyone)
+    everyone = len(evaluated.labels)
+    score_robustness_attention(evaluated, Request(replace(gradcam, explain=explain)), target, faces=everyone)
     explained, predicted = (
         torch.cat(of).reshape(1 + SEVERITIES, -1).numpy() for of in zip(*seen, strict=True)
     )
     expected = {
         "predicted": predicted,  # for each spoilt face anew
-        "label": np.tile(subject.labels[subject.located], (1 + SEVERITIES, 1)),
-        "sad": np.full_like(explained, subject.classes.index("sad")),
+        "label": np.tile(evaluated.labels[evaluated.located], (1 + SEVERITIES, 1)),
+        "sad": np.full_like(explained, evaluated.classes.index("sad")),
     }
     assert np.array_equal(explained, expected[target])
 
 
-def test_only_faces_with_landmarks_count(subject: Subject, one_corruption: None) -> None:
-    located = np.arange(len(subject.labels)) % 2 == 0
-    subject.__dict__["located"] = located
-    figures, columns = score_robustness_attention(subject, parse_request("uniform"), "predicted")
+def test_only_faces_with_landmarks_count(evaluated: EvaluatedRun, one_corruption: None) -> None:
+    located = np.arange(len(evaluated.labels)) % 2 == 0
+    evaluated.__dict__["located"] = located
+    figures, columns = score_robustness_attention(evaluated, parse_request("uniform"), "predicted")
     assert figures["faces"] == located.sum()
     assert np.array_equal(np.isfinite(columns["moved_contrast"]), located)
-    subject.__dict__["located"] = np.zeros_like(located)
+    evaluated.__dict__["located"] = np.zeros_like(located)
     with pytest.raises(UserError, match="no landmarks were found on 'test'"):
-        score_robustness_attention(subject, parse_request("uniform"), "predicted")
+        score_robustness_attention(evaluated, parse_request("uniform"), "predicted")
 
 
 def test_a_table_has_a_row_a_corruption_below_the_clean_faces(scored: tuple[Figures, Columns]) -> None:
@@ -114,6 +116,6 @@ def test_a_table_has_a_row_a_corruption_below_the_clean_faces(scored: tuple[Figu
     assert table.rows[0][1] == f"{figures['clean']['share'][REGIONS[0]][0]:.1%}"
 
 
-def test_target_all_is_no_one_class(subject: Subject) -> None:
+def test_target_all_is_no_one_class(evaluated: EvaluatedRun) -> None:
     with pytest.raises(UserError, match="one class"):
-        score_robustness_attention(subject, parse_request("gradcam"), "all", faces=5)
+        score_robustness_attention(evaluated, parse_request("gradcam"), "all", faces=5)

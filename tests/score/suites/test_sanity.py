@@ -16,7 +16,7 @@ from fertool.models.initial_model import initial_model
 from fertool.models.registry import build_model
 from fertool.models.structure.layers import classifier_layer, parameterised_layers
 from fertool.runtime.hardware import Compute
-from fertool.score.evaluated_run import Subject
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.suites.sanity import (
     READINGS,
     changes,
@@ -33,8 +33,8 @@ FACES = 24
 
 
 @pytest.fixture
-def subject(trained: Workspace) -> Subject:
-    return Subject(trained, trained.run("cnn"), "test", CPU)
+def evaluated(trained: Workspace) -> EvaluatedRun:
+    return EvaluatedRun(trained, trained.run("cnn"), "test", CPU)
 
 
 def explainer_that(explain: Callable[[FaceClassifier, Tensor], Tensor]) -> Request:
@@ -107,21 +107,21 @@ def test_initial_model_is_what_training_begins_with_and_leaves_the_generator_alo
     assert not model.training
 
 
-def test_a_map_of_the_picture_alone_is_marked(subject: Subject) -> None:
+def test_a_map_of_the_picture_alone_is_marked(evaluated: EvaluatedRun) -> None:
     request = explainer_that(lambda model, pixels: pixels.float())
-    figures, columns = score_sanity(subject, request, faces=FACES, draws=1)
+    figures, columns = score_sanity(evaluated, request, faces=FACES, draws=1)
     assert [step["similarity"]["rectified"]["mean"] for step in figures["steps"]] == pytest.approx([1] * 5)
     assert not figures["changes"] and marked(figures)
     assert np.nansum(columns["similarity"]) == pytest.approx(FACES)
-    assert np.isnan(columns["similarity"]).sum() == len(subject.faces) - FACES
+    assert np.isnan(columns["similarity"]).sum() == len(evaluated.faces) - FACES
 
 
-def test_a_map_of_the_weights_is_not_marked_and_changes_with_its_own_layer(subject: Subject) -> None:
+def test_a_map_of_the_weights_is_not_marked_and_changes_with_its_own_layer(evaluated: EvaluatedRun) -> None:
     """A map that is the weights of the third convolution is the same until that layer is random."""
     request = explainer_that(
         lambda model, pixels: model.layer("conv3").weight[:8, :8, 0, 0].expand(len(pixels), 8, 8)
     )
-    figures, _ = score_sanity(subject, request, faces=FACES, draws=4)
+    figures, _ = score_sanity(evaluated, request, faces=FACES, draws=4)
     similarity = {step["layer"]: step["similarity"]["raw"]["mean"] for step in figures["steps"]}
     assert list(similarity) == ["classifier", "hidden", "conv3", "conv2", "conv1"]
     assert similarity["classifier"] == similarity["hidden"] == pytest.approx(1)
@@ -129,20 +129,20 @@ def test_a_map_of_the_weights_is_not_marked_and_changes_with_its_own_layer(subje
     assert not marked(figures)
 
 
-def test_grad_cam_changes_and_nulls_that_know_no_weights_do_not(subject: Subject) -> None:
-    before = copy.deepcopy(subject.model.state_dict())
-    figures, _ = score_sanity(subject, parse_request("gradcam"), faces=FACES)
+def test_grad_cam_changes_and_nulls_that_know_no_weights_do_not(evaluated: EvaluatedRun) -> None:
+    before = copy.deepcopy(evaluated.model.state_dict())
+    figures, _ = score_sanity(evaluated, parse_request("gradcam"), faces=FACES)
     json.dumps(figures, allow_nan=False)
     assert not marked(figures)
     assert abs(figures["nulls"]["random"]["raw"]["mean"]) < 0.2
-    assert figures == score_sanity(subject, parse_request("gradcam"), faces=FACES)[0]
-    after = subject.model.state_dict()
+    assert figures == score_sanity(evaluated, parse_request("gradcam"), faces=FACES)[0]
+    after = evaluated.model.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     for null in ("uniform", "edges", "centre"):
-        assert marked(score_sanity(subject, parse_request(f"{null}@of=gradcam"), faces=FACES, draws=1)[0])
+        assert marked(score_sanity(evaluated, parse_request(f"{null}@of=gradcam"), faces=FACES, draws=1)[0])
 
 
-def test_the_class_explained_stays_the_trained_models(subject: Subject) -> None:
+def test_the_class_explained_stays_the_trained_models(evaluated: EvaluatedRun) -> None:
     seen: list[Tensor] = []
     gradcam: Explainer = parse_request("gradcam").explainer
 
@@ -151,18 +151,18 @@ def test_the_class_explained_stays_the_trained_models(subject: Subject) -> None:
         seen.append(choose(explanation.logits)[:, 0])
         return explanation
 
-    score_sanity(subject, Request(replace(gradcam, explain=explain)), faces=len(subject.faces), draws=1)
+    score_sanity(evaluated, Request(replace(gradcam, explain=explain)), faces=len(evaluated.faces), draws=1)
     assert len(seen) == 6
-    assert all((codes.numpy() == subject.predicted).all() for codes in seen)
+    assert all((codes.numpy() == evaluated.predicted).all() for codes in seen)
 
 
 def test_rollout_does_not_see_the_layer_of_the_logits(trained: Workspace) -> None:
-    subject = Subject(trained, trained.run("cnn"), "test", CPU)
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", CPU)
     model = initial_model(
         {"name": "vit_tiny_patch16_224", "classes": 7, "dropout": None, "image_size": None}, seed=0
     )
-    subject.__dict__.update(model=model, logits=predict_logits(model, subject.faces, CPU))
-    figures, _ = score_sanity(subject, parse_request("rollout"), faces=6, draws=1)
+    evaluated.__dict__.update(model=model, logits=predict_logits(model, evaluated.faces, CPU))
+    figures, _ = score_sanity(evaluated, parse_request("rollout"), faces=6, draws=1)
     assert len(figures["steps"]) == 10 and figures["steps"][-1]["layer"] == "tokens and positions"
     assert figures["steps"][0]["similarity"]["raw"]["mean"] == pytest.approx(1)
     assert figures["steps"][-1]["similarity"]["raw"]["mean"] < 0.99
@@ -186,9 +186,9 @@ def test_when_a_map_counts_as_changed(similarity: float, swapped: float, expecte
     assert changes(similarity, swapped) is expected
 
 
-def test_of_a_single_cluster_there_is_no_interval(subject: Subject) -> None:
-    subject.__dict__["clusters"] = np.zeros(len(subject.faces), dtype=int)
-    figures, _ = score_sanity(subject, parse_request("gradcam"), faces=5, draws=1)
+def test_of_a_single_cluster_there_is_no_interval(evaluated: EvaluatedRun) -> None:
+    evaluated.__dict__["clusters"] = np.zeros(len(evaluated.faces), dtype=int)
+    figures, _ = score_sanity(evaluated, parse_request("gradcam"), faces=5, draws=1)
     json.dumps(figures, allow_nan=False)
     last = figures["steps"][-1]["similarity"]["raw"]
     assert last["interval"] == [None, None]
@@ -197,8 +197,8 @@ def test_of_a_single_cluster_there_is_no_interval(subject: Subject) -> None:
     assert raw[1 + len(figures["steps"])] == f"{last['mean']:.2f}"
 
 
-def test_tables_of_runs_with_other_layers_are_apart(subject: Subject) -> None:
-    figures, _ = score_sanity(subject, parse_request("gradcam"), faces=5, draws=1)
+def test_tables_of_runs_with_other_layers_are_apart(evaluated: EvaluatedRun) -> None:
+    figures, _ = score_sanity(evaluated, parse_request("gradcam"), faces=5, draws=1)
     scored = figures | {"run": "a", "split": "test", "changes": True}
     other = scored | {"run": "b", "steps": scored["steps"][:3], "changes": False}
     tables = sanity_tables([scored, other])

@@ -8,8 +8,8 @@ from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import Request, parse_request
 from fertool.runtime.hardware import choose_compute
-from fertool.score import score
-from fertool.score.evaluated_run import Subject
+from fertool.score import ScoreSettings, score
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.suites import shares
 from fertool.score.suites.faithfulness import score_faithfulness
 from fertool.score.suites.suite_inputs import maps_beside_nulls, with_heat
@@ -24,24 +24,24 @@ def workspace(trained: Workspace, tmp_path) -> Workspace:
     return workspace
 
 
-def subject_of(workspace: Workspace) -> Subject:
-    return Subject(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
+def evaluated_run(workspace: Workspace) -> EvaluatedRun:
+    return EvaluatedRun(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
 
 
 @pytest.mark.parametrize(
     "explainer", ["gradcam", "input-gradient"]
 )  # whose negative cells are read differently
 def test_nulls_are_those_that_explain_stores_and_are_not_stored(workspace: Workspace, explainer: str) -> None:
-    subject, request = subject_of(workspace), parse_request(explainer)
-    maps = maps_beside_nulls(subject, request, "label")
-    score(workspace, explainer, suites=["attention"], target="label", device="cpu")
+    evaluated, request = evaluated_run(workspace), parse_request(explainer)
+    maps = maps_beside_nulls(evaluated, request, "label")
+    score(workspace, ScoreSettings(explainer, suites=["attention"], target="label"), device="cpu")
     heatmaps = workspace.run("cnn").folder / "heatmaps"
     assert [folder.name for folder in heatmaps.iterdir()] == [explainer]
 
     explain(workspace, [f"{name}@of={explainer}" for name in NULLS], target="label", device="cpu")
     assert list(maps) == [explainer, *NULLS]
     for name, null in NULLS.items():
-        stored = subject.heatmaps(Request(request.explainer, null), "label").rectified()
+        stored = evaluated.heatmaps(Request(request.explainer, null), "label").rectified()
         assert maps[name].shape == stored.shape and maps[name][:].dtype == stored.dtype
         assert np.array_equal(maps[name][:], stored)
         assert np.array_equal(maps[name][np.array([5, 2])], stored[[5, 2]])
@@ -52,7 +52,7 @@ def test_a_null_that_is_itself_explained_is_stored_and_stands_beside_its_explain
     workspace: Workspace,
 ) -> None:
     request = parse_request("swapped@of=gradcam")
-    maps = maps_beside_nulls(subject_of(workspace), request, "label")
+    maps = maps_beside_nulls(evaluated_run(workspace), request, "label")
     assert workspace.run("cnn").heatmaps(request.key, "label", "test").exists()
     assert list(maps) == [request.key, *NULLS]
     assert np.array_equal(maps[request.key][:], maps["swapped"][:])
@@ -80,11 +80,11 @@ def test_maps_are_asked_for_a_few_rows_at_a_time(
     ):
         monkeypatch.setattr(f"fertool.score.suites.{module}.{limit}", 8)
     monkeypatch.setattr(
-        "fertool.score.suites.truth.known_planes", lambda subject: {"evidence": subject.region_maps == 5}
+        "fertool.score.suites.truth.known_planes", lambda evaluated: {"evidence": evaluated.region_maps == 5}
     )
-    score(workspace, suites=["attention", "truth"], target="label", device="cpu")
+    score(workspace, ScoreSettings(suites=["attention", "truth"], target="label"), device="cpu")
     score_faithfulness(
-        subject_of(workspace), parse_request("gradcam"), "label", steps=1, faces=9, nulls=False
+        evaluated_run(workspace), parse_request("gradcam"), "label", steps=1, faces=9, nulls=False
     )
     assert len(asked) > 30 and max(asked) == 8
 

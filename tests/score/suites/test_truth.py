@@ -12,8 +12,8 @@ from fertool.masks import make_masks
 from fertool.masks.regions import MOUTH
 from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.hardware import choose_compute
-from fertool.score import score
-from fertool.score.evaluated_run import Subject
+from fertool.score import ScoreSettings, score
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.suites.truth import find_evidence, score_truth, truth_tables
 from fertool.train import train
 from fertool.train.config import TrainConfig
@@ -62,18 +62,21 @@ def test_auc_is_that_of_scikit_learn_and_no_share_passes_the_ceiling(seed: int) 
 
 def test_only_faces_with_a_known_truth_can_be_asked(trained: Workspace) -> None:
     with pytest.raises(UserError, match="nothing is known of where the evidence is"):
-        score(trained, suites=["truth"], device="cpu")
+        score(trained, ScoreSettings(suites=["truth"]), device="cpu")
 
 
 def test_of_a_single_cluster_there_is_no_interval(
     trained: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "fertool.score.suites.truth.known_planes", lambda subject: {"evidence": subject.region_maps == MOUTH}
+        "fertool.score.suites.truth.known_planes",
+        lambda evaluated: {"evidence": evaluated.region_maps == MOUTH},
     )
-    monkeypatch.setattr(Subject, "clusters", property(lambda subject: np.zeros(len(subject.labels), int)))
-    subject = Subject(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
-    figures, _ = score_truth(subject, parse_request("gradcam"), "predicted")
+    monkeypatch.setattr(
+        EvaluatedRun, "clusters", property(lambda evaluated: np.zeros(len(evaluated.labels), int))
+    )
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", choose_compute("cpu", "fp32"))
+    figures, _ = score_truth(evaluated, parse_request("gradcam"), "predicted")
     json.dumps(figures, allow_nan=False)
     record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam"}
     (table,) = truth_tables([figures | record])
@@ -90,7 +93,7 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
     )
     make_masks(workspace)
     train(workspace, TrainConfig(epochs=12, lr=1e-3, precision="fp32"), name="mouth", device="cpu")
-    of = score(workspace, suites=["truth", "attention"], target="label", device="cpu").data
+    of = score(workspace, ScoreSettings(suites=["truth", "attention"], target="label"), device="cpu").data
     truth = of["truth"][0]
     assert truth["accuracy"] > 0.85
     maps = truth["planes"]["evidence"]

@@ -5,8 +5,8 @@ from scipy.special import softmax
 
 from fertool.errors import UserError
 from fertool.runtime.hardware import Compute
-from fertool.score import score
-from fertool.score.evaluated_run import Subject
+from fertool.score import ScoreSettings, score
+from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.suites.tta import VIEWS, tta_logits
 from fertool.workspace import Workspace
 
@@ -31,27 +31,27 @@ def test_ten_crops_are_corners_and_middle_and_their_mirror_images() -> None:
 
 
 def test_chances_are_the_mean_over_views(trained: Workspace) -> None:
-    subject = Subject(trained, trained.run("cnn"), "test", CPU)
-    averaged = softmax(tta_logits(subject, "flip"), axis=1)
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", CPU)
+    averaged = softmax(tta_logits(evaluated, "flip"), axis=1)
     with torch.inference_mode():
-        faces = torch.from_numpy(np.array(subject.faces))
-        views = [subject.model(view).softmax(dim=1).numpy() for view in (faces, faces.flip(2))]
+        faces = torch.from_numpy(np.array(evaluated.faces))
+        views = [evaluated.model(view).softmax(dim=1).numpy() for view in (faces, faces.flip(2))]
     assert np.allclose(averaged, np.mean(views, axis=0), atol=1e-5)
     assert trained.run("cnn").predictions("test", "flip").exists()
 
 
 def test_it_stands_beside_the_single_view(trained: Workspace) -> None:
-    plain = score(trained, suites=["classification"], device="cpu")
-    both = score(trained, suites=["classification"], tta="tencrop", device="cpu")
+    plain = score(trained, ScoreSettings(suites=["classification"]), device="cpu")
+    both = score(trained, ScoreSettings(suites=["classification"], tta="tencrop"), device="cpu")
     (before,), (after,) = plain.data["classification"], both.data["classification"]
     assert after["accuracy"] == before["accuracy"] and "tta" not in before
-    subject = Subject(trained, trained.run("cnn"), "test", CPU)
-    right = tta_logits(subject, "tencrop").argmax(axis=1) == subject.labels
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", CPU)
+    right = tta_logits(evaluated, "tencrop").argmax(axis=1) == evaluated.labels
     assert after["tta"]["name"] == "tencrop" and after["tta"]["accuracy"] == pytest.approx(right.mean())
-    assert right.mean() != (subject.predicted == subject.labels).mean(), "or the figure could be either's"
+    assert right.mean() != (evaluated.predicted == evaluated.labels).mean(), "or the figure could be either's"
     assert "with tencrop" in both.tables[0].columns and "with tencrop" not in plain.tables[0].columns
 
 
 def test_a_name_that_is_none(trained: Workspace) -> None:
     with pytest.raises(UserError, match="--tta five: there are flip, tencrop"):
-        score(trained, suites=["classification"], tta="five", device="cpu")
+        score(trained, ScoreSettings(suites=["classification"], tta="five"), device="cpu")

@@ -1,0 +1,71 @@
+"""What a scoring is asked for: the settings of `score`, checked when they are made."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fertool.errors import UserError
+from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
+from fertool.explain.targets import EVERY_CLASS
+from fertool.masks.regions import REGIONS
+from fertool.score.perturbations.fills import FILLS, check_fills
+from fertool.score.perturbations.views import check_tta
+
+DEFAULT_SUITES = ("classification", "attention")
+CONTRASTS = ("mouth", "eyes", "background")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """The settings of `score`. Raises UserError, which names the option, for a value that cannot be.
+
+    Args:
+        explainer: whose heatmaps to score, `name` or `name@option=value,...`, one a call.
+        suites: names of suites, or `all`; a comma may stand between names.
+        split: the split to score.
+        target: the class that is explained: `predicted`, `label`, or a class by name.
+        by: fields of run.json; runs that agree in all of them share a row of the tables.
+        grid: cells a side of a common grid to which the heatmaps of all models are pooled; None for their own grids.
+        jitter: how far landmarks are moved, in inter-ocular distances; 0 for not at all.
+        contrasts: regions whose differences between models are tested.
+        fills: the ways in which the suite `causal` covers a region.
+        reference: the run whose corruption error is 100%; None for the first.
+        seed: seed of all samples of faces and of everything drawn for a face.
+        tta: test-time augmentation, `flip` or `tencrop`, whose accuracy the suite `classification` adds.
+        nulls: whether `faithfulness` and `causal-agreement` score the null maps as well.
+    """
+
+    explainer: str = DEFAULT_EXPLAINER
+    suites: Sequence[str] = DEFAULT_SUITES
+    split: str = "test"
+    target: str = "predicted"
+    by: Sequence[str] = ("condition",)
+    grid: int | None = None
+    jitter: float = 0.0
+    contrasts: Sequence[str] = CONTRASTS
+    fills: Sequence[str] = FILLS
+    reference: str | None = None
+    seed: int = 0
+    tta: str | None = None
+    nulls: bool = True
+
+    @property
+    def request(self) -> Request:
+        """The explainer with its options."""
+        return parse_request(self.explainer)
+
+    def __post_init__(self) -> None:
+        self.request  # noqa: B018 (raises UserError for an explainer that there is not)
+        check_fills(self.fills)
+        check_tta(self.tta)
+        if self.target == EVERY_CLASS:
+            raise UserError("--target all: scores are of one target; name a class, or predicted or label")
+        for region in self.contrasts:
+            if region not in REGIONS:
+                raise UserError(f"--contrasts {region}: no such region; there are {', '.join(REGIONS)}")
+        if self.grid is not None and self.grid < 1:
+            raise UserError(f"--grid {self.grid}: must be 1 or more cells a side")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: must be 0 or more")
+        if not (self.jitter >= 0 and math.isfinite(self.jitter)):
+            raise UserError(f"--jitter {self.jitter:g}: must be 0 or more inter-ocular distances")
