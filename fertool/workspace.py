@@ -2,7 +2,8 @@
 
 Every product carries a `made_from` record (content hashes of its inputs, its settings, the revision of the
 algorithm that made it): a stage compares it with what it would use now, skips what is up to date and redoes
-what is not.
+what is not. Beside it stands `products`, the size and hash of every file that the record describes: a file that was
+changed or damaged afterwards is made again or refused, never read. Records of earlier versions have no `products`.
 """
 
 import contextlib
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.runtime.files import file_sha256, read_csv, read_json, write_json
+from fertool.runtime.files import file_sha256, write_json
 from fertool.runtime.locks import lock
+from fertool.runtime.progress import log
+from fertool.runtime.reading import csv_column, damaged, read_csv, read_json, read_npy, read_npz
 
 SPLITS = ("train", "val", "test")
 WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"
@@ -104,7 +107,8 @@ class Run:
         """The content of run.json. Raises UserError where there is none."""
         if not self.run_json.exists():
             raise UserError(f"{self.folder}: no such run; 'fertool train' makes one")
-        return read_json(self.run_json)
+        remedy = f"run 'fertool train --name {self.name} --force' to make it again"
+        return read_json(self.run_json, remedy, ["name", "model", "config", "state", "made_from"])
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -182,7 +186,9 @@ class Workspace:
         """The content of dataset.json. Raises UserError where nothing is prepared."""
         if not self.dataset_json.exists():
             raise UserError(f"{self.root}: no faces here; run 'fertool prepare SOURCE' first")
-        return read_json(self.dataset_json)
+        return read_json(
+            self.dataset_json, self.remedy(self.dataset_json), ["name", "classes", "splits", "made_from"]
+        )
 
     def check_split(self, split: str) -> None:
         """Raise UserError where there is no such split."""
@@ -191,17 +197,28 @@ class Workspace:
             raise UserError(f"{self.root}: no split '{split}' here; there are {', '.join(splits)}")
 
     def load_faces(self, split: str) -> np.ndarray:
-        """The faces of a split, memory-mapped. Raises UserError where the split is unknown."""
+        """The faces of a split, memory-mapped. Raises UserError where the split is unknown, or its file damaged."""
         self.check_split(split)
-        return np.load(self.faces(split), mmap_mode="r")
+        self.require_intact(self.dataset_json, self.faces(split))
+        return read_npy(self.faces(split), self.remedy(self.faces(split)), kinds="u")
+
+    def load_face_rows(self, split: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+        """The table of a split, a row a face. Raises UserError where it is damaged or lacks one of `columns`."""
+        path = self.faces_csv(split)
+        self.check_split(split)
+        self.require_intact(self.dataset_json, path)
+        return read_csv(path, self.remedy(path), columns, rows=len(self.load_faces(split)))
 
     def load_labels(self, split: str, classes: Sequence[str] | None = None) -> np.ndarray:
         """The labels of a split, int64 (N,): codes of `classes`, by default the data set's own.
 
         Raises UserError where the data set has a class that is none of `classes`.
         """
-        labels = np.array([int(row["label"]) for row in read_csv(self.faces_csv(split))], dtype=np.int64)
-        own = self.dataset()["classes"]
+        path, own = self.faces_csv(split), self.dataset()["classes"]
+        rows = self.load_face_rows(split, ["label"])
+        labels = np.array(csv_column(path, rows, "label", int, self.remedy(path)), dtype=np.int64)
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(own)):
+            raise damaged(path, f"has a label outside 0 to {len(own) - 1}", self.remedy(path))
         if classes is None or list(classes) == own:
             return labels
         unknown = [name for name in own if name not in classes]
@@ -214,33 +231,110 @@ class Workspace:
 
     def load_votes(self, split: str) -> np.ndarray | None:
         """The crowd's votes on the faces of a split, int64 (N, answers), in the table's order; None without."""
-        rows = read_csv(self.faces_csv(split))
-        columns = [name for name in rows[0] if name.startswith("votes_")]
-        return np.array([[int(row[name]) for name in columns] for row in rows]) if columns else None
+        path, rows = self.faces_csv(split), self.load_face_rows(split)
+        columns = [name for name in (rows[0] if rows else {}) if name.startswith("votes_")]
+        votes = [csv_column(path, rows, name, int, self.remedy(path)) for name in columns]
+        return np.array(votes, dtype=np.int64).T if columns else None
 
     def load_twin_groups(self, split: str) -> np.ndarray:
         """The twin group of each face of a split, int64 (N,); -1 for a face without a twin."""
-        rows = read_csv(self.faces_csv(split))
-        return np.array([int(row["twin_group"]) if row["twin_group"] else -1 for row in rows], dtype=np.int64)
+        path, rows = self.faces_csv(split), self.load_face_rows(split, ["twin_group"])
+        groups = csv_column(
+            path, rows, "twin_group", lambda text: int(text) if text else -1, self.remedy(path)
+        )
+        return np.array(groups, dtype=np.int64)
+
+    def load_truth(self, split: str) -> dict[str, np.ndarray]:
+        """What is known of synthetic faces, by name. Raises UserError where the file is damaged."""
+        path = self.truth(split)
+        self.require_intact(self.dataset_json, path)
+        return read_npz(path, self.remedy(path))
 
     def load_region_maps(self, split: str) -> np.ndarray:
-        """The region maps of a split, memory-mapped. Raises UserError where masks are not made yet."""
-        if not self.region_maps(split).exists():
-            raise UserError(f"{self.root}: no region maps for '{split}'; run 'fertool masks' first")
-        made_for = read_json(self.masks_json)["made_from"]["inputs"]
-        faces = self.faces(split)
-        if made_for.get(os.path.relpath(faces, self.root)) != self.fingerprint(faces):
-            raise UserError(f"{self.root}: the region maps are of other faces; run 'fertool masks' again")
-        return np.load(self.region_maps(split), mmap_mode="r")
+        """The region maps of a split, memory-mapped. Raises UserError where masks are not made yet, or damaged."""
+        path = self.region_maps(split)
+        self._require_masks(split)
+        self.require_intact(self.masks_json, path)
+        return read_npy(path, self.remedy(path), shape=self.load_faces(split).shape[:3], kinds="u")
+
+    def load_landmarks(self, split: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """The arrays of masks/<split>.npz: landmarks, outline, detector, confidence, box; or only those of `names`.
+
+        Raises UserError where masks are not made yet, of other faces, or damaged.
+        """
+        path = self.landmarks(split)
+        self._require_masks(split)
+        self.require_intact(self.masks_json, path)
+        return read_npz(path, self.remedy(path), names, rows=len(self.load_faces(split)))
 
     def load_boxes(self, split: str) -> np.ndarray:
         """The box of each face's landmarks: left, top, right, bottom in pixels, float32 (N, 4).
 
         Raises UserError where masks are not made yet, or of other faces.
         """
-        self.load_region_maps(split)
-        with np.load(self.landmarks(split)) as stored:
-            return stored["box"]
+        return self.load_landmarks(split, ["box"])["box"]
+
+    def _require_masks(self, split: str) -> None:
+        if not self.region_maps(split).exists():
+            raise UserError(f"{self.root}: no region maps for '{split}'; run 'fertool masks' first")
+        record = read_json(self.masks_json, self.remedy(self.masks_json), ["made_from"])
+        faces = self.faces(split)
+        made_for = record["made_from"].get("inputs", {})
+        if made_for.get(os.path.relpath(faces, self.root)) != self.fingerprint(faces):
+            raise UserError(f"{self.root}: the region maps are of other faces; run 'fertool masks' again")
+
+    # --- whether what is there is what was written --------------------------------------------------------
+
+    def products(self, record: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+        """What `record`, a JSON file, is to say of the files that it describes, under its key `products`.
+
+        Returns:
+            for each file, by its path beside the record: `bytes`, its size, and `sha256`, the hash of its content.
+        """
+        return {
+            os.path.relpath(path, record.parent): {
+                "bytes": path.stat().st_size,
+                "sha256": self.fingerprint(path),
+            }
+            for path in files
+        }
+
+    def is_intact(self, record: Path, product: Path) -> bool:
+        """Whether a file is there and what `record` says that was written; true where the record does not say."""
+        try:
+            recorded = json.loads(record.read_bytes()).get("products", {})
+            wanted = recorded.get(os.path.relpath(product, record.parent))
+            size = product.stat().st_size
+        except (OSError, ValueError, AttributeError):
+            return False
+        if wanted is None:
+            return True
+        if not isinstance(wanted, dict) or wanted.get("bytes") != size:
+            return False
+        return wanted.get("sha256") == self.fingerprint(product)
+
+    def require_intact(self, record: Path, product: Path) -> None:
+        """Raise DamagedError where a file is not what `record` says that was written."""
+        if product.exists() and record.exists() and not self.is_intact(record, product):
+            raise damaged(product, f"not the file that {record.name} describes", self.remedy(product))
+
+    def remedy(self, path: Path) -> str:
+        """What to do where a file of the workspace is damaged: the command that makes it again."""
+        try:
+            parts = path.resolve().relative_to(self.root.resolve()).parts
+        except ValueError:
+            parts = ()
+        if parts[:1] == ("masks",):
+            command = "masks --force"
+        elif parts[:1] == ("runs",) and len(parts) > 2:
+            run = f" --run {parts[1]}"
+            kind = next((part for part in ("scores", "heatmaps", "predictions") if part in parts[2:-1]), "")
+            command = {"scores": f"score{run} --force", "": f"train --name {parts[1]} --force"}.get(
+                kind, f"explain{run} --force"
+            )
+        else:
+            command = "prepare SOURCE --force"
+        return f"run 'fertool {command}' to make it again"
 
     # --- what a product was made from -------------------------------------------------------------------
 
@@ -271,11 +365,18 @@ class Workspace:
         hashes = {os.path.relpath(path, self.root): self.fingerprint(path) for path in inputs}
         return json.loads(json.dumps({"revision": revision, "settings": settings, "inputs": hashes}))
 
-    @staticmethod
-    def is_current(record: Path, made_from: Mapping[str, Any], products: Iterable[Path] = ()) -> bool:
-        """Whether `record`, a JSON file, says that it was made from just this, and its products are there."""
+    def is_current(self, record: Path, made_from: Mapping[str, Any], products: Iterable[Path] = ()) -> bool:
+        """Whether `record`, a JSON file, says that it was made from just this, and its products are as written."""
         try:
-            recorded = json.loads(record.read_text()).get("made_from")
-        except (OSError, ValueError):
+            recorded = json.loads(record.read_bytes()).get("made_from")
+        except (OSError, ValueError, AttributeError):
             return False
-        return recorded == made_from and all(product.exists() for product in products)
+        if recorded != made_from:
+            return False
+        for product in products:
+            if not product.exists():
+                return False
+            if not self.is_intact(record, product):
+                log.warning("%s: damaged or changed since it was made; making it again", product)
+                return False
+        return True

@@ -12,7 +12,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from fertool.errors import UserError
+from fertool.runtime.reading import read_csv, read_json
+
+__all__ = [
+    "file_sha256",
+    "read_csv",
+    "read_json",
+    "replacing",
+    "write_csv",
+    "write_json",
+    "write_npy",
+    "write_npz",
+]
 
 
 @contextlib.contextmanager
@@ -43,17 +54,6 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
         handle.write(text.encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises UserError where it cannot be read."""
-    try:
-        # nan stood in figures once
-        return json.loads(path.read_text(), parse_constant=lambda name: None)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); remove it and run the stage again") from None
-
-
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a header and rows as CSV."""
     with replacing(target) as handle:
@@ -62,12 +62,6 @@ def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         writer.writerow(columns)
         writer.writerows(rows)
         text.detach()
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as dictionaries."""
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
 
 
 def write_npy(target: Path, array: np.ndarray) -> None:
