@@ -1,14 +1,15 @@
 """Figures that were scored before: read back, and gathered over runs."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fertool.runtime.files import read_json
 from fertool.runtime.hardware import choose_compute
-from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.registry import SUITES, Suite
+from fertool.score.evaluated_run import Columns, EvaluatedRun
+from fertool.score.registry import SUITES, Compared, Suite
 from fertool.score.results.conditions import identities
 from fertool.score.results.face_csv import read_columns
 from fertool.score.results.freshness import EXPLAINER_REVISION
@@ -26,30 +27,43 @@ class Gathered:
     suite: Suite
     settings: ScoreSettings
     scores: Scores
+    columns: dict[str, Columns]  # the values a face, by run
+    compared: Compared  # figures that only several runs together have
     tables: list[Table]
 
 
-def gather_scores(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Gathered]:
-    """All suites that the runs have on disk for a split, in the order of SUITES, without outdated figures."""
+def gather_scores(
+    workspace: Workspace, runs: Sequence[Run], split: str, names: Mapping[str, str] | None = None
+) -> list[Gathered]:
+    """All suites that the runs have on disk for a split, in the order of SUITES, without outdated figures.
+
+    `names` are what the rows of runs are called, by run, where they are to be called otherwise.
+    """
     compute = choose_compute("cpu", "fp32")
     known = identities(runs)
-    found: dict[tuple[str, str, str], list[tuple[Run, Path]]] = {}
+    for run_name, name in (names or {}).items():
+        known[run_name]["group"] = name
+    found: dict[tuple[str, str, str, int], list[tuple[Run, Path]]] = {}
     for run, suite, path in _stored(runs, split):
         if not suite.is_outdated(workspace, run, path):
             key = (path.parent.parent.name, path.parent.name) if suite.of_heatmaps else ("", "")
-            found.setdefault((suite.name, *key), []).append((run, path))
+            found.setdefault((suite.name, *key, _grid(path)), []).append((run, path))
     gathered = []
-    for (name, explainer, target), paths in sorted(
+    for (name, explainer, target, grid), paths in sorted(
         found.items(), key=lambda item: (list(SUITES).index(item[0][0]), item[0][1:])
     ):
         suite = SUITES[name]
-        settings = ScoreSettings(explainer, target=target) if suite.of_heatmaps else ScoreSettings()
+        settings = (
+            ScoreSettings(explainer, target=target, grid=grid or None)
+            if suite.of_heatmaps
+            else ScoreSettings()
+        )
         scores = [read_json(path) | known[run.name] for run, path in paths]
         columns = {run.name: read_columns(path.with_suffix(".csv")) for run, path in paths}
         evaluated_runs = [EvaluatedRun(workspace, run, split, compute) for run, _ in paths]
-        _, tables = suite.show(evaluated_runs, scores, columns, settings)
+        compared, tables = suite.show(evaluated_runs, scores, columns, settings)
         tables = with_marks(_with_settings(tables, scores), suite, evaluated_runs, settings)
-        gathered.append(Gathered(suite, settings, scores, tables))
+        gathered.append(Gathered(suite, settings, scores, columns, compared, tables))
     return gathered
 
 
@@ -71,8 +85,17 @@ def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> lis
 
 def _stored(runs: Sequence[Run], split: str) -> Iterator[tuple[Run, Suite, Path]]:
     return (
-        (run, suite, path) for run in runs for suite in SUITES.values() for path in suite.stored(run, split)
+        (run, suite, path)
+        for run in runs
+        for suite in SUITES.values()
+        for path in [*suite.stored(run, split), *suite.stored_on_grids(run, split)]
     )
+
+
+def _grid(path: Path) -> int:
+    """The cells a side of the common grid that figures are of, by the name of their file; 0: each map's own."""
+    found = re.fullmatch(r".*\.grid(\d+)", path.stem)
+    return int(found[1]) if found else 0
 
 
 def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:

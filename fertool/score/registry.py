@@ -59,6 +59,10 @@ class Suite:
         of_heatmaps = f"*/{self.only_target or '*'}/{split}.json"
         return run.scored(self.name, of_heatmaps if self.of_heatmaps else f"{split}.json")
 
+    def stored_on_grids(self, run: Run, split: str) -> list[Path]:
+        """The JSON files of a run whose maps were brought to a common grid."""
+        return run.scored(self.name, f"*/*/{split}.grid*.json") if self.of_heatmaps else []
+
     def is_outdated(self, workspace: Workspace, run: Run, path: Path) -> bool:
         """Whether the figures of a run in `place`, that are there, would come out otherwise now."""
         return is_outdated(workspace, run, path, self.revision)
