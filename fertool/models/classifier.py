@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.models.pixel_layout import to_planes
+from fertool.models.pixel_layout import channels_first
 
 Family = Literal["cnn", "transformer"]
 
@@ -114,7 +114,7 @@ class FaceClassifier(nn.Module):
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Pixels 0..255, (B, H, W) or (B, H, W, 3), uint8 or float -> network input (B, C, size, size)."""
         pixels = pixels.to(self.mean.device)
-        planes = to_planes(pixels)
+        planes = channels_first(pixels)
         planes = planes.to(self.mean.dtype) / 255
         if planes.shape[1] == 3 and self.input_spec.channels == 1:
             luma = torch.tensor(LUMA, dtype=planes.dtype, device=planes.device)

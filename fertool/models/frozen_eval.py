@@ -30,7 +30,7 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def outputs_of(network: nn.Module, layer: str, inputs: Tensor) -> list[object]:
+def layer_outputs(network: nn.Module, layer: str, inputs: Tensor) -> list[object]:
     """What a submodule gives when the network is tried on these inputs, each time that it runs."""
     seen: list[object] = []
     module = network.get_submodule(layer)

@@ -12,7 +12,7 @@ from fertool.models.backbones.multiscale import PREFIX, MultiscaleClassifier, re
 from fertool.models.backbones.resnet48 import build_resnet48
 from fertool.models.backbones.user_network import build_user_network, is_user_network
 from fertool.models.classifier import FaceClassifier, View
-from fertool.models.frozen_eval import outputs_of
+from fertool.models.frozen_eval import layer_outputs
 from fertool.models.statistics import set_statistics
 
 # made for 48-pixel faces, which nobody pretrained
@@ -128,7 +128,7 @@ def _set_cam_layer(model: FaceClassifier, cam_layer: str) -> None:
 
 
 def _gives_a_map(model: FaceClassifier, view: View) -> bool:
-    seen = outputs_of(model.network, view.cam_layer, model.empty_input())
+    seen = layer_outputs(model.network, view.cam_layer, model.empty_input())
     if not seen or not isinstance(seen[-1], torch.Tensor):
         return False
     try:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import channels_first, stored_layout
 
 NOISE_BANK = 1 << 20  # normal numbers of which each face reads a stretch
 
@@ -245,9 +245,9 @@ def _origins(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def _resampled(pixels: Tensor, draws: Draws) -> Tensor:
     """One bilinear look-up for flip, shift, rotation, crop and zoom together; edges are repeated outwards."""
-    planes = to_planes(pixels)
+    planes = channels_first(pixels)
     planes = _looked_up(planes.float(), _look_ups(draws, planes.shape))
-    return to_pixels(planes)
+    return stored_layout(planes)
 
 
 def _looked_up(planes: Tensor, grid: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import channels_first, stored_layout
 
 
-@pytest.mark.parametrize(("stored", "planes"), [((2, 4, 3), (2, 1, 4, 3)), ((2, 4, 3, 3), (2, 3, 4, 3))])
-def test_a_picture_comes_back_from_its_planes(stored: tuple[int, ...], planes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("stored", "shape"), [((2, 4, 3), (2, 1, 4, 3)), ((2, 4, 3, 3), (2, 3, 4, 3))])
+def test_an_image_comes_back_from_the_other_layout(stored: tuple[int, ...], shape: tuple[int, ...]) -> None:
     pixels = torch.arange(torch.Size(stored).numel()).view(stored)
-    assert to_planes(pixels).shape == planes
-    assert torch.equal(to_planes(pixels)[1, -1], pixels[1] if pixels.ndim == 3 else pixels[1, :, :, -1])
-    assert torch.equal(to_pixels(to_planes(pixels)), pixels)
+    assert channels_first(pixels).shape == shape
+    assert torch.equal(channels_first(pixels)[1, -1], pixels[1] if pixels.ndim == 3 else pixels[1, :, :, -1])
+    assert torch.equal(stored_layout(channels_first(pixels)), pixels)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, View
-from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import channels_first, stored_layout
 
 PREFIX = "multiscale:"
 DEFAULT_VIEWS = ("whole", "face")
@@ -73,12 +73,12 @@ class MultiscaleClassifier(FaceClassifier):
         from torchvision.ops import roi_align
 
         pixels = pixels.to(self.device)
-        planes = to_planes(pixels)
+        planes = channels_first(pixels)
         boxes = self.crop_boxes(pixels)
         size = self.input_spec.size
         # each output pixel is the mean of as many bilinear samples as it covers pixels of the crop
         crops = roi_align(planes.float(), list(boxes.split(1)), size, sampling_ratio=-1, aligned=True)
-        return to_pixels(crops)
+        return stored_layout(crops)
 
     def crop_boxes(self, pixels: Tensor) -> Tensor:
         """The squares that the view of the face sees, float32 (B, 4): the faces' boxes with their margin.

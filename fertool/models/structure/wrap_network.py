@@ -4,7 +4,7 @@ from torch import nn
 
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, InputSpec, TokenGrid
-from fertool.models.frozen_eval import outputs_of
+from fertool.models.frozen_eval import layer_outputs
 from fertool.models.structure.cam_layer import find_cam_layer
 
 
@@ -50,7 +50,7 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
         or not hasattr(blocks[-1], "norm1")
     ):
         return False
-    seen = outputs_of(network, f"blocks.{len(blocks) - 1}.norm1", spec.zeros())
+    seen = layer_outputs(network, f"blocks.{len(blocks) - 1}.norm1", spec.zeros())
     return len(seen) == 1 and seen[0].shape[1] == network.num_prefix_tokens + grid[0] * grid[1]
 
 

@@ -36,7 +36,7 @@ from fertool.masks.landmarks import (
     RIGHT_NOSTRIL,
 )
 from fertool.masks.regions import LEAST_IOD_OF_HEIGHT
-from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import channels_first, stored_layout
 from fertool.score.perturbations.seeded_draws import normal_draws, uniform_draws
 
 SEVERITIES = 5
@@ -84,11 +84,11 @@ def corrupt(
 
     `level` is 1 to 5; `landmarks` (B, 68, 2) in pixels; `rows` (B,) the faces' rows in their split.
     """
-    planes = to_planes(faces)
+    planes = channels_first(faces)
     batch = FaceBatch(planes.float(), landmarks.float(), rows)
     spoilt = corruption.apply(batch, corruption.severities[level - 1], seed)
     spoilt = spoilt.round().clamp(0, RANGE).to(torch.uint8)
-    return to_pixels(spoilt)
+    return stored_layout(spoilt)
 
 
 def move_region_maps(

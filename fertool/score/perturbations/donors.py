@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import channels_first, stored_layout
 
 
 def draw_donors(rows: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
@@ -53,6 +53,6 @@ def warp(pictures: Tensor, maps: np.ndarray) -> Tensor:
     places = torch.einsum("hwk,bck->bhwc", points, affine)
     # grid_sample's -1 and 1 are the picture's edges, its pixels' centres half a pixel within
     places = 2 * places / torch.tensor([width, height], device=device) - 1
-    planes = to_planes(pictures)
+    planes = channels_first(pictures)
     warped = F.grid_sample(planes.float(), places, padding_mode="reflection", align_corners=False)
-    return to_pixels(warped)
+    return stored_layout(warped)

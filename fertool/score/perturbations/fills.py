@@ -15,7 +15,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND
-from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import channels_first, stored_layout
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.donors import affine_fits, draw_donors, warp
 from fertool.score.perturbations.imputation import impute
@@ -86,12 +86,12 @@ def mean_fill(faces: Tensor) -> Tensor:
 
 def blur_fill(faces: Tensor) -> Tensor:
     """The face behind a Gaussian blur of an eighth of its side: where it is light and dark, and no form."""
-    planes = to_planes(faces)
+    planes = channels_first(faces)
     side = min(faces.shape[1:3])
     spread = side * BLUR_SPREAD
     reach = min(int(3 * spread), side - 1)  # the reflected border cannot be wider than the picture
     blurred = gaussian_blur(planes, [2 * reach + 1] * 2, [spread] * 2)
-    return to_pixels(blurred)
+    return stored_layout(blurred)
 
 
 def noise_fill(faces: Tensor, rows: np.ndarray, seed: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fertool.models.pixel_layout import to_pixels, to_planes
+from fertool.models.pixel_layout import channels_first, stored_layout
 
 TOLERANCE = 0.3
 MOST_ITERATIONS = 1000
@@ -24,11 +24,11 @@ def impute(pictures: Tensor, missing: Tensor, tolerance: float = TOLERANCE) -> T
     pixels of a 48-pixel face lie within 1.5 grey levels of the exact solution, and 0.2 in the mean. A picture
     of which nothing is known becomes the grey 127.5.
     """
-    planes = to_planes(pictures).float()
+    planes = channels_first(pictures).float()
     unknown = missing[:, None].to(planes.dtype)
     start = _from_coarser(planes * (1 - unknown), 1 - unknown)
     solved = planes * (1 - unknown) + unknown * _solve(start, unknown, tolerance)
-    return to_pixels(solved)
+    return stored_layout(solved)
 
 
 def _from_coarser(sums: Tensor, weights: Tensor) -> Tensor:
