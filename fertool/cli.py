@@ -57,7 +57,7 @@ def prepare(
         str, typer.Argument(help="fer2013.csv, .gz, .zip, .tar.gz, a folder of pictures, or 'synthetic'")
     ],
     size: Annotated[int, typer.Option(help="Height and width of the faces, pixels")] = 48,
-    seed: Annotated[int, typer.Option(help="Of splits, and of drawn faces")] = 0,
+    seed: Annotated[int, typer.Option(help="Of splits, and of synthetic faces")] = 0,
     classes: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Classes to keep (default: the seven emotions)")
     ] = None,
@@ -77,7 +77,8 @@ def prepare(
         str | None,
         typer.Option(
             metavar="REGION",
-            help="The one region of drawn faces that tells the class: eyes, eyebrows, nose, mouth, face or background",
+            help="The one region of synthetic faces that tells the class: "
+            "eyes, eyebrows, nose, mouth, face or background (default: all do)",
         ),
     ] = None,
     spurious: Annotated[

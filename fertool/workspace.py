@@ -149,7 +149,7 @@ class Workspace:
         return self.root / "faces" / f"{split}.csv"
 
     def truth(self, split: str) -> Path:
-        """What is known of drawn faces: landmarks, region maps."""
+        """What is known of synthetic faces: landmarks, region maps."""
         return self.root / "faces" / f"{split}.truth.npz"
 
     def region_maps(self, split: str) -> Path:

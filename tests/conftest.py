@@ -81,7 +81,7 @@ def second_waits() -> Callable:
 
 @pytest.fixture
 def synthetic(tmp_path: Path) -> Workspace:
-    """A fresh workspace with a few drawn faces and their masks."""
+    """A fresh workspace with a few synthetic faces and their masks."""
     workspace = Workspace(tmp_path / "ws")
     prepare(workspace, "synthetic", PrepareSettings(count=140))
     make_masks(workspace)

@@ -40,7 +40,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_whole_pipeline(workspace: Path) -> None:
-    """A few hundred drawn faces, from nothing to the report; every stage speaks JSON."""
+    """A few hundred synthetic faces, from nothing to the report; every stage speaks JSON."""
     place = ["--workspace", workspace, "--json"]
     steps = {
         "prepare": ["prepare", "synthetic", "--count", "350"],

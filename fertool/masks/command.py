@@ -13,7 +13,7 @@ from fertool.errors import UserError
 from fertool.masks.agreement import sampled_agreement
 from fertool.masks.detectors.dlib import dlib_version
 from fertool.masks.detectors.mediapipe_model import find_mediapipe_model
-from fertool.masks.detectors.small_faces import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
+from fertool.masks.detectors.small_faces import DETECTORS, DLIB, MEDIAPIPE, SYNTHETIC, TEMPLATE
 from fertool.masks.detectors.template import mean_face
 from fertool.masks.find_landmarks import BATCH_FACES, Detectors, batches_of, find_regions
 from fertool.masks.landmarks import face_boxes
@@ -30,9 +30,9 @@ from fertool.runtime.worker_pool import WorkerPool, usable_cores
 from fertool.summary import Summary
 from fertool.workspace import Workspace
 
-# of the masks, and of those of faces that were all drawn
+# of the masks, and of those of faces that were all synthetic
 REVISION = 3
-DRAWN_REVISION = 4
+SYNTHETIC_REVISION = 4
 CHOICES = ("auto", "mediapipe", "dlib", "template")
 DEFAULT_CONFIDENCE = 0.3
 DEALT_FACES = 1024  # at a time to each of several processes
@@ -54,9 +54,9 @@ def make_masks(
 ) -> Summary:
     """Find the landmarks of every face of every split and draw its region map.
 
-    `detector`: 'auto' takes the known landmarks of drawn faces; of others MediaPipe's, where it finds none
+    `detector`: 'auto' takes the known landmarks of synthetic faces; of others MediaPipe's, where it finds none
     dlib's if installed, where that finds none the mean face's. 'mediapipe' and 'dlib' try that detector
-    alone, then the mean face, on drawn faces too; 'template' gives every face the mean face. `confidence`
+    alone, then the mean face, on synthetic faces too; 'template' gives every face the mean face. `confidence`
     (0..1) is the least that MediaPipe accepts; `margin` is how far regions are grown, in inter-ocular
     distances; `workers` is how many processes detect, by default one a core; `preview` is a PNG to write a
     contact sheet to. What is up to date is left as it is unless `force`; an interrupted call is gone on with.
@@ -67,9 +67,9 @@ def make_masks(
     """
     _check_options(detector, confidence, margin, workers, preview)
     splits = list(workspace.dataset()["splits"])
-    drawn = [split for split in splits if detector == "auto" and workspace.truth(split).exists()]
+    synthetic = [split for split in splits if detector == "auto" and workspace.truth(split).exists()]
     dlib = dlib_version()
-    order = _detectors_to_try(detector, dlib is not None) if len(drawn) < len(splits) else ()
+    order = _detectors_to_try(detector, dlib is not None) if len(synthetic) < len(splits) else ()
     ranks = join_ranks()
     model = ranks.broadcast_from_rank0(
         lambda: find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None
@@ -82,7 +82,7 @@ def make_masks(
         "mediapipe_model_sha256": workspace.fingerprint(model) if model else None,
         "dlib": dlib if order and detector != "template" else None,
     }
-    revision = DRAWN_REVISION if len(drawn) == len(splits) else REVISION
+    revision = SYNTHETIC_REVISION if len(synthetic) == len(splits) else REVISION
     made_from = workspace.made_from(
         revision, settings, [path for split in splits for path in _inputs(workspace, split)]
     )
@@ -111,7 +111,7 @@ def make_masks(
                     detectors,
                     margin,
                     ranks,
-                    known=split in drawn,
+                    known=split in synthetic,
                 )
 
             def finish() -> None:
@@ -243,7 +243,7 @@ def _from_truth(
         regions = region_maps(landmarks[rows], faces.shape[1:3], margin)
         if marks is not None:
             regions[marks[rows]] = BACKGROUND  # wherever the mark lies
-        yield _found(DRAWN, landmarks[rows], regions)
+        yield _found(SYNTHETIC, landmarks[rows], regions)
 
 
 def _from_template(start: int, faces: np.ndarray, margin: float) -> Iterator[dict[str, np.ndarray]]:

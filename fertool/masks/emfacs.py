@@ -20,4 +20,4 @@ EMFACS: dict[str, dict[int, tuple[float, float]]] = {
     "surprise": {1: (0.7, 1.0), 2: (0.7, 1.0), 5: (0.6, 1.0), 26: (0.7, 1.0)},
     "neutral": {},
 }
-"""Emotion -> action unit -> lowest and highest intensity (1 is the strongest) that a drawn face shows."""
+"""Emotion -> action unit -> lowest and highest intensity (1 is the strongest) that a synthetic face shows."""

@@ -31,7 +31,7 @@ from fertool.workspace import SPLITS, Workspace
 
 # raise them when the same source and settings would give other faces
 REVISION = 1
-DRAWN_REVISION = 3
+SYNTHETIC_REVISION = 3
 _BESIDE = ".prepare-"
 
 
@@ -70,7 +70,7 @@ def prepare(
     if settings.ferplus is not None:
         crowd = read_ferplus(settings.ferplus)
         inputs["ferplus"] = content_hash(settings.ferplus)
-    revision = DRAWN_REVISION if source == SYNTHETIC else REVISION
+    revision = SYNTHETIC_REVISION if source == SYNTHETIC else REVISION
     made_from = json.loads(json.dumps({"revision": revision, "settings": record, "inputs": inputs}))
     products = [place(split) for split in SPLITS for place in (workspace.faces, workspace.faces_csv)]
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):

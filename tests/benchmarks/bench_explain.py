@@ -93,8 +93,8 @@ def ours(
 def convolutional(batch: int) -> Scene:
     """ResNet-50 at 224 pixels."""
     torch.manual_seed(0)
-    drawn = draw_faces(batch, seed=0)
-    faces = torch.from_numpy(drawn.images)
+    synthetic = draw_faces(batch, seed=0)
+    faces = torch.from_numpy(synthetic.images)
     fast = build_model("resnet50", 7).eval()  # its weights lie channels_last
     model = copy.deepcopy(fast).to(memory_format=torch.contiguous_format)  # as other tools are given it
     layer, inputs = model.layer(model.cam_layer), model.preprocess(faces).contiguous()
@@ -121,7 +121,7 @@ def convolutional(batch: int) -> Scene:
         "ResNet-50 at 224 pixels",
         batch,
         fast,
-        drawn.region_maps,
+        synthetic.region_maps,
         {
             "forward": forward(model.network, inputs),
             "forward, channels_last": forward(fast.network, channels_last),
@@ -149,8 +149,8 @@ def convolutional(batch: int) -> Scene:
 def transformer(batch: int) -> Scene:
     """ViT-B/16 at 224 pixels."""
     torch.manual_seed(0)
-    drawn = draw_faces(batch, seed=0)
-    faces = torch.from_numpy(drawn.images)
+    synthetic = draw_faces(batch, seed=0)
+    faces = torch.from_numpy(synthetic.images)
     model = build_model("vit", 7).eval()
     inputs = model.preprocess(faces)
     usual_network = copy.deepcopy(model.network)
@@ -182,7 +182,7 @@ def transformer(batch: int) -> Scene:
         "ViT-B/16 at 224 pixels",
         batch,
         model,
-        drawn.region_maps,
+        synthetic.region_maps,
         {
             "forward, fused": forward(model.network, inputs),
             "rollout": ours(rollout, model, faces),

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_gpu.py [--rounds 3]
 
-As many drawn faces as FER2013 has, random weights: speed depends on neither. Each training is a process of its own, as
-a user starts it; medians. The targets are for a card like the H200. --device cpu and --faces try the bench itself.
+As many synthetic faces as FER2013 has, random weights: speed depends on neither. Each training is a process of its
+own, as a user starts it; medians. The targets are for a card like the H200. --device cpu and --faces try the bench
+itself.
 """
 
 import argparse

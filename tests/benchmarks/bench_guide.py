@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_guide.py [--model cnn-gap cnn vit vit-patches] [--rounds 5]
 
-Guided and unguided epochs take turns, on the same drawn faces in the same format; medians. An epoch is training
+Guided and unguided epochs take turns, on the same synthetic faces in the same format; medians. An epoch is training
 and val, on which the guided one measures its maps. Weights are random: speed does not depend on them.
 """
 
@@ -27,7 +27,7 @@ from fertool.workspace import Workspace
 
 @dataclass(frozen=True)
 class Scene:
-    """A guided training, how many drawn faces time it, and what it may cost."""
+    """A guided training, how many synthetic faces time it, and what it may cost."""
 
     config: TrainConfig
     faces: int

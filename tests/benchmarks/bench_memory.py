@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_memory.py [--gib 4]
 
-Both sets are drawn faces, repeated; the large one's are enlarged eight times, and it stays in its file. With --gib
+Both sets are synthetic faces, repeated; the large one's are enlarged eight times, and it stays in its file. With --gib
 above the machine's memory nothing but the file can hold it; what is resident does not grow with it. Resident is what
 Linux counts as the process's own (VmHWM), pages of mapped files among it. GB are 10^9 bytes.
 """

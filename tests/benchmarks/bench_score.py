@@ -72,7 +72,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def evaluated_runs(folder: Path) -> dict[str, EvaluatedRun]:
-    """A small `cnn` trained on drawn faces, in each precision."""
+    """A small `cnn` trained on synthetic faces, in each precision."""
     workspace = Workspace(folder)
     prepare(workspace, "synthetic", PrepareSettings(count=FACES * 4 // 3))
     make_masks(workspace)

@@ -10,7 +10,7 @@ import pytest
 from fertool.errors import UserError
 from fertool.masks import command, make_masks
 from fertool.masks.detectors.dlib import dlib_version
-from fertool.masks.detectors.small_faces import DETECTORS, DLIB, DRAWN, MEDIAPIPE, TEMPLATE
+from fertool.masks.detectors.small_faces import DETECTORS, DLIB, MEDIAPIPE, SYNTHETIC, TEMPLATE
 from fertool.masks.detectors.template import mean_face
 from fertool.masks.regions import REGIONS, face_outline, region_map
 from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
@@ -86,7 +86,9 @@ def test_the_record_names_all_codes(blank: Workspace) -> None:
     ]  # fmt: skip
 
 
-def test_drawn_faces_have_their_known_landmarks(blank: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthetic_faces_have_their_known_landmarks(
+    blank: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FERTOOL_CACHE", "/nowhere")  # no detector and no model is needed
     landmarks = mean_face((48, 48)) + np.random.default_rng(0).normal(0, 1, (40, 68, 2)).astype(np.float32)
     write_npz(blank.truth("train"), landmarks=landmarks)
@@ -94,7 +96,7 @@ def test_drawn_faces_have_their_known_landmarks(blank: Workspace, monkeypatch: p
     summary = make_masks(blank)
     with np.load(blank.landmarks("train")) as masks:
         np.testing.assert_array_equal(masks["landmarks"], landmarks)
-        assert (masks["detector"] == DRAWN).all()
+        assert (masks["detector"] == SYNTHETIC).all()
     np.testing.assert_array_equal(blank.load_region_maps("test")[3], region_map(landmarks[3], (48, 48)))
     assert summary.tables[0].rows == [["drawn", "40 (100.0%)", "10 (100.0%)", "50 (100.0%)"]]
 
@@ -297,6 +299,6 @@ def test_no_faces_is_an_error(tmp_path: Path) -> None:
 
 
 def test_detector_codes_are_their_places() -> None:
-    assert (DETECTORS[TEMPLATE], DETECTORS[MEDIAPIPE], DETECTORS[DLIB], DETECTORS[DRAWN]) == (
+    assert (DETECTORS[TEMPLATE], DETECTORS[MEDIAPIPE], DETECTORS[DLIB], DETECTORS[SYNTHETIC]) == (
         "template", "mediapipe", "dlib", "drawn",
     )  # fmt: skip

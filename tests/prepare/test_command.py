@@ -359,16 +359,16 @@ def test_pictures_that_are_not_square_are_cropped_to_their_centre(forms, workspa
 
 
 def test_synthetic_faces_come_with_their_truth(workspace):
-    drawn = draw_faces(70, seed=5)
+    synthetic = draw_faces(70, seed=5)
     prepare(workspace, "synthetic", PrepareSettings(count=70, seed=5))
     counts = [Counter(workspace.load_labels(split).tolist()) for split in SPLITS]
     assert counts == [dict.fromkeys(range(7), count) for count in (8, 1, 1)]
     for split in SPLITS:
         truth = np.load(workspace.truth(split))
         rows = [int(row["id"].removeprefix("drawn")) for row in read_csv(workspace.faces_csv(split))]
-        np.testing.assert_array_equal(workspace.load_faces(split), drawn.images[rows])
-        np.testing.assert_array_equal(truth["landmarks"], drawn.landmarks[rows])
-        np.testing.assert_array_equal(truth["region_maps"], drawn.region_maps[rows])
+        np.testing.assert_array_equal(workspace.load_faces(split), synthetic.images[rows])
+        np.testing.assert_array_equal(truth["landmarks"], synthetic.landmarks[rows])
+        np.testing.assert_array_equal(truth["region_maps"], synthetic.region_maps[rows])
 
 
 # --- twins and leaks --------------------------------------------------------------------------------------
@@ -498,7 +498,7 @@ def test_of_two_calls_at_once_one_is_whole(forms, workspace, monkeypatch):
         assert figures["count"] == len(workspace.load_faces(split)) == len(workspace.load_labels(split))
 
 
-def test_truth_of_drawn_faces_does_not_outlive_them(forms, workspace):
+def test_truth_of_synthetic_faces_does_not_outlive_them(forms, workspace):
     workspace.truth("train").parent.mkdir(parents=True)
     workspace.truth("train").write_bytes(b"of faces that were here before")
     (workspace.root / ".prepare-killed").mkdir()

@@ -16,7 +16,7 @@ STUDY=${STUDY:-data/study-guided}
 FER2013=${FER2013:-data}
 EPOCHS=${EPOCHS:-6}
 SEEDS=${SEEDS:-0-4}
-FEW=2500 # drawn faces: of more, or in a longer training, a CNN finds out by itself that the mark misleads
+FEW=2500 # synthetic faces: of more, or in a longer training, a CNN finds out by itself that the mark misleads
 OTHERS='gradcam occlusion@stride=8' # explainers that do not guide, the second by 36 places a face
 
 # sweep NAME LAMBDAS TRAINING-OPTIONS...: trains every lambda; $trained says what, $chosen which the rule takes, if any

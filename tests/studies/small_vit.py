@@ -1,4 +1,4 @@
-"""A vision transformer that learns drawn faces from scratch in minutes on a CPU: 4 x 4 patches of 12 pixels."""
+"""A vision transformer that learns synthetic faces from scratch in minutes on a CPU: 4 x 4 patches of 12 pixels."""
 
 from timm.models import VisionTransformer
 

@@ -79,7 +79,7 @@ def named(prefix: str, seeds: int) -> set[str]:
     return {f"{prefix}-s{seed}" for seed in range(seeds)}
 
 
-def test_on_drawn_faces_test_is_seen_by_the_chosen_lambda_its_placebo_and_none(tmp_path: Path) -> None:
+def test_on_synthetic_faces_test_is_seen_by_the_chosen_lambda_its_placebo_and_none(tmp_path: Path) -> None:
     calls = study(tmp_path, "planted", "3.0")
     every = set().union(*(named(f"cnn-g{weight}", 3) for weight in (0, 1, 3, 10)))
     placebo = named("cnn-shuffled", 3)

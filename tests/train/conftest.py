@@ -9,14 +9,14 @@ from fertool.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
-def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = Workspace(tmp_path_factory.mktemp("drawn"))
+def synthetic_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = Workspace(tmp_path_factory.mktemp("synthetic"))
     prepare(workspace, "synthetic", PrepareSettings(count=140))
     make_masks(workspace)
     return workspace.root
 
 
 @pytest.fixture
-def synthetic(drawn_once: Path, tmp_path: Path) -> Workspace:
-    """A fresh workspace with a few drawn faces and their masks; a copy, for many tests here ask for one."""
-    return Workspace(shutil.copytree(drawn_once, tmp_path / "ws"))
+def synthetic(synthetic_once: Path, tmp_path: Path) -> Workspace:
+    """A fresh workspace with a few synthetic faces and their masks; a copy, for many tests here ask for one."""
+    return Workspace(shutil.copytree(synthetic_once, tmp_path / "ws"))

@@ -30,7 +30,7 @@ def chosen(faces: int = 1, **draws: Tensor) -> Draws:
     return replace(nothing, **draws)
 
 
-def drawn_faces(number: int, *, colour: bool = False, seed: int = 0) -> Tensor:
+def synthetic_faces(number: int, *, colour: bool = False, seed: int = 0) -> Tensor:
     shape = (number, SIDE, SIDE, 3) if colour else (number, SIDE, SIDE)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
@@ -57,7 +57,7 @@ def test_edges_are_repeated_outwards() -> None:
 
 @pytest.mark.parametrize("colour", [False, True])
 def test_a_face_is_mirrored_before_it_is_shifted(colour: bool) -> None:
-    faces = drawn_faces(1, colour=colour)
+    faces = synthetic_faces(1, colour=colour)
     draws = chosen(flips=torch.tensor([True]), shifts=torch.tensor([[-3, 2]]))
     moved = augment(faces, draws, MOVES)
     assert torch.equal(moved[:, : SIDE - 3, 2:], faces.flip(2)[:, 3:, : SIDE - 2])
@@ -69,14 +69,14 @@ def test_a_face_is_mirrored_before_it_is_shifted(colour: bool) -> None:
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("quarter_turns", [-1, 1, 2])
 def test_a_positive_angle_turns_anticlockwise(quarter_turns: int, colour: bool) -> None:
-    faces = drawn_faces(2, colour=colour)
+    faces = synthetic_faces(2, colour=colour)
     draws = chosen(2, angles=torch.full((2,), quarter_turns * math.pi / 2))
     turned = augment(faces, draws, TURNS)
     assert (turned - torch.rot90(faces, quarter_turns, (1, 2))).abs().max() < 1e-2
 
 
 def test_a_face_is_turned_then_mirrored_then_shifted() -> None:
-    faces = drawn_faces(1)
+    faces = synthetic_faces(1)
     draws = chosen(
         flips=torch.tensor([True]), angles=torch.tensor([math.pi / 2]), shifts=torch.tensor([[2, 5]])
     )
@@ -87,7 +87,7 @@ def test_a_face_is_turned_then_mirrored_then_shifted() -> None:
 
 @given(seed=st.integers(0, 999), colour=st.booleans())
 def test_turning_by_nothing_is_moving(seed: int, colour: bool) -> None:
-    faces = drawn_faces(4, colour=colour, seed=seed)
+    faces = synthetic_faces(4, colour=colour, seed=seed)
     _, draws = draw_epoch(4, SIDE, seed, 1, MOVES)
     looked_up = augment(faces, draws, replace(MOVES, crop=1e-6))
     assert (looked_up - augment(faces, draws, MOVES)).abs().max() < 1e-2
@@ -148,7 +148,7 @@ def test_noise_is_normal_of_the_asked_for_deviation_and_differs_between_faces() 
 
 @given(seed=st.integers(0, 999), colour=st.booleans())
 def test_erasing_paints_one_rectangle_over(seed: int, colour: bool) -> None:
-    faces, augmentation = drawn_faces(4, colour=colour, seed=seed), Augmentation(erase=1.0)
+    faces, augmentation = synthetic_faces(4, colour=colour, seed=seed), Augmentation(erase=1.0)
     _, draws = draw_epoch(4, SIDE, seed, 1, augmentation)
     for face, erased in zip(faces.float(), augment(faces, draws, augmentation), strict=True):
         painted = (erased - face.mean()).abs() < 1e-3
@@ -173,7 +173,10 @@ def test_a_mix_lies_between_its_faces_by_the_drawn_share(seed: int, alpha: float
     _, draws = draw_epoch(6, SIDE, seed, 1, Augmentation(mixup=alpha))
     assert ((draws.own_shares >= 0) & (draws.own_shares <= 1)).all()
     assert sorted(draws.partners.tolist()) == list(range(6))
-    faces, partners = drawn_faces(6, colour=True, seed=seed), drawn_faces(6, colour=True, seed=seed + 1)
+    faces, partners = (
+        synthetic_faces(6, colour=True, seed=seed),
+        synthetic_faces(6, colour=True, seed=seed + 1),
+    )
     mixed = mix(faces, partners, draws)
     for row, share in enumerate(draws.own_shares.tolist()):
         assert torch.allclose(mixed[row], share * faces[row] + (1 - share) * partners[row], atol=1e-3)
@@ -182,7 +185,7 @@ def test_a_mix_lies_between_its_faces_by_the_drawn_share(seed: int, alpha: float
 
 def test_without_mixup_a_mix_is_the_face_itself() -> None:
     _, draws = draw_epoch(3, SIDE, 0, 1, Augmentation())
-    assert torch.equal(mix(drawn_faces(3), drawn_faces(3, seed=1), draws), drawn_faces(3).float())
+    assert torch.equal(mix(synthetic_faces(3), synthetic_faces(3, seed=1), draws), synthetic_faces(3).float())
 
 
 # --- all of it ---------------------------------------------------------------------------------------------
@@ -204,7 +207,7 @@ def test_without_mixup_a_mix_is_the_face_itself() -> None:
     ),
 )
 def test_values_stay_pixels_and_shapes_stay(seed: int, colour: bool, augmentation: Augmentation) -> None:
-    faces = drawn_faces(3, colour=colour, seed=seed)
+    faces = synthetic_faces(3, colour=colour, seed=seed)
     _, draws = draw_epoch(3, SIDE, seed, 1, augmentation)
     changed = augment(faces, draws, augmentation)
     assert changed.shape == faces.shape
@@ -224,7 +227,7 @@ def test_values_stay_pixels_and_shapes_stay(seed: int, colour: bool, augmentatio
         assert torch.equal(changed, faces)
     # in grey what a grey picture in colour becomes; noise is each channel's own
     if colour and not augmentation.noise:
-        grey = drawn_faces(3, seed=seed)
+        grey = synthetic_faces(3, seed=seed)
         in_colour = augment(grey[..., None].expand(-1, -1, -1, 3), draws, augmentation)
         assert torch.allclose(
             in_colour[..., 1].float(), augment(grey, draws, augmentation).float(), atol=1e-2
@@ -233,7 +236,7 @@ def test_values_stay_pixels_and_shapes_stay(seed: int, colour: bool, augmentatio
 
 @pytest.mark.parametrize("augmentation", [MOVES, EVERYTHING])
 def test_what_a_face_meets_does_not_depend_on_its_batch(augmentation: Augmentation) -> None:
-    faces = drawn_faces(9)
+    faces = synthetic_faces(9)
     order, draws = draw_epoch(9, SIDE, 0, 1, augmentation)
     whole = augment(faces, draws, augmentation)
     for rows in order.split(4):
@@ -280,7 +283,7 @@ def test_draws_are_repeatable_and_within_their_strengths(seed: int, epoch: int, 
 def test_draws_leave_the_random_state_of_the_layers_alone() -> None:
     before = torch.get_rng_state()
     _, draws = draw_epoch(9, SIDE, 0, 1, EVERYTHING)
-    augment(drawn_faces(9), draws, EVERYTHING)
+    augment(synthetic_faces(9), draws, EVERYTHING)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -38,7 +38,7 @@ GUIDED = replace(CONFIG, guide="background")
 
 @pytest.fixture(scope="module")
 def planted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn faces with a mark in the background that gives most labels of train away."""
+    """Synthetic faces with a mark in the background that gives most labels of train away."""
     workspace = Workspace(tmp_path_factory.mktemp("planted"))
     prepare(workspace, "synthetic", PrepareSettings(count=700, spurious=0.9))
     make_masks(workspace)

@@ -10,7 +10,7 @@ from fertool.masks.landmarks import face_boxes, interocular_distance
 
 # The codes in masks/<split>.npz.
 DETECTORS = ("template", "mediapipe", "dlib", "drawn")
-TEMPLATE, MEDIAPIPE, DLIB, DRAWN = range(len(DETECTORS))
+TEMPLATE, MEDIAPIPE, DLIB, SYNTHETIC = range(len(DETECTORS))
 
 LEAST_SIDE = 192  # smaller faces are enlarged to this many pixels, border not counted
 

@@ -30,7 +30,7 @@ class LabelledFaces:
 
     `images` is uint8 (N, H, W) or (N, H, W, 3) in RGB; `labels` int64 (N,), codes into `classes`; `splits`,
     `ids` and `sources` str (N,); `challenge_rows` int64 (N,), where each face stands in the FER2013
-    challenge's file, counted from 0, or None; `truth` holds arrays of N rows, known for drawn faces only;
+    challenge's file, counted from 0, or None; `truth` holds arrays of N rows, known for synthetic faces only;
     `votes` the crowd's votes, int64 (N, 10), or None; `left_out` counts the faces of classes not kept.
     """
 

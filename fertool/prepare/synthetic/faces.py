@@ -14,8 +14,8 @@ NOWHERE = "nowhere"
 
 
 @dataclass(frozen=True)
-class DrawnFaces:
-    """Drawn faces and the truth about them.
+class SyntheticFaces:
+    """Synthetic faces and the truth about them.
 
     images: uint8 (N, size, size), grey.
     labels: int64 (N,), codes in the order of `emotions.EMOTIONS`.
@@ -31,7 +31,7 @@ class DrawnFaces:
     region_maps: np.ndarray
 
 
-def draw_faces(count: int, seed: int, size: int = 48, evidence: str | None = None) -> DrawnFaces:
+def draw_faces(count: int, seed: int, size: int = 48, evidence: str | None = None) -> SyntheticFaces:
     """Draw `count` faces whose geometry follows their emotions' action units (EMFACS).
 
     Face i depends on `seed` and i only, so fewer faces are the first of more. Each next seven faces show the
@@ -49,7 +49,7 @@ def draw_faces(count: int, seed: int, size: int = 48, evidence: str | None = Non
     with progress_bar("drawing faces", count, "faces") as bar:
         for face, label in enumerate(labels):
             rng = np.random.default_rng((seed, _FACE, face))
-            identity, pose, look = Identity.drawn(rng), Pose.drawn(rng), Appearance.drawn(rng)
+            identity, pose, look = Identity.random(rng), Pose.random(rng), Appearance.random(rng)
             others = rng.integers(0, len(EMOTIONS), size=len(FEATURES))
             emotions = {
                 feature: int(label) if evidence in (None, feature) else int(other)
@@ -60,7 +60,7 @@ def draw_faces(count: int, seed: int, size: int = 48, evidence: str | None = Non
             region_maps[face] = draw_region_map(geometry, size)
             landmarks[face] = geometry.landmarks * size
             bar.update(1)
-    return DrawnFaces(images, labels, landmarks, region_maps)
+    return SyntheticFaces(images, labels, landmarks, region_maps)
 
 
 _LABELS, _FACE = 0, 1  # separate streams of one seed

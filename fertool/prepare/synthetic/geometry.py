@@ -1,4 +1,4 @@
-"""The geometry of a drawn face: a person's proportions, displaced by action units, turned by the head's pose.
+"""The geometry of a synthetic face: a person's proportions, displaced by action units, turned by the head's pose.
 
 Lengths are in distances between the eyes' centres, x to the right of the picture, y downwards, z towards the
 viewer, with the origin midway between the eyes. 'Left' and 'right' are the picture's.
@@ -15,7 +15,7 @@ from fertool.prepare.synthetic.action_units import ACTION_UNITS, FEATURES, displ
 
 @dataclass(frozen=True)
 class Identity:
-    """A person's proportions. The defaults are the mean person; `drawn` draws another one."""
+    """A person's proportions. The defaults are the mean person; `random` draws another one."""
 
     face_width: float = 1.04
     face_height: float = 1.0
@@ -38,7 +38,7 @@ class Identity:
     mouth_curve: float = 0.0
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "Identity":
+    def random(cls, rng: np.random.Generator) -> "Identity":
         """A person at random: each proportion normal about the mean person's, cut at two deviations."""
         spread = rng.normal(size=len(_DEVIATIONS)).clip(-2, 2)
         return cls(
@@ -69,7 +69,7 @@ class Pose:
     centre_y: float = 0.5
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "Pose":
+    def random(cls, rng: np.random.Generator) -> "Pose":
         """A pose at random, about as loosely cropped as the faces of a detector are."""
         yaw, pitch, roll, scale, x, y = rng.normal(size=6).clip(-2, 2)
         return cls(

@@ -1,4 +1,4 @@
-"""Marks in the background of drawn faces: a shortcut that is known to be one.
+"""Marks in the background of synthetic faces: a shortcut that is known to be one.
 
 A mark is a textured square in one of the picture's four corners, drawn over whatever was there; its texture,
 one of seven, is a class code. It belongs to the background, wherever hair or shoulders were.

@@ -1,4 +1,4 @@
-"""The picture of a drawn face, and its region map, from its geometry."""
+"""The picture of a synthetic face, and its region map, from its geometry."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Appearance:
     occluder: str | None
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "Appearance":
+    def random(cls, rng: np.random.Generator) -> "Appearance":
         """An appearance at random."""
         u = rng.random(14)
         skin = 95 + 115 * u[0]

@@ -1,4 +1,4 @@
-"""Drawn faces as a source: with their truth, and a mark in the background where one is asked for."""
+"""Synthetic faces as a source: with their truth, and a mark in the background where one is asked for."""
 
 from dataclasses import replace
 
@@ -19,16 +19,16 @@ EVIDENCE = {"face" if name == "face contour" else name: code for code, name in e
 def draw(count: int, seed: int, size: int, evidence: str | None) -> LabelledFaces:
     """`draw_faces`, as faces whose splits nobody has told yet; `evidence` is one of EVIDENCE, or None for all."""
     # evidence in the background: no feature shows the label's emotion, a mark will
-    drawn = draw_faces(count, seed, size, NOWHERE if evidence == BACKGROUND else evidence)
-    truth = {"landmarks": drawn.landmarks, "region_maps": drawn.region_maps}
+    synthetic = draw_faces(count, seed, size, NOWHERE if evidence == BACKGROUND else evidence)
+    truth = {"landmarks": synthetic.landmarks, "region_maps": synthetic.region_maps}
     if evidence is not None and evidence != BACKGROUND:
-        truth["evidence"] = drawn.region_maps == EVIDENCE[evidence]
+        truth["evidence"] = synthetic.region_maps == EVIDENCE[evidence]
     return LabelledFaces(
         name="drawn faces",
         kind="drawn faces",
-        images=drawn.images,
+        images=synthetic.images,
         classes=list(EMOTIONS),
-        labels=drawn.labels,
+        labels=synthetic.labels,
         splits=np.full(count, UNTOLD),
         ids=np.array([f"drawn{number:07d}" for number in range(count)]),
         sources=np.full(count, SYNTHETIC),
@@ -37,7 +37,7 @@ def draw(count: int, seed: int, size: int, evidence: str | None) -> LabelledFace
 
 
 def marked(faces: LabelledFaces, seed: int, evidence: str | None, spurious: float) -> LabelledFaces:
-    """Drawn faces with marks in their background: the evidence itself, or a shortcut that fails in val and test."""
+    """Synthetic faces with marks in their background: the evidence itself, or a shortcut that fails in val and test."""
     numbers = np.array([int(face.removeprefix("drawn")) for face in faces.ids.tolist()])
     codes = faces.labels
     if evidence != BACKGROUND:

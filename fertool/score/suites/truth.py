@@ -1,6 +1,6 @@
 """The suite `truth`: how well explanations find evidence whose place is known by construction.
 
-For drawn faces only one region of which tells the class (`fertool prepare synthetic --evidence mouth`), or
+For synthetic faces only one region of which tells the class (`fertool prepare synthetic --evidence mouth`), or
 that carry a mark in the background (`--spurious 0.9`). A model that solves such a task can only have looked
 there, so an explanation that points elsewhere is wrong about the model.
 """
@@ -55,7 +55,7 @@ def known_planes(evaluated: EvaluatedRun) -> dict[str, np.ndarray]:
             planes = {name: truth[name] for name in PLANES if name in truth.files}
     if not planes:
         raise UserError(
-            f"{evaluated.workspace.root}: nothing is known of where the evidence is; prepare drawn faces "
+            f"{evaluated.workspace.root}: nothing is known of where the evidence is; prepare synthetic faces "
             "with --evidence or --spurious in a workspace of their own"
         )
     return planes

@@ -1,4 +1,4 @@
-"""Drawn faces: by seed, with a truth that holds, and hard enough to be a task."""
+"""Synthetic faces: by seed, with a truth that holds, and hard enough to be a task."""
 
 from dataclasses import replace
 
@@ -217,7 +217,7 @@ def test_no_pixel_beside_a_feature_tells_its_emotion(feature, occluder):
         pictures, regions = [], []
         for emotion in range(len(EMOTIONS)):
             rng = np.random.default_rng(number)
-            identity, pose, look = Identity.drawn(rng), Pose.drawn(rng), Appearance.drawn(rng)
+            identity, pose, look = Identity.random(rng), Pose.random(rng), Appearance.random(rng)
             look = replace(look, stubble=0.2, occluder=occluder)
             others = dict(zip(FEATURES, rng.integers(0, len(EMOTIONS), size=len(FEATURES)), strict=True))
             geometry = face_geometry(identity, intensities({**others, feature: emotion}, rng), pose)

@@ -7,7 +7,7 @@ import torch
 
 from fertool.errors import UserError
 from fertool.masks.action_units import action_unit_maps
-from fertool.masks.detectors.small_faces import DRAWN, TEMPLATE
+from fertool.masks.detectors.small_faces import SYNTHETIC, TEMPLATE
 from fertool.masks.landmark_heatmaps import landmark_heatmaps
 from fertool.masks.regions import REGIONS
 from fertool.prepare import PrepareSettings, prepare
@@ -26,7 +26,7 @@ def some_unlocated(synthetic: Workspace) -> tuple[Workspace, np.ndarray]:
     with np.load(synthetic.landmarks("train")) as stored:
         arrays = dict(stored)
     arrays["detector"][::4] = TEMPLATE
-    arrays["detector"][1::4] = DRAWN
+    arrays["detector"][1::4] = SYNTHETIC
     write_npz(synthetic.landmarks("train"), **arrays)
     return synthetic, arrays["detector"] != TEMPLATE
 
@@ -108,7 +108,7 @@ def test_the_placebo_gives_each_guided_face_anothers_place(some_unlocated, rows)
     )
     assert np.array_equal(placebo, again) and not np.array_equal(placebo, other)
     assert np.array_equal(placebo[~located], regions[~located])
-    # nobody its own, everybody's once: drawn faces differ in their outlines
+    # nobody its own, everybody's once: synthetic faces differ in their outlines
     assert all((mine != given).any() for mine, given in zip(regions[located], placebo[located], strict=True))
     given, true = (sorted(face.tobytes() for face in maps[located]) for maps in (placebo, regions))
     assert given == true
