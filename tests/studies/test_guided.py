@@ -16,7 +16,7 @@ STUDY = Path(__file__).with_name("guided.sh")
 
 # writes down what it was called with, and answers as `fertool` does
 STAND_IN = """#!{python}
-import importlib, json, os, shlex, sys
+import importlib.util, json, os, shlex, sys
 from pathlib import Path
 
 root, arguments = Path(os.environ["FERTOOL_WORKSPACE"]), sys.argv[1:]
@@ -25,7 +25,8 @@ with open(os.environ["CALLS"], "a") as calls:
     print(root.name, shlex.join(arguments), file=calls)
 option = lambda name: arguments[arguments.index(name) + 1]
 if arguments[0] == "train":
-    importlib.import_module(option("--model").partition(":")[0]) if ":" in option("--model") else None
+    module, colon, _ = option("--model").partition(":")
+    assert not colon or importlib.util.find_spec(module), f"{{module}} is not on the path"
     first, _, last = option("--seeds").partition("-")
     weights = [float(of) for of in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
     several = len(weights) > 1
