@@ -145,17 +145,19 @@ def masks(
     Example: fertool masks --preview regions.png
     """
     from fertool import console
-    from fertool.masks import make_masks
+    from fertool.masks import MaskSettings, make_masks
     from fertool.workspace import Workspace
 
     console.show(
         make_masks(
             Workspace.locate(workspace),
-            detector=detector,
-            confidence=confidence,
-            margin=margin,
-            mediapipe_model=mediapipe_model,
-            workers=workers,
+            MaskSettings(
+                detector=detector,
+                confidence=confidence,
+                margin=margin,
+                mediapipe_model=mediapipe_model,
+                workers=workers,
+            ),
             preview=preview,
             force=force,
         ),
@@ -530,7 +532,7 @@ def explain(
     Example: fertool explain --explainer gradcam --explainer occlusion --image photo.jpg
     """
     from fertool import console
-    from fertool.explain import explain, list_explainers
+    from fertool.explain import ExplainSettings, explain, list_explainers
     from fertool.workspace import Workspace
 
     if list_them:
@@ -539,16 +541,18 @@ def explain(
     console.show(
         explain(
             Workspace.locate(workspace),
-            explainer or ["gradcam"],
-            runs=run or (),
-            split=split,
-            target=target,
-            device=device,
-            precision=precision,
+            ExplainSettings(
+                explainer or ["gradcam"],
+                runs=run or (),
+                split=split,
+                target=target,
+                device=device,
+                precision=precision,
+                images=image or (),
+                overlay_dir=overlay_dir,
+                gallery=gallery,
+            ),
             force=force,
-            images=image or (),
-            overlay_dir=overlay_dir,
-            gallery=gallery,
         ),
         as_json,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fertool.explain import explain
+from fertool.explain import ExplainSettings, explain
 from fertool.masks import make_masks
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
@@ -56,7 +56,9 @@ def test_everything_is_up_to_date_and_reported(before: Workspace) -> None:
         config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
         summary = train(before, TrainConfig(**config), device="cpu")
         assert summary.notes == [f"{run.name}: was done already; --force trains it again"]
-    assert all("up to date" in note for note in explain(before, ["gradcam"], target="label").notes)
+    assert all(
+        "up to date" in note for note in explain(before, ExplainSettings(["gradcam"], target="label")).notes
+    )
     scored = score(before, ScoreSettings(suites=["all"], target="label"), device="cpu").data
     score(before, ScoreSettings(suites=["attention"], grid=7), device="cpu")
     score(before, ScoreSettings(suites=["classification"], tta="flip"), device="cpu")

@@ -2,5 +2,6 @@
 
 from fertool.explain.command import explain
 from fertool.explain.listing import list_explainers
+from fertool.explain.settings import ExplainSettings
 
-__all__ = ["explain", "list_explainers"]
+__all__ = ["ExplainSettings", "explain", "list_explainers"]

@@ -1,5 +1,6 @@
 """Masks: detectors -> 68 landmarks -> the region map of each face."""
 
 from fertool.masks.command import make_masks
+from fertool.masks.settings import MaskSettings
 
-__all__ = ["make_masks"]
+__all__ = ["MaskSettings", "make_masks"]

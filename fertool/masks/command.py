@@ -19,7 +19,8 @@ from fertool.masks.find_landmarks import BATCH_FACES, Detectors, batches_of, fin
 from fertool.masks.landmarks import face_boxes
 from fertool.masks.masks_tables import agreement_notes, masks_tables
 from fertool.masks.preview import preview_masks
-from fertool.masks.regions import BACKGROUND, DEFAULT_MARGIN_IOD, REGIONS, face_outline, region_maps
+from fertool.masks.regions import BACKGROUND, REGIONS, face_outline, region_maps
+from fertool.masks.settings import MaskSettings
 from fertool.runtime.dlib_files import INSTALL_DLIB
 from fertool.runtime.files import read_json, write_json, write_npy, write_npz
 from fertool.runtime.locks import make_alone
@@ -33,8 +34,7 @@ from fertool.workspace import Workspace
 # of the masks, and of those of faces that were all synthetic
 REVISION = 3
 SYNTHETIC_REVISION = 4
-CHOICES = ("auto", "mediapipe", "dlib", "template")
-DEFAULT_CONFIDENCE = 0.3
+DEFAULTS = MaskSettings()
 DEALT_FACES = 1024  # at a time to each of several processes
 ROWS_AT_ONCE = 1024  # of faces that need no detection
 
@@ -43,56 +43,48 @@ IF_A_WORKER_DIES = "run 'fertool masks' again to go on from where it stopped, wi
 
 def make_masks(
     workspace: Workspace,
+    settings: MaskSettings = DEFAULTS,
     *,
-    detector: str = "auto",
-    confidence: float = DEFAULT_CONFIDENCE,
-    margin: float = DEFAULT_MARGIN_IOD,
-    mediapipe_model: Path | None = None,
-    workers: int | None = None,
     preview: Path | None = None,
     force: bool = False,
 ) -> Summary:
     """Find the landmarks of every face of every split and draw its region map.
 
-    `detector`: 'auto' takes the known landmarks of synthetic faces; of others MediaPipe's, where it finds none
-    dlib's if installed, where that finds none the mean face's. 'mediapipe' and 'dlib' try that detector
-    alone, then the mean face, on synthetic faces too; 'template' gives every face the mean face. `confidence`
-    (0..1) is the least that MediaPipe accepts; `margin` is how far regions are grown, in inter-ocular
-    distances; `workers` is how many processes detect, by default one a core; `preview` is a PNG to write a
-    contact sheet to. What is up to date is left as it is unless `force`; an interrupted call is gone on with.
-    Nothing of the workspace changes before all splits are done.
+    `preview` is a PNG to write a contact sheet to. What is up to date is left as it is unless `force`; an
+    interrupted call is gone on with. Nothing of the workspace changes before all splits are done.
 
-    Raises UserError where there are no faces, the detector is unknown or missing, MediaPipe's model is
-    neither here nor to be had, or an option is out of range.
+    Raises UserError where there are no faces, the detector is missing, or MediaPipe's model is neither here nor
+    to be had.
     """
-    _check_options(detector, confidence, margin, workers, preview)
+    if preview is not None and preview.suffix.lower() != ".png":
+        raise UserError(f"--preview {preview}: give a file that ends in .png")
     splits = list(workspace.dataset()["splits"])
-    synthetic = [split for split in splits if detector == "auto" and workspace.truth(split).exists()]
+    synthetic = [split for split in splits if settings.detector == "auto" and workspace.truth(split).exists()]
     dlib = dlib_version()
-    order = _detectors_to_try(detector, dlib is not None) if len(synthetic) < len(splits) else ()
+    order = _detectors_to_try(settings.detector, dlib is not None) if len(synthetic) < len(splits) else ()
     ranks = join_ranks()
     model = ranks.broadcast_from_rank0(
-        lambda: find_mediapipe_model(mediapipe_model) if MEDIAPIPE in order else None
+        lambda: find_mediapipe_model(settings.mediapipe_model) if MEDIAPIPE in order else None
     )
-    settings = {
-        "detector": detector,
-        "confidence": confidence,
-        "margin_iod": margin,
+    recorded = {
+        "detector": settings.detector,
+        "confidence": settings.confidence,
+        "margin_iod": settings.margin,
         "mediapipe": importlib.metadata.version("mediapipe") if model else None,
         "mediapipe_model_sha256": workspace.fingerprint(model) if model else None,
-        "dlib": dlib if order and detector != "template" else None,
+        "dlib": dlib if order and settings.detector != "template" else None,
     }
     revision = SYNTHETIC_REVISION if len(synthetic) == len(splits) else REVISION
     made_from = workspace.made_from(
-        revision, settings, [path for split in splits for path in _inputs(workspace, split)]
+        revision, recorded, [path for split in splits for path in _inputs(workspace, split)]
     )
     products = [
         path for split in splits for path in (workspace.region_maps(split), workspace.landmarks(split))
     ]
 
     def make() -> None:
-        detectors = Detectors(order, confidence, model)
-        of_each = workers or max(1, usable_cores() // ranks.on_this_machine)
+        detectors = Detectors(order, settings.confidence, model)
+        of_each = settings.workers or max(1, usable_cores() // ranks.on_this_machine)
         with WorkerPool(of_each, IF_A_WORKER_DIES, before=ranks.number_here * of_each) as pool:
             partials: dict[str, PartialRows] = {}
             for split in splits:
@@ -101,7 +93,7 @@ def make_masks(
                         path for path in _inputs(workspace, split) if path != workspace.faces_csv(split)
                     ]
                     partials[split] = _open_partial(
-                        workspace, split, workspace.made_from(revision, settings, inputs), force=force
+                        workspace, split, workspace.made_from(revision, recorded, inputs), force=force
                     )
                 _fill(
                     workspace,
@@ -109,7 +101,7 @@ def make_masks(
                     partials.get(split),
                     pool,
                     detectors,
-                    margin,
+                    settings.margin,
                     ranks,
                     known=split in synthetic,
                 )
@@ -120,7 +112,7 @@ def make_masks(
                 content = {
                     "detectors": {name: code for code, name in enumerate(DETECTORS)},
                     "regions": {name: code for code, name in enumerate(REGIONS)},
-                    "settings": settings,
+                    "settings": recorded,
                     **_counts(workspace, codes),
                     "agreement": sampled_agreement(workspace, partials, pool, detectors) if both else None,
                     "made_from": made_from,
@@ -133,7 +125,7 @@ def make_masks(
     made_now = make_alone([workspace.masks_json], is_current, make, force=force)
     content = read_json(workspace.masks_json)
     notes = [] if made_now else ["masks are up to date; --force makes them again"]
-    if detector == "auto" and MEDIAPIPE in order and not dlib:
+    if settings.detector == "auto" and MEDIAPIPE in order and not dlib:
         notes.append("dlib is not installed, so faces that MediaPipe missed got the mean face; "
                      f"{INSTALL_DLIB} adds it")  # fmt: skip
     if preview is not None:
@@ -141,21 +133,6 @@ def make_masks(
         notes.append(f"preview: {preview}")
     data = {key: value for key, value in content.items() if key != "made_from"}
     return Summary(data, masks_tables(data), notes + agreement_notes(data["agreement"]))
-
-
-def _check_options(
-    detector: str, confidence: float, margin: float, workers: int | None, preview: Path | None
-) -> None:
-    if detector not in CHOICES:
-        raise UserError(f"--detector {detector}: no such detector; there are {', '.join(CHOICES)}")
-    if not 0 <= confidence <= 1:
-        raise UserError(f"--confidence {confidence}: give a number from 0 to 1")
-    if not 0 <= margin <= 1:
-        raise UserError(f"--margin {margin}: give a share of the inter-ocular distance, from 0 to 1")
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}: give at least 1")
-    if preview is not None and preview.suffix.lower() != ".png":
-        raise UserError(f"--preview {preview}: give a file that ends in .png")
 
 
 def _detectors_to_try(detector: str, dlib_is_here: bool) -> tuple[int, ...]:

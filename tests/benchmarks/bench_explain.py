@@ -33,7 +33,7 @@ from targets import missed
 from torch import Tensor
 
 from fertool.errors import UserError
-from fertool.explain import explain
+from fertool.explain import ExplainSettings, explain
 from fertool.explain.methods.attention import rollout
 from fertool.explain.methods.cams import gradcam
 from fertool.explain.methods.guided_backprop import guided_gradcam
@@ -299,7 +299,7 @@ def bench_split(workspace: Workspace, run_name: str | None, precision: str) -> N
         for file in (run.run_json, run.best):
             shutil.copy(file, place)
         start = time.perf_counter()
-        explain(copied, ["gradcam"], runs=[run.name], device="cpu", precision=precision)
+        explain(copied, ExplainSettings(["gradcam"], runs=[run.name], device="cpu", precision=precision))
         taken = time.perf_counter() - start
         faces = len(workspace.load_faces("test"))
     missed(

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from fertool.explain import explain
+from fertool.explain import ExplainSettings, explain
 from fertool.explain.branches import onto_picture
 from fertool.explain.methods.attention import all_blocks, attention_gradcam, rollout, self_attention
 from fertool.explain.methods.cams import gradcam
@@ -126,7 +126,7 @@ def test_shares_of_the_branches_are_kept_beside_the_heatmaps(tmp_path) -> None:
     train(
         workspace, TrainConfig(model="multiscale:cnn", epochs=1, precision="fp32"), name="two", device="cpu"
     )
-    explain(workspace, device="cpu")
+    explain(workspace, ExplainSettings(device="cpu"))
     run = workspace.run("two")
     place = run.heatmaps("gradcam", "predicted", "test")
     shares = np.load(run.branch_shares("gradcam", "predicted", "test"))
@@ -140,5 +140,5 @@ def test_shares_of_the_branches_are_kept_beside_the_heatmaps(tmp_path) -> None:
     state["classifier.weight"].zero_()  # no class is looked for anywhere: no map has mass
     with safe_open(run.best, framework="pt") as file:
         save_file(state, run.best, metadata=file.metadata())
-    explain(workspace, device="cpu")
+    explain(workspace, ExplainSettings(device="cpu"))
     assert not np.load(place).any() and "branch_shares" not in read_json(place.with_suffix(".json"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fertool.errors import UserError
-from fertool.explain import explain, heatmaps
+from fertool.explain import ExplainSettings, explain, heatmaps
 from fertool.explain.methods.cams import gradcam
 from fertool.explain.registry import EXPLAINERS
 from fertool.models import load_model
@@ -26,7 +26,7 @@ def workspace(trained: Workspace, tmp_path) -> Workspace:
 
 
 def test_heatmaps_and_predictions_are_stored_as_they_are(workspace: Workspace) -> None:
-    explain(workspace, ["gradcam"], target="label", device="cpu")
+    explain(workspace, ExplainSettings(["gradcam"], target="label", device="cpu"))
     run = workspace.run("cnn")
     place = run.heatmaps("gradcam", "label", "test")
     stored, record = np.load(place), json.loads(place.with_suffix(".json").read_text())
@@ -48,7 +48,7 @@ def test_heatmaps_and_predictions_are_stored_as_they_are(workspace: Workspace) -
 
 def test_targets_lie_apart_and_agree_where_the_prediction_is_right(workspace: Workspace) -> None:
     for target in ("predicted", "label"):
-        explain(workspace, target=target, device="cpu")
+        explain(workspace, ExplainSettings(target=target, device="cpu"))
     run = workspace.run("cnn")
     predicted, label = (np.load(run.heatmaps("gradcam", target, "test")) for target in ("predicted", "label"))
     with np.load(run.predictions("test")) as stored:
@@ -59,17 +59,17 @@ def test_targets_lie_apart_and_agree_where_the_prediction_is_right(workspace: Wo
 
 
 def test_what_is_up_to_date_is_left_alone_and_what_is_not_is_made_again(workspace: Workspace) -> None:
-    explain(workspace, device="cpu")
+    explain(workspace, ExplainSettings(device="cpu"))
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     written = place.stat().st_mtime_ns
-    assert "up to date" in explain(workspace, device="cpu").notes[0]
+    assert "up to date" in explain(workspace, ExplainSettings(device="cpu")).notes[0]
     assert place.stat().st_mtime_ns == written
-    explain(workspace, device="cpu", force=True)
+    explain(workspace, ExplainSettings(device="cpu"), force=True)
     assert place.stat().st_mtime_ns != written
     written = place.stat().st_mtime_ns
     faces = np.load(workspace.faces("test"))
     np.save(workspace.faces("test"), faces[:, ::-1])
-    explain(workspace, device="cpu")
+    explain(workspace, ExplainSettings(device="cpu"))
     assert place.stat().st_mtime_ns != written
 
 
@@ -78,7 +78,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
 ) -> None:
     gradcam8 = replace(EXPLAINERS["gradcam"], batch_size=8)
     monkeypatch.setitem(EXPLAINERS, "gradcam", gradcam8)
-    explain(workspace, device="cpu", force=True)
+    explain(workspace, ExplainSettings(device="cpu"), force=True)
     run = workspace.run("cnn")
     place = run.heatmaps("gradcam", "predicted", "test")
     undisturbed = place.read_bytes(), run.predictions("test").read_bytes()
@@ -97,10 +97,10 @@ def test_interrupted_it_goes_on_where_it_stopped(
 
     monkeypatch.setattr(PartialRows, "append", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        explain(workspace, device="cpu")
+        explain(workspace, ExplainSettings(device="cpu"))
     assert not place.exists()
     batches.clear()
-    explain(workspace, device="cpu")
+    explain(workspace, ExplainSettings(device="cpu"))
     assert sum(batches) == len(workspace.load_faces("test")) - 8, "the finished batch is not made again"
     assert (place.read_bytes(), run.predictions("test").read_bytes()) == undisturbed
     assert not list(place.parent.glob("*.partial"))
@@ -111,7 +111,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
 def test_killed_between_a_map_and_its_record_it_makes_it_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, explainer: str, target: str, map_in_hand: int
 ) -> None:
-    explain(workspace, [explainer], target=target, device="cpu", force=True)
+    explain(workspace, ExplainSettings([explainer], target=target, device="cpu"), force=True)
     folder = workspace.run("cnn").results / "heatmaps"
     undisturbed = {path: path.read_bytes() for path in folder.rglob("test.*")}
     described, describe = [], heatmaps._describe
@@ -124,8 +124,8 @@ def test_killed_between_a_map_and_its_record_it_makes_it_again(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(heatmaps, "_describe", killed)
-        explain(workspace, [explainer], target=target, device="cpu", force=True)
-    summary = explain(workspace, [explainer], target=target, device="cpu")
+        explain(workspace, ExplainSettings([explainer], target=target, device="cpu"), force=True)
+    summary = explain(workspace, ExplainSettings([explainer], target=target, device="cpu"))
     assert not any("made elsewhere" in note for note in summary.notes)
     assert {path: path.read_bytes() for path in folder.rglob("test.*")} == undisturbed
     assert not list(folder.rglob("*.partial"))
@@ -142,30 +142,32 @@ def test_killed_between_a_map_and_its_record_it_makes_it_again(
 )
 def test_names_that_are_none(trained: Workspace, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        explain(trained, **{"device": "cpu", **arguments})
+        explain(trained, ExplainSettings(**{"device": "cpu", **arguments}))
 
 
 def test_a_run_that_is_not_finished_is_not_explained(workspace: Workspace) -> None:
     run = workspace.run("cnn")
     run.run_json.write_text(run.run_json.read_text().replace('"done"', '"running"'))
     with pytest.raises(UserError, match="this run is running"):
-        explain(workspace, runs=["cnn"])
+        explain(workspace, ExplainSettings(runs=["cnn"]))
     with pytest.raises(UserError, match="no finished run"):
         explain(workspace)
 
 
 def test_all_classes_are_stored_apart_as_if_each_were_asked_for(workspace: Workspace) -> None:
-    explain(workspace, target="all", device="cpu")
+    explain(workspace, ExplainSettings(target="all", device="cpu"))
     run, classes = workspace.run("cnn"), workspace.dataset()["classes"]
     together = {name: np.load(run.heatmaps("gradcam", name, "test")) for name in classes}
-    assert "up to date" in explain(workspace, target=classes[2], device="cpu").notes[0]
-    explain(workspace, target=classes[2], device="cpu", force=True)
+    assert "up to date" in explain(workspace, ExplainSettings(target=classes[2], device="cpu")).notes[0]
+    explain(workspace, ExplainSettings(target=classes[2], device="cpu"), force=True)
     assert np.allclose(np.load(run.heatmaps("gradcam", classes[2], "test")), together[classes[2]], atol=1e-6)
     assert not np.allclose(together[classes[1]], together[classes[2]], atol=1e-6)
 
 
 def test_nulls_stand_beside_their_explainer_and_ignore_the_target(workspace: Workspace) -> None:
-    summary = explain(workspace, ["random", "swapped", "edges@of=input-gradient"], device="cpu")
+    summary = explain(
+        workspace, ExplainSettings(["random", "swapped", "edges@of=input-gradient"], device="cpu")
+    )
     run = workspace.run("cnn")
     gradcams = np.load(run.heatmaps("gradcam", "predicted", "test"))
     swapped = np.load(run.heatmaps("swapped@of=gradcam", "predicted", "test"))
@@ -198,7 +200,7 @@ def test_larger_pictures_go_through_in_smaller_batches(
 
     monkeypatch.setattr(PartialRows, "append", noted)
     monkeypatch.setattr(heatmaps, "load_model", loaded_as_if_large)
-    explain(workspace, device="cpu")
+    explain(workspace, ExplainSettings(device="cpu"))
     assert max(sizes) == EXPLAINERS["gradcam"].batch_size / 16
 
 
@@ -223,14 +225,14 @@ def put(workspace: Workspace, target: str, maps: np.ndarray | bytes) -> Path:
 
 def test_maps_made_elsewhere_are_taken_as_they_are(workspace: Workspace, foreign: np.ndarray) -> None:
     place = put(workspace, "predicted", foreign)
-    assert "made elsewhere, taken as it is" in explain(workspace, device="cpu").notes[0]
+    assert "made elsewhere, taken as it is" in explain(workspace, ExplainSettings(device="cpu")).notes[0]
     assert np.array_equal(np.load(place), foreign)
 
 
 def test_those_of_one_class_stay_where_all_are_asked_for(workspace: Workspace, foreign: np.ndarray) -> None:
     classes = workspace.dataset()["classes"]
     place = put(workspace, classes[2], foreign)
-    notes = explain(workspace, target="all", device="cpu").notes
+    notes = explain(workspace, ExplainSettings(target="all", device="cpu")).notes
     assert [note for note in notes if "made elsewhere" in note] == [
         f"{place}: made elsewhere, taken as it is"
     ]
@@ -244,9 +246,9 @@ def test_force_says_that_it_puts_its_own_in_their_place(
 ) -> None:
     place, said = put(workspace, "predicted", foreign), []
     monkeypatch.setattr(heatmaps.log, "info", lambda message, *values: said.append(message % values))
-    explain(workspace, device="cpu", force=True)
+    explain(workspace, ExplainSettings(device="cpu"), force=True)
     assert np.load(place).shape[1:] == (12, 12)
-    explain(workspace, device="cpu", force=True)
+    explain(workspace, ExplainSettings(device="cpu"), force=True)
     (line,) = said
     assert line.startswith(f"{place}: made elsewhere; --force")
 
@@ -283,7 +285,7 @@ def test_what_was_made_elsewhere_and_is_no_map_is_named(
 ) -> None:
     put(workspace, "predicted", content(foreign))
     with pytest.raises(UserError, match=message):
-        explain(workspace, device="cpu")
+        explain(workspace, ExplainSettings(device="cpu"))
 
 
 def test_two_calls_at_once_make_the_maps_once(
@@ -301,7 +303,7 @@ def test_two_calls_at_once_make_the_maps_once(
         monkeypatch.setattr(heatmaps, "_explain_split", watched)
         return made
 
-    second_waits(lambda: explain(workspace, device="cpu"), hold_up)
+    second_waits(lambda: explain(workspace, ExplainSettings(device="cpu")), hold_up)
     assert len(made) == 1
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     assert np.load(place).any(axis=(1, 2)).mean() > 0.5 and not list(place.parent.glob("*.partial"))

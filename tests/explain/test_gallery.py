@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from fertool.errors import UserError
-from fertool.explain import explain
+from fertool.explain import ExplainSettings, explain
 from fertool.explain.gallery import GalleryColumn, draw_lots, gallery_figure
 from fertool.explain.overlay import outline_regions, png_bytes, show_face, show_heat
 from fertool.masks.region_colours import REGION_COLOURS
@@ -103,11 +103,11 @@ def test_rows_of_faces_columns_of_explainers_or_the_other_way_round(faces_across
 
 def test_a_split_is_drawn_from_its_stored_heatmaps(workspace: Workspace, tmp_path: Path) -> None:
     place = tmp_path / "new" / "gallery.png"
-    explain(workspace, ["gradcam"], device="cpu", gallery=place)
+    explain(workspace, ExplainSettings(["gradcam"], device="cpu", gallery=place))
     alone = cv2.imread(str(place))
     stored = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     made = stored.stat().st_mtime_ns
-    summary = explain(workspace, ["gradcam", "centre"], device="cpu", gallery=place)
+    summary = explain(workspace, ExplainSettings(["gradcam", "centre"], device="cpu", gallery=place))
     both = cv2.imread(str(place))
     assert summary.data["gallery"] == str(place)
     assert stored.stat().st_mtime_ns == made
@@ -117,10 +117,10 @@ def test_a_split_is_drawn_from_its_stored_heatmaps(workspace: Workspace, tmp_pat
 def test_without_region_maps_nothing_is_made(workspace: Workspace, tmp_path: Path) -> None:
     shutil.rmtree(workspace.root / "masks")
     with pytest.raises(UserError, match="run 'fertool masks' first"):
-        explain(workspace, ["hirescam"], device="cpu", gallery=tmp_path / "gallery.png")
+        explain(workspace, ExplainSettings(["hirescam"], device="cpu", gallery=tmp_path / "gallery.png"))
     assert not workspace.run("cnn").heatmaps("hirescam", "predicted", "test").exists()
 
 
 def test_a_gallery_is_a_png(trained: Workspace, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"give a file that ends in \.png"):
-        explain(trained, gallery=tmp_path / "gallery.jpg")
+        explain(trained, ExplainSettings(gallery=tmp_path / "gallery.jpg"))

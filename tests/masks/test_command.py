@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.masks import command, make_masks
+from fertool.masks import MaskSettings, command, make_masks
 from fertool.masks.detectors.dlib import dlib_version
 from fertool.masks.detectors.small_faces import DETECTORS, DLIB, MEDIAPIPE, SYNTHETIC, TEMPLATE
 from fertool.masks.detectors.template import mean_face
@@ -55,7 +55,7 @@ def products(workspace: Workspace) -> dict[str, bytes]:
 
 
 def test_template_gives_every_face_the_mean_face(blank: Workspace) -> None:
-    summary = make_masks(blank, detector="template")
+    summary = make_masks(blank, MaskSettings(detector="template"))
     regions = blank.load_region_maps("train")
     assert regions.shape == (40, 48, 48)
     assert regions.dtype == np.uint8
@@ -77,7 +77,7 @@ def test_template_gives_every_face_the_mean_face(blank: Workspace) -> None:
 
 
 def test_the_record_names_all_codes(blank: Workspace) -> None:
-    make_masks(blank, detector="template")
+    make_masks(blank, MaskSettings(detector="template"))
     record = json.loads(blank.masks_json.read_text())
     assert record["detectors"] == {"template": 0, "mediapipe": 1, "dlib": 2, "drawn": 3}
     assert record["regions"] == {name: code for code, name in enumerate(REGIONS)}
@@ -122,16 +122,16 @@ def test_a_truth_of_other_faces_is_an_error(blank: Workspace) -> None:
 
 
 def test_up_to_date_masks_are_left_alone_until_something_changes(blank: Workspace) -> None:
-    make_masks(blank, detector="template")
+    make_masks(blank, MaskSettings(detector="template"))
     before = blank.region_maps("train").stat().st_mtime_ns
-    assert any("up to date" in note for note in make_masks(blank, detector="template").notes)
+    assert any("up to date" in note for note in make_masks(blank, MaskSettings(detector="template")).notes)
     assert blank.region_maps("train").stat().st_mtime_ns == before
-    make_masks(blank, detector="template", force=True)
+    make_masks(blank, MaskSettings(detector="template"), force=True)
     assert blank.region_maps("train").stat().st_mtime_ns > before
-    wider = make_masks(blank, detector="template", margin=0.1)
+    wider = make_masks(blank, MaskSettings(detector="template", margin=0.1))
     assert not any("up to date" in note for note in wider.notes)
     write_npy(blank.faces("test"), np.ones((10, 48, 48), np.uint8))
-    changed = make_masks(blank, detector="template", margin=0.1)
+    changed = make_masks(blank, MaskSettings(detector="template", margin=0.1))
     assert not any("up to date" in note for note in changed.notes)
 
 
@@ -149,7 +149,7 @@ def test_two_calls_at_once_make_the_masks_once(
         monkeypatch.setattr(command, "_from_template", watched)
         return made
 
-    second_waits(lambda: make_masks(blank, detector="template"), hold_up)
+    second_waits(lambda: make_masks(blank, MaskSettings(detector="template")), hold_up)
     assert len(made) == 2, "train and test, each once"
 
 
@@ -205,10 +205,10 @@ def test_real_faces_interrupted_and_not(
         fill(tmp_path / name, {"train": real_faces, "test": blank}) for name in ("straight", "interrupted")
     ]
     with interrupted_after(4, monkeypatch), pytest.raises(KeyboardInterrupt):
-        make_masks(workspaces[1], mediapipe_model=model, workers=2)
+        make_masks(workspaces[1], MaskSettings(mediapipe_model=model, workers=2))
     assert not workspaces[1].masks_json.exists()
     summaries = [
-        make_masks(workspace, mediapipe_model=model, workers=2, preview=tmp_path / "sheet.png")
+        make_masks(workspace, MaskSettings(mediapipe_model=model, workers=2), preview=tmp_path / "sheet.png")
         for workspace in workspaces
     ]
     straight, interrupted = map(products, workspaces)
@@ -246,14 +246,16 @@ def no_dlib(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("no_dlib")
 def test_without_dlib_asking_for_it_names_the_extra(blank: Workspace) -> None:
     with pytest.raises(UserError, match=r"pip install dlib-bin face_recognition_models"):
-        make_masks(blank, detector="dlib")
+        make_masks(blank, MaskSettings(detector="dlib"))
     assert not blank.masks_json.parent.exists()
 
 
 @pytest.mark.usefixtures("no_dlib")
 def test_without_dlib_auto_goes_on_and_says_so(tmp_path: Path, shared: Callable[[str], Path]) -> None:
     workspace = fill(tmp_path / "ws", {"test": np.zeros((2, 48, 48), np.uint8)})
-    summary = make_masks(workspace, mediapipe_model=shared("models/face_landmarker.task"), workers=1)
+    summary = make_masks(
+        workspace, MaskSettings(mediapipe_model=shared("models/face_landmarker.task"), workers=1)
+    )
     assert any("pip install dlib-bin" in note for note in summary.notes)
     assert summary.data["found"]["test"]["template"] == 2
     assert summary.data["agreement"] is None
@@ -277,18 +279,22 @@ def test_auto_offline_without_the_model_is_an_error_and_not_the_template(
         ({"confidence": 1.5}, "--confidence"),
         ({"margin": -0.1}, "--margin"),
         ({"workers": 0}, "--workers"),
-        ({"preview": Path("sheet.jpeg")}, "--preview"),
     ],
 )
-def test_options_out_of_range(blank: Workspace, options: dict, word: str) -> None:
+def test_options_out_of_range(options: dict, word: str) -> None:
     with pytest.raises(UserError, match=word):
-        make_masks(blank, **options)
+        MaskSettings(**options)
+
+
+def test_a_preview_is_a_png(blank: Workspace) -> None:
+    with pytest.raises(UserError, match="--preview sheet.jpeg: give a file that ends in .png"):
+        make_masks(blank, preview=Path("sheet.jpeg"))
 
 
 def test_colour_faces_have_masks_and_a_preview(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 48, 3), np.uint8)
     workspace = fill(tmp_path / "ws", {"train": pixels})
-    make_masks(workspace, detector="template", preview=tmp_path / "sheet.png")
+    make_masks(workspace, MaskSettings(detector="template"), preview=tmp_path / "sheet.png")
     assert workspace.load_region_maps("train").shape == (5, 64, 48)
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None
 

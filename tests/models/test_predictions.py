@@ -7,7 +7,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from fertool.errors import UserError
-from fertool.explain import explain
+from fertool.explain import ExplainSettings, explain
 from fertool.models import load_model, predict_logits
 from fertool.runtime.files import write_npz
 from fertool.runtime.hardware import Compute
@@ -63,7 +63,7 @@ def test_what_is_up_to_date_is_left_alone_unless_forced(workspace: Workspace) ->
     evaluated_run(workspace).logits  # noqa: B018 (made here)
     place = workspace.run("cnn").predictions("test")
     written = place.stat().st_mtime_ns
-    explain(workspace, device="cpu")  # the same logits but for their last digits
+    explain(workspace, ExplainSettings(device="cpu"))  # the same logits but for their last digits
     assert np.array_equal(evaluated_run(workspace).logits, np.load(place)["logits"])
     assert place.stat().st_mtime_ns == written
     evaluated_run(workspace, force=True).logits  # noqa: B018
@@ -75,7 +75,7 @@ def test_those_made_elsewhere_are_scored_and_never_overwritten(workspace: Worksp
     for tta in (None, "flip"):
         write_npz(run.predictions("test", tta), logits=foreign_logits(workspace), labels=labels)
     written = run.predictions("test").read_bytes()
-    explain(workspace, device="cpu", force=True)
+    explain(workspace, ExplainSettings(device="cpu"), force=True)
     for force in (False, True):
         summary = score(workspace, ScoreSettings(tta="flip"), device="cpu", force=force)
         (of,) = summary.data["classification"]

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fertool.explain import explain
-from fertool.masks import make_masks
+from fertool.explain import ExplainSettings, explain
+from fertool.masks import MaskSettings, make_masks
 from fertool.masks.detectors.dlib import dlib_version
 from fertool.models import build_model, load_model, predict_logits
 from fertool.prepare import PrepareSettings, prepare
@@ -91,11 +91,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     make_masks(one)
     two = Workspace(shutil.copytree(one.root, folder / "two"))
     train(one, GUIDED, name="guided", device="cpu")
-    make_masks(one, detector=DETECTOR, workers=1, force=True)
+    make_masks(one, MaskSettings(detector=DETECTOR, workers=1), force=True)
     train(one, CONFIG, name="cnn", device="cpu")
     train(one, DISTILLED, name="distilled", device="cpu")
     train(one, DESCENDED, name="descended", device="cpu")
-    explain(one, ["gradcam", "swapped"], device="cpu")
+    explain(one, ExplainSettings(["gradcam", "swapped"], device="cpu"))
     (folder / "job.py").write_text(JOB)
     configs = {
         "CONFIG": CONFIG,
@@ -183,7 +183,7 @@ def test_two_processes_explain_every_face_once_in_order(both: tuple[Workspace, W
     workspace = both[1]
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     by_two = np.load(place).copy()
-    explain(workspace, ["gradcam"], device="cpu", force=True)
+    explain(workspace, ExplainSettings(["gradcam"], device="cpu"), force=True)
     assert np.allclose(by_two, np.load(place), atol=1e-6)
     assert not list(place.parent.glob("*.partial"))
     null = workspace.run("cnn").heatmaps("swapped@of=gradcam", "predicted", "test")

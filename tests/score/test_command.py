@@ -8,7 +8,7 @@ import pytest
 from fertool.console import show
 from fertool.errors import UserError
 from fertool.explain.methods.nulls import NULLS
-from fertool.masks import make_masks
+from fertool.masks import MaskSettings, make_masks
 from fertool.masks.regions import REGIONS
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
@@ -290,7 +290,7 @@ def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:
 
 
 def test_zero_jitter_moves_nothing_whatever_the_margin(workspace: Workspace) -> None:
-    make_masks(workspace, margin=0.15)
+    make_masks(workspace, MaskSettings(margin=0.15))
     (of,) = score(workspace, ScoreSettings(suites=["attention"], jitter=1e-9), device="cpu").data["attention"]
     assert all(move == 0 for kind in ("mean_moves", "face_moves") for move in of["jitter"][kind].values())
 
@@ -320,7 +320,7 @@ def no_number(name: str) -> None:
 def test_without_landmarks_there_is_valid_json(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_masks(workspace, detector="template")
+    make_masks(workspace, MaskSettings(detector="template"))
     summary = score(workspace, ScoreSettings(jitter=0.1), device="cpu")
     show(summary, as_json=True)
     printed = json.loads(capsys.readouterr().out, parse_constant=no_number)

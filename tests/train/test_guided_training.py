@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
-from fertool.masks import make_masks
+from fertool.masks import MaskSettings, make_masks
 from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
@@ -180,7 +180,7 @@ def test_where_no_face_of_val_has_landmarks_nothing_is_measured_there(synthetic:
 
 def test_other_masks_are_another_training(synthetic: Workspace) -> None:
     train(synthetic, GUIDED, name="guided", device="cpu")
-    make_masks(synthetic, margin=0.1, force=True)
+    make_masks(synthetic, MaskSettings(margin=0.1), force=True)
     with pytest.raises(UserError, match="this name is taken"):
         train(synthetic, GUIDED, name="guided", device="cpu")
 

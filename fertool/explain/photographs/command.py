@@ -27,6 +27,7 @@ from fertool.explain.photographs.faces import (
 from fertool.explain.photographs.sheet import MapColumn, sheet_figure
 from fertool.explain.registry import Request
 from fertool.explain.selection import explainable_runs
+from fertool.explain.settings import ExplainSettings
 from fertool.explain.targets import choose_classes, stored_targets
 from fertool.masks.landmarks import face_boxes
 from fertool.models import FaceClassifier, load_model
@@ -52,16 +53,7 @@ class Photograph:
     detector: str | None
 
 
-def explain_photographs(
-    workspace: Workspace,
-    requests: Sequence[Request],
-    images: Sequence[Path],
-    *,
-    runs: Sequence[str],
-    target: str,
-    overlay_dir: Path | None,
-    compute: Compute,
-) -> Summary:
+def explain_photographs(workspace: Workspace, settings: ExplainSettings, compute: Compute) -> Summary:
     """Explain every face in photographs and write a sheet for each photograph and run.
 
     A sheet, `<photograph's stem>.<run>.<explainer>.png` (several explainers: their names, with dots between),
@@ -69,13 +61,14 @@ def explain_photographs(
     UserError, with nothing written, where a photograph cannot be read, none of them shows a face, two of them
     would have the same sheet, or where `target` or an explainer needs more than a photograph.
     """
-    _check_askable(requests, target)
+    images, target = settings.images, settings.target
+    _check_askable(settings.requests, target)
     by_run: dict[str, tuple[Run, list[Request]]] = {}
-    for request in requests:
-        for run in explainable_runs(workspace, request, runs):
+    for request in settings.requests:
+        for run in explainable_runs(workspace, request, settings.runs):
             by_run.setdefault(run.name, (run, []))[1].append(request)
     places = {
-        (path, name): _sheet_place(path, name, asked, overlay_dir)
+        (path, name): _sheet_place(path, name, asked, settings.overlay_dir)
         for path in images
         for name, (_, asked) in by_run.items()
     }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fertool.errors import UserError
-from fertool.explain import explain
+from fertool.explain import ExplainSettings, explain
 from fertool.explain.photographs import faces as photograph_faces
 from fertool.explain.photographs.command import _explain_faces
 from fertool.explain.photographs.faces import (
@@ -70,7 +70,9 @@ def test_a_photograph_is_explained_beside_its_name(
     """The face that is found, what is predicted of it, and the sheet; one without a face is named."""
     photograph = write(tmp_path / "here" / "eileen.png", astronaut)
     empty = write(tmp_path / "here" / "wall.png", wall)
-    summary = explain(trained, ["gradcam", "centre"], images=[photograph, empty], device="cpu")
+    summary = explain(
+        trained, ExplainSettings(["gradcam", "centre"], images=[photograph, empty], device="cpu")
+    )
 
     of, of_empty = summary.data["images"]
     (face,) = of["faces"]
@@ -250,4 +252,4 @@ def test_what_is_no_photograph_is_named(tmp_path: Path) -> None:
 def test_what_a_photograph_cannot_be_asked(trained: Workspace, arguments: dict, message: str) -> None:
     images = [Path(name) for name in arguments.pop("images", [])]
     with pytest.raises(UserError, match=message):
-        explain(trained, **{"device": "cpu", "images": images, **arguments})
+        explain(trained, ExplainSettings(**{"device": "cpu", "images": images, **arguments}))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from fertool.errors import UserError
 from fertool.explain.registry import EXPLAINERS
-from fertool.masks import make_masks
+from fertool.masks import MaskSettings, make_masks
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
 from fertool.runtime.files import read_json, write_json
@@ -113,7 +113,7 @@ def test_on_other_faces_the_runs_own_predictions_are_known_as_its_own(
 
 
 def test_shares_on_earlier_masks_are_left_out(workspace: Workspace) -> None:
-    make_masks(workspace, detector="template", force=True)
+    make_masks(workspace, MaskSettings(detector="template"), force=True)
     assert gathered(workspace) == ["classification"]
 
 
@@ -212,6 +212,6 @@ def test_causes_of_other_masks_are_refused(workspace: Workspace) -> None:
     score(
         workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu", precision="bf16"
     )
-    make_masks(workspace, detector="template", force=True)
+    make_masks(workspace, MaskSettings(detector="template"), force=True)
     with pytest.raises(UserError, match=r"of other faces, masks or weights.*--suite causal' again"):
         score(workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu")

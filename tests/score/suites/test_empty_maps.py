@@ -13,7 +13,7 @@ import torch
 from fertool.console import show
 from fertool.explain.explainer import Explanation
 from fertool.explain.registry import EXPLAINERS
-from fertool.masks import make_masks
+from fertool.masks import MaskSettings, make_masks
 from fertool.masks.regions import MOUTH, REGIONS
 from fertool.score import ScoreSettings, score
 from fertool.score.gather import gather_scores
@@ -222,7 +222,7 @@ def test_the_mean_over_seeds_leaves_out_a_null_without_heat(workspace: Workspace
 
 
 def test_without_landmarks_no_share_is_compared_with_causes(workspace: Workspace) -> None:
-    make_masks(workspace, detector="template")
+    make_masks(workspace, MaskSettings(detector="template"))
     (of,) = score(workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu").data[
         "causal-agreement"
     ]

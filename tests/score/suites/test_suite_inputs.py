@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fertool.explain import explain, heatmaps
+from fertool.explain import ExplainSettings, explain, heatmaps
 from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import Request, parse_request
@@ -38,7 +38,9 @@ def test_nulls_are_those_that_explain_stores_and_are_not_stored(workspace: Works
     heatmaps = workspace.run("cnn").folder / "heatmaps"
     assert [folder.name for folder in heatmaps.iterdir()] == [explainer]
 
-    explain(workspace, [f"{name}@of={explainer}" for name in NULLS], target="label", device="cpu")
+    explain(
+        workspace, ExplainSettings([f"{name}@of={explainer}" for name in NULLS], target="label", device="cpu")
+    )
     assert list(maps) == [explainer, *NULLS]
     for name, null in NULLS.items():
         stored = evaluated.heatmaps(Request(request.explainer, null), "label").rectified()
