@@ -287,7 +287,7 @@ def test_options_out_of_range(options: dict, word: str) -> None:
 
 
 def test_a_preview_is_a_png(blank: Workspace) -> None:
-    with pytest.raises(UserError, match="--preview sheet.jpeg: give a file that ends in .png"):
+    with pytest.raises(UserError, match=r"--preview sheet\.jpeg: give a file that ends in \.png"):
         make_masks(blank, preview=Path("sheet.jpeg"))
 
 

@@ -42,8 +42,8 @@ DETECTOR = "dlib" if dlib_version() else "template"
 JOB = """
 import sys
 from pathlib import Path
-from fertool.explain import explain
-from fertool.masks import command, make_masks
+from fertool.explain import ExplainSettings, explain
+from fertool.masks import MaskSettings, command, make_masks
 from fertool.runtime.ranks import join_ranks
 from fertool.train import train
 from fertool.workspace import Workspace
@@ -53,11 +53,11 @@ if __name__ == "__main__":  # and not in workers, which import this again
     command.DEALT_FACES = 32
     workspace = Workspace(sys.argv[1])
     train(workspace, GUIDED, name="guided", device="cpu")
-    make_masks(workspace, detector=DETECTOR, workers=1, force=True)
+    make_masks(workspace, MaskSettings(detector=DETECTOR, workers=1), force=True)
     train(workspace, CONFIG, name="cnn", device="cpu")
     train(workspace, DISTILLED, name="distilled", device="cpu")
     train(workspace, DESCENDED, name="descended", device="cpu")
-    explain(workspace, ["gradcam", "swapped"], device="cpu")
+    explain(workspace, ExplainSettings(["gradcam", "swapped"], device="cpu"))
     train(workspace, NORMED, name="normed", device="cpu")
     Path(sys.argv[1], f"done-{join_ranks().rank}").touch()
 """
