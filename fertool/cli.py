@@ -68,9 +68,19 @@ def prepare(
     ferplus: Annotated[
         Path | None, typer.Option(metavar="CSV", help="fer2013new.csv, the crowd's votes")
     ] = None,
-    labels: Annotated[str, typer.Option(help="original, or ferplus: the crowd's majority")] = "original",
+    labels_from: Annotated[
+        str,
+        typer.Option(
+            metavar="original|ferplus",
+            help="Where the labels come from: original (the source), or ferplus (what most taggers of FER+ saw)",
+        ),
+    ] = "original",
     drop_leaks: Annotated[
-        bool, typer.Option("--drop-leaks", help="Leave out of train what stands in val or test too")
+        bool,
+        typer.Option(
+            "--drop-leaks",
+            help="Leave out of train what has an identical twin in val or test (default: keep and count it)",
+        ),
     ] = False,
     count: Annotated[int, typer.Option(help="How many faces to draw, for 'synthetic'")] = 4000,
     evidence: Annotated[
@@ -106,7 +116,7 @@ def prepare(
                 classes=classes.split(",") if classes else None,
                 group_by=group_by,
                 ferplus=ferplus,
-                labels=labels,
+                labels_from=labels_from,
                 drop_leaks=drop_leaks,
                 count=count,
                 evidence=evidence,

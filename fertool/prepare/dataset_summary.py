@@ -1,12 +1,77 @@
-"""What `prepare` says of the faces that it made."""
+"""What `prepare` records of the faces that it made in dataset.json, and says of them."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fertool.prepare.ferplus import CrowdVotes
+from fertool.prepare.make_faces import MadeFaces
+from fertool.prepare.sources.labelled_faces import LabelledFaces
+from fertool.prepare.synthetic.source import SYNTHETIC
+from fertool.prepare.twins import twin_figures
 from fertool.summary import Summary, Table
+from fertool.workspace import SPLITS
+
+
+def dataset_record(
+    made: MadeFaces,
+    twin_groups: np.ndarray,
+    source: str | Path,
+    crowd: CrowdVotes | None,
+    made_from: dict[str, Any],
+) -> dict[str, Any]:
+    """The content of dataset.json.
+
+    Args:
+        made: the faces.
+        twin_groups: the twin group of each face, int64 (N,), -1 without one.
+        source: where the faces come from.
+        crowd: the votes of FER+, where there are any.
+        made_from: what the faces depend on.
+    """
+    faces, inputs = made.faces, made_from["inputs"]
+    is_synthetic = source == SYNTHETIC
+    return {
+        "name": faces.name,
+        "kind": faces.kind,
+        "classes": faces.classes,
+        "image_shape": list(faces.images.shape[1:]),
+        "splits": _split_figures(faces),
+        "split_origin": made.split_origin,
+        "left_out": dict(faces.left_out),
+        "source": {
+            "name": SYNTHETIC if is_synthetic else Path(source).resolve().name,
+            "sha256": None if is_synthetic else inputs["source"],
+        },
+        "twins": asdict(twin_figures(twin_groups, faces.labels, faces.splits)),
+        "leaks_dropped": made.leaks_dropped,
+        "ferplus": None
+        if crowd is None
+        else {"name": crowd.path.name, "sha256": inputs["ferplus"], "left_out": made.crowd_left_out},
+        "settings": made_from["settings"],
+        "notes": list(faces.notes),
+        "made_from": made_from,
+    }
+
+
+def _split_figures(faces: LabelledFaces) -> dict[str, Any]:
+    """The number of faces of each split, all of them and by class."""
+    return {
+        split: {
+            "count": int((faces.splits == split).sum()),
+            "classes": {
+                name: int(((faces.splits == split) & (faces.labels == code)).sum())
+                for code, name in enumerate(faces.classes)
+            },
+        }
+        for split in SPLITS
+    }
 
 
 def dataset_summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
-    """What was recognised and made, for people and scripts, of a dataset.json; `first_notes` come first."""
+    """The table of classes by splits and the notes that follow from a dataset.json; `first_notes` come first."""
     names = dataset["classes"]
     splits = dataset["splits"]
     rows = [
@@ -41,6 +106,6 @@ def dataset_summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
             counts = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in left_out.items())
             notes.append(f"labels are FER+'s most frequent answer; faces left out for want of one: {counts}")
     notes += dataset["notes"]
-    data = {key: value for key, value in dataset.items() if key != "made_from"}
+    data = {key: value for key, value in dataset.items() if key not in ("made_from", "products")}
     table = Table(f"Faces of {dataset['name']}", ["split", *names, "all"], rows)
     return Summary(data=data, tables=[table], notes=notes)

@@ -35,7 +35,7 @@ class CrowdVotes:
     votes: np.ndarray
     usages: list[str]
 
-    def of(self, challenge_rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    def votes_on(self, challenge_rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """The votes on the faces that stand in `challenge_rows` (N,), int64 (N, 10).
 
         Raises UserError where a face's row is not there or its Usage, as its id (N,) tells it, is another:

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fertool.errors import UserError
 from fertool.prepare.synthetic.source import BACKGROUND, EVIDENCE, SYNTHETIC
 
-LABELS = ("original", "ferplus")
+LABEL_SOURCES = ("original", "ferplus")
 _SIZES = range(16, 1025)
 
 
@@ -24,7 +24,8 @@ class PrepareSettings:
         group_by: a regular expression on file names; pictures in whose name it finds the same text (its first
             group, or all of it) share a split. Default: every picture stands for itself.
         ferplus: the file with the votes of FER+. Default: no votes.
-        labels: "original", or "ferplus" for the taggers' most frequent answer (`crowd_labels` has the rule).
+        labels_from: where the labels come from: "original" for the source, or "ferplus" for the taggers' most
+            frequent answer (`crowd_labels` has the rule). dataset.json has it as `labels`. Default: "original".
         drop_leaks: whether training faces with an identical twin in val or test are left out. Default: no.
         count: the number of synthetic faces. Default: 4000.
         evidence: the one region of synthetic faces that tells the class, one of EVIDENCE; all other regions
@@ -38,7 +39,7 @@ class PrepareSettings:
     classes: Sequence[str] | None = None
     group_by: str | None = None
     ferplus: Path | None = None
-    labels: str = "original"
+    labels_from: str = "original"
     drop_leaks: bool = False
     count: int = 4000
     evidence: str | None = None
@@ -50,10 +51,10 @@ class PrepareSettings:
             raise UserError(f"--size {self.size}: give {_SIZES[0]} to {_SIZES[-1]} pixels")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: give 0 or more")
-        if self.labels not in LABELS:
-            raise UserError(f"--labels {self.labels}: give one of {', '.join(LABELS)}")
-        if self.labels == "ferplus" and self.ferplus is None:
-            raise UserError("--labels ferplus: needs the votes; give --ferplus fer2013new.csv")
+        if self.labels_from not in LABEL_SOURCES:
+            raise UserError(f"--labels-from {self.labels_from}: give one of {', '.join(LABEL_SOURCES)}")
+        if self.labels_from == "ferplus" and self.ferplus is None:
+            raise UserError("--labels-from ferplus: needs the votes; give --ferplus fer2013new.csv")
         if self.group_by is not None:
             try:
                 re.compile(self.group_by)
@@ -84,13 +85,18 @@ class PrepareSettings:
 
     def record(self, source: str | Path) -> dict[str, Any]:
         """The settings that the faces made from `source` depend on, as dataset.json keeps them."""
-        settings = asdict(self)
-        del settings["ferplus"]  # its content is among the inputs
-        settings["classes"] = None if self.classes is None else list(self.classes)
-        if source != SYNTHETIC:
-            for name in ("count", "evidence", "spurious"):
-                del settings[name]
-        return settings
+        # the votes of --ferplus are among the inputs
+        record: dict[str, Any] = {
+            "size": self.size,
+            "seed": self.seed,
+            "classes": None if self.classes is None else list(self.classes),
+            "group_by": self.group_by,
+            "labels": self.labels_from,
+            "drop_leaks": self.drop_leaks,
+        }
+        if source == SYNTHETIC:
+            record |= {"count": self.count, "evidence": self.evidence, "spurious": self.spurious}
+        return record
 
 
 DEFAULTS = PrepareSettings()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.prepare import PrepareSettings, command, prepare
+from fertool.prepare import PrepareSettings, prepare, write_faces
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.synthetic.faces import draw_faces
 from fertool.runtime.files import read_csv
@@ -409,7 +409,9 @@ def test_the_manifest_tells_everything_and_the_summary_agrees(forms, workspace):
     source = write_form(forms, "plain", data)
     summary = prepare(workspace, source)
     written = json.loads(workspace.dataset_json.read_text())
-    assert {key: value for key, value in written.items() if key != "made_from"} == summary.data
+    assert {
+        key: value for key, value in written.items() if key not in ("made_from", "products")
+    } == summary.data
     assert written["splits"]["val"] == {"count": 7, "classes": dict.fromkeys(summary.data["classes"], 1)}
     assert written["image_shape"] == [48, 48]
     assert written["source"]["name"] == "fer2013.csv"
@@ -467,15 +469,15 @@ def test_interrupted_while_writing_leaves_the_workspace_as_it_was(forms, workspa
             raise KeyboardInterrupt
         return write(*arguments)
 
-    write = getattr(command, writer)
-    monkeypatch.setattr(command, writer, interrupted)
+    write = getattr(write_faces, writer)
+    monkeypatch.setattr(write_faces, writer, interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(workspace, forms.tree(forms.emotion_folders(5), "other"))
     assert {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()} == before
 
 
 def test_of_two_calls_at_once_one_is_whole(forms, workspace, monkeypatch):
-    write_npy, raised = command.write_npy, []
+    write_npy, raised = write_faces.write_npy, []
 
     def slowly(target, array):
         time.sleep(0.05)
@@ -487,7 +489,7 @@ def test_of_two_calls_at_once_one_is_whole(forms, workspace, monkeypatch):
         except Exception as error:
             raised.append(error)
 
-    monkeypatch.setattr(command, "write_npy", slowly)
+    monkeypatch.setattr(write_faces, "write_npy", slowly)
     calls = [threading.Thread(target=call, args=of) for of in (("four", 4), ("five", 5))]
     for thread in calls:
         thread.start()

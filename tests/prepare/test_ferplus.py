@@ -91,7 +91,7 @@ def test_labels_of_the_crowd(forms, workspace, challenge):
     lines = agreeing(rows)
     lines[0] = line("Training", contempt=9, angry=1)
     lines[1] = line("Training", happy=6, disgust=4)
-    summary = prepare(workspace, source, PrepareSettings(ferplus=write(forms, lines), labels="ferplus"))
+    summary = prepare(workspace, source, PrepareSettings(ferplus=write(forms, lines), labels_from="ferplus"))
     train = read_csv(workspace.faces_csv("train"))
     assert train[0]["id"] == "Training_1"
     assert train[0]["label"] == "3"
@@ -107,7 +107,7 @@ def test_classes_are_chosen_after_the_crowd_has_relabelled(forms, workspace, cha
     summary = prepare(
         workspace,
         source,
-        PrepareSettings(ferplus=write(forms, lines), labels="ferplus", classes=["happy", "sad"]),
+        PrepareSettings(ferplus=write(forms, lines), labels_from="ferplus", classes=["happy", "sad"]),
     )
     assert summary.data["splits"]["train"]["classes"] == {"happy": 4, "sad": 3}
 

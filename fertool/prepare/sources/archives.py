@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from fertool.errors import UserError
 from fertool.runtime.files import file_sha256
@@ -106,8 +106,11 @@ def open_source(path: Path, apart: Path | None = None) -> Iterator[SourceFiles]:
 def content_hash(path: Path, apart: Path | None = None) -> str:
     """SHA-256 of a file, or of a folder's relative file names and contents in sorted order, without those in `apart`.
 
-    Raises UserError where a folder holds something that cannot be read or a link to nothing.
+    Raises UserError where there is no such file, and where a folder holds something that cannot be read or a link to
+    nothing.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; check the path")
     if not path.is_dir():
         return file_sha256(path)
     total = hashlib.sha256()
@@ -275,7 +278,7 @@ class _Guarded(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self._stream.seek(offset, whence)
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
         _refuse_bomb(self._path, "the file", self._stream.tell(), self._packed_bytes)

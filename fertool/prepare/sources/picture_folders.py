@@ -82,7 +82,7 @@ def read_picture_folders(files: SourceFiles, size: int, wanted: Sequence[str] | 
     position = np.empty(len(pictures), np.int64)
     position[order] = np.arange(len(pictures))
     images = _read_images(files, [picture.file for picture in pictures], position, size)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if stray:
         notes = (f"{stray} pictures that stand in no class's folder left out",)
     return LabelledFaces(

@@ -323,5 +323,5 @@ def _photographed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     picture = (picture - 127) * np.float32(contrast) + np.float32(127 + brightness)
     if blur > 0.25:
         picture = cv2.GaussianBlur(picture, (0, 0), blur)
-    picture += np.float32(noise) * rng.standard_normal(picture.shape, dtype=np.float32)
+    picture = picture + np.float32(noise) * rng.standard_normal(picture.shape, dtype=np.float32)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)

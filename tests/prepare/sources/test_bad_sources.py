@@ -367,8 +367,8 @@ def test_classes_that_are_not_there(forms, workspace):
         ({"group_by": r"^(S\d+)|^\d"}, "not its first group"),
         ({"seed": -1}, "--seed -1"),
         ({"size": 2}, "--size"),
-        ({"labels": "ferplus"}, "--ferplus"),
-        ({"labels": "crowd"}, "crowd"),
+        ({"labels_from": "ferplus"}, "--ferplus"),
+        ({"labels_from": "crowd"}, "crowd"),
     ],
 )
 def test_wrong_settings(forms, workspace, settings, word):

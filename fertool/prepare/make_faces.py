@@ -1,0 +1,112 @@
+"""A source and settings -> labelled faces in their splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fertool.errors import UserError
+from fertool.prepare.emotions import EMOTIONS
+from fertool.prepare.ferplus import CrowdVotes, crowd_labels
+from fertool.prepare.settings import PrepareSettings
+from fertool.prepare.sources.archives import open_source
+from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
+from fertool.prepare.sources.read_source import read_source
+from fertool.prepare.splits import with_splits
+from fertool.prepare.synthetic.source import BACKGROUND, SYNTHETIC, draw, marked
+from fertool.prepare.twins import leaks, number_twins
+from fertool.workspace import SPLITS
+
+
+@dataclass(frozen=True)
+class MadeFaces:
+    """Faces, and how they came to be.
+
+    `split_origin` says in words where the splits come from; `leaks_dropped` counts the training faces that were
+    left out for a twin in val or test; `crowd_left_out` counts the faces without a label of the crowd's by reason,
+    None where the labels are the source's.
+    """
+
+    faces: LabelledFaces
+    split_origin: str
+    leaks_dropped: int
+    crowd_left_out: dict[str, int] | None
+
+
+def make_faces(
+    source: str | Path, settings: PrepareSettings, crowd: CrowdVotes | None, apart: Path
+) -> MadeFaces:
+    """Read or draw the faces, choose their classes, split them, and mark them where the settings want marks.
+
+    `apart` is a folder that is no part of the source even where it lies in it. Raises UserError for anything
+    wrong with the source, and where a split or a class in a split has no faces.
+    """
+    where = str(source)
+    # FER+ moves faces between classes: its labels come first, then the classes are chosen
+    by_crowd = settings.labels_from == "ferplus"
+    faces = _read_or_draw(source, settings, None if by_crowd else settings.classes, apart)
+    crowd_left_out = None
+    if crowd is not None:
+        faces = _with_votes(faces, crowd, where)
+    if by_crowd:
+        faces, crowd_left_out = _relabelled(faces)
+        faces = faces.with_classes(settings.classes, where)
+    if len(faces) == 0:
+        raise UserError(f"{where}: no face of the classes to keep; correct --classes")
+    faces, split_origin = _split(faces, settings, where)
+    if settings.spurious or settings.evidence == BACKGROUND:
+        faces = marked(faces, settings.seed, settings.evidence, settings.spurious)
+    before = len(faces)
+    if settings.drop_leaks:
+        faces = faces.take(~leaks(number_twins(faces.images), faces.splits))
+    _refuse_empty(faces, where)
+    return MadeFaces(faces, split_origin, before - len(faces), crowd_left_out)
+
+
+def _read_or_draw(
+    source: str | Path, settings: PrepareSettings, classes: Sequence[str] | None, apart: Path
+) -> LabelledFaces:
+    if source == SYNTHETIC:
+        faces = draw(settings.count, settings.seed, settings.size, settings.evidence)
+        return faces.with_classes(classes, SYNTHETIC)
+    with open_source(Path(source), apart) as files:
+        return read_source(files, settings.size, classes)
+
+
+def _with_votes(faces: LabelledFaces, crowd: CrowdVotes, where: str) -> LabelledFaces:
+    if faces.challenge_rows is None:
+        raise UserError(
+            f"{where}: nothing tells which rows of FER2013 these faces are, so --ferplus cannot match them; "
+            "give the challenge's csv, or pictures named <Usage>_<row>"
+        )
+    return replace(faces, votes=crowd.votes_on(faces.challenge_rows, faces.ids))
+
+
+def _relabelled(faces: LabelledFaces) -> tuple[LabelledFaces, dict[str, int]]:
+    """The faces with the crowd's labels, and how many have none for which reason and are left out."""
+    assert faces.votes is not None
+    codes, left_out = crowd_labels(faces.votes)
+    return replace(faces, classes=list(EMOTIONS), labels=codes).take(codes >= 0), left_out
+
+
+def _split(faces: LabelledFaces, settings: PrepareSettings, where: str) -> tuple[LabelledFaces, str]:
+    if (faces.splits == UNTOLD).any() or "val" not in faces.splits:
+        return with_splits(faces, settings.group_by, settings.seed, where)
+    if settings.group_by is not None:
+        raise UserError(f"--group-by: {where} comes with splits of its own; leave it out")
+    return faces, "the source"
+
+
+def _refuse_empty(faces: LabelledFaces, where: str) -> None:
+    for split in SPLITS:
+        codes = faces.labels[faces.splits == split]
+        if len(codes) == 0:
+            raise UserError(
+                f"{where}: split '{split}' is empty; train, val and test are needed "
+                "(val is made from train where only train and test are there)"
+            )
+        for code, name in enumerate(faces.classes):
+            if code not in codes:
+                raise UserError(
+                    f"{where}: class '{name}' has no faces in '{split}'; "
+                    "add some, or leave the class out with --classes"
+                )

@@ -1,0 +1,92 @@
+"""Faces and their dataset.json -> the files of a workspace, all of them or none."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fertool.prepare.ferplus import ANSWERS
+from fertool.prepare.sources.labelled_faces import LabelledFaces
+from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
+from fertool.runtime.locks import alone
+from fertool.runtime.progress import log
+from fertool.workspace import SPLITS, Workspace
+
+_BESIDE = ".prepare-"
+
+
+def write_faces(
+    workspace: Workspace,
+    faces: LabelledFaces,
+    twin_groups: np.ndarray,
+    dataset: dict[str, Any],
+    check: Callable[[], None],
+) -> None:
+    """Write everything into a folder beside, dataset.json too, then move it into place.
+
+    The old dataset.json goes first and the new one comes last, so that it never describes faces that are not its
+    own.
+
+    Args:
+        workspace: where the files go.
+        faces: the faces with their splits.
+        twin_groups: the twin group of each face, int64 (N,), -1 without one.
+        dataset: the content of dataset.json but for its `products`.
+        check: called once nobody else can write here any more, before anything is replaced; what it raises leaves
+            the workspace as it was.
+    """
+    with alone([workspace.dataset_json]):
+        check()
+        for left_by_a_kill in workspace.root.glob(f"{_BESIDE}*"):
+            shutil.rmtree(left_by_a_kill)
+        with tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE) as folder:
+            beside = Workspace(folder)
+            files = [file for split in SPLITS for file in _write_split(beside, split, faces, twin_groups)]
+            write_json(
+                beside.dataset_json, {**dataset, "products": beside.products(beside.dataset_json, files)}
+            )
+            check()
+            _move(beside, workspace)
+    log.info("faces written to %s", workspace.root)
+
+
+def _write_split(
+    workspace: Workspace, split: str, faces: LabelledFaces, twin_groups: np.ndarray
+) -> list[Any]:
+    """Write the files of a split and return their paths."""
+    rows = np.flatnonzero(faces.splits == split)
+    write_npy(workspace.faces(split), faces.images[rows])
+    vote_columns = [] if faces.votes is None else [f"votes_{answer}" for answer in ANSWERS]
+    columns = ["row", "id", "label", "source", "twin_group", *vote_columns]
+    write_csv(workspace.faces_csv(split), columns, _table(faces, twin_groups, rows))
+    files = [workspace.faces(split), workspace.faces_csv(split)]
+    if faces.truth:
+        write_npz(workspace.truth(split), **{name: values[rows] for name, values in faces.truth.items()})
+        files.append(workspace.truth(split))
+    return files
+
+
+def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> Iterator[list[Any]]:
+    for number, row in enumerate(rows.tolist()):
+        group = int(twin_groups[row])
+        yield [
+            number,
+            faces.ids[row],
+            int(faces.labels[row]),
+            faces.sources[row],
+            "" if group < 0 else group,
+            *([] if faces.votes is None else faces.votes[row].tolist()),
+        ]
+
+
+def _move(beside: Workspace, workspace: Workspace) -> None:
+    workspace.dataset_json.unlink(missing_ok=True)
+    (workspace.root / "faces").mkdir(exist_ok=True)
+    for split in SPLITS:
+        workspace.truth(split).unlink(missing_ok=True)
+        for path in (Workspace.faces, Workspace.faces_csv, Workspace.truth):
+            if path(beside, split).exists():
+                path(beside, split).replace(path(workspace, split))
+    beside.dataset_json.replace(workspace.dataset_json)
