@@ -1,14 +1,24 @@
 """The command line: each command parses, calls one function, prints. No logic."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from fertool.errors import UserError
+from fertool.exits import one_line_exits
+
+
+class _Commands(TyperGroup):
+    """The commands, within what turns errors into one line: typer has lines of its own for some of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with one_line_exits():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="Which parts of the face does a facial expression model rely on? Measured, step by step:\n\n"
     "prepare -> masks -> train -> explain -> score -> report",
     no_args_is_help=True,
@@ -691,26 +701,12 @@ def report(
 
 
 def main() -> None:
-    """Run the program: exit 0 when done, 1 with one line on what to put right, 130 when interrupted."""
-    from fertool.console import log_to_stderr
+    """Run the program: exit 0 when done, 1 with one line on what to put right, 2 for wrong usage, 130 on Ctrl-C."""
+    from fertool.console import finish_stdout, prepare_streams
 
-    log_to_stderr()
-    try:
-        app()
-    except UserError as error:
-        sys.exit(f"fertool: {error}")
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        sys.exit(f"fertool: {error.filename}: {error.strerror}")
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
-            sys.exit("fertool: the memory is full: free some, take a smaller --batch-size or --image-size")
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for its name alone
-            raise
-        sys.exit("fertool: the GPU's memory is full: free it, take a smaller --batch-size, or --device cpu")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    prepare_streams()
+    with one_line_exits():
+        try:
+            app()
+        finally:
+            finish_stdout()

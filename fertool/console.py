@@ -1,10 +1,14 @@
 """What the user sees: tables and notes, or one JSON object; rows of epochs as they come."""
 
+import io
 import json
 import logging
+import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+from fertool.errors import UserError
 from fertool.runtime.ranks import started_as_first
 from fertool.summary import Greyed, Summary, Table
 
@@ -12,13 +16,39 @@ from fertool.summary import Greyed, Summary, Table
 def show(summary: Summary, as_json: bool) -> None:
     """Print a summary on stdout: its tables and notes, or its data as one JSON object and nothing else.
 
-    Of several processes on one job only the first prints.
+    Only the first of several processes on one job prints. Raises UserError where stdout takes nothing (a full disk).
     """
     if not started_as_first():
         return
     if as_json:
-        print(json.dumps(summary.data, ensure_ascii=False, allow_nan=False, default=str))
-        return
+        _print_json(summary.data)
+    else:
+        _print_tables(summary)
+    finish_stdout()
+
+
+def finish_stdout() -> None:
+    """Write what was printed. Raises UserError where stdout takes nothing, as on a full disk."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # what is still in the buffer would fail once more at the end of the program
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError(f"standard output: {error.strerror}") from None
+
+
+def _print_json(data: Mapping[str, Any]) -> None:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:  # an ASCII terminal, or the name of a file that is not UTF-8
+        text = json.dumps(data, allow_nan=False, default=str)
+    print(text)
+
+
+def _print_tables(summary: Summary) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -47,7 +77,15 @@ def _print_table(console: Any, table: Table) -> None:
         console.print(Text(note, style="dim"))
 
 
-def log_to_stderr() -> None:
+def prepare_streams() -> None:
+    """Let stdout and stderr take any text, escaped where their encoding lacks it; the program's log goes to stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    _log_to_stderr()
+
+
+def _log_to_stderr() -> None:
     """Let the program's log go to stderr, a line an event; of several processes on one job, the first one's."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -85,8 +85,8 @@ def join_ranks() -> Ranks:
         return Ranks()
     import torch
 
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    number_here = int(os.environ.get("LOCAL_RANK", 0))
+    here = _count_in_environment("LOCAL_WORLD_SIZE", 1)
+    number_here = _count_in_environment("LOCAL_RANK", 0)
     has_own_gpu = torch.cuda.device_count() >= here
     if has_own_gpu:
         torch.cuda.set_device(number_here)
@@ -100,12 +100,18 @@ def join_ranks() -> Ranks:
 
 def started_as_first() -> bool:
     """Whether this process is the first of its job, without joining the others."""
-    return _process_count() == 1 or int(os.environ.get("RANK", 0)) == 0
+    return _process_count() == 1 or _count_in_environment("RANK", 0) == 0
 
 
 def _process_count() -> int:
     # RANK alone says nothing: job arrays export one as well
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return _count_in_environment("WORLD_SIZE", 1)
+
+
+def _count_in_environment(variable: str, default: int) -> int:
+    """A variable that torchrun sets; `default` where it is empty, or is no number and so somebody else's."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isascii() and text.isdigit() else default
 
 
 def _distributed() -> Any:

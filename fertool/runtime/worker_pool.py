@@ -23,8 +23,8 @@ BATCHES_AHEAD = 2  # handed out to each worker before their answers are taken
 class WorkerPool:
     """Processes that apply a function to batches of pictures; a context manager.
 
-    They start at the first batch, ignore Ctrl-C (their parent ends them after the batch in hand), and end
-    by themselves when their parent is killed.
+    They start at the first batch, ignore Ctrl-C, are killed where the block ends by an exception (Ctrl-C in their
+    parent is one), and end by themselves when their parent is killed.
     """
 
     def __init__(self, workers: int, advice: str, *, before: int = 0) -> None:
@@ -33,11 +33,15 @@ class WorkerPool:
         self._before = before
         self._advice = advice
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self._processes: set[multiprocessing.process.BaseProcess] = set()
 
     def __enter__(self) -> "WorkerPool":
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        if kind is not None:  # nobody waits for the batches in hand, nor for a worker that is still importing
+            for process in self._processes:
+                process.kill()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -67,7 +71,10 @@ class WorkerPool:
                 self._workers, context, initializer=_start_worker, initargs=(cores,)
             )
         with _ctrl_c_blocked():
-            return self._pool.submit(function, batch)
+            others = set(multiprocessing.active_children()) - self._processes
+            future = self._pool.submit(function, batch)
+            self._processes |= set(multiprocessing.active_children()) - others
+            return future
 
 
 def usable_cores() -> int:

@@ -19,9 +19,9 @@ def test_what_one_process_makes_alone_another_waits_for(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from fertool.runtime.locks import alone
-        from fertool.console import log_to_stderr
+        from fertool.console import prepare_streams
 
-        log_to_stderr()
+        prepare_streams()
         target, release = Path(sys.argv[1]), Path(sys.argv[2])
         with alone([target, target.with_name("more")]):
             print(target.exists(), flush=True)
