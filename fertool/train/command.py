@@ -30,9 +30,10 @@ from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import frozen_backbone, trained_parameters
 from fertool.train.guidance import check_guidance, load_guide_planes
 from fertool.train.guidance.maps import OF_ATTENTION
-from fertool.train.loop import EpochReport, TrainingFaces, train_run
+from fertool.train.loop import EpochReport, train_run
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
+from fertool.train.splits import TrainingFaces
 from fertool.train.subset import rows_used
 from fertool.workspace import SPLITS, Run, Workspace
 

@@ -12,7 +12,7 @@ from fertool.models import FaceClassifier
 from fertool.runtime.hardware import Compute
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import freeze_all_but, trained_parameters, training_mode
-from fertool.train.loop import TrainingFaces
+from fertool.train.splits import TrainingFaces
 
 ROUNDS = 4  # the first of each is not counted
 FEW_FACES = 8

@@ -23,8 +23,8 @@ from fertool.runtime.files import read_csv, read_json
 from fertool.runtime.hardware import Compute
 from fertool.runtime.ranks import Ranks
 from fertool.train import train
+from fertool.train.batches import own_part
 from fertool.train.config import TrainConfig
-from fertool.train.loop import _own_part
 from fertool.workspace import Workspace
 
 # neither batch norm nor dropout, so that a batch's parts make the whole; 5 faces are left over for the last step
@@ -150,7 +150,7 @@ def test_two_processes_go_the_steps_of_one(both: tuple[Workspace, Workspace], ru
 @given(faces=st.integers(1, 40))
 def test_a_batch_is_shared_without_rest_and_nobody_has_a_single_face(processes: int, faces: int) -> None:
     order, batch = list(range(faces + 20)), slice(10, 10 + faces)
-    own = [_own_part(batch, Ranks(rank, processes)) for rank in range(processes)]
+    own = [own_part(batch, Ranks(rank, processes)) for rank in range(processes)]
     parts = [(order[part], weight) for part, weight in own]
     assert sorted(row for rows, weight in parts if weight for row in rows) == order[batch]
     assert sum(weight for _, weight in parts) == pytest.approx(1)

@@ -1,8 +1,6 @@
 import hashlib
 import json
-import math
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.models import FaceClassifier, build_model, load_model, predict_logits
+from fertool.models import build_model, load_model
 from fertool.models.predictions import model_inputs
 from fertool.runtime.files import read_csv, write_csv, write_json, write_npy
 from fertool.runtime.hardware import Compute
-from fertool.train import command, loop, mapped_faces, train
-from fertool.train.augment import augment, draw_epoch, mix
+from fertool.train import command, train
 from fertool.train.config import TrainConfig
 from fertool.train.subset import stratified_part
 from fertool.workspace import Run, Workspace
@@ -39,77 +33,6 @@ def contents(run: Run) -> dict[str, bytes]:
 def last_weights(run: Run) -> dict[str, torch.Tensor]:
     """Of the last epoch, not the best."""
     return torch.load(run.last, weights_only=True)["network"]
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"rotate_deg": 20.0, "mixup": 0.4},
-        {"optimizer": "sgd", "lr": 1e-2, "schedule": "cosine", "warmup_epochs": 0.5, "clip": 0.1},
-        {"optimizer": "sgd", "lr": 1e-4},  # alone among these, it follows the size of a gradient
-    ],
-)
-def test_one_epoch_equals_a_loop_written_from_the_definition(
-    synthetic: Workspace, settings: dict[str, Any]
-) -> None:
-    config = replace(CONFIG, epochs=1, batch_size=16, dropout=0.0, **settings)
-    train(synthetic, config, device="cpu")
-
-    torch.manual_seed(config.seed)
-    model = build_model("cnn", 7, dropout=0.0)
-    start = {name: value.clone() for name, value in model.network.state_dict().items()}
-    parameters = list(model.parameters())
-    if config.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters, weight_decay=config.weight_decay)
-    else:
-        optimizer = torch.optim.SGD(
-            [
-                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-                {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-            ],
-            momentum=0.9,
-            nesterov=True,
-        )
-    faces = torch.from_numpy(np.array(synthetic.load_faces("train")))
-    labels = torch.from_numpy(synthetic.load_labels("train"))
-    order, draws = draw_epoch(len(faces), 48, config.seed, 1, config.augmentation)
-    pixels = augment(faces, draws, config.augmentation)
-    targets = F.one_hot(labels, 7).float()
-    if config.mixup:
-        pixels = mix(pixels, pixels[draws.partners], draws)
-        share = draws.own_shares[:, None]
-        targets = share * targets + (1 - share) * targets[draws.partners]
-    targets = 0.9 * targets + 0.1 / 7
-    batches = order.split(16)
-    warmup = round(config.warmup_epochs * len(batches))
-    loss_sum = 0.0
-    for step, rows in enumerate(batches):
-        rate = config.lr
-        if step < warmup:
-            rate *= (step + 1) / warmup
-        elif config.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * (step - warmup) / (len(batches) - warmup))) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        loss = -(targets[rows] * model(pixels[rows]).log_softmax(dim=1)).sum(dim=1).mean()
-        loss.backward()
-        if config.clip:
-            norm = torch.stack([p.grad.norm() for p in parameters]).norm()
-            for parameter in parameters:
-                parameter.grad *= min(1.0, config.clip / norm)
-        optimizer.step()
-        loss_sum += loss.item() * len(rows)
-
-    run = synthetic.run(config.run_name)
-    trained = last_weights(run)
-    for name, value in model.network.state_dict().items():
-        # Adam divides by the gradient's size: where that is rounding error, so is the step
-        assert (trained[name] - value).norm() <= 2e-2 * (value - start[name]).norm(), name
-    row = read_csv(run.history_csv)[0]
-    assert float(row["train_loss"]) == pytest.approx(loss_sum / len(faces), rel=1e-3)
-    assert float(row["lr"]) == pytest.approx(rate)
 
 
 def test_training_learns_and_records_it(trained: Workspace) -> None:
@@ -135,132 +58,11 @@ def test_the_same_command_gives_the_same_bits(synthetic: Workspace) -> None:
     assert synthetic.run(replace(CONFIG, seed=1).run_name).best.read_bytes() != first["best.safetensors"]
 
 
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
-
-
-def killing(moment: str, epoch: int) -> Callable[..., None]:
-    """In place of `_save_last`: it kills the training before or after the checkpoint of an epoch."""
-    save = loop._save_last
-
-    def save_or_die(*state: Any) -> None:
-        *_, history, _ = state
-        dies = len(history) == epoch
-        if not dies or moment == "after":
-            save(*state)
-        if dies:
-            raise Killed
-
-    return save_or_die
-
-
-@pytest.mark.parametrize(
-    ("settings", "kills"),
-    [
-        ({}, ["before 1", "after 1", "before 2", "after 2"]),
-        ({"ema": 0.9, "schedule": "plateau"}, ["before 2"]),
-        ({"optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 1.5, "clip": 1.0}, ["after 1"]),
-        ({"optimizer": "sgd", "schedule": "one-cycle", "mixup": 0.4, "noise": 0.02}, ["before 2"]),
-        ({"self_distillation": 0.8}, ["after 1", "before 2"]),
-        ({"freeze_epochs": 1, "ema": 0.5}, ["before 1", "after 1", "before 2", "after 2"]),
-        (
-            {"freeze_epochs": 2, "flip": False, "shift": 0.0, "dropout": 0.0},
-            ["before 2", "after 2", "before 3"],
-        ),
-        ({"unfreeze": "none", "flip": False, "shift": 0.0, "dropout": 0.5}, ["after 1"]),
-        (
-            {"model": "resnet48", "image_size": 16, "ema": 0.9, "precision": "bf16", "balance": True},
-            ["after 1"],
-        ),
-    ],
-    ids=[
-        "plain",
-        "moving mean",
-        "adamw",
-        "mixup",
-        "self-distillation",
-        "freezing",
-        "frozen features",
-        "dropout on features",
-        "batch norms in bfloat16",
-    ],
-)
-def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kills: list[str]
-) -> None:
-    config = replace(CONFIG, **settings)
-    train(synthetic, config, name="undisturbed", device="cpu")
-    for kill in kills:
-        moment, epoch = kill.split()
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(loop, "_save_last", killing(moment, int(epoch)))
-            train(synthetic, config, name="disturbed", device="cpu", force=True)
-        assert synthetic.run("disturbed").config()["state"] == "running"
-        summary = train(synthetic, config, name="disturbed", device="cpu")
-        assert summary.data["state"] == "done"
-
-        undisturbed, disturbed = contents(synthetic.run("undisturbed")), contents(synthetic.run("disturbed"))
-        undisturbed["run.json"] = undisturbed["run.json"].replace(b'"undisturbed"', b'"disturbed"')
-        assert disturbed == undisturbed
-        before, after = (last_weights(synthetic.run(name)) for name in ("undisturbed", "disturbed"))
-        assert all(torch.equal(after[name], value) for name, value in before.items())
-
-
-def test_resume_begins_no_run(synthetic: Workspace) -> None:
-    with pytest.raises(UserError, match=r"cnn.*--resume: no training was begun here"):
-        train(synthetic, CONFIG, name="cnn", device="cpu", resume=True)
-    assert not synthetic.run("cnn").folder.exists()
-    with pytest.raises(UserError, match=r"--force .* --resume"):
-        train(synthetic, CONFIG, name="cnn", device="cpu", resume=True, force=True)
-
-
-def test_resume_goes_on_with_one(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "_save_last", killing("after", 1))
-        train(synthetic, CONFIG, name="cnn", device="cpu")
-    epochs = []
-    train(
-        synthetic,
-        CONFIG,
-        name="cnn",
-        device="cpu",
-        resume=True,
-        on_epoch=lambda row, _: epochs.append(row["epoch"]),
-    )
-    assert epochs == list(range(2, CONFIG.epochs + 1))
-
-
 def test_a_run_that_another_process_trains_is_refused(synthetic: Workspace) -> None:
     run = synthetic.run("cnn")
     with run.locked(), pytest.raises(UserError, match="another process is training this run"):
         train(synthetic, CONFIG, name="cnn", device="cpu")
     assert not run.run_json.exists()
-
-
-def test_the_moving_mean_is_what_is_measured_and_kept(synthetic: Workspace) -> None:
-    config = replace(CONFIG, model="resnet48", image_size=16, epochs=1, ema=0.9)  # it has batch norms
-    train(synthetic, config, name="mean", device="cpu")
-    run = synthetic.run("mean")
-    state, kept = torch.load(run.last, weights_only=True), load_file(run.best)
-    for name, value in state["mean"]["network"].items():
-        assert torch.equal(kept[name], value), name
-    assert any(not torch.equal(kept[name], value) for name, value in state["network"].items())
-    logits = predict_logits(load_model(run.best), synthetic.load_faces("val"), CPU)
-    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(synthetic.load_labels("val")))
-    assert float(read_csv(run.history_csv)[0]["val_loss"]) == pytest.approx(loss.item(), rel=1e-5)
-
-
-def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(CONFIG, epochs=5, schedule="plateau")
-    monkeypatch.setattr(loop, "_validate", lambda *of: (1.0, 0.5, None))
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "_save_last", killing("after", 4))
-        train(synthetic, config, name="flat", device="cpu")
-    train(synthetic, config, name="flat", device="cpu")
-    rates = [float(row["lr"]) for row in read_csv(synthetic.run("flat").history_csv)]
-    assert rates == pytest.approx([1e-3] * 4 + [3e-4])
 
 
 def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
@@ -333,87 +135,6 @@ def test_a_record_that_is_older_than_a_setting_is_told_by_what_differs(
         train(copied, replace(CONFIG, epochs=2, seed=5), name="cnn", device="cpu")
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 10, 1000])
-def test_half_a_checkpoint_is_one_line(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
-) -> None:
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "_save_last", killing("after", 1))
-        train(synthetic, CONFIG, name="cnn", device="cpu")
-    last = synthetic.run("cnn").last
-    last.write_bytes(last.read_bytes()[:kept_bytes])
-    with pytest.raises(UserError, match=r"last\.pt: no whole checkpoint; --force begins the run again"):
-        train(synthetic, CONFIG, name="cnn", device="cpu")
-    train(synthetic, replace(CONFIG, epochs=1), name="cnn", device="cpu", force=True)
-    assert synthetic.run("cnn").config()["state"] == "done"
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(synthetic: Workspace) -> None:
-    config = replace(CONFIG, lr=1e25)
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at epoch 1, step \d+, learning rate 1e\+25"):
-        train(synthetic, config, name="wild", device="cpu")
-    assert synthetic.run("wild").config()["state"] == "failed"
-
-
-@pytest.mark.parametrize("read_at_once", [1, 3, 50])
-def test_the_first_loss_that_is_not_finite_is_named_however_many_are_read_at_once(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, read_at_once: int
-) -> None:
-    """On a GPU they are read some at a time."""
-    of_batch, steps = loop._mean_loss, []
-
-    def spoilt(*arguments: Any) -> torch.Tensor:
-        steps.append(len(steps) + 1)
-        return of_batch(*arguments) * (math.nan if steps[-1] >= 2 else 1)
-
-    monkeypatch.setattr(loop, "_mean_loss", spoilt)
-    read_by = loop._require_finite
-    seen: list[int] = []
-
-    def reading(what: str, losses: list, *others: Any) -> None:
-        seen.append(len(losses))
-        read_by(what, losses, *others)
-
-    monkeypatch.setattr(loop, "_require_finite", reading)
-    monkeypatch.setattr(loop, "READ_AT_ONCE", {"cpu": read_at_once})
-    steps_an_epoch = 5
-    config = replace(CONFIG, batch_size=-(-len(synthetic.load_labels("train")) // steps_an_epoch))
-    with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2, learning rate 0\.001"):
-        train(synthetic, config, name="wild", device="cpu")
-    assert seen == {1: [1, 1], 3: [3], 50: [5]}[read_at_once]
-
-
-def test_weights_that_a_last_step_spoilt_are_not_kept(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loss of train is that of before the step; what the last one did, only val can tell."""
-    run = synthetic.run("wild")
-    train(synthetic, replace(CONFIG, epochs=1), name="good", device="cpu")
-    validate, kept = loop._validate, {}
-
-    def spoilt(model: FaceClassifier, *others: Any) -> tuple[float, float, None]:
-        if run.last.exists():
-            kept.update({path: path.read_bytes() for path in (run.last, run.best, run.history_csv)})
-            for parameter in model.parameters():
-                parameter.data.fill_(math.nan)
-        return validate(model, *others)
-
-    monkeypatch.setattr(loop, "_validate", spoilt)
-    with pytest.raises(
-        UserError, match=r"the loss on val is nan at epoch 2, .*the best epoch so far is kept"
-    ):
-        train(synthetic, CONFIG, name="wild", device="cpu")
-    assert {path: path.read_bytes() for path in kept} == kept and len(kept) == 3
-    assert run.best.read_bytes() == synthetic.run("good").best.read_bytes()
-    assert run.config()["state"] == "failed"
-
-
-def test_the_rate_that_was_too_large_is_the_largest(synthetic: Workspace) -> None:
-    config = replace(CONFIG, lr=1e25, backbone_lr=1e-5)
-    with pytest.raises(UserError, match=r"learning rate 1e\+25; nothing is kept"):
-        train(synthetic, config, name="wild", device="cpu")
-
-
 def test_training_needs_faces(tmp_path) -> None:
     with pytest.raises(UserError, match="fertool prepare"):
         train(Workspace(tmp_path), CONFIG)
@@ -475,13 +196,12 @@ def test_a_part_of_train_has_its_share_of_each_class_by_seed() -> None:
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     """The faces and labels that the loop is given to train on."""
     seen = {}
-    train_run = loop.train_run
+    train_run = command.train_run
 
     def looking(model, config, train_split, *others):
         seen["faces"], seen["labels"] = train_split.faces[:], train_split.labels
         return train_run(model, config, train_split, *others)
 
-    # by its path the module is hidden behind the function of the same name
     monkeypatch.setattr(command, "train_run", looking)
     return seen
 
@@ -622,82 +342,6 @@ def test_a_view_of_the_face_needs_masks_and_leaves_nothing_behind(synthetic: Wor
     assert "\n" not in str(raised.value)
     assert not synthetic.run("two").folder.exists()
     train(synthetic, replace(CONFIG, model="multiscale:cnn", views="whole,whole", epochs=1), device="cpu")
-
-
-# --- batches ------------------------------------------------------------------------------------------------
-
-
-def test_a_face_left_over_does_not_train_alone(synthetic: Workspace) -> None:
-    faces = len(synthetic.load_labels("train"))
-    # at 32 pixels the last maps have one cell, and a batch norm refuses a batch of one
-    config = replace(TIMM, weights="none", image_size=32, batch_size=faces - 1)
-    train(synthetic, config, name="left-over", device="cpu")
-    whole = replace(config, batch_size=faces)
-    train(synthetic, whole, name="whole", device="cpu")
-    ours, theirs = (last_weights(synthetic.run(name)) for name in ("left-over", "whole"))
-    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
-
-
-@given(faces=st.integers(1, 60), batch_size=st.integers(1, 20))
-def test_batches_hold_every_face_once_and_no_single_one(faces: int, batch_size: int) -> None:
-    order = list(range(faces))
-    batches = [order[batch] for batch in loop._batches(faces, batch_size)]
-    assert [row for batch in batches for row in batch] == order
-    assert all(len(batch) == batch_size for batch in batches[:-1])
-    assert len(batches[-1]) <= batch_size + 1
-    if batch_size > 1 and faces > 1:
-        assert len(batches[-1]) > 1
-
-
-def test_augmentation_is_computed_in_full_precision(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Eight bits are too few to say where a pixel comes from."""
-    seen: dict[str, torch.Tensor] = {}
-    preprocess = FaceClassifier.preprocess
-
-    def looking(model: FaceClassifier, pixels: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() and model.training:
-            seen.setdefault(precision, pixels)
-        return preprocess(model, pixels)
-
-    monkeypatch.setattr(FaceClassifier, "preprocess", looking)
-    for precision in ("fp32", "bf16"):
-        config = replace(CONFIG, epochs=1, rotate_deg=20.0, crop=0.2, mixup=0.2, precision=precision)
-        train(synthetic, config, device="cpu")
-    assert torch.equal(seen["fp32"], seen["bf16"])
-
-
-def test_faces_that_stay_in_their_file_train_to_the_same_bits(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(CONFIG, epochs=2, mixup=0.2)
-    train(synthetic, config, name="in-memory", device="cpu")
-    monkeypatch.setattr(mapped_faces, "IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 1)
-    train(synthetic, config, name="mapped", device="cpu")
-    ours, theirs = (contents(synthetic.run(name)) for name in ("mapped", "in-memory"))
-    assert ours["history.csv"] == theirs["history.csv"]
-    assert ours["best.safetensors"] == theirs["best.safetensors"]
-
-
-# --- compiled -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here, which torch.compile needs")
-def test_a_compiled_network_learns_the_same(synthetic: Workspace) -> None:
-    # compiled code draws dropout's numbers in its own way; batches are alike, so one graph does for all
-    config = replace(CONFIG, epochs=1, dropout=0.0, batch_size=len(synthetic.load_labels("train")) // 2)
-    train(synthetic, config, name="plain", device="cpu")
-    torch._dynamo.utils.counters.clear()
-    train(synthetic, replace(config, compile=True), name="compiled", device="cpu")
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
-    plain, compiled = synthetic.run("plain"), synthetic.run("compiled")
-    ours, theirs = (float(read_csv(run.history_csv)[0]["train_loss"]) for run in (compiled, plain))
-    assert ours == pytest.approx(theirs, rel=1e-4)
-    faces = synthetic.load_faces("val")
-    logits = [predict_logits(load_model(run.best), faces, CPU) for run in (compiled, plain)]
-    assert np.allclose(*logits, atol=1e-2)
 
 
 @pytest.mark.parametrize(("device", "language"), [("cpu", r"C\+\+"), ("cuda", "C")])

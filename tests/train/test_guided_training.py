@@ -1,4 +1,6 @@
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +19,7 @@ from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
 from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv, write_npz
-from fertool.train import guide_weights, loop, train
+from fertool.train import guide_weights, train
 from fertool.train.config import TrainConfig
 from fertool.train.guidance import Guide
 from fertool.train.guidance.guide import GuideTarget
@@ -76,18 +78,11 @@ def test_guidance_moves_the_maps_off_the_background(planted_once: Path, tmp_path
 
 
 def test_a_guided_training_that_is_interrupted_ends_in_the_same_bits(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+    synthetic: Workspace, killed: Callable[[str], AbstractContextManager[None]]
 ) -> None:
     config = replace(GUIDED, epochs=3, guide_warmup=1.5, guide="landmarks")
     train(synthetic, config, name="undisturbed", device="cpu")
-    save = loop._save_last
-
-    def save_and_die(*state: Any) -> None:
-        save(*state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "_save_last", save_and_die)
+    with killed("after 1"):
         train(synthetic, config, name="interrupted", device="cpu")
     train(synthetic, config, name="interrupted", device="cpu")
     ours, theirs = (synthetic.run(name) for name in ("interrupted", "undisturbed"))
@@ -211,20 +206,6 @@ def test_a_setting_of_guidance_asks_for_the_background_where_no_form_is_named() 
         )
     assert configure("cnn", settings={"guide": "landmarks", "guide_weight": "1"}).guide == "landmarks"
     assert configure("cnn").guide is None
-
-
-def test_the_best_epoch_is_one_that_was_wholly_guided(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Patience, too, begins after the warm-up. Until then the best there is is kept."""
-    accuracies = iter([0.8, 0.9, 0.5, 0.6, 0.6, 0.4, 0.95])
-    no_figures = torch.zeros(4)
-    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), no_figures))
-    config = replace(GUIDED, epochs=7, guide_warmup=1.5, patience=2)
-    train(synthetic, config, name="guided", device="cpu")
-    run = synthetic.run("guided")
-    assert [row["best"] for row in read_csv(run.history_csv)] == ["1", "1", "1", "1", "0", "0"]
-    assert run.config()["best"]["epoch"] == 4
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fertool.train import mapped_faces
+from fertool.train import mapped_faces, train
+from fertool.train.config import TrainConfig
 from fertool.train.mapped_faces import MappedFaces, face_reader
+from fertool.workspace import Workspace
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 6, 5), dtype=np.uint8)
 
@@ -72,3 +74,16 @@ def test_what_was_read_does_not_stay_resident(
         assert not mapped[start : start + 64].any()
         most_mib = max(most_mib, resident_file_mib() - before_mib)
     assert most_mib < 64 if forgets else most_mib > 200
+
+
+def test_faces_that_stay_in_their_file_train_to_the_same_bits(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(epochs=2, lr=1e-3, precision="fp32", mixup=0.2)
+    train(synthetic, config, name="in-memory", device="cpu")
+    monkeypatch.setattr(mapped_faces, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 1)
+    train(synthetic, config, name="mapped", device="cpu")
+    mapped, in_memory = (synthetic.run(name) for name in ("mapped", "in-memory"))
+    assert mapped.history_csv.read_bytes() == in_memory.history_csv.read_bytes()
+    assert mapped.best.read_bytes() == in_memory.best.read_bytes()

@@ -8,7 +8,7 @@ from fertool.models import FaceClassifier, build_model
 from fertool.models.structure.stages import parameter_stages
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import freeze_all_but, trained_parameters
-from fertool.train.optimizers import make_optimizer, set_rates
+from fertool.train.optimizers import make_optimizer, set_rates, step_factor
 
 CONFIG = TrainConfig(model="test_resnet", lr=0.1, weight_decay=0.01)
 
@@ -111,3 +111,10 @@ def test_a_factor_lowers_every_group_from_its_own_peak(model: FaceClassifier) ->
         assert sorted(group["lr"] for group in optimizer.param_groups) == pytest.approx(
             [0.02 * factor, 0.1 * factor]
         )
+
+
+@pytest.mark.parametrize(("epochs_done", "falls"), [(6, False), (7, False), (9, False), (10, True)])
+def test_a_plateau_of_the_head_alone_lowers_no_rate(epochs_done: int, falls: bool) -> None:
+    config = replace(CONFIG, epochs=20, schedule="plateau", freeze_epochs=6)
+    flat = [{"val_loss": 1.0}] * epochs_done
+    assert (step_factor(config, 10 * epochs_done, 10, flat) < 1) == falls

@@ -7,9 +7,9 @@ from fertool.runtime.files import write_json
 from fertool.runtime.hardware import Compute
 from fertool.train import command, precision, train
 from fertool.train.config import TrainConfig
-from fertool.train.loop import TrainingFaces
 from fertool.train.mapped_faces import MappedFaces
 from fertool.train.precision import faster_precision
+from fertool.train.splits import TrainingFaces
 from fertool.workspace import Workspace
 
 CONFIG = TrainConfig(model="test_resnet", batch_size=8)

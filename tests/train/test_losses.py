@@ -1,4 +1,4 @@
-"""What a batch's loss is made of: class weights, crowd labels, mixes; and when training stops by itself."""
+"""What a batch's loss is made of: class weights, crowd labels, mixes."""
 
 from dataclasses import replace
 
@@ -11,9 +11,10 @@ from fertool.errors import UserError
 from fertool.models import load_model
 from fertool.prepare.ferplus import ANSWERS, crowd_shares
 from fertool.runtime.files import read_csv, write_csv
-from fertool.train import loop, train
+from fertool.train import train
 from fertool.train.augment import draw_epoch
 from fertool.train.config import TrainConfig
+from fertool.train.losses import balancing_weights, hits, mean_loss
 from fertool.workspace import Workspace
 
 CONFIG = TrainConfig(epochs=1, lr=1e-3, precision="fp32")
@@ -22,18 +23,16 @@ LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 
 
 def test_class_weights_are_inverse_frequencies_of_mean_one() -> None:
-    weights = loop._class_weights(LABELS, 4)
+    weights = balancing_weights(LABELS, 4)
     assert torch.allclose(weights, torch.tensor([6 / 9, 2.0, 1.0, 0.0]))
     assert weights[LABELS].mean() == pytest.approx(1)
 
 
 def test_class_weights_of_distributions_give_every_class_the_same_mass() -> None:
     shares = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.6, 0.2, 0.2, 0.0], [0.9, 0.1, 0.0, 0.0]])
-    weights = loop._class_weights(shares, 4)
+    weights = balancing_weights(shares, 4)
     assert torch.allclose((weights * shares).sum(dim=0), torch.tensor([1.0, 1.0, 1.0, 0.0]))
-    assert torch.allclose(
-        loop._class_weights(F.one_hot(LABELS, 4).float(), 4), loop._class_weights(LABELS, 4)
-    )
+    assert torch.allclose(balancing_weights(F.one_hot(LABELS, 4).float(), 4), balancing_weights(LABELS, 4))
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
@@ -42,8 +41,8 @@ def test_distributions_of_one_class_are_labels(class_weights: torch.Tensor | Non
     config = replace(CONFIG, mixup=mixup)
     _, draws = draw_epoch(6, 48, 0, 1, config.augmentation)
     rows = torch.arange(6)
-    hard = loop._mean_loss(LOGITS, LABELS, rows, draws, class_weights, config)
-    soft = loop._mean_loss(LOGITS, F.one_hot(LABELS, 3).float(), rows, draws, class_weights, config)
+    hard = mean_loss(LOGITS, LABELS, rows, draws, class_weights, config)
+    soft = mean_loss(LOGITS, F.one_hot(LABELS, 3).float(), rows, draws, class_weights, config)
     assert hard.item() == pytest.approx(soft.item(), abs=1e-6)
 
 
@@ -54,12 +53,12 @@ def test_a_mix_asks_for_both_faces_by_their_shares() -> None:
     mixed = draws.own_shares[rows, None] * F.one_hot(LABELS[rows], 3)
     mixed = mixed + (1 - draws.own_shares[rows, None]) * F.one_hot(LABELS[draws.partners[rows]], 3)
     expected = -(mixed * LOGITS[:3].log_softmax(dim=1)).sum(dim=1).mean()
-    assert loop._mean_loss(LOGITS[:3], LABELS, rows, draws[rows], None, config).item() == pytest.approx(
+    assert mean_loss(LOGITS[:3], LABELS, rows, draws[rows], None, config).item() == pytest.approx(
         expected.item(), abs=1e-6
     )
-    hits = mixed.gather(1, LOGITS[:3].argmax(dim=1, keepdim=True)).sum()
-    assert loop._hits(LOGITS[:3], LABELS, rows, draws[rows], config).item() == pytest.approx(
-        hits.item(), abs=1e-6
+    share_hit = mixed.gather(1, LOGITS[:3].argmax(dim=1, keepdim=True)).sum()
+    assert hits(LOGITS[:3], LABELS, rows, draws[rows], config).item() == pytest.approx(
+        share_hit.item(), abs=1e-6
     )
 
 
@@ -110,35 +109,3 @@ def test_balance_changes_what_is_learnt(synthetic: Workspace) -> None:
             chances = model(torch.from_numpy(np.array(synthetic.load_faces("train")))).softmax(dim=1)
         share[balance] = chances[:, 3].mean().item()
     assert share[True] < share[False] - 0.1
-
-
-def test_patience_begins_when_the_whole_network_trains(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accuracies = iter([0.5, 0.5, 0.5, 0.4, 0.4, 0.9])
-    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), None))
-    config = replace(CONFIG, epochs=6, patience=2, freeze_epochs=3)
-    train(synthetic, config, name="frozen", device="cpu")
-    run = synthetic.run("frozen")
-    assert len(read_csv(run.history_csv)) == 5 and run.config()["best"]["epoch"] == 1
-
-
-@pytest.mark.parametrize(("epochs_done", "falls"), [(6, False), (7, False), (9, False), (10, True)])
-def test_a_plateau_of_the_head_alone_lowers_no_rate(epochs_done: int, falls: bool) -> None:
-    config = replace(CONFIG, epochs=20, schedule="plateau", freeze_epochs=6)
-    flat = [{"val_loss": 1.0}] * epochs_done
-    assert (loop._rate_factor(config, 10 * epochs_done, 10, flat) < 1) == falls
-
-
-def test_training_stops_when_patience_ends_also_when_gone_on_with(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accuracies = iter([0.3, 0.5, 0.4, 0.5, 0.2, 0.9])
-    monkeypatch.setattr(loop, "_validate", lambda *arguments: (1.0, next(accuracies), None))
-    config = replace(CONFIG, epochs=6, patience=2)
-    train(synthetic, config, name="short", device="cpu")
-    run = synthetic.run("short")
-    assert len(read_csv(run.history_csv)) == 4 and run.config()["best"]["epoch"] == 2
-    run.run_json.write_text(run.run_json.read_text().replace('"state": "done"', '"state": "running"'))
-    train(synthetic, config, name="short", device="cpu")
-    assert len(read_csv(run.history_csv)) == 4 and run.config()["state"] == "done"
