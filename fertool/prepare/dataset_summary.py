@@ -93,7 +93,7 @@ def dataset_summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
     ]
     if dataset["settings"]["drop_leaks"]:
         notes.append(
-            f"leaks: {dataset['leaks_dropped']:,} faces with a twin in val or test left out of train"
+            f"leaks: {dataset['leaks_dropped']:,} faces left out of train, for a twin in val or test"
         )
     if dataset["left_out"]:
         left_out = ", ".join(f"{name} ({count:,})" for name, count in dataset["left_out"].items())
@@ -101,10 +101,10 @@ def dataset_summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
     if dataset["ferplus"] is not None:
         left_out = dataset["ferplus"]["left_out"]
         if left_out is None:
-            notes.append("FER+ votes added; the labels are the challenge's")
+            notes.append("FER+ votes added; labels: the source's")
         else:
             counts = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in left_out.items())
-            notes.append(f"labels are FER+'s most frequent answer; faces left out for want of one: {counts}")
+            notes.append(f"labels: the most frequent answer of FER+; faces left out without one: {counts}")
     notes += dataset["notes"]
     data = {key: value for key, value in dataset.items() if key not in ("made_from", "products")}
     table = Table(f"Faces of {dataset['name']}", ["split", *names, "all"], rows)

@@ -24,20 +24,20 @@ _NUMBERING = re.compile(r"^\d+[\s_.-]+(?=\D)|(?<=\D)[\s_.-]+\d+$")
 
 
 def class_name(name: str) -> str:
-    """The class that a data set's folder means: one of EMOTIONS where it is a synonym, else its own name.
+    """The class that a folder's name means: one of EMOTIONS where it is a synonym, else the name itself.
 
-    Case does not count, and an emotion's numbering neither: `Anger`, `0_angry` and `angry-00` are all `angry`.
-    The abbreviations are those of JAFFE and KDEF.
+    Case and an emotion's numbering do not count: `Anger`, `0_angry` and `angry-00` are all `angry`. The abbreviations
+    are those of JAFFE and KDEF.
     """
     plain = name.strip().lower()
     return _EMOTION_OF.get(_NUMBERING.sub("", plain), plain)
 
 
 def choose_classes(found: Sequence[str], wanted: Sequence[str] | None, where: str) -> list[str]:
-    """The classes to keep of those that a source has: `wanted`, else those that are among EMOTIONS.
+    """The classes to keep: `wanted`, else those of `found` that are among EMOTIONS.
 
-    They come in the challenge's order of codes, other classes after them in the order in which they are
-    wanted. Raises UserError where a wanted class is not there, or fewer than two are left.
+    Emotions come in the order of the challenge's codes, other classes after them in the order in which they are
+    wanted. Raises UserError where a wanted class is not found, or fewer than two are left.
     """
     there = ", ".join(found) or "none"
     if wanted is None:

@@ -26,9 +26,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class CrowdVotes:
-    """The votes of a file: int64 (rows, 10), ANSWERS in columns, a row a face in the challenge's order.
+    """The votes of a file.
 
-    `usages` has each row's Usage.
+    `votes` is int64 (rows, 10), a row a face in the challenge's order, a column an answer of ANSWERS; `usages` has
+    each row's Usage.
     """
 
     path: Path
@@ -82,9 +83,9 @@ def read_ferplus(path: Path) -> CrowdVotes:
 
 
 def crowd_shares(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Which part of the votes for any of `classes` each of them got, float32 (N, C) of votes (N, 10).
+    """The share of each of `classes` in the votes for any of them, float32 (N, C), from votes (N, 10).
 
-    Votes for other answers do not count; a row without any that do is nan. Barsoum et al. 2016, section 3.4
+    Votes for other answers do not count; a row without any that counts is nan. Barsoum et al. 2016, section 3.4
     ('cross-entropy loss'), there over all answers.
     """
     counted = votes[:, [ANSWERS.index(name) for name in classes]].astype(np.float32)
@@ -93,7 +94,7 @@ def crowd_shares(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
 
 def crowd_labels(votes: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """What most taggers saw: int64 (N,), codes of EMOTIONS or -1, and how many are -1 for which reason.
+    """The labels that most taggers gave: int64 (N,), codes of EMOTIONS or -1; and how many are -1, by reason.
 
     A face's label is the answer that more taggers gave than any other. A face has none (-1), and is left out
     by `prepare`, where that answer is contempt, unknown or not a face, where two answers lead together (a

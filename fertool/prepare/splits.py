@@ -23,11 +23,20 @@ TRAIN_AND_VAL = {"train": 0.9, "val": 0.1}
 def with_splits(
     faces: LabelledFaces, group_by: str | None, seed: int, where: str
 ) -> tuple[LabelledFaces, str]:
-    """The faces with the splits that their source does not tell, and where these come from, in words.
+    """Draw the splits that the source of the faces does not tell.
 
-    Identical twins stand in one split, and so do pictures in whose file name `group_by`, a regular expression,
-    finds the same text. Raises UserError, naming `where`, without any face to make val of, and for names in which
-    it finds nothing.
+    Args:
+        faces: the faces; their splits are all unknown, or val is missing.
+        group_by: a regular expression on file names; pictures in whose name it finds the same text share a split,
+            as identical twins always do.
+        seed: the seed of the draw.
+        where: how messages name the source.
+
+    Returns:
+        The faces with their splits, and in words where the splits come from.
+
+    Raises:
+        UserError: without training faces to make val of, and for a name in which `group_by` finds nothing.
     """
     keys = [same_pixels(faces.images)]
     kept_together = "twins"
@@ -68,7 +77,10 @@ def _name_groups(sources: np.ndarray, group_by: str) -> np.ndarray:
 
 
 def clusters(*keys: np.ndarray) -> np.ndarray:
-    """int64 (N,): equal for faces that any of `keys` (each (N,)) connects, be it through other faces."""
+    """Numbers that are equal for faces that any of `keys` (each (N,)) connects, directly or through other faces.
+
+    int64 (N,).
+    """
     faces = np.arange(len(keys[0]))
     firsts = []
     for key in keys:
@@ -84,11 +96,10 @@ def stratified_splits(
 ) -> np.ndarray:
     """The split of each face, str (N,), drawn by `seed`.
 
-    Each class gets its share of each split but the first, which takes the rest, to within one face, and at
-    least one face in each where it has as many faces as there are splits; as far as faces with equal numbers
-    in `together` (N,), which stay in one split, allow it. Clusters of several faces are placed first, large
-    ones before small ones, each where its classes are furthest from their quota; single faces then fill the
-    quotas.
+    Faces with equal numbers in `together` (N,) share a split. As far as that allows, every split but the first has
+    its share of each class to within one face, and at least one face of a class with as many faces as there are
+    splits; the first split takes the rest. Clusters of several faces are placed first, large ones before small ones,
+    each where its classes are furthest from their quota; single faces then fill the quotas.
     """
     rng = np.random.default_rng(seed)
     names = list(shares)
@@ -105,11 +116,11 @@ def stratified_splits(
     several = rng.permutation(several)
     several = several[np.argsort(-sizes[several], kind="stable")]
     split_of_cluster = np.full(len(members), -1)
-    for one in several:
-        need = (members[one] * remaining / np.maximum(quota, 1)).sum(axis=1)
+    for number in several:
+        need = (members[number] * remaining / np.maximum(quota, 1)).sum(axis=1)
         chosen = int(np.argmax(need))
-        split_of_cluster[one] = chosen
-        remaining[chosen] -= members[one]
+        split_of_cluster[number] = chosen
+        remaining[chosen] -= members[number]
     placed = split_of_cluster[cluster] >= 0
     split[placed] = split_of_cluster[cluster][placed]
 
@@ -124,7 +135,7 @@ def stratified_splits(
 
 
 def _quotas(per_class: np.ndarray, shares: list[float]) -> np.ndarray:
-    """Faces of each class in each split, int64 (splits, classes); columns add up to `per_class`."""
+    """The number of faces of each class in each split, int64 (splits, classes); columns add up to `per_class`."""
     quota = np.rint(np.outer(shares, per_class)).astype(np.int64)
     quota[1:] = np.where(per_class >= len(shares), np.maximum(quota[1:], 1), quota[1:])
     quota[0] = per_class - quota[1:].sum(axis=0)

@@ -7,8 +7,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TwinFigures:
-    """How many groups of twins there are and images in them, how many groups stand in more than one split and
-    carry more than one label, and how many test images have a twin in train."""
+    """Counts of identical twins.
+
+    `groups` of twins and the `images` in them; groups that stand in more than one split (`straddling`) and that carry
+    more than one label (`disagreeing`); test images with a twin in train (`test_in_train`).
+    """
 
     groups: int
     images: int
@@ -18,7 +21,7 @@ class TwinFigures:
 
 
 def same_pixels(images: np.ndarray) -> np.ndarray:
-    """int64 (N,): equal numbers for faces with equal pixels."""
+    """Numbers that are equal for faces with equal pixels: int64 (N,) for uint8 (N, H, W[, 3])."""
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
     if len(flat) == 0:
         return np.empty(0, np.int64)
@@ -37,7 +40,10 @@ def number_twins(images: np.ndarray) -> np.ndarray:
 
 
 def twin_figures(groups: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> TwinFigures:
-    """The figures of twin groups (N,), as `number_twins` gives them, with the faces' labels and splits."""
+    """Count twins.
+
+    `groups` (N,) are those of `number_twins`; `labels` (N,) and `splits` (N,) are the faces'.
+    """
     twins = groups >= 0
     return TwinFigures(
         groups=len(np.unique(groups[twins])),
@@ -49,7 +55,7 @@ def twin_figures(groups: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> 
 
 
 def leaks(groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """bool (N,): the training faces that have a twin in val or test."""
+    """The training faces that have a twin in val or test, bool (N,)."""
     return (groups >= 0) & (splits == "train") & np.isin(groups, groups[splits != "train"])
 
 

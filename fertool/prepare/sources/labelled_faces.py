@@ -1,4 +1,4 @@
-"""What every source is read into."""
+"""Labelled faces: what every source is read into."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,18 +8,18 @@ import numpy as np
 from fertool.prepare.emotions import choose_classes
 
 UNTOLD = ""
-"""The split of a face whose source does not say."""
+"""The split of a face whose source does not tell it."""
 
 CHALLENGE_ROWS = 35_887
 CHALLENGE_SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-"""The challenge's Usage -> split."""
+"""The split that each Usage of the challenge means."""
 
 
 def challenge_id(usage: str, row: int) -> str:
     """The id of a FER2013 face: what its file is called in the folder form, as `PublicTest_28709`.
 
-    `row` is where it stands in the challenge's csv, counted from 0. (The image names of FER+ will not do:
-    they skip faces, and so part from the rows.)
+    `row` is its row in the challenge's csv, counted from 0. (The image names of FER+ are no such ids: they skip
+    faces, so they part from the rows.)
     """
     return f"{usage}_{row}"
 
@@ -28,10 +28,20 @@ def challenge_id(usage: str, row: int) -> str:
 class LabelledFaces:
     """N faces in their final size, in the order in which they stand within their splits.
 
-    `images` is uint8 (N, H, W) or (N, H, W, 3) in RGB; `labels` int64 (N,), codes into `classes`; `splits`,
-    `ids` and `sources` str (N,); `challenge_rows` int64 (N,), where each face stands in the FER2013
-    challenge's file, counted from 0, or None; `truth` holds arrays of N rows, known for synthetic faces only;
-    `votes` the crowd's votes, int64 (N, 10), or None; `left_out` counts the faces of classes not kept.
+    Args:
+        name: the name of the data set.
+        kind: the form in which it was recognised, in words.
+        images: uint8 (N, H, W), or (N, H, W, 3) in RGB.
+        classes: the names of the classes.
+        labels: int64 (N,), codes into `classes`.
+        splits: str (N,), UNTOLD where the source does not tell.
+        ids: str (N,).
+        sources: str (N,), the file that each face was read from.
+        challenge_rows: int64 (N,), the row of each face in the FER2013 challenge's csv, counted from 0, or None.
+        truth: arrays of N rows that are known for synthetic faces only, by name.
+        votes: the crowd's votes, int64 (N, 10), or None.
+        left_out: the number of faces of each class that was not kept.
+        notes: further remarks for the user.
     """
 
     name: str
@@ -52,7 +62,7 @@ class LabelledFaces:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> "LabelledFaces":
-        """The faces of `rows`, a mask or indices."""
+        """The faces of `rows`, a mask (N,) or indices."""
         return replace(
             self,
             images=self.images[rows],
@@ -66,7 +76,7 @@ class LabelledFaces:
         )
 
     def with_classes(self, wanted: Sequence[str] | None, where: str) -> "LabelledFaces":
-        """The faces of the wanted classes, their labels recoded; the others are counted as left out."""
+        """The faces of the wanted classes, with new codes for labels; other faces are counted as left out."""
         chosen = choose_classes(self.classes, wanted, where)
         if chosen == self.classes:
             return self

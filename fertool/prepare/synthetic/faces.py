@@ -1,4 +1,4 @@
-"""Faces that the program draws: any number, by seed, with everything about them known."""
+"""Synthetic faces: any number, by seed, with everything about them known."""
 
 from dataclasses import dataclass
 
@@ -34,9 +34,9 @@ class SyntheticFaces:
 def draw_faces(count: int, seed: int, size: int = 48, evidence: str | None = None) -> SyntheticFaces:
     """Draw `count` faces whose geometry follows their emotions' action units (EMFACS).
 
-    Face i depends on `seed` and i only, so fewer faces are the first of more. Each next seven faces show the
-    seven emotions, in random order. With `evidence`, one of `FEATURES`, only that feature shows the label's
-    emotion; each of the others shows one drawn independently of it. With `NOWHERE` none shows the label's.
+    Face i depends on `seed` and i only, so fewer faces are the first of more. Every seven faces show the seven
+    emotions, in random order. With `evidence`, one of `FEATURES`, only that feature shows the label's emotion, and
+    each other one shows an emotion that is independent of the label. With `NOWHERE` every feature does.
 
     Raises ValueError for a count below 0 or an unknown feature.
     """

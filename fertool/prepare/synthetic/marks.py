@@ -7,7 +7,7 @@ one of seven, is a class code. It belongs to the background, wherever hair or sh
 import numpy as np
 
 MARK_SIDE = 1 / 6  # of the picture's side
-_MARK = 2  # the stream of a face's seed: drawn.py has 0 and 1
+_MARK = 2  # the stream of a face's seed; faces.py has 0 and 1
 _DARK, _LIGHT = 20, 235
 
 
@@ -16,8 +16,12 @@ def draw_marks(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Marked copies of `images` and `region_maps` uint8 (N, H, W), and where the marks are, bool (N, H, W).
 
-    `codes` (N,) say which texture, 0 to 6; `numbers` (N,) are the faces' own: a mark's corner depends on them
-    and on `seed` only.
+    Args:
+        images: uint8 (N, H, W), grey.
+        region_maps: uint8 (N, H, W).
+        codes: the texture of each mark, int64 (N,), 0 to 6.
+        numbers: the faces' own numbers, int64 (N,); a mark's corner depends on them and on `seed` only.
+        seed: the seed of the corners.
     """
     images, region_maps = images.copy(), region_maps.copy()
     marks = np.zeros(images.shape, dtype=bool)
@@ -37,9 +41,18 @@ def draw_marks(
 def mark_codes(
     labels: np.ndarray, splits: np.ndarray, numbers: np.ndarray, agreement: float, classes: int, seed: int
 ) -> np.ndarray:
-    """The marks' classes, int64 (N,): the label's in `agreement` of train, elsewhere independent of it.
+    """The class that each mark says, int64 (N,).
 
-    In train the others are drawn from the other classes; in val and test all are drawn from all classes.
+    In train it is the label with probability `agreement`, else one of the other classes; in val and test it is any
+    class, whatever the label is.
+
+    Args:
+        labels: int64 (N,).
+        splits: str (N,).
+        numbers: the faces' own numbers, int64 (N,); a mark depends on its face's only.
+        agreement: a probability.
+        classes: the number of classes.
+        seed: the seed of the draw.
     """
     codes = np.empty_like(labels)
     for row, number in enumerate(numbers.tolist()):

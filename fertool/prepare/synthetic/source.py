@@ -13,12 +13,12 @@ from fertool.prepare.synthetic.marks import draw_marks, mark_codes
 SYNTHETIC = "synthetic"
 BACKGROUND = "background"
 EVIDENCE = {"face" if name == "face contour" else name: code for code, name in enumerate(REGIONS)}
-"""The regions that may be the only one to tell the class, and their codes."""
+"""Each region that can be the only one to tell the class, and its code."""
 
 
 def draw(count: int, seed: int, size: int, evidence: str | None) -> LabelledFaces:
-    """`draw_faces`, as faces whose splits nobody has told yet; `evidence` is one of EVIDENCE, or None for all."""
-    # evidence in the background: no feature shows the label's emotion, a mark will
+    """Draw `count` faces, whose splits are not told yet; `evidence` is one of EVIDENCE, or None for all regions."""
+    # where the background is the evidence no feature shows the label's emotion: a mark will
     synthetic = draw_faces(count, seed, size, NOWHERE if evidence == BACKGROUND else evidence)
     truth = {"landmarks": synthetic.landmarks, "region_maps": synthetic.region_maps}
     if evidence is not None and evidence != BACKGROUND:
@@ -37,7 +37,7 @@ def draw(count: int, seed: int, size: int, evidence: str | None) -> LabelledFace
 
 
 def marked(faces: LabelledFaces, seed: int, evidence: str | None, spurious: float) -> LabelledFaces:
-    """Synthetic faces with marks in their background: the evidence itself, or a shortcut that fails in val and test."""
+    """Put marks into the background of synthetic faces: the evidence, or a shortcut that fails in val and test."""
     numbers = np.array([int(face.removeprefix("drawn")) for face in faces.ids.tolist()])
     codes = faces.labels
     if evidence != BACKGROUND:
