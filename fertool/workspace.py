@@ -202,12 +202,16 @@ class Workspace:
         self.require_intact(self.dataset_json, self.faces(split))
         return read_npy(self.faces(split), self.remedy(self.faces(split)), kinds="u")
 
+    def _face_shape(self, split: str) -> tuple[int, ...]:
+        """The number, height and width of the faces of a split."""
+        return read_npy(self.faces(split), self.remedy(self.faces(split))).shape[:3]
+
     def load_face_rows(self, split: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
         """The table of a split, a row a face. Raises UserError where it is damaged or lacks one of `columns`."""
         path = self.faces_csv(split)
         self.check_split(split)
         self.require_intact(self.dataset_json, path)
-        return read_csv(path, self.remedy(path), columns, rows=len(self.load_faces(split)))
+        return read_csv(path, self.remedy(path), columns, rows=self._face_shape(split)[0])
 
     def load_labels(self, split: str, classes: Sequence[str] | None = None) -> np.ndarray:
         """The labels of a split, int64 (N,): codes of `classes`, by default the data set's own.
@@ -255,7 +259,7 @@ class Workspace:
         path = self.region_maps(split)
         self._require_masks(split)
         self.require_intact(self.masks_json, path)
-        return read_npy(path, self.remedy(path), shape=self.load_faces(split).shape[:3], kinds="u")
+        return read_npy(path, self.remedy(path), shape=self._face_shape(split), kinds="u")
 
     def load_landmarks(self, split: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """The arrays of masks/<split>.npz: landmarks, outline, detector, confidence, box; or only those of `names`.
@@ -265,7 +269,7 @@ class Workspace:
         path = self.landmarks(split)
         self._require_masks(split)
         self.require_intact(self.masks_json, path)
-        return read_npz(path, self.remedy(path), names, rows=len(self.load_faces(split)))
+        return read_npz(path, self.remedy(path), names, rows=self._face_shape(split)[0])
 
     def load_boxes(self, split: str) -> np.ndarray:
         """The box of each face's landmarks: left, top, right, bottom in pixels, float32 (N, 4).

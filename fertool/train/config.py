@@ -1,9 +1,14 @@
-"""What a training is asked to do, and the name that follows from it."""
+"""What a training is asked to do, and the name that follows from it.
+
+A setting is named once, as a field of TrainConfig with its default and range; `fertool train` has an option of the
+same name, with its help.
+"""
 
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fertool.errors import UserError
@@ -12,88 +17,138 @@ from fertool.train.guidance import FORMS
 from fertool.train.schedule import SCHEDULES
 
 HASH_LENGTH = 6
+LABELS = ("own", "ferplus-soft")
+GUIDE_MASKS = ("own", "shuffled")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a setting may have, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _choice(names: Sequence[str]) -> Range:
+    return Range(lambda value: value in names, ", ".join(names))
+
+
+def _is_unfreeze(value: str) -> bool:
+    kind, _, number = value.partition(":")
+    return value in ("all", "none") or (kind == "last" and number.isdigit())
+
+
+ONE_OR_MORE = Range(lambda value: value >= 1, "1 or more")
+ZERO_OR_MORE = Range(lambda value: value >= 0, "0 or more")
+ABOVE_ZERO = Range(lambda value: value > 0, "above 0, and finite")
+BELOW_ONE = Range(lambda value: 0 <= value < 1, "from 0 to below 1")
+UP_TO_ONE = Range(lambda value: 0 <= value <= 1, "from 0 to 1")
+SHARE = Range(lambda value: 0 < value <= 1, "above 0, at most 1")
+HALF_TURN = Range(lambda value: 0 <= value <= 180, "from 0 to 180")
+UNFREEZE = Range(_is_unfreeze, "all, none, or last:N")
+SEED = Range(lambda value: 0 <= value < 2**63, "from 0 to below 2^63")
+
+
+def _setting(default: Any, values: Range | None = None) -> Any:
+    """A field of TrainConfig with the values that it may have besides None."""
+    return field(default=default, metadata={"range": values})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Every setting that a training's numbers depend on. The seed apart, it is the run's condition."""
+    """Every setting that a training's numbers depend on. All of them but the seed are the run's condition.
 
-    model: str = "cnn"
-    weights: str = "auto"  # what the backbone was pretrained on; auto: the model's own default
-    epochs: int = 30
-    batch_size: int = 64
-    optimizer: str = "adam"
-    lr: float = 1e-4  # the largest learning rate of the head and, unless said otherwise, of the backbone
-    schedule: str = "constant"
-    warmup_epochs: float = 0.0  # in which the rate rises from nothing
-    weight_decay: float = 1e-4  # Adam: L2 penalty; AdamW, SGD: decay of matrices and kernels
-    clip: float | None = None  # largest norm of the gradient; 0 and None: any
-    label_smoothing: float = 0.1
-    balance: bool = False  # a face counts by the inverse of its class's frequency
-    labels: str = "own"  # or ferplus-soft: the crowd's votes as a distribution
-    self_distillation: float = 0.0  # largest share of the network's own earlier predictions in the targets
-    patience: int | None = None  # thawed epochs without a better val accuracy after which training stops
-    ema: float | None = None  # decay a step of the weights' moving mean, which is then what is kept
+    The defaults are the recipe `page`. Raises UserError, which names the option, for a value outside its range.
+    """
+
+    model: str = _setting("cnn")
+    weights: str = _setting("auto")  # pretrained weights of the backbone; auto: the model's own default
+    epochs: int = _setting(30, ONE_OR_MORE)
+    batch_size: int = _setting(64, ONE_OR_MORE)
+    optimizer: str = _setting("adam", _choice(OPTIMIZERS))
+    lr: float = _setting(1e-4, ABOVE_ZERO)  # peak learning rate of the head and, without backbone_lr, of all
+    schedule: str = _setting("constant", _choice(SCHEDULES))
+    warmup_epochs: float = _setting(0.0, ZERO_OR_MORE)  # the learning rate rises linearly from 0
+    weight_decay: float = _setting(
+        1e-4, ZERO_OR_MORE
+    )  # Adam: L2 penalty; AdamW, SGD: decay of matrices, kernels
+    clip: float | None = _setting(None, ZERO_OR_MORE)  # largest norm of the gradient; 0 and None: no limit
+    label_smoothing: float = _setting(0.1, BELOW_ONE)
+    balance: bool = _setting(False)  # weigh a face by the inverse frequency of its class
+    labels: str = _setting("own", _choice(LABELS))  # ferplus-soft: the crowd's votes as a distribution
+    self_distillation: float = _setting(
+        0.0, UP_TO_ONE
+    )  # final share of the network's earlier predictions in targets
+    patience: int | None = _setting(
+        None, ONE_OR_MORE
+    )  # epochs without a better val accuracy before training stops
+    ema: float | None = _setting(
+        None, BELOW_ONE
+    )  # decay per step of the weights' moving average, which is evaluated
     # pretrained networks
-    freeze_epochs: int = 0  # in which the new head trains alone
-    unfreeze: str = "all"  # what trains afterwards: all, last:N (stages), none
-    backbone_lr: float | None = None  # None: lr
-    layer_decay: float = 1.0  # a stage's rate as a share of that of the next one towards the head
-    # the network
-    dropout: float | None = None  # None: the model's own default
-    drop_path: float | None = None  # likewise
-    image_size: int | None = None  # pixels that the network sees; None: the model's own default
-    views: str | None = None  # of a multi-scale model: whole,face if not said
-    cam_layer: str | None = None  # where a CAM reads the network; None: found by trying
-    channels: int | None = None  # of a user's own network: 1 or 3
-    mean: tuple[float, ...] | None = None  # of its input, a channel, of pixels scaled to 0..1
-    std: tuple[float, ...] | None = None
-    # faces
-    flip: bool = True  # left-right, one face in two
-    shift: float = 0.05  # at most this share of the side, each way; edges are repeated
-    rotate_deg: float = 0.0
-    crop: float = 0.0
-    zoom: float = 0.0
-    jitter: float = 0.0
-    noise: float = 0.0
-    erase: float = 0.0
-    mixup: float = 0.0
-    # attention guidance
-    guide: str | None = (
-        None  # what is asked of the label's map, see fertool.train.guidance.forms; None: nothing
-    )
-    guide_weight: float = 1.0  # lambda; 0: maps are measured, and nothing is asked of them
-    guide_explainer: str | None = None  # whose map; None: the default of the model's family
-    guide_map: str | None = None  # relu, abs or signed; None: the explainer's default
-    guide_warmup: float = 0.0  # epochs in which lambda rises from nothing
-    guide_masks: str = "own"  # or shuffled, the placebo: each face is guided by another face's
-    guide_regions: tuple[tuple[str, float], ...] | None = None  # the shares that `regions` wants
-    drop_leaks: bool = False  # leave out of train what has an identical twin in val or test
-    train_fraction: float = 1.0  # of each class's faces in train, drawn by seed
-    precision: str = "auto"
-    compile: bool = False  # the network, by torch.compile
-    seed: int = 0
+    freeze_epochs: int = _setting(0, ZERO_OR_MORE)  # first epochs, in which the new head trains alone
+    unfreeze: str = _setting("all", UNFREEZE)  # the part of the backbone that trains afterwards
+    backbone_lr: float | None = _setting(None, ABOVE_ZERO)  # None: lr
+    layer_decay: float = _setting(
+        1.0, SHARE
+    )  # a stage's rate as a share of that of the next one towards the head
+    # the network; None is the model's own default
+    dropout: float | None = _setting(None, BELOW_ONE)
+    drop_path: float | None = _setting(None, BELOW_ONE)
+    image_size: int | None = _setting(None, ONE_OR_MORE)  # height and width of the network's input, pixels
+    views: str | None = _setting(None)  # views of a multi-scale model; None: whole,face
+    cam_layer: str | None = _setting(None)  # layer that a CAM reads; None: found by a trial
+    channels: int | None = _setting(None)  # input channels of a user's own network, 1 or 3
+    mean: tuple[float, ...] | None = _setting(None)  # of its input per channel, pixels scaled to 0..1
+    std: tuple[float, ...] | None = _setting(None)
+    # augmentation of the faces, see fertool.train.augment
+    flip: bool = _setting(True)
+    shift: float = _setting(0.05, BELOW_ONE)
+    rotate_deg: float = _setting(0.0, HALF_TURN)
+    crop: float = _setting(0.0, BELOW_ONE)
+    zoom: float = _setting(0.0, BELOW_ONE)
+    jitter: float = _setting(0.0, BELOW_ONE)
+    noise: float = _setting(0.0, BELOW_ONE)
+    erase: float = _setting(0.0, UP_TO_ONE)
+    mixup: float = _setting(0.0, ZERO_OR_MORE)
+    # attention guidance, see fertool.train.guidance
+    guide: str | None = _setting(None, _choice(tuple(FORMS)))  # what the label's map shall do; None: nothing
+    guide_weight: float = _setting(
+        1.0, ZERO_OR_MORE
+    )  # lambda; 0: maps are measured, and nothing is asked of them
+    guide_explainer: str | None = _setting(None)  # whose map; None: the default of the model's family
+    guide_map: str | None = _setting(None)  # relu, abs or signed; None: the explainer's default
+    guide_warmup: float = _setting(0.0, ZERO_OR_MORE)  # epochs in which lambda rises from 0
+    guide_masks: str = _setting("own", _choice(GUIDE_MASKS))  # shuffled, the placebo: another face's masks
+    guide_regions: tuple[tuple[str, float], ...] | None = _setting(None)  # the shares that `regions` wants
+    drop_leaks: bool = _setting(False)  # leave faces out of train that have an identical twin in val or test
+    train_fraction: float = _setting(1.0, SHARE)  # of each class's faces in train, chosen by the seed
+    precision: str = _setting("auto")
+    compile: bool = _setting(False)  # compile the network by torch.compile
+    seed: int = _setting(0, SEED)
 
     def __post_init__(self) -> None:
-        """Raise UserError for a value outside its range."""
-        for name, (fits, wanted) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not (fits(value) and _is_finite(value)):
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
+        """Raise UserError for a value outside its range, and for settings that exclude each other."""
+        for setting in fields(self):
+            value, values = getattr(self, setting.name), setting.metadata["range"]
+            if values is not None and value is not None and not (_is_finite(value) and values.holds(value)):
+                raise UserError(f"{option(setting.name)} {value}: must be {values.words}")
         for name in ("warmup_epochs", "freeze_epochs", "guide_warmup"):
             if (value := getattr(self, name)) > self.epochs:
-                raise UserError(
-                    f"--{name.replace('_', '-')} {value:g}: the training has {self.epochs} epochs only"
-                )
+                raise UserError(f"{option(name)} {value:g}: the training has {self.epochs} epochs only")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
         if self.self_distillation and self.mixup:
             raise UserError(
                 "--self-distillation: learns from predictions of single faces, and --mixup shows "
-                "none; say --mixup 0, or --self-distillation 0"
+                "none; give --mixup 0, or --self-distillation 0"
             )
         if self.guide is not None and self.compile:
             raise UserError("--guide: a compiled network cannot be differentiated twice; leave --compile out")
         if self.guide_regions is not None and self.guide != "regions":
-            raise UserError(f"--guide-regions: of --guide regions only, not of {self.guide}")
+            raise UserError(f"--guide-regions: belongs to --guide regions, not to --guide {self.guide}")
 
     @property
     def augmentation(self) -> Augmentation:
@@ -129,55 +184,16 @@ class TrainConfig:
         return json.loads(json.dumps(asdict(self)))
 
 
+def option(name: str) -> str:
+    """How a setting is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def settings_in(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of TrainConfig, `model` apart, among the parameters of `fertool train`."""
+    names = (setting.name for setting in fields(TrainConfig) if setting.name != "model")
+    return {name: parameters[name] for name in names if name in parameters}
+
+
 def _is_finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _share(value: float) -> bool:
-    return 0 <= value < 1
-
-
-def _is_unfreeze(value: str) -> bool:
-    kind, _, number = value.partition(":")
-    return value in ("all", "none") or (kind == "last" and number.isdigit())
-
-
-LABELS = ("own", "ferplus-soft")
-GUIDE_MASKS = ("own", "shuffled")
-OPTIMIZERS = ("adam", "adamw", "sgd")
-RANGES = {
-    "optimizer": (lambda value: value in OPTIMIZERS, ", ".join(OPTIMIZERS)),
-    "schedule": (lambda value: value in SCHEDULES, ", ".join(SCHEDULES)),
-    "epochs": (lambda value: value >= 1, "1 or more"),
-    "batch_size": (lambda value: value >= 1, "1 or more"),
-    "lr": (lambda value: value > 0, "above 0, and finite"),
-    "warmup_epochs": (lambda value: value >= 0, "0 or more"),
-    "weight_decay": (lambda value: value >= 0, "0 or more"),
-    "clip": (lambda value: value >= 0, "0 or more"),
-    "label_smoothing": (_share, "from 0 to below 1"),
-    "labels": (lambda value: value in LABELS, ", ".join(LABELS)),
-    "self_distillation": (lambda value: 0 <= value <= 1, "from 0 to 1"),
-    "patience": (lambda value: value >= 1, "1 or more"),
-    "ema": (_share, "from 0 to below 1"),
-    "freeze_epochs": (lambda value: value >= 0, "0 or more"),
-    "unfreeze": (_is_unfreeze, "all, none, or last:N"),
-    "backbone_lr": (lambda value: value > 0, "above 0"),
-    "layer_decay": (lambda value: 0 < value <= 1, "above 0, at most 1"),
-    "dropout": (_share, "from 0 to below 1"),
-    "drop_path": (_share, "from 0 to below 1"),
-    "image_size": (lambda value: value >= 1, "1 or more"),
-    "shift": (_share, "from 0 to below 1"),
-    "rotate_deg": (lambda value: 0 <= value <= 180, "from 0 to 180"),
-    "crop": (_share, "from 0 to below 1"),
-    "zoom": (_share, "from 0 to below 1"),
-    "jitter": (_share, "from 0 to below 1"),
-    "noise": (_share, "from 0 to below 1"),
-    "erase": (lambda value: 0 <= value <= 1, "from 0 to 1"),
-    "mixup": (lambda value: value >= 0, "0 or more"),
-    "guide": (lambda value: value in FORMS, ", ".join(FORMS)),
-    "guide_weight": (lambda value: value >= 0, "0 or more"),
-    "guide_warmup": (lambda value: value >= 0, "0 or more"),
-    "guide_masks": (lambda value: value in GUIDE_MASKS, ", ".join(GUIDE_MASKS)),
-    "train_fraction": (lambda value: 0 < value <= 1, "above 0, at most 1"),
-    "seed": (lambda value: 0 <= value < 2**63, "from 0 to below 2^63"),
-}

@@ -1,7 +1,7 @@
-"""Named sets of training settings, and those that a kind of model gets when none is named."""
+"""Recipes: named sets of training settings, and those that each kind of model gets by default."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fertool.errors import UserError
@@ -13,11 +13,11 @@ from fertool.train.config import TrainConfig
 from fertool.train.guidance import FORMS
 from fertool.train.guide_weights import read_guide_weights
 
-# Adam, batch 64, 30 epochs, rate 1e-4, the whole network from the first step: the published description's plain
-# training, the same for every model. TrainConfig's own defaults are these.
+# The plain training of the published description, the same for every model: Adam, batch 64, 30 epochs, learning
+# rate 1e-4, the whole network from the first step. These are the defaults of TrainConfig.
 PAGE: dict[str, Any] = {}
 
-# Fine-tuning of a network made for larger pictures, and its control from scratch: the same for both, so that
+# Fine-tuning of a network made for larger pictures. Its control from scratch trains by the same settings, so that
 # nothing but pretraining differs.
 _CONVOLUTIONAL = {
     "optimizer": "adamw",
@@ -34,7 +34,7 @@ _CONVOLUTIONAL = {
 # Transformers want smaller steps in their lower blocks (Bao et al. 2022, 'BEiT', section 3.2)
 _TRANSFORMER = {**_CONVOLUTIONAL, "layer_decay": 0.75, "drop_path": 0.1, "clip": 1.0}
 
-# As far as a network of our own comes without pretraining, and without other faces
+# The best settings found for our own networks without pretraining and without other faces
 STRONG: dict[str, dict[str, Any]] = {
     "cnn": {
         "optimizer": "adamw",
@@ -92,40 +92,61 @@ def configure(
     augment: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> TrainConfig:
-    """The settings of a training: the recipe's, or those of the model's kind; over them `settings` not None.
+    """The settings of a training: the recipe's, over them the preset's, over them those that are given.
 
-    `augment` is a preset of augmentations, over the recipe's. Raises UserError for names that are none, and for a
-    recipe that the model has none of.
+    Args:
+        model: the model's name.
+        recipe: one of RECIPES; None: the recipe of the model's kind.
+        augment: one of PRESETS; None: the recipe's own augmentation.
+        settings: fields of TrainConfig; those that are None are not given. Text is read as the command line writes
+            it: `mean`, `std` and `guide_weight` as numbers with commas between, `guide_regions` as `eyes=2,mouth=1`.
+
+    Raises:
+        UserError: for a name that does not exist, for a recipe that the model does not have, and for values that
+            cannot be.
     """
     if augment is not None and augment not in PRESETS:
         raise UserError(f"--augment {augment}: there are {', '.join(PRESETS)}")
-    chosen = dict(_of_recipe(model.removeprefix(PREFIX), recipe))
+    given = _read({name: value for name, value in (settings or {}).items() if value is not None})
+    chosen = dict(_recipe_settings(model.removeprefix(PREFIX), recipe))
     if augment is not None:
         chosen |= vars(PRESETS[augment])
-    given = {name: value for name, value in (settings or {}).items() if value is not None}
     if given.get("labels") == "ferplus-soft":
         chosen["label_smoothing"] = 0.0  # the crowd's votes are as soft as they are
     chosen |= given
-    if "warmup_epochs" in chosen and "warmup_epochs" not in given and "epochs" in given:
-        chosen["warmup_epochs"] = min(chosen["warmup_epochs"], given["epochs"])
-    if chosen.get("schedule") == "one-cycle":
-        if given.get("warmup_epochs"):
-            raise UserError("--warmup-epochs: the schedule one-cycle has a rise of its own; leave it out")
-        chosen["warmup_epochs"] = 0.0
+    chosen |= _fitting_warmup(chosen, given)
     if any(name.startswith("guide_") for name in chosen):
         chosen.setdefault("guide", next(iter(FORMS)))
-    for option in ("mean", "std"):
-        if isinstance(chosen.get(option), str):
-            chosen[option] = _numbers(option, chosen[option])
-    if isinstance(chosen.get("guide_weight"), str):
-        chosen["guide_weight"] = read_guide_weights(chosen["guide_weight"])[0]
-    if isinstance(chosen.get("guide_regions"), str):
-        chosen["guide_regions"] = _shares(chosen["guide_regions"])
     return TrainConfig(model=model, **chosen)
 
 
-def _of_recipe(model: str, recipe: str | None) -> Mapping[str, Any]:
-    if recipe is None and model == "resnet48":  # for which nothing plainer is sensible
+def _read(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with the texts of the command line read."""
+    readers: dict[str, Callable[[str], Any]] = {
+        "mean": lambda text: _numbers("mean", text),
+        "std": lambda text: _numbers("std", text),
+        "guide_weight": lambda text: read_guide_weights(text)[0],
+        "guide_regions": _region_shares,
+    }
+    return {
+        name: readers[name](value) if name in readers and isinstance(value, str) else value
+        for name, value in given.items()
+    }
+
+
+def _fitting_warmup(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, float]:
+    """A recipe's warm-up is no longer than the training, and none with the schedule one-cycle, which has its own."""
+    if chosen.get("schedule") == "one-cycle":
+        if given.get("warmup_epochs"):
+            raise UserError("--warmup-epochs: the schedule one-cycle has a warm-up of its own; leave it out")
+        return {"warmup_epochs": 0.0}
+    if "warmup_epochs" in chosen and "warmup_epochs" not in given and "epochs" in given:
+        return {"warmup_epochs": min(chosen["warmup_epochs"], given["epochs"])}
+    return {}
+
+
+def _recipe_settings(model: str, recipe: str | None) -> Mapping[str, Any]:
+    if recipe is None and model == "resnet48":  # nothing plainer is sensible for it
         return STRONG[model]
     if recipe is None:
         return OF_KIND[_kind(model)]
@@ -149,8 +170,8 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     return numbers
 
 
-def _shares(text: str) -> tuple[tuple[str, float], ...]:
-    """Regions and the shares wanted of them, as `eyes=2,face contour=1`, in the order of REGIONS."""
+def _region_shares(text: str) -> tuple[tuple[str, float], ...]:
+    """The wanted share of each region, written as `eyes=2,face contour=1`, in the order of REGIONS."""
     wanted = {}
     for part in text.split(","):
         name, _, share = part.partition("=")
@@ -166,7 +187,7 @@ def _shares(text: str) -> tuple[tuple[str, float], ...]:
 
 
 def _kind(model: str) -> str:
-    if model in OWN or ":" in model:  # of our own, or of the user's
+    if model in OWN or ":" in model:  # one of ours, or the user's own
         return "small"
     if model in ("vit", "facevit"):
         return "transformer"

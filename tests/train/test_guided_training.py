@@ -187,7 +187,7 @@ def test_other_masks_are_another_training(synthetic: Workspace) -> None:
         ({"guide": "background", "guide_weight": "-1"}, "--guide-weight -1: a lambda is 0 or more"),
         ({"guide": "background", "guide_weight": "much"}, "--guide-weight much: give numbers"),
         ({"guide": "background", "guide_masks": "none"}, "--guide-masks none: must be own, shuffled"),
-        ({"guide": "background", "guide_regions": "eyes=1"}, "--guide-regions: of --guide regions only"),
+        ({"guide": "background", "guide_regions": "eyes=1"}, "--guide-regions: belongs to --guide regions"),
         ({"guide": "regions", "guide_regions": "ears=1"}, "no region 'ears'; there are background"),
         ({"guide": "regions", "guide_regions": "eyes"}, "give shares as eyes=2,mouth=1"),
         ({"guide": "regions", "guide_regions": "eyes=0"}, "not all 0"),
