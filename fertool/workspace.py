@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,17 @@ WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"
 DEFAULT_WORKSPACE = Path("data")
 
 _FINGERPRINTS: dict[str, list[Any]] = {}  # of this process: size, time of change, SHA-256
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """Figures of a suite that a run has on disk."""
+
+    suite: str
+    explainer: str | None  # with its options, as `rollout@discard=0.9`; None for a suite without heatmaps
+    target: str | None  # None for a suite without heatmaps
+    grid: int | None  # cells a side of the common grid; None for each map's own
+    path: Path  # the JSON; the CSV with a row a face lies beside it
 
 
 class Run:
@@ -99,9 +112,19 @@ class Run:
             folder = folder / explainer / target
         return folder / (f"{split}.json" if grid is None else f"{split}.grid{grid}.json")
 
-    def scored(self, suite: str, pattern: str) -> list[Path]:
-        """The JSON files of a suite that are there and fit a pattern below its folder."""
-        return sorted((self.results / "scores" / suite).glob(pattern))
+    def stored_scores(self, split: str) -> list[StoredScores]:
+        """The figures that the run has on disk for a split, by their path: no file is read."""
+        folder = self.results / "scores"
+        name = re.compile(rf"{re.escape(split)}(?:\.grid(\d+))?\.json")
+        stored = []
+        for path in sorted([*folder.glob("*/*.json"), *folder.glob("*/*/*/*.json")]):
+            suite, *explained = path.relative_to(folder).parent.parts
+            if found := name.fullmatch(path.name):
+                explainer, target = explained or (None, None)
+                stored.append(
+                    StoredScores(suite, explainer, target, int(found[1]) if found[1] else None, path)
+                )
+        return stored
 
     def config(self) -> dict[str, Any]:
         """The content of run.json. Raises UserError where there is none."""

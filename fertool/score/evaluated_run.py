@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from fertool.models.predictions import Predict, keep_logits, read_logits
 from fertool.runtime.hardware import Compute
 from fertool.workspace import Run, Workspace
 
-Figures = dict[str, object]  # what stands in a suite's JSON
+Figures = dict[str, Any]  # what stands in a suite's JSON
 Columns = dict[str, np.ndarray]  # what stands in its CSV: a value a face, (N,)
 
 

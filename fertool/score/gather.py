@@ -1,10 +1,8 @@
 """Figures that were scored before: read back, and gathered over runs."""
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fertool.runtime.files import read_json
 from fertool.runtime.hardware import choose_compute
@@ -13,11 +11,11 @@ from fertool.score.registry import SUITES, Compared, Suite
 from fertool.score.results.conditions import identities
 from fertool.score.results.face_csv import read_columns
 from fertool.score.results.freshness import EXPLAINER_REVISION
-from fertool.score.results.tables import Scores, said_of_runs
+from fertool.score.results.tables import Scores, run_label, said_of_runs
 from fertool.score.settings import ScoreSettings
 from fertool.score.suites.sanity import marked
 from fertool.summary import Table
-from fertool.workspace import Run, Workspace
+from fertool.workspace import Run, StoredScores, Workspace
 
 
 @dataclass(frozen=True)
@@ -42,25 +40,22 @@ def gather_scores(
     compute = choose_compute("cpu", "fp32")
     known = identities(runs)
     for run_name, name in (names or {}).items():
-        known[run_name]["group"] = name
-    found: dict[tuple[str, str, str, int], list[tuple[Run, Path]]] = {}
-    for run, suite, path in _stored(runs, split):
-        if not suite.is_outdated(workspace, run, path):
-            key = (path.parent.parent.name, path.parent.name) if suite.of_heatmaps else ("", "")
-            found.setdefault((suite.name, *key, _grid(path)), []).append((run, path))
+        known[run_name] |= {"group": name, "label": name}
+    order = list(SUITES)
+    found: dict[tuple[str, str, str, int], list[tuple[Run, StoredScores]]] = {}
+    for run, suite, stored in _stored(runs, split):
+        if not suite.is_outdated(workspace, run, stored.path):
+            key = (suite.name, stored.explainer or "", stored.target or "", stored.grid or 0)
+            found.setdefault(key, []).append((run, stored))
     gathered = []
-    for (name, explainer, target, grid), paths in sorted(
-        found.items(), key=lambda item: (list(SUITES).index(item[0][0]), item[0][1:])
-    ):
-        suite = SUITES[name]
-        settings = (
-            ScoreSettings(explainer, target=target, grid=grid or None)
-            if suite.of_heatmaps
-            else ScoreSettings()
-        )
-        scores = [read_json(path) | known[run.name] for run, path in paths]
-        columns = {run.name: read_columns(path.with_suffix(".csv")) for run, path in paths}
-        evaluated_runs = [EvaluatedRun(workspace, run, split, compute) for run, _ in paths]
+    for key in sorted(found, key=lambda key: (order.index(key[0]), key[1:])):
+        suite, (_, first) = SUITES[key[0]], found[key][0]
+        settings = ScoreSettings(split=split)
+        if first.explainer is not None and first.target is not None:
+            settings = ScoreSettings(first.explainer, split=split, target=first.target, grid=first.grid)
+        scores = [read_json(stored.path) | known[run.name] for run, stored in found[key]]
+        columns = {run.name: read_columns(stored.path.with_suffix(".csv")) for run, stored in found[key]}
+        evaluated_runs = [EvaluatedRun(workspace, run, split, compute) for run, _ in found[key]]
         compared, tables = suite.show(evaluated_runs, scores, columns, settings)
         tables = with_marks(_with_settings(tables, scores), suite, evaluated_runs, settings)
         gathered.append(Gathered(suite, settings, scores, columns, compared, tables))
@@ -70,9 +65,9 @@ def gather_scores(
 def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
     """What is to be said of the runs' figures on a split that are outdated, and so left out."""
     of_run: dict[str, list[str]] = {}
-    for run, suite, path in _stored(runs, split):
-        if suite.is_outdated(workspace, run, path):
-            explained = f" of {path.parent.parent.name}" if suite.of_heatmaps else ""
+    for run, suite, stored in _stored(runs, split):
+        if suite.is_outdated(workspace, run, stored.path):
+            explained = f" of {stored.explainer}" if stored.explainer else ""
             of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
     return said_of_runs(
         {
@@ -83,19 +78,13 @@ def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> lis
     )
 
 
-def _stored(runs: Sequence[Run], split: str) -> Iterator[tuple[Run, Suite, Path]]:
+def _stored(runs: Sequence[Run], split: str) -> Iterator[tuple[Run, Suite, StoredScores]]:
     return (
-        (run, suite, path)
+        (run, suite, stored)
         for run in runs
         for suite in SUITES.values()
-        for path in [*suite.stored(run, split), *suite.stored_on_grids(run, split)]
+        for stored in suite.stored(run, split)
     )
-
-
-def _grid(path: Path) -> int:
-    """The cells a side of the common grid that figures are of, by the name of their file; 0: each map's own."""
-    found = re.fullmatch(r".*\.grid(\d+)", path.stem)
-    return int(found[1]) if found else 0
 
 
 def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
@@ -110,7 +99,7 @@ def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
     first, *others = tables
     notes = [
         f"These runs were not scored alike: their {name} is "
-        + ", ".join(f"{of.get(name)} ({run['run']})" for run, of in zip(scores, made_with, strict=True))
+        + ", ".join(f"{of.get(name)} ({run_label(run)})" for run, of in zip(scores, made_with, strict=True))
         + "."
         for name in unlike
     ]

@@ -26,7 +26,7 @@ from fertool.score.suites import (
 from fertool.score.suites import region_share_tables as attention_tables
 from fertool.score.suites import region_shares as attention
 from fertool.summary import Table
-from fertool.workspace import Run, Workspace
+from fertool.workspace import Run, StoredScores, Workspace
 
 Compared = dict[str, Any]  # figures that only several runs together have, by what they are
 ShowRuns = Callable[
@@ -54,14 +54,15 @@ class Suite:
         explained = (settings.request.key, target) if self.of_heatmaps else (None, None)
         return run.scores(self.name, split, *explained, self.recorded(settings).get("grid"))
 
-    def stored(self, run: Run, split: str) -> list[Path]:
-        """The JSON files of a run that are there: one, or one an explainer and target."""
-        of_heatmaps = f"*/{self.only_target or '*'}/{split}.json"
-        return run.scored(self.name, of_heatmaps if self.of_heatmaps else f"{split}.json")
-
-    def stored_on_grids(self, run: Run, split: str) -> list[Path]:
-        """The JSON files of a run whose maps were brought to a common grid."""
-        return run.scored(self.name, f"*/*/{split}.grid*.json") if self.of_heatmaps else []
+    def stored(self, run: Run, split: str) -> list[StoredScores]:
+        """The suite's figures that a run has on disk: one, or one for each explainer, target and common grid."""
+        return [
+            stored
+            for stored in run.stored_scores(split)
+            if stored.suite == self.name
+            and (stored.explainer is not None) == self.of_heatmaps
+            and self.only_target in (None, stored.target)
+        ]
 
     def is_outdated(self, workspace: Workspace, run: Run, path: Path) -> bool:
         """Whether the figures of a run in `place`, that are there, would come out otherwise now."""

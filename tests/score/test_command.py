@@ -18,7 +18,7 @@ from fertool.score import ScoreSettings, score
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.gather import gather_scores
 from fertool.score.perturbations.corruptions import CORRUPTIONS
-from fertool.score.registry import chosen_suites
+from fertool.score.registry import SUITES, chosen_suites
 from fertool.score.suites.faithfulness import MEASURES
 from fertool.score.suites.robustness import score_robustness
 from fertool.train import train
@@ -47,7 +47,7 @@ def test_missing_heatmaps_are_made_first_and_figures_stored(workspace: Workspace
     assert run.heatmaps("gradcam", "predicted", "test").exists()
     stored = json.loads(run.scores("attention", "test", "gradcam", "predicted").read_text())
     assert summary.data["attention"][0] == stored | {
-        key: summary.data["attention"][0][key] for key in ("group", "config")
+        key: summary.data["attention"][0][key] for key in ("run_label", "group", "label", "config")
     }
     assert sum(stored["overall"]["share"].values()) == pytest.approx(1)
     assert sum(stored["overall"]["area"].values()) == pytest.approx(1)
@@ -184,8 +184,8 @@ def test_figures_on_a_common_grid_lie_beside_the_models_own(workspace: Workspace
     assert (place.read_bytes(), place.with_suffix(".csv").read_bytes()) == own
     apart = json.loads(run.scores("attention", "test", "gradcam", "predicted", 6).read_text())
     assert apart["overall"]["share"] == pooled["overall"]["share"] != json.loads(own[0])["overall"]["share"]
-    (gathered,) = [of for of in gather_scores(workspace, [run], "test") if of.suite.name == "attention"]
-    assert [of["grid"] for of in gathered.scores] == [[12, 12]]
+    gathered = [of for of in gather_scores(workspace, [run], "test") if of.suite.name == "attention"]
+    assert [(of.settings.grid, of.scores[0]["grid"]) for of in gathered] == [(None, [12, 12]), (6, [6, 6])]
 
 
 @pytest.mark.parametrize(
@@ -222,16 +222,17 @@ def test_errors_under_corruption_are_scored_once_whatever_is_explained(
         assert data["robustness-attention"][0]["explainer"] == explainer
         assert run.scores("robustness-attention", "test", explainer, target).exists()
     assert place.stat().st_mtime_ns == before
-    assert len(run.scored("robustness", "**/*.json")) == 1
+    assert len(SUITES["robustness"].stored(run, "test")) == 1
 
 
 def test_sanity_has_one_place_an_explainer_and_marks_its_maps_of_every_target(workspace: Workspace) -> None:
     run = workspace.run("cnn")
     score(workspace, ScoreSettings(suites=["sanity"], target="label"), device="cpu")
-    (place,) = run.scored("sanity", "**/*.json")
+    (stored,) = SUITES["sanity"].stored(run, "test")
+    place = stored.path
     before = place.stat().st_mtime_ns
     score(workspace, ScoreSettings(suites=["sanity"], target="predicted"), device="cpu")
-    assert run.scored("sanity", "**/*.json") == [place] and place.stat().st_mtime_ns == before
+    assert SUITES["sanity"].stored(run, "test") == [stored] and place.stat().st_mtime_ns == before
     write_json(place, read_json(place) | {"changes": False})
     for target in ("predicted", "label"):
         tables = score(workspace, ScoreSettings(suites=["attention"], target=target), device="cpu").tables

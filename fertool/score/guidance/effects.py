@@ -131,7 +131,7 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
         columns = tuple(f"right_{name}" for name in corruptions)
         figure = partial(_mean_corruption_error, reference=errors)
         measures.append(Measure(CORRUPTION_ERROR, "", "robustness", columns, figure))
-    causal = [read_json(path) for run in runs for path in run.scored("causal", f"{split}.json")]
+    causal = [read_json(stored.path) for run in runs for stored in SUITES["causal"].stored(run, split)]
     fills = list(dict.fromkeys(fill for of in causal for fill in of["fills"]))
     measures += [_of_background(CAUSAL_WEIGHT, fill, "answer") for fill in fills]
     measures += [
@@ -178,12 +178,13 @@ def _of_background(kind: Kind, fill: str, target: str) -> Measure:
 
 def _explained(runs: Sequence[Run], suite: str, split: str, guiding: str) -> dict[tuple[str, str], str]:
     """Explainers and targets that a suite is stored for, with the word for each; null maps are left out."""
-    stored = {
-        (path.parent.parent.name, path.parent.name)
+    pairs = {
+        (stored.explainer, stored.target)
         for run in runs
-        for path in run.scored(suite, f"*/*/{split}.json")
+        for stored in run.stored_scores(split)
+        if stored.suite == suite and stored.grid is None and stored.explainer and stored.target
     }
-    shown = [pair for pair in stored if parse_request(pair[0]).null is None]
+    shown = [pair for pair in pairs if parse_request(pair[0]).null is None]
     shown.sort(key=lambda pair: (pair[0] != guiding, pair[0], pair[1] != "predicted", pair[1]))
     targets = {target for _, target in shown}
     return {

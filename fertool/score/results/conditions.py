@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fertool.condition_names import condition_labels, labels_of_runs
 from fertool.errors import UserError
 from fertool.workspace import Run
 
@@ -29,14 +30,22 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 
 def identities(runs: Sequence[Run], by: Sequence[str] = ("condition",)) -> dict[str, dict[str, Any]]:
-    """What tables need to know of runs beside their figures, by name: the run, its row, its configuration.
+    """What tables need to know of runs beside their figures, by the run's name.
 
-    A row is what runs have the same of: the values of the fields `by` of run.json. A condition is called as its
-    runs are, the seed left out, where they are called alike and the runs of no other are. Raises UserError for a
-    field that there is not.
+    Args:
+        runs: all runs that are shown together.
+        by: fields of run.json; runs that agree in all of them share a row.
+
+    Returns:
+        for each run its name (`run`); what tables call it (`run_label`); the name of its row (`group`: the values of
+        the fields, where a condition is called as its runs are, the seed left out, if they are called alike and the
+        runs of no other are); what tables call the row (`label`, see `condition_labels`); its settings (`config`).
+
+    Raises:
+        UserError: for a field that there is not.
     """
     records = {run.name: run.config() for run in runs}
-    conditions = _condition_names(records)
+    conditions, labels, run_labels = _condition_names(records), condition_labels(runs), labels_of_runs(runs)
     known = {}
     for run, record in records.items():
         fields = record["config"] | {
@@ -49,15 +58,23 @@ def identities(runs: Sequence[Run], by: Sequence[str] = ("condition",)) -> dict[
                     f"--by {name}: no such field in run.json; there are {', '.join(sorted(fields))}"
                 )
         row = ", ".join(str(fields[name]) for name in by)
-        known[run] = {"run": run, "group": row, "config": record["config"]}
+        label = ", ".join(str((fields | {"condition": labels[record["condition"]]})[name]) for name in by)
+        known[run] = {
+            "run": run,
+            "run_label": run_labels[run],
+            "group": row,
+            "label": label,
+            "config": record["config"],
+        }
     return known
 
 
 def mixed_rows(runs: Sequence[Run], known: Mapping[str, dict[str, Any]]) -> list[str]:
     """A note for each row that holds runs of several conditions: what differs between them is not the seed."""
+    labels = condition_labels(runs)
     conditions: dict[str, set[str]] = {}
     for run in runs:
-        conditions.setdefault(known[run.name]["group"], set()).add(run.config()["condition"])
+        conditions.setdefault(known[run.name]["label"], set()).add(labels[run.config()["condition"]])
     return [
         f"row '{row}' holds {len(of_row)} conditions ({', '.join(sorted(of_row))}): what is given over seeds is "
         "over these trainings"

@@ -14,13 +14,23 @@ Scores = list[dict[str, Any]]  # a suite's figures, one dictionary a run, with `
 class Group:
     """The runs that share a row: by default those of a condition, which differ in their seed alone."""
 
-    name: str
+    name: str  # as figures for scripts have it
     runs: Scores
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.runs[0].get("label", self.name)
 
     @property
     def seeds(self) -> str:
         """How many runs stand behind the row's figures."""
         return str(len(self.runs))
+
+
+def run_label(run: Mapping[str, Any]) -> str:
+    """What tables call a run, given its figures: the label of its condition, and its seed where several are shown."""
+    return run.get("run_label", run["run"])
 
 
 def groups(scores: Scores) -> list[Group]:

@@ -24,7 +24,7 @@ from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.batched_forward import Network, network_of
 from fertool.score.perturbations.fills import FILLS, Donors, check_fills, fill_pictures, load
 from fertool.score.results.face_csv import region_column
-from fertool.score.results.tables import Scores, groups, percent, said_of_runs, with_interval
+from fertool.score.results.tables import Scores, groups, percent, run_label, said_of_runs, with_interval
 from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import named, named_intervals, number_or_none, with_intervals
 from fertool.score.statistics.shapley import (
@@ -256,7 +256,7 @@ def causal_tables(scores: Scores) -> list[Table]:
         "coalitions that no sum over regions gives (0: each region counts by itself).",
         *said_of_runs(
             {
-                run["run"]: "left out "
+                run_label(run): "left out "
                 + ", ".join(
                     f"{count:,} of {run['faces']:,} faces ({why})" for why, count in run["left_out"].items()
                 )
@@ -314,7 +314,7 @@ def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = (
             # a ratio to nothing on some resamples of the faces is not to be read
             known = None not in of["holism_interval"]
             holism = with_interval(of["holism"] if known else None, of["holism_interval"])
-            rows.append([run["run"], fill, *weights, *ends, holism])
+            rows.append([run_label(run), fill, *weights, *ends, holism])
     return Table(title, ["run", "fill", *REGIONS, "all seen", "all covered", "holism, %"], rows, list(notes))
 
 
@@ -329,7 +329,7 @@ def _interaction_table(runs: Scores) -> Table:
                 f"{pair}: {with_interval(worth[pair], intervals[pair], **_scaled('logit'))}"
                 for pair in largest
             )
-            rows.append([run["run"], fill, *cells])
+            rows.append([run_label(run), fill, *cells])
     return Table(
         "largest interactions of two regions, label's logit",
         ["run", "fill", *(f"{place}." for place in range(1, PAIRS_SHOWN + 1))],
@@ -344,13 +344,13 @@ def _background_table(runs: Scores) -> Table:
     rows = []
     for run in runs:
         if run["background"] is None:
-            rows.append([run["run"], *5 * ["-"]])
+            rows.append([run_label(run), *5 * ["-"]])
             continue
         accuracy, logit = run["background"]["accuracy"], run["background"]["logit"]
         answer = run["background"]["answer"]
         rows.append(
             [
-                run["run"],
+                run_label(run),
                 percent(accuracy["own"]),
                 percent(accuracy["swapped"]),
                 with_interval(accuracy["loss"], accuracy["loss_interval"]),

@@ -25,7 +25,7 @@ from fertool.explain.registry import Request
 from fertool.masks.regions import REGIONS
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.fills import FILLS
-from fertool.score.results.tables import Scores, groups, with_interval
+from fertool.score.results.tables import Scores, groups, run_label, with_interval
 from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import named_intervals
 from fertool.score.suites.causal import CAUSAL_TARGETS, cause_column, causes_of
@@ -215,7 +215,7 @@ def _rows(runs: Scores, fills: Sequence[str], question: str) -> list[list[str]]:
                 run["fills"][fill][name][run["compared_with"]][question] if fill in run["fills"] else None
                 for fill in fills
             )
-            rows.append([run["run"], name, *map(_cell, figures)])
+            rows.append([run_label(run), name, *map(_cell, figures)])
     return rows
 
 

@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
-from fertool.score.results.tables import Group, Scores, groups, over_seeds, with_interval
+from fertool.score.results.tables import Group, Scores, groups, over_seeds, run_label, with_interval
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import named_intervals, with_intervals
 from fertool.score.suites.tta import tta_logits
@@ -211,7 +211,7 @@ def classification_tables(
         ["model", "seeds", "accuracy", *measures],
         [
             [
-                group.name,
+                group.label,
                 group.seeds,
                 _accuracy_cell(group, joint[group.name]),
                 *(over_seeds(measure(run) for run in group.runs) for measure in measures.values()),
@@ -263,7 +263,7 @@ def _leak_tables(scores: Scores) -> list[Table]:
             ["run", "trained on the twins", "accuracy on them", "on all others"],
             [
                 [
-                    run["run"],
+                    run_label(run),
                     "no" if run["config"].get("drop_leaks") else "yes",
                     *(_accuracy_of(of) for of in (run["with_twins_in_train"], run["without_twins_in_train"])),
                 ]
@@ -287,7 +287,7 @@ def _crowd_tables(scores: Scores) -> list[Table]:
             ["run", *names],
             [
                 [
-                    run["run"],
+                    run_label(run),
                     *(_accuracy_of(run["ferplus"][name]) for name in names),
                 ]
                 for run in scores
@@ -298,7 +298,7 @@ def _crowd_tables(scores: Scores) -> list[Table]:
 
 def _class_table(run: dict[str, Any], *, detail: bool) -> Table:
     return Table(
-        f"{run['run']}: classes on {run['split']}",
+        f"{run_label(run)}: classes on {run['split']}",
         ["class", "faces", "precision", "recall", "F1"],
         [
             [name, f"{of['faces']:,}", *(f"{of[measure]:.1%}" for measure in ("precision", "recall", "f1"))]

@@ -28,7 +28,7 @@ from fertool.score.perturbations.batched_forward import Network, network_of
 from fertool.score.perturbations.fills import blur_fill, mean_fill
 from fertool.score.perturbations.imputation import impute
 from fertool.score.perturbations.seeded_draws import normal_draws, uniform_draws
-from fertool.score.results.tables import Scores, groups, with_interval
+from fertool.score.results.tables import Scores, groups, run_label, with_interval
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import with_intervals
 from fertool.score.suites.suite_inputs import explained_classes, faces_counted, maps_beside_nulls, with_heat
@@ -248,7 +248,7 @@ def faithfulness_tables(scores: Scores) -> list[Table]:
     for run in runs:
         for name, of in run["maps"].items():
             cells = (with_interval(of[measure], of[f"{measure}_interval"]) for measure in MEASURES)
-            rows.append([run["run"], name, *cells])
+            rows.append([run_label(run), name, *cells])
     notes = [
         "mean probability of the explained class, in percent, over the shares of pixels removed; 95% "
         "intervals over faces."

@@ -8,7 +8,15 @@ import numpy as np
 
 from fertool.masks.regions import REGIONS
 from fertool.score.evaluated_run import Columns
-from fertool.score.results.tables import Group, Scores, groups, percent, said_of_runs, with_interval
+from fertool.score.results.tables import (
+    Group,
+    Scores,
+    groups,
+    percent,
+    run_label,
+    said_of_runs,
+    with_interval,
+)
 from fertool.score.settings import CONTRASTS
 from fertool.score.statistics.contrasts import Comparison, compare_all
 from fertool.score.statistics.intervals import resample_means
@@ -154,11 +162,11 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
         of = joint[group.name]["figures"]
         ceiling = group.runs[0]["ceiling"]
         if of is None:
-            cells.append([group.name, group.seeds, *("-" for _ in REGIONS)])
+            cells.append([group.label, group.seeds, *("-" for _ in REGIONS)])
             continue
         cells.append(
             [
-                group.name,
+                group.label,
                 group.seeds,
                 *(
                     _greyed_if_low(
@@ -185,17 +193,19 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
         + "]. Ceiling: the largest share that any map on the grid could reach, greyed where below "
         f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face, over all faces with a "
         "map.",
-        *said_of_runs({run["run"]: _left_out(run) for group in rows for run in group.runs}),
+        *said_of_runs({run_label(run): _left_out(run) for group in rows for run in group.runs}),
     ]
-    notes += [_empty_maps(group.name, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]]
-    without = [run["run"] for group in rows for run in group.runs if run["overall"] is None]
+    notes += [
+        _empty_maps(group.label, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]
+    ]
+    without = [run_label(run) for group in rows for run in group.runs if run["overall"] is None]
     if without and known:
         notes.append(f"{', '.join(without)}: no map to score, so left out of means and differences.")
     if not known and len(rows) > 1:
         notes.append(
             "No face has landmarks and a map in all of these runs: leave out those most of whose maps are empty."
         )
-    alone = [group.name for group in rows if len(group.runs) == 1]
+    alone = [group.label for group in rows if len(group.runs) == 1]
     if len(rows) > 1 and len(alone) == len(rows):
         notes.append("One seed each: this table compares two networks and not two methods.")
     elif 0 < len(alone) < len(rows):
@@ -244,7 +254,7 @@ def _lift_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]])
                 )
                 for name in REGIONS
             ]
-        cells.append([group.name, group.seeds, *texts])
+        cells.append([group.label, group.seeds, *texts])
     notes = ["1 is a map that ignores the face: share over the region's share of the picture [95% interval]."]
     return Table(title, ["model", "seeds", *REGIONS], cells, notes)
 
@@ -257,7 +267,7 @@ def _spread_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]
         texts = ["-"] * len(measures)
         if of is not None:
             texts = [with_interval(of[name], of[f"{name}_interval"], scale=1, digits=3) for name in measures]
-        cells.append([group.name, group.seeds, *texts, percent(joint[group.name]["empty_rate"])])
+        cells.append([group.label, group.seeds, *texts, percent(joint[group.name]["empty_rate"])])
     notes = [
         "Background ratio: heat on the background over heat on the face. Entropy: 1 is uniform. Extent: "
         "mean distance of the heat from its centre, in inter-ocular distances. AU energy and cosine: with the map of "
@@ -268,9 +278,10 @@ def _spread_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]
 
 
 def _comparison_table(title: str, rows: list[Group], comparisons: list[Comparison]) -> Table:
+    labels = {group.name: group.label for group in rows}
     cells = [
         [
-            f"{of.names[0]} - {of.names[1]}",
+            " - ".join(labels.get(name, name) for name in of.names),
             f"{of.images:,}",
             REGIONS[contrast.region],
             f"{100 * contrast.difference:+.2f} [{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}]",
@@ -308,7 +319,7 @@ def _class_table(run: dict[str, Any]) -> Table:
         "wrong": run["wrong"],
     }
     return Table(
-        f"{run['run']}: {run['explainer']} by class, share of each region, %",
+        f"{run_label(run)}: {run['explainer']} by class, share of each region, %",
         ["faces that are", "faces", *REGIONS],
         [
             [
@@ -326,7 +337,7 @@ def _class_table(run: dict[str, Any]) -> Table:
 def _jitter_table(run: dict[str, Any]) -> Table:
     of = run["jitter"]
     return Table(
-        f"{run['run']}: landmarks moved by {of['iod']:g} inter-ocular distances, points",
+        f"{run_label(run)}: landmarks moved by {of['iod']:g} inter-ocular distances, points",
         ["shares move by", *REGIONS],
         [
             [what, *(f"{100 * of[key][name]:{sign}.2f}" for name in REGIONS)]
@@ -347,7 +358,7 @@ def _template_tables(runs: Scores) -> list[Table]:
         for what, side in run["template_faces"].items():
             mix = (percent(side["class_mix"][name]) for name in classes)
             cells = [f"{side['faces']:,}", percent(side["accuracy"]), *mix]
-            rows.append([run["run"], what.replace("_", " "), *cells])
+            rows.append([run_label(run), what.replace("_", " "), *cells])
     return [
         Table(
             "the faces left out for want of landmarks, beside the rest",

@@ -24,7 +24,7 @@ from fertool.models.weights.sources import FOLDER_VARIABLE, Weights, find_weight
 from fertool.runtime.files import file_sha256, write_npz
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
-from fertool.score.results.tables import with_interval
+from fertool.score.results.tables import run_label, with_interval
 from fertool.score.statistics.cka import linear_cka, linear_ckas
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
@@ -248,13 +248,13 @@ def _names(run: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
 def _rows(run: Mapping[str, Any]) -> list[list[str]]:
     probes = [
         [
-            run["run"],
+            run_label(run),
             when,
             *(with_interval(of[when]["accuracy"], of[when]["interval"]) for of in run["stages"]),
         ]
         for when in ("before", "after")
     ]
-    return [*probes, [run["run"], "CKA", *(_two_digits(of["cka"]) for of in run["stages"])]]
+    return [*probes, [run_label(run), "CKA", *(_two_digits(of["cka"]) for of in run["stages"])]]
 
 
 def _two_digits(value: float | None) -> str:

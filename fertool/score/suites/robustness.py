@@ -28,7 +28,7 @@ from fertool.score.perturbations.corruptions import (
     corrupt,
     faces_at_once,
 )
-from fertool.score.results.tables import percent, with_interval
+from fertool.score.results.tables import percent, run_label, with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import mean_or_none, numbers_or_none
 from fertool.score.suites.head_pose import head_yaw_deg
@@ -233,7 +233,7 @@ def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any
         relative = mean_corruption_error(above_clean(errors, clean), reference_relative)
         rows.append(
             [
-                run["run"],
+                run_label(run),
                 percent(1 - run["clean_accuracy"]),
                 percent(mean_corruption_error(errors, reference_errors)),
                 percent(relative),
@@ -241,7 +241,7 @@ def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any
             ]
         )
     return Table(
-        f"corruption error on {against['split']}, {against['run']} being 100%",
+        f"corruption error on {against['split']}, {run_label(against)} being 100%",
         ["run", "clean error", "mCE", "relative mCE", *shared],
         rows,
         [
@@ -267,7 +267,7 @@ def _accuracy_table(scores: list[dict[str, Any]]) -> Table:
         ["run", "clean", *first["corruptions"]],
         [
             [
-                run["run"],
+                run_label(run),
                 with_interval(run["clean_accuracy"], run["clean_interval"]),
                 *(
                     with_interval(of["accuracy"], of["accuracy_interval"])
@@ -282,7 +282,7 @@ def _accuracy_table(scores: list[dict[str, Any]]) -> Table:
 
 def _severity_table(run: dict[str, Any]) -> Table:
     return Table(
-        f"{run['run']}: accuracy on {run['split']} by severity",
+        f"{run_label(run)}: accuracy on {run['split']} by severity",
         ["corruption", "severity in", *map(str, range(1, SEVERITIES + 1))],
         [
             [
@@ -305,7 +305,7 @@ def _stratum_table(scores: list[dict[str, Any]], trait: str) -> Table:
         ["run", *(f"{name} ({of['faces']:,})" for name, of in first.items())],
         [
             [
-                run["run"],
+                run_label(run),
                 *(
                     with_interval(of["accuracy"], of["accuracy_interval"])
                     for of in run["strata"][trait].values()

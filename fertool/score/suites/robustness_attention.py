@@ -24,7 +24,7 @@ from fertool.score.perturbations.corruptions import (
     faces_at_once,
     move_region_maps,
 )
-from fertool.score.results.tables import Scores, percent
+from fertool.score.results.tables import Scores, percent, run_label
 from fertool.score.statistics.json_numbers import mean_known, mean_or_none
 from fertool.score.suites.shares import shares_and_ceilings
 from fertool.score.suites.suite_inputs import explained_classes
@@ -132,7 +132,7 @@ def _attention_table(run: dict[str, Any]) -> Table:
         shares = [percent(mean_known(of["share"][region])) for region in REGIONS]
         rows.append([name, *shares, percent(mean_known(of["moved"])), str(sum(of["empty"]))])
     return Table(
-        f"{run['run']}: {run['explainer']} on spoilt faces of {run['split']}, target {run['target']}",
+        f"{run_label(run)}: {run['explainer']} on spoilt faces of {run['split']}, target {run['target']}",
         ["corruption", *REGIONS, "moved", "empty maps"],
         rows,
         [

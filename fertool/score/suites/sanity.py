@@ -29,7 +29,7 @@ from fertool.models.initial_model import initial_model
 from fertool.models.structure.layers import parameterised_layers
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
-from fertool.score.results.tables import with_interval
+from fertool.score.results.tables import run_label, with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
 from fertool.summary import Table
@@ -242,7 +242,7 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
         ],
         [
             [
-                run["run"],
+                run_label(run),
                 reading,
                 *(_cell(step["similarity"][reading]) for step in run["steps"]),
                 *(_cell(of[reading]) for of in run["nulls"].values()),
@@ -263,7 +263,7 @@ def _verdict(run: Mapping[str, Any]) -> str:
 
 def _empty_maps(run: Mapping[str, Any]) -> str:
     counts = " and ".join(f"{count:,} {reading}" for reading, count in run["empty"].items())
-    return f"{run['run']}: {counts} maps of {run['faces']:,} faces are empty and left out."
+    return f"{run_label(run)}: {counts} maps of {run['faces']:,} faces are empty and left out."
 
 
 def _cell(figure: dict[str, Any]) -> str:

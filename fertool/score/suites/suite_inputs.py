@@ -12,7 +12,7 @@ from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.explain.targets import EVERY_CLASS, check_target, choose_classes
 from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.results.tables import said_of_runs
+from fertool.score.results.tables import run_label, said_of_runs
 
 
 def maps_beside_nulls(evaluated: EvaluatedRun, request: Request, target: str) -> dict[str, RectifiedMaps]:
@@ -40,7 +40,7 @@ def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
         left_out = (f", {count:,} left out ({why})" for why, count in run["left_out"].items() if count)
         return f"{run['counted']:,} of {run['faces']:,} faces scored{''.join(left_out)}."
 
-    return said_of_runs({run["run"]: counted(run) for run in runs})
+    return said_of_runs({run_label(run): counted(run) for run in runs})
 
 
 def explained_classes(evaluated: EvaluatedRun, target: str) -> np.ndarray:

@@ -131,7 +131,7 @@ def truth_tables(scores: Scores) -> list[Table]:
                         _cell(of, "auc", 1, 3),
                     ]
                 called = name if name == explainer else f"  null: {name} beside {explainer}"
-                rows.append([group.name, accuracy if name == explainer else "", called, *cells])
+                rows.append([group.label, accuracy if name == explainer else "", called, *cells])
         tables.append(
             Table(
                 f"truth on {scores[0]['split']}: how well the {plane} is found",

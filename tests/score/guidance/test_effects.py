@@ -14,7 +14,7 @@ from fertool.explain.explainer import rectify
 from fertool.explain.registry import parse_request
 from fertool.masks.regions import REGIONS
 from fertool.models import build_model
-from fertool.runtime.files import write_csv, write_json
+from fertool.runtime.files import write_csv, write_json, write_npy
 from fertool.runtime.hardware import Compute
 from fertool.score.guidance.effects import Guidance, Outcome, gather_guidance
 from fertool.score.guidance.sweeps import find_sweeps
@@ -40,13 +40,17 @@ CORRUPTIONS = ("fog", "noise")
 def workspace(tmp_path: Path) -> Workspace:
     """A split of faces without twins, and no runs."""
     workspace = Workspace(tmp_path)
+    record = {"name": "faces", "classes": ["happy", "sad"], "splits": {"test": FACES}, "made_from": {}}
+    write_json(workspace.dataset_json, record)
+    write_npy(workspace.faces("test"), np.zeros((FACES, 4, 4), np.uint8))
     write_csv(workspace.faces_csv("test"), ["row", "twin_group"], ((row, "") for row in range(FACES)))
     return workspace
 
 
 def put_run(workspace: Workspace, name: str, config: TrainConfig) -> Run:
     run = workspace.run(name)
-    write_json(run.run_json, {"name": name, "config": config.as_record(), "attention_blocks": 0})
+    record = {"name": name, "model": config.model, "config": config.as_record(), "attention_blocks": 0}
+    write_json(run.run_json, record | {"state": "done", "made_from": {}})
     return run
 
 
@@ -460,6 +464,7 @@ def test_values_of_other_faces_are_one_line(workspace: Workspace) -> None:
     put_condition(workspace, 0.0)
     put_condition(workspace, 1.0)
     write_csv(workspace.faces_csv("test"), ["row", "twin_group"], ((row, "") for row in range(FACES + 1)))
+    write_npy(workspace.faces("test"), np.zeros((FACES + 1, 4, 4), np.uint8))
     with pytest.raises(UserError, match=r"120 rows, but 'test' has 121 faces; run 'fertool score' again"):
         gathered(workspace)
 
@@ -718,8 +723,9 @@ def test_more_empty_maps_are_told(workspace: Workspace) -> None:
 
 def test_without_causes_a_fall_only_where_it_was_asked_for_is_a_hint(workspace: Workspace) -> None:
     for run in [*put_condition(workspace, 0.0), *put_condition(workspace, 1.0, share=0.2)]:
-        for place in run.scored("causal", "test.*"):
-            place.unlink()
+        record = run.scores("causal", "test")
+        record.unlink()
+        record.with_suffix(".csv").unlink()
     (verdict,) = verdicts_of(gathered(workspace))
     text = " ".join(verdict.sentences)
     assert verdict.moved is None and "speaks for a taught heatmap" in text

@@ -92,7 +92,8 @@ def test_a_mark_of_outdated_sanity_is_no_mark(workspace: Workspace, monkeypatch:
         return ["†" in table.title for of in gathered if of.suite.name == "attention" for table in of.tables]
 
     assert all(marks())
-    (place,) = SUITES["sanity"].stored(workspace.run("cnn"), "test")
+    (stored,) = SUITES["sanity"].stored(workspace.run("cnn"), "test")
+    place = stored.path
     edit(place, revision=1)
     assert marks() and not any(marks())
 
@@ -177,7 +178,7 @@ def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace) -> None
         of for of in gather_scores(workspace, workspace.runs(), "test") if of.suite.name == "attention"
     ]
     assert (
-        "These runs were not scored alike: their jitter is 0.0 (cnn), 0.1 (other)."
+        "These runs were not scored alike: their jitter is 0.0 (cnn, seed 0), 0.1 (cnn, seed 1)."
         in attention.tables[0].notes
     )
 
