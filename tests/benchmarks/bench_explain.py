@@ -1,12 +1,12 @@
-"""The explainers beside what a user would take instead, and beside the forward pass alone.
+"""Time and memory of explainers, compared with other packages and with the forward pass alone.
 
     python tests/benchmarks/bench_explain.py [--quick] [--workspace data] [--run NAME]
 
-Same network, batch, threads and process; rounds in which each is timed once, in turn; medians. Peak memory
-is that of a process which does nothing else, above what it holds before. Exit 1 where maps do not agree.
-Weights are random: speed does not depend on them. With a workspace that holds a finished run of `cnn`, the
-whole test split is explained as `fertool explain` does it. On a machine that has other work to do,
-`--clock cpu` with OMP_NUM_THREADS=1 tells more than the time on the wall.
+All contenders share network, batch, threads and process. Each round times every contender once; figures are medians
+over rounds. Peak memory is measured in a process of its own, above what the process holds before. The exit code is 1
+where maps disagree. Weights are random, since speed does not depend on them. If the workspace holds a finished run
+of `cnn`, its whole test split is explained as `fertool explain` does it. On a busy machine `--clock cpu` with
+OMP_NUM_THREADS=1 is more reliable than wall time.
 """
 
 import argparse
@@ -42,24 +42,24 @@ from fertool.prepare.synthetic.faces import draw_faces
 from fertool.score.suites.shares import region_shares, region_weights
 from fertool.workspace import Workspace
 
-Contender = Callable[[], Tensor | None]  # does one batch; its maps (B, h, w), or None for a forward pass
+Contender = Callable[[], Tensor | None]  # computes one batch: maps (B, h, w), or None for a forward pass
 
-SAME = 1e-4  # of the largest cell
-SHARE_POINTS = 0.2  # what a region's mean share may move by in bfloat16
+MAP_TOLERANCE = 1e-4  # relative to the largest cell
+SHARE_TOLERANCE_POINTS = 0.2  # change of a region's mean share in bfloat16
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Contenders over one network and batch, and what is asked of them."""
+    """The contenders on one network and batch, and their targets."""
 
     title: str
     batch: int
     model: FaceClassifier
     region_maps: np.ndarray  # uint8 (B, H, W)
     contenders: dict[str, Contender]
-    targets: list[tuple[str, str, float]]  # a, b, least speed of a as a multiple of b's
+    targets: list[tuple[str, str, float]]  # a, b, minimum speed of a as a multiple of b's
     same_maps: list[tuple[str, str]]
-    bfloat16_of: list[tuple[str, str]]
+    bfloat16_pairs: list[tuple[str, str]]  # a in bfloat16, b in float32
 
 
 def bfloat16() -> contextlib.AbstractContextManager[None]:
@@ -76,10 +76,10 @@ def forward(
     return run
 
 
-def ours(
+def explain_with_fertool(
     explainer: Callable, model: FaceClassifier, faces: Tensor, precision: Callable = contextlib.nullcontext
 ) -> Contender:
-    """From the faces as stored, preprocessing included, for the class that is predicted in float32."""
+    """Explain the stored faces, preprocessing included, for the class predicted in float32."""
     with torch.inference_mode():
         classes = model(faces).argmax(dim=1, keepdim=True)
 
@@ -95,16 +95,15 @@ def convolutional(batch: int) -> Scene:
     torch.manual_seed(0)
     synthetic = draw_faces(batch, seed=0)
     faces = torch.from_numpy(synthetic.images)
-    fast = build_model("resnet50", 7).eval()  # its weights lie channels_last
-    model = copy.deepcopy(fast).to(memory_format=torch.contiguous_format)  # as other tools are given it
+    fast = build_model("resnet50", 7).eval()  # channels_last
+    model = copy.deepcopy(fast).to(memory_format=torch.contiguous_format)  # as other packages receive it
     layer, inputs = model.layer(model.cam_layer), model.preprocess(faces).contiguous()
     channels_last = inputs.contiguous(memory_format=torch.channels_last)
 
     def pytorch_grad_cam() -> Tensor:
         with GradCAM(model.network, [layer]) as cam:
-            return torch.from_numpy(
-                cam(inputs, None)
-            )  # of the predicted class, at 224 pixels, scaled to 0..1
+            # for the predicted class, at 224 pixels, scaled to 0..1
+            return torch.from_numpy(cam(inputs, None))
 
     def captum() -> Tensor:
         with torch.no_grad():
@@ -112,8 +111,8 @@ def convolutional(batch: int) -> Scene:
         return LayerGradCam(model.network, layer).attribute(inputs, target=predicted)[:, 0].detach()
 
     def as_pytorch_grad_cam() -> Tensor:
-        maps = ours(gradcam, fast, faces)().clamp(min=0).numpy()
-        for _ in range(2):  # as it does: a layer's map, and the mean over layers
+        maps = explain_with_fertool(gradcam, fast, faces)().clamp(min=0).numpy()
+        for _ in range(2):  # pytorch-grad-cam scales the map of each layer, then the mean over layers
             maps = scale_cam_image(maps, (224, 224))
         return torch.from_numpy(maps)
 
@@ -126,9 +125,9 @@ def convolutional(batch: int) -> Scene:
             "forward": forward(model.network, inputs),
             "forward, channels_last": forward(fast.network, channels_last),
             "forward, bf16 channels_last": forward(fast.network, channels_last, bfloat16),
-            "gradcam": ours(gradcam, fast, faces),
-            "gradcam, bf16": ours(gradcam, fast, faces, bfloat16),
-            "guided-gradcam": ours(guided_gradcam, fast, faces),
+            "gradcam": explain_with_fertool(gradcam, fast, faces),
+            "gradcam, bf16": explain_with_fertool(gradcam, fast, faces, bfloat16),
+            "guided-gradcam": explain_with_fertool(guided_gradcam, fast, faces),
             "pytorch-grad-cam": pytorch_grad_cam,
             "captum LayerGradCam": captum,
             "gradcam, as pytorch-grad-cam": as_pytorch_grad_cam,
@@ -158,7 +157,7 @@ def transformer(batch: int) -> Scene:
         block.attn.fused_attn = False
 
     def usual_rollout(precision: Callable = contextlib.nullcontext) -> Contender:
-        """What is found when one looks for 'vit rollout': hooks, then T x T products through all blocks."""
+        """The common implementation of rollout: hooks, then T x T products through all blocks."""
 
         def run() -> Tensor:
             attention: list[Tensor] = []
@@ -185,10 +184,10 @@ def transformer(batch: int) -> Scene:
         synthetic.region_maps,
         {
             "forward, fused": forward(model.network, inputs),
-            "rollout": ours(rollout, model, faces),
+            "rollout": explain_with_fertool(rollout, model, faces),
             "usual rollout": usual_rollout(),
             "forward, fused, bf16": forward(model.network, inputs, bfloat16),
-            "rollout, bf16": ours(rollout, model, faces, bfloat16),
+            "rollout, bf16": explain_with_fertool(rollout, model, faces, bfloat16),
             "usual rollout, bf16": usual_rollout(bfloat16),
         },
         [
@@ -203,20 +202,19 @@ def transformer(batch: int) -> Scene:
 SCENES = {"convolutional": (convolutional, 16), "transformer": (transformer, 8)}
 UNTIMED = ("gradcam, as pytorch-grad-cam",)
 
-
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def medians(scene: Scene, rounds: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Seconds a batch, after a round that is not counted."""
+    """Median seconds per batch of each contender; the first round warms up and is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in scene.contenders if name not in UNTIMED}
     for number in range(rounds + 1):
-        for name, taken in seconds.items():
+        for name, rounds_s in seconds.items():
             start = clock()
             scene.contenders[name]()
             if number > 0:
-                taken.append(clock() - start)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
+                rounds_s.append(clock() - start)
+    return {name: statistics.median(rounds_s) for name, rounds_s in seconds.items()}
 
 
 def maps_agree(scene: Scene) -> bool:
@@ -224,26 +222,26 @@ def maps_agree(scene: Scene) -> bool:
     for name, other in scene.same_maps:
         maps, reference = scene.contenders[name](), scene.contenders[other]()
         difference = float((maps - reference).abs().max() / reference.abs().max())
-        agree &= difference <= SAME
+        agree &= difference <= MAP_TOLERANCE
         print(
-            f"  {name} and {other}: maps differ by {difference:.1e} of the largest cell (at most {SAME:.0e})"
+            f"  {name} and {other}: maps differ by {difference:.1e} of the largest cell (at most {MAP_TOLERANCE:.0e})"
         )
-    for name, other in scene.bfloat16_of:
+    for name, other in scene.bfloat16_pairs:
         shares = []
         for maps in (scene.contenders[name](), scene.contenders[other]()):
             weights = region_weights(scene.region_maps, tuple(maps.shape[1:]))
             shares.append(np.nanmean(region_shares(maps.clamp(min=0).numpy(), weights), axis=0))
         moved = 100 * float(np.abs(shares[0] - shares[1]).max())
-        agree &= moved <= SHARE_POINTS
+        agree &= moved <= SHARE_TOLERANCE_POINTS
         print(
-            f"  {name}: no region's mean share moves by more than {moved:.2f} points (at most {SHARE_POINTS})"
+            f"  {name}: the mean share of a region changes by {moved:.2f} points (at most {SHARE_TOLERANCE_POINTS})"
         )
     return agree
 
 
 def peak_memory_mb(scene_name: str, contender: str, batch: int) -> float:
     command = [sys.executable, __file__, "--peak-memory", scene_name, contender, "--batch", str(batch)]
-    trimming = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # freed memory goes back at once
+    trimming = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # freed memory returns to the system
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=trimming)
     return float(done.stdout)
 
@@ -251,7 +249,7 @@ def peak_memory_mb(scene_name: str, contender: str, batch: int) -> float:
 def print_peak_memory(scene_name: str, contender: str, batch: int) -> None:
     run = SCENES[scene_name][0](batch).contenders[contender]
     before = resident_mb("VmRSS")
-    with contextlib.suppress(OSError):  # Linux only: else the peak since the process began
+    with contextlib.suppress(OSError):  # Linux only; elsewhere the peak since the process started
         Path("/proc/self/clear_refs").write_text("5")
     run()
     print(max(resident_mb("VmHWM") - before, 0))
@@ -266,56 +264,62 @@ def resident_mb(field: str) -> float:
 
 
 def bench(scene_name: str, quick: bool, clock: str) -> bool:
-    make, batch = SCENES[scene_name]
+    build_scene, batch = SCENES[scene_name]
     batch = 4 if quick else batch
-    scene = make(batch)
+    scene = build_scene(batch)
     print(f"\n{scene.title}, batch {batch}")
     agree = maps_agree(scene)
     seconds = medians(scene, 2 if quick else 7, CLOCKS[clock])
     print(f"  {'':30s}{'images/s':>10s}{'ms/batch':>10s}{'peak MB':>10s}")
-    for name, taken in seconds.items():
+    for name, batch_s in seconds.items():
         memory = "" if quick else f"{peak_memory_mb(scene_name, name, batch):10.0f}"
-        print(f"  {name:30s}{batch / taken:10.1f}{1000 * taken:10.0f}{memory}")
-    for name, other, least in scene.targets:
+        print(f"  {name:30s}{batch / batch_s:10.1f}{1000 * batch_s:10.0f}{memory}")
+    for name, other, min_speed in scene.targets:
         speed = seconds[other] / seconds[name]
-        asked, got = (
-            (f"at least {least:g} times the speed of", f"{speed:.2f}")
-            if least >= 1
-            else (f"at most {1 / least:.2f} times the time of", f"{1 / speed:.2f}")
+        target, measured = (
+            (f"at least {min_speed:g} times the speed of", f"{speed:.2f}")
+            if min_speed >= 1
+            else (f"at most {1 / min_speed:.2f} times the time of", f"{1 / speed:.2f}")
         )
-        missed(f"{name}: {asked} {other}: {got}", speed >= least)
+        missed(f"{name}: {target} {other}: {measured}", speed >= min_speed)
     return agree
 
 
 def bench_split(workspace: Workspace, run_name: str | None, precision: str) -> None:
-    """All of the test split, as `fertool explain` does it, heatmaps streamed to disk; in a copy."""
+    """Explain the whole test split as `fertool explain` does it, in a copy of the workspace."""
     with tempfile.TemporaryDirectory() as folder:
         copied = Workspace(Path(folder))
         run = workspace.run(run_name)
         shutil.copy(workspace.root / "dataset.json", copied.root)
         (copied.root / "faces").symlink_to((workspace.root / "faces").resolve())
-        place = copied.root / "runs" / run.name
-        place.mkdir(parents=True)
+        copied_run = copied.root / "runs" / run.name
+        copied_run.mkdir(parents=True)
         for file in (run.run_json, run.best):
-            shutil.copy(file, place)
+            shutil.copy(file, copied_run)
         start = time.perf_counter()
         explain(copied, ExplainSettings(["gradcam"], runs=[run.name], device="cpu", precision=precision))
-        taken = time.perf_counter() - start
+        seconds = time.perf_counter() - start
         faces = len(workspace.load_faces("test"))
     missed(
-        f"{run.name}, {faces:,} faces of test, {precision}: {taken:.1f} s (at most 5 s for FER2013's 3,589), "
-        f"{faces / taken:,.0f} images/s",
-        taken <= 5,
+        f"{run.name}, {faces:,} faces of test, {precision}: {seconds:.1f} s (at most 5 s for FER2013's 3,589), "
+        f"{faces / seconds:,.0f} images/s",
+        seconds <= 5,
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small batches, few rounds, no memory")
-    parser.add_argument("--workspace", type=Path, default=Path("data"))
-    parser.add_argument("--run", help="a finished run of cnn there (default: the first)")
-    parser.add_argument("--scene", choices=SCENES, nargs="*", default=list(SCENES))
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument(
+        "--quick", action="store_true", help="use small batches and few rounds, skip the memory"
+    )
+    parser.add_argument(
+        "--workspace", type=Path, default=Path("data"), help="workspace of the whole split (default: data)"
+    )
+    parser.add_argument("--run", help="finished run in that workspace (default: the first cnn)")
+    parser.add_argument(
+        "--scene", choices=SCENES, nargs="*", default=list(SCENES), help="networks (default: both)"
+    )
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="time to report (default: wall)")
     parser.add_argument("--peak-memory", nargs=2, metavar=("SCENE", "CONTENDER"), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -339,12 +343,12 @@ def main() -> int:
             for precision in ("fp32", "bf16"):
                 bench_split(workspace, name, precision)
         if not names:
-            print("  skipped: no run of cnn there")
+            print("  skipped: the workspace has no run of cnn")
     except UserError as error:
         print(f"  skipped: {error}")
     print(f"load at the end {os.getloadavg()[0]:.1f}")
     if not agree:
-        print("maps do not agree", file=sys.stderr)
+        print("maps disagree", file=sys.stderr)
     return 0 if agree else 1
 
 

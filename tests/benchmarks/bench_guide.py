@@ -1,9 +1,10 @@
-"""What attention guidance costs: the time of an epoch with it over that of the same training without.
+"""Cost of attention guidance: the time of a guided epoch, divided by that of the same epoch without guidance.
 
     python tests/benchmarks/bench_guide.py [--model cnn-gap cnn vit vit-patches] [--rounds 5]
 
-Guided and unguided epochs take turns, on the same synthetic faces in the same format; medians. An epoch is training
-and val, on which the guided one measures its maps. Weights are random: speed does not depend on them.
+Guided and unguided epochs take turns on the same synthetic faces in the same number format; figures are medians. An
+epoch covers training and val, where the guided training also measures its maps. Weights are random, since speed does
+not depend on them.
 """
 
 import argparse
@@ -27,11 +28,11 @@ from fertool.workspace import Workspace
 
 @dataclass(frozen=True)
 class Scene:
-    """A guided training, how many synthetic faces time it, and what it may cost."""
+    """A guided training, the number of synthetic faces that time it, and its permitted cost."""
 
     config: TrainConfig
     faces: int
-    most_ratio: float | None  # None: it costs what it costs
+    max_ratio: float | None  # None: measured without a target
 
 
 VIT = TrainConfig(model="vit_tiny_patch16_224", image_size=96, weights="none")
@@ -48,10 +49,12 @@ SCENES = {
 
 
 def main() -> None:
-    """Time every scene asked for; exit 1 where guidance costs more than it may."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", nargs="+", default=list(SCENES), choices=list(SCENES))
-    parser.add_argument("--rounds", type=int, default=5)
+    """Time the chosen scenes; the exit code is 1 where guidance costs more than permitted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--model", nargs="+", default=list(SCENES), choices=list(SCENES), help="networks (default: all)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="epochs of each kind (default: 5)")
     arguments = parser.parse_args()
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, "
@@ -75,16 +78,16 @@ def _compare(name: str, scene: Scene, workspace: Workspace, rounds: int) -> bool
         unguided = replace(guided, guide=None, guide_explainer=None)
         epoch_s: dict[str, list[float]] = {"unguided": [], "guided": []}
         for _ in range(rounds):
-            for kind, of_kind in (("unguided", unguided), ("guided", guided)):
-                train(workspace, of_kind, name=kind, force=True, device="cpu")
+            for kind, config in (("unguided", unguided), ("guided", guided)):
+                train(workspace, config, name=kind, force=True, device="cpu")
                 epoch_s[kind].append(float(read_csv(workspace.run(kind).timing_csv)[-1]["epoch_s"]))
-        unguided_s, guided_s = (statistics.median(of_kind) for of_kind in epoch_s.values())
+        unguided_s, guided_s = (statistics.median(rounds_s) for rounds_s in epoch_s.values())
         ratio = guided_s / unguided_s
-        measured = f"{name} {precision}: {ratio:.2f} times the epoch without ({unguided_s:.1f} s"
-        if scene.most_ratio is None:
+        measured = f"{name} {precision}: {ratio:.2f} times the epoch without guidance ({unguided_s:.1f} s"
+        if scene.max_ratio is None:
             print(f"         {measured})", flush=True)
         else:
-            any_missed |= missed(f"{measured}; at most {scene.most_ratio})", ratio <= scene.most_ratio)
+            any_missed |= missed(f"{measured}; at most {scene.max_ratio})", ratio <= scene.max_ratio)
     return any_missed
 
 

@@ -1,10 +1,10 @@
-"""The most memory that `fertool train` has resident: on a set of FER2013's size, and on one that is far larger.
+"""Peak resident memory of `fertool train`, on a set of FER2013's size and on a far larger one.
 
     python tests/benchmarks/bench_memory.py [--gib 4]
 
-Both sets are synthetic faces, repeated; the large one's are enlarged eight times, and it stays in its file. With --gib
-above the machine's memory nothing but the file can hold it; what is resident does not grow with it. Resident is what
-Linux counts as the process's own (VmHWM), pages of mapped files among it. GB are 10^9 bytes.
+Both sets are synthetic faces, repeated. The large set's faces are enlarged eight times, and it stays in its file: with
+--gib above the machine's memory only the file can hold it, and resident memory does not grow with it. Resident memory
+is Linux's VmHWM, mapped pages of files included. GB are 10^9 bytes.
 """
 
 import argparse
@@ -23,26 +23,26 @@ from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
-FER2013_FACES = 28_709  # of train
+FER2013_FACES = 28_709  # the train split
 ENLARGED = 8
-LEAST_GIB = 1
-MOST_GB, MOST_OF_LARGE_GB = 1.5, 2.0  # a batch of the enlarged faces takes more, too
+MIN_GIB = 1
+MAX_GB, MAX_LARGE_GB = 1.5, 2.0  # a batch of enlarged faces takes more as well
 
 
 def main() -> None:
-    """Train an epoch on each set; exit 1 where more was resident than may be."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--gib", type=float, default=4, help="size of the large set, at least 1")
+    """Train one epoch on each set; the exit code is 1 where resident memory exceeds its limit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gib", type=float, default=4, help="size of the large set, at least 1 (default: 4)")
     parser.add_argument("--one", metavar="FOLDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         train(Workspace(arguments.one), TrainConfig(epochs=1), device="cpu")
-        print(_most_resident_gb())
+        print(_peak_resident_gb())
         return
     any_missed = False
-    for enlarged, gib, most_gb in (
-        (1, None, MOST_GB),
-        (ENLARGED, max(LEAST_GIB, arguments.gib), MOST_OF_LARGE_GB),
+    for enlarged, gib, max_gb in (
+        (1, None, MAX_GB),
+        (ENLARGED, max(MIN_GIB, arguments.gib), MAX_LARGE_GB),
     ):
         with tempfile.TemporaryDirectory() as folder:
             workspace = Workspace(Path(folder) / "ws")
@@ -50,20 +50,20 @@ def main() -> None:
             faces = FER2013_FACES if gib is None else round(gib * 2**30 / (48 * enlarged) ** 2)
             _repeat(workspace, faces, enlarged)
             size_gib = workspace.faces("train").stat().st_size / 2**30
-            # in a process of its own, whose memory none of the writing was
+            # a process of its own: writing the set must not count
             command = [sys.executable, __file__, "--one", str(workspace.root)]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             resident_gb = float(output.splitlines()[-1])
         any_missed |= missed(
             f"{faces:,} faces of {48 * enlarged} pixels, {size_gib:.1f} GiB: {resident_gb:.2f} GB resident (at "
-            f"most {most_gb})",
-            resident_gb <= most_gb,
+            f"most {max_gb})",
+            resident_gb <= max_gb,
         )
     sys.exit(1 if any_missed else 0)
 
 
 def _repeat(workspace: Workspace, count: int, enlarged: int) -> None:
-    """Make the train split `count` faces: its own, each pixel `enlarged` times a side, over and over."""
+    """Write a train split of `count` faces: its own, repeated, each pixel `enlarged` times as wide and high."""
     own = workspace.load_faces("train")
     large = np.repeat(np.repeat(own, enlarged, axis=1), enlarged, axis=2)
     rows = read_csv(workspace.faces_csv("train"))
@@ -80,8 +80,8 @@ def _repeat(workspace: Workspace, count: int, enlarged: int) -> None:
     write_csv(workspace.faces_csv("train"), columns, content)
 
 
-def _most_resident_gb() -> float:
-    """Of this process so far. `getrusage` would count the process that started it as well."""
+def _peak_resident_gb() -> float:
+    """Peak of this process so far, in GB. `getrusage` would count the parent process as well."""
     (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(kib) * 1024 / 1e9
 

@@ -1,11 +1,11 @@
-"""Training beside the loop that people write: ImageFolder, PIL transforms, DataLoader, float32.
+"""Speed of training, compared with the usual PyTorch loop: ImageFolder, PIL transforms, DataLoader, float32.
 
     python tests/benchmarks/bench_train.py [--model cnn resnet50 vit ...] [--rounds 3]
 
-Same network, faces, batch, augmentation and optimizer; each contender is a process of its own, in turn, round
-after round; medians. Rates are images of train a second over the second epoch, the first one warming up. Weights
-are random: speed does not depend on them.
-`alone` is forward, backward and step on one batch that is there already, in fertool's format: what its loop could
+All contenders share network, faces, batch size, augmentation and optimizer. Each is a process of its own; they take
+turns, and figures are medians over rounds. Rates are train images per second in the second epoch; the first warms up.
+Weights are random, since speed does not depend on them.
+`alone` is forward, backward and step on one batch in memory, in fertool's number format: the rate that its loop could
 reach if data cost nothing.
 """
 
@@ -38,28 +38,34 @@ CONTENDERS = ("plain loop", "fertool", "alone")
 
 @dataclass(frozen=True)
 class Scene:
-    """A network, and how many faces of train are enough to time it."""
+    """The number of train faces that time a network, its batch size, and its target."""
 
     faces: int
     batch: int
-    least_ratio: float  # that fertool is to be faster by
+    min_ratio: float  # speed of fertool over that of the plain loop
 
 
 SCENES = {
-    "cnn": Scene(faces=4000, batch=64, least_ratio=3.5),
-    "resnet50": Scene(faces=96, batch=32, least_ratio=3.0),
-    "vit": Scene(faces=48, batch=16, least_ratio=3.0),
-    "mobilenetv2_100": Scene(faces=256, batch=32, least_ratio=1.0),
+    "cnn": Scene(faces=4000, batch=64, min_ratio=3.5),
+    "resnet50": Scene(faces=96, batch=32, min_ratio=3.0),
+    "vit": Scene(faces=48, batch=16, min_ratio=3.0),
+    "mobilenetv2_100": Scene(faces=256, batch=32, min_ratio=1.0),
 }
-LEAST_AUGMENTED_PER_S = 20_000
-LEAST_SHARE_COMPUTING = 0.9
+MIN_AUGMENTED_IMAGES_PER_S = 20_000
+MIN_SHARE_COMPUTING = 0.9
 
 
 def main() -> None:
-    """Time every contender of every scene asked for; exit 1 where a target is missed."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", nargs="+", default=["cnn", "resnet50", "vit"], choices=list(SCENES))
-    parser.add_argument("--rounds", type=int, default=3)
+    """Time all contenders on the chosen networks; the exit code is 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=["cnn", "resnet50", "vit"],
+        choices=list(SCENES),
+        help="networks (default: cnn resnet50 vit)",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="trainings of each contender (default: 3)")
     parser.add_argument("--one", nargs=3, metavar=("CONTENDER", "MODEL", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -91,15 +97,15 @@ def _compare(model: str, rounds: int) -> bool:
     print(f"\n{model}, batch {scene.batch}, {rounds} rounds\n{'':16}{'images/s':>10}  format")
     rates = {}
     for name, measured in results.items():
-        rates[name] = statistics.median(one["images_per_s"] for one in measured)
+        rates[name] = statistics.median(measurement["images_per_s"] for measurement in measured)
         print(f"  {name:14}{rates[name]:10.1f}  {measured[-1]['precision']}")
     ratio, share = rates["fertool"] / rates["plain loop"], rates["fertool"] / rates["alone"]
-    slow = missed(
-        f"{ratio:.2f} times the plain loop (at least {scene.least_ratio})", ratio >= scene.least_ratio
+    too_slow = missed(
+        f"{ratio:.2f} times the plain loop (at least {scene.min_ratio})", ratio >= scene.min_ratio
     )
-    return slow | missed(
-        f"{share:.0%} of the time computing (at least {LEAST_SHARE_COMPUTING:.0%})",
-        share >= LEAST_SHARE_COMPUTING,
+    return too_slow | missed(
+        f"{share:.0%} of the time computing (at least {MIN_SHARE_COMPUTING:.0%})",
+        share >= MIN_SHARE_COMPUTING,
     )
 
 
@@ -116,8 +122,8 @@ def _augmentation_alone() -> bool:
             rates.append(len(faces) / (time.perf_counter() - started_s))
         rate = statistics.median(rates[1:])
         any_missed |= missed(
-            f"augmentation '{name}' alone: {rate:,.0f} images/s (at least {LEAST_AUGMENTED_PER_S:,})",
-            rate >= LEAST_AUGMENTED_PER_S,
+            f"augmentation '{name}' alone: {rate:,.0f} images/s (at least {MIN_AUGMENTED_IMAGES_PER_S:,})",
+            rate >= MIN_AUGMENTED_IMAGES_PER_S,
         )
     return any_missed
 
@@ -149,14 +155,14 @@ def _fertool(model: str, workspace: Workspace) -> tuple[float, str]:
 def _alone(model: str, workspace: Workspace) -> tuple[float, str]:
     scene, precision = SCENES[model], workspace.run(model).config()["hardware"]["precision"]
     compute = Compute(torch.device("cpu"), precision)
-    keep_freed_memory()  # as a training does
+    keep_freed_memory()  # like a training
     classifier = build_model(model, 7).train()
     optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-4, weight_decay=1e-4, fused=True)
     pixels = torch.from_numpy(np.array(workspace.load_faces("train")[: scene.batch]))
     labels = torch.from_numpy(workspace.load_labels("train")[: scene.batch])
     steps = max(3, scene.faces // scene.batch)
     for step in range(steps + 1):
-        if step == 1:  # the first one warms up
+        if step == 1:  # step 0 warms up
             started_s = time.perf_counter()
         with compute.autocast():
             logits = classifier(pixels)
@@ -186,12 +192,12 @@ def _plain_loop(model: str, folder: Path) -> float:
     )
     loader = DataLoader(ImageFolder(folder, transform), SCENES[model].batch, shuffle=True, num_workers=2)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, weight_decay=1e-4)
-    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
     for _ in range(2):
         images, started_s = 0, time.perf_counter()
         for inputs, labels in loader:
             optimizer.zero_grad()
-            loss = loss_of(network(inputs), labels)
+            loss = criterion(network(inputs), labels)
             loss.backward()
             optimizer.step()
             images += len(labels)
@@ -203,9 +209,9 @@ def _write_pictures(workspace: Workspace, folder: Path, count: int) -> None:
 
     faces, labels = workspace.load_faces("train")[:count], workspace.load_labels("train")[:count]
     for number, (face, label) in enumerate(zip(faces, labels, strict=True)):
-        place = folder / str(label) / f"{number}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(place), face)
+        path = folder / str(label) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), face)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How a bench says whether a target is met."""
+"""Targets of the benches."""
 
 
-def missed(what: str, met: bool) -> bool:
-    """Print what was measured, with its target; return whether the target was missed."""
-    print(f"  {'met   ' if met else 'MISSED'} {what}", flush=True)
+def missed(measured: str, met: bool) -> bool:
+    """Print a line that names the figure and its target; return whether the target was missed."""
+    print(f"  {'met   ' if met else 'MISSED'} {measured}", flush=True)
     return not met
