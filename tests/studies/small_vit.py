@@ -4,7 +4,7 @@ from timm.models import VisionTransformer
 
 
 def small_vit(num_classes: int) -> VisionTransformer:
-    """Six blocks of width 96 for RGB faces of 48 pixels; 0.7 million parameters."""
+    """Build six blocks of width 96 for RGB faces of 48 pixels; 0.7 million parameters."""
     return VisionTransformer(
         img_size=48,
         patch_size=12,

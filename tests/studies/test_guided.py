@@ -1,4 +1,4 @@
-"""Which runs the study of guidance trains, and which of them it looks at on which split."""
+"""The runs that the study of guidance trains, and the runs that it scores on each split."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ from fertool.train.guidance.maps import check_guidance
 
 STUDY = Path(__file__).with_name("guided.sh")
 
-# writes down what it was called with, and answers as `fertool` does
+# records its arguments, and answers as `fertool` does
 STAND_IN = """#!{python}
 import importlib.util, json, os, shlex, sys
 from pathlib import Path
@@ -28,7 +28,7 @@ if arguments[0] == "train":
     module, colon, _ = option("--model").partition(":")
     assert not colon or importlib.util.find_spec(module), f"{{module}} is not on the path"
     first, _, last = option("--seeds").partition("-")
-    weights = [float(of) for of in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
+    weights = [float(text) for text in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
     several = len(weights) > 1
     runs = [
         {{"name": option("--name") + f"-g{{weight:g}}" * several + f"-s{{seed}}", "config": {{"guide_weight": weight}}}}
@@ -41,13 +41,13 @@ elif arguments[0] == "report":
     (root / "report").mkdir(exist_ok=True)
     (root / "report/index.html").write_text(shlex.join(arguments))
 elif "--json" in arguments:
-    print(json.dumps({{"of": arguments}}))
+    print(json.dumps({{"arguments": arguments}}))
 """
 
 
 def study(folder: Path, parts: str, chosen: str) -> list[list[str]]:
-    """The calls of `fertool`, each the workspace's name and the arguments."""
-    for name in ("bin", "drawn", "fer2013/masks"):
+    """Run parts of the study. Returns the calls of `fertool`: the workspace's name, then the arguments."""
+    for name in ("bin", "synthetic", "fer2013/masks"):
         (folder / name).mkdir(parents=True)
     (folder / "fer2013/masks/test.npz").touch()
     stand_in = folder / "bin/fertool"
@@ -59,83 +59,86 @@ def study(folder: Path, parts: str, chosen: str) -> list[list[str]]:
         "CALLS": str(folder / "calls"),
         "CHOSEN": chosen,
         "PARTS": parts,
-        "STUDY": str(folder / "drawn"),
+        "STUDY": str(folder / "synthetic"),
         "FER2013": str(folder / "fer2013"),
     }
     subprocess.run(["sh", str(STUDY)], check=True, env=environment, capture_output=True)
     return [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
 
 
-def runs_of(call: list[str]) -> set[str]:
+def run_names(call: list[str]) -> set[str]:
     return {name for option, name in pairwise(call) if option == "--run"}
 
 
 def scored(calls: list[list[str]], page: str, split: str) -> list[set[str]]:
-    """Runs of each call of `score` on a split whose runs are those of a page."""
-    of_split = [call for call in calls if call[1] == "score" and call[call.index("--split") + 1] == split]
-    return [runs_of(call) for call in of_split if any(name.startswith(f"{page}-") for name in runs_of(call))]
+    """The runs of each call of `score` on a split that scores runs of a page."""
+    on_split = [
+        run_names(call) for call in calls if call[1] == "score" and call[call.index("--split") + 1] == split
+    ]
+    return [names for names in on_split if any(name.startswith(f"{page}-") for name in names)]
 
 
-def named(prefix: str, seeds: int) -> set[str]:
+def seed_names(prefix: str, seeds: int) -> set[str]:
     return {f"{prefix}-s{seed}" for seed in range(seeds)}
 
 
-def test_on_synthetic_faces_test_is_seen_by_the_chosen_lambda_its_placebo_and_none(tmp_path: Path) -> None:
+def test_planted_scores_test_for_the_chosen_lambda_its_placebo_and_lambda_0_only(tmp_path: Path) -> None:
     calls = study(tmp_path, "planted", "3.0")
-    every = set().union(*(named(f"cnn-g{weight}", 3) for weight in (0, 1, 3, 10)))
-    placebo = named("cnn-shuffled", 3)
+    every = set().union(*(seed_names(f"cnn-g{weight}", 3) for weight in (0, 1, 3, 10)))
+    placebo = seed_names("cnn-shuffled", 3)
     on_val, on_test = scored(calls, "cnn", "val"), scored(calls, "cnn", "test")
     assert len(on_val) == 3 and all(runs == every | placebo for runs in on_val)
     assert len(on_test) == 3
-    assert all(runs == named("cnn-g0", 3) | named("cnn-g3", 3) | placebo for runs in on_test)
+    assert all(runs == seed_names("cnn-g0", 3) | seed_names("cnn-g3", 3) | placebo for runs in on_test)
     (shuffled,) = (call for call in calls if "shuffled" in call and "cnn-shuffled" in call)
     assert shuffled[shuffled.index("--guide-weight") + 1] == "3.0"
     for page in ("cnn-val", "cnn-test", "gap-val", "gap-test"):
-        assert (tmp_path / f"drawn/{page}.html").exists() and (tmp_path / f"drawn/{page}.json").exists()
+        assert (tmp_path / f"synthetic/{page}.html").exists()
+        assert (tmp_path / f"synthetic/{page}.json").exists()
 
 
-def test_where_no_lambda_is_chosen_test_is_seen_by_the_unguided_alone(tmp_path: Path) -> None:
+def test_without_a_chosen_lambda_test_is_scored_for_the_unguided_runs_only(tmp_path: Path) -> None:
     calls = study(tmp_path, "planted fer2013", "null")
-    assert scored(calls, "cnn", "test") == 3 * [named("cnn-g0", 3)]
-    assert scored(calls, "guided-e6", "test") == 4 * [named("guided-e6-g0", 5)]
-    assert not any("shuffled" in call and "cnn" in call for call in calls if call[0] == "drawn")
+    assert scored(calls, "cnn", "test") == 3 * [seed_names("cnn-g0", 3)]
+    assert scored(calls, "guided-e6", "test") == 4 * [seed_names("guided-e6-g0", 5)]
+    assert not any("shuffled" in call and "cnn" in call for call in calls if call[0] == "synthetic")
 
 
 @pytest.mark.parametrize("parts", ["fer2013", "transformers fer2013"])
-def test_on_fer2013_val_has_the_whole_curve(tmp_path: Path, parts: str) -> None:
+def test_fer2013_scores_val_for_every_lambda(tmp_path: Path, parts: str) -> None:
     calls = [call for call in study(tmp_path, parts, "0.3") if call[0] == "fer2013"]
-    own = set().union(*(named(f"guided-e6-g{weight}", 5) for weight in ("0", "0.1", "0.3", "1", "3")))
+    own = set().union(*(seed_names(f"guided-e6-g{weight}", 5) for weight in ("0", "0.1", "0.3", "1", "3")))
     shuffled = set().union(
-        *(named(f"guided-e6-shuffled-g{weight}", 5) for weight in ("0.1", "0.3", "1", "3"))
+        *(seed_names(f"guided-e6-shuffled-g{weight}", 5) for weight in ("0.1", "0.3", "1", "3"))
     )
     on_val, on_test = scored(calls, "guided-e6", "val"), scored(calls, "guided-e6", "test")
     assert len(on_val) == 4 and all(runs == own | shuffled for runs in on_val)
-    chosen = named("guided-e6-g0.3", 5) | named("guided-e6-shuffled-g0.3", 5)
-    assert len(on_test) == 4 and all(runs == named("guided-e6-g0", 5) | chosen for runs in on_test)
+    chosen = seed_names("guided-e6-g0.3", 5) | seed_names("guided-e6-shuffled-g0.3", 5)
+    assert len(on_test) == 4 and all(runs == seed_names("guided-e6-g0", 5) | chosen for runs in on_test)
     explainers = {call[call.index("--explainer") + 1] for call in calls if "--explainer" in call}
     assert explainers == {"gradcam-abs", "gradcam", "occlusion@stride=8"}
 
 
 @pytest.mark.parametrize(("network", "seeds"), [("small", 3), ("tiny", 1)])
-def test_ways_to_guide_a_transformer_share_one_unguided_network(
-    tmp_path: Path, network: str, seeds: int
-) -> None:
+def test_guided_transformers_share_one_unguided_network(tmp_path: Path, network: str, seeds: int) -> None:
     calls = study(tmp_path, "transformers", "null")
-    of_map = {}
+    explainers = {}
     for guide in ("attention", "rollout", "all-blocks", "gradcam"):
         guided = f"{network}-{guide}"
-        of_page = scored(calls, guided, "test")
-        assert len(of_page) == 2
-        assert all(runs == named(f"{network}-plain", seeds) | named(guided, seeds) for runs in of_page)
+        on_test = scored(calls, guided, "test")
+        assert len(on_test) == 2
+        assert all(
+            runs == seed_names(f"{network}-plain", seeds) | seed_names(guided, seeds) for runs in on_test
+        )
         pages = [call for call in calls if call[1] == "score" and f"{guided}-s0" in call]
-        of_map[guide] = {call[call.index("--explainer") + 1] for call in pages} - {"occlusion@stride=8"}
-    assert of_map == {
+        explainers[guide] = {call[call.index("--explainer") + 1] for call in pages} - {"occlusion@stride=8"}
+    assert explainers == {
         "attention": {"attention"},
         "rollout": {"rollout"},
         "all-blocks": {"all-blocks"},
         "gradcam": {"gradcam-abs"},
     }
-    # gradcam-abs of the unguided is read where that of the guided is
+    # gradcam-abs reads the same layer of guided and unguided networks
     trained = [
         call for call in calls if call[1] == "train" and f"{network}-" in call[call.index("--name") + 1]
     ]
@@ -150,7 +153,7 @@ def test_the_small_transformer_can_be_guided(monkeypatch: pytest.MonkeyPatch) ->
     assert check_guidance(model, "gradcam", None) == ("gradcam", "abs")
 
 
-def test_combinations_are_compared_on_val_alone(tmp_path: Path) -> None:
+def test_combinations_are_compared_on_val_only(tmp_path: Path) -> None:
     calls = study(tmp_path, "combinations", "10.0")
     guided = [call for call in calls if "--guide" in call]
     assert len({(call[call.index("--model") + 1], *call[call.index("--guide") :]) for call in guided}) == 8
@@ -158,6 +161,8 @@ def test_combinations_are_compared_on_val_alone(tmp_path: Path) -> None:
         name = call[call.index("--name") + 1]
         head = name.partition("-")[0]
         assert {"cnn": "cnn", "cnn-gap": "gap"}[call[call.index("--model") + 1]] == head
-        compared = set().union(named(f"{head}-unguided", 3), *(named(f"{name}-g{of}", 3) for of in (3, 10)))
+        compared = set().union(
+            seed_names(f"{head}-unguided", 3), *(seed_names(f"{name}-g{weight}", 3) for weight in (3, 10))
+        )
         assert scored(calls, name, "val") == 3 * [compared]
         assert not scored(calls, name, "test")
