@@ -45,6 +45,11 @@ elif "--json" in arguments:
 """
 
 
+@pytest.fixture(scope="module")
+def transformer_calls(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    return study(tmp_path_factory.mktemp("study"), "transformers", "null")
+
+
 def study(folder: Path, parts: str, chosen: str) -> list[list[str]]:
     """Run parts of the study. Returns the calls of `fertool`: the workspace's name, then the arguments."""
     for name in ("bin", "synthetic", "fer2013/masks"):
@@ -120,9 +125,10 @@ def test_fer2013_scores_val_for_every_lambda(tmp_path: Path, parts: str) -> None
 
 
 @pytest.mark.parametrize(("network", "seeds"), [("small", 3), ("tiny", 1)])
-def test_guided_transformers_share_one_unguided_network(tmp_path: Path, network: str, seeds: int) -> None:
-    calls = study(tmp_path, "transformers", "null")
-    explainers = {}
+def test_guided_transformers_share_one_unguided_network(
+    transformer_calls: list[list[str]], network: str, seeds: int
+) -> None:
+    calls, explainers = transformer_calls, {}
     for guide in ("attention", "rollout", "all-blocks", "gradcam"):
         guided = f"{network}-{guide}"
         on_test = scored(calls, guided, "test")
