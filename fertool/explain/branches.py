@@ -1,4 +1,4 @@
-"""One heatmap of a model of several branches: each one's own, brought back to the whole picture and added."""
+"""One heatmap of a model of several branches: each branch's own, brought back to the whole picture and added."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,28 @@ from fertool.explain.explainer import Explanation
 from fertool.models.classifier import FaceClassifier, View
 
 
-def explanation_of(model: FaceClassifier, maps: list[Tensor], logits: Tensor, pixels: Tensor) -> Explanation:
-    """The explanation made of each view's maps, float32 (B, K, h, w) on the view's own grid.
+def join_views(model: FaceClassifier, maps: list[Tensor], logits: Tensor, pixels: Tensor) -> Explanation:
+    """The explanation made from the maps of a model's views.
 
-    A model that sees the whole picture once keeps its map as it is. Else each map is brought to the picture's
-    pixels, its cells' values unchanged, zero where the view does not look, and they are added without scaling
-    either; each view's share of the mass, its negative cells dropped, is kept.
+    A model that sees the whole picture once keeps its map as it is. In a model of several views each map is brought
+    to the picture's pixels, its cells' values unchanged, zero where the view does not look; the maps are added
+    without scaling, and each view's share of the mass, its negative cells dropped, is kept.
+
+    Args:
+        model: the model.
+        maps: maps of each view, float32 (B, K, h, w) on the view's own grid.
+        logits: logits (B, C).
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
     """
     logits = logits.detach().float()
     if len(model.views) == 1 and not model.needs_boxes:
         return Explanation(heatmaps=maps[0], logits=logits)
     on_picture = [
-        onto_picture(model, view, of_view, pixels) for view, of_view in zip(model.views, maps, strict=True)
+        onto_picture(model, view, view_maps, pixels)
+        for view, view_maps in zip(model.views, maps, strict=True)
     ]
     mass = torch.stack([heatmap.clamp(min=0).sum(dim=(2, 3)) for heatmap in on_picture], dim=2)
-    # a map without any mass has no shares
+    # a map without any mass has no shares: 0 / 0 is nan
     shares = mass / mass.sum(dim=2, keepdim=True)
     return Explanation(heatmaps=torch.stack(on_picture).sum(dim=0), logits=logits, branch_shares=shares)
 
@@ -32,15 +39,18 @@ def onto_picture(model: FaceClassifier, view: View, maps: Tensor, pixels: Tensor
     height, width = pixels.shape[1:3]
     if view.sees == "whole":
         return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
-    boxes = model.crop_boxes(pixels)  # left, top, right, bottom
-    across, down = (
-        (torch.arange(length, device=maps.device) + 0.5 - boxes[:, start, None])
-        / (boxes[:, start + 2, None] - boxes[:, start, None])
-        for length, start in ((width, 0), (height, 1))
-    )
+    boxes: Tensor = model.crop_boxes(pixels)  # type: ignore[operator] # only models with such a view have it
+    across = _position_in_box(width, boxes[:, 0], boxes[:, 2])
+    down = _position_in_box(height, boxes[:, 1], boxes[:, 3])
     inside = ((down >= 0) & (down <= 1))[:, None, :, None] & ((across >= 0) & (across <= 1))[:, None, None]
     grid = torch.stack(
         [across[:, None].expand(-1, height, -1), down[:, :, None].expand(-1, -1, width)], dim=3
     )
     fine = F.grid_sample(maps, 2 * grid - 1, padding_mode="border", align_corners=False)
     return fine * inside
+
+
+def _position_in_box(length: int, start: Tensor, end: Tensor) -> Tensor:
+    """Centres of `length` pixels (B, length) as shares of the way from `start` (B,) to `end` (B,)."""
+    centres = torch.arange(length, device=start.device) + 0.5
+    return (centres - start[:, None]) / (end - start)[:, None]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fertool.explain.heatmaps import Heatmaps, ensure_heatmaps
-from fertool.explain.registry import Request
+from fertool.explain.empty_maps import empty_notes
+from fertool.explain.heatmaps import HeatmapJob, Heatmaps
+from fertool.explain.making import ensure_heatmaps
 from fertool.explain.selection import explainable_runs
 from fertool.explain.settings import ExplainSettings
 from fertool.explain.targets import check_target
@@ -13,9 +14,10 @@ from fertool.runtime.files import replacing
 from fertool.runtime.hardware import choose_compute
 from fertool.runtime.ranks import join_ranks
 from fertool.summary import Summary, Table
-from fertool.workspace import Run, Workspace
+from fertool.workspace import Workspace
 
 DEFAULTS = ExplainSettings()
+COLUMNS = ["run", "explainer", "layer", "target", "grid", "faces", "empty"]
 
 
 def explain(workspace: Workspace, settings: ExplainSettings = DEFAULTS, *, force: bool = False) -> Summary:
@@ -31,55 +33,67 @@ def explain(workspace: Workspace, settings: ExplainSettings = DEFAULTS, *, force
         from fertool.explain.photographs.command import explain_photographs
 
         return join_ranks().broadcast_from_rank0(lambda: explain_photographs(workspace, settings, compute))
-    split, gallery = settings.split, settings.gallery
-    workspace.check_split(split)
-    if gallery is not None:
-        workspace.load_region_maps(split)  # an early word if they are missing
-    rows, data, notes = [], [], []
-    drawn: list[tuple[Run, Request, Heatmaps]] = []
-    for request in settings.requests:
-        for run in explainable_runs(workspace, request, settings.runs):
-            for maps in ensure_heatmaps(
-                workspace, run, request, split, settings.target, compute, force=force
-            ):
-                drawn.append((run, request, maps))
-                if maps.record is None:
-                    notes.append(f"{maps.path}: made elsewhere, taken as it is")
-                    continue
-                if not maps.made_now:
-                    notes.append(f"{maps.path}: up to date; --force makes it again")
-                data.append({"run": run.name, "heatmaps": str(maps.path), **maps.record})
-                rows.append(
-                    [
-                        run.name,
-                        request.key,
-                        "target ignored" if maps.record["target"] == "ignored" else maps.record["target"],
-                        "x".join(map(str, maps.record["grid"])),
-                        f"{maps.record['faces']:,}",
-                        f"{maps.record['empty']:,}",
-                    ]
-                )
-    figures: dict[str, Any] = {"split": split, "heatmaps": data}
-    if gallery is not None:
-        faces = join_ranks().broadcast_from_rank0(lambda: _write_gallery(workspace, split, drawn, gallery))
-        figures["gallery"] = str(gallery)
-        notes.append(f"{gallery}: {faces} faces of {split}, drawn by lot")
-    table = Table(f"heatmaps of {split}", ["run", "explainer", "target", "grid", "faces", "empty"], rows)
-    return Summary(data=figures, tables=[table], notes=notes)
+    workspace.check_split(settings.split)
+    if settings.gallery is not None:
+        workspace.load_region_maps(settings.split)  # an early word if they are missing
+    made = [
+        maps
+        for request in settings.requests
+        for run in explainable_runs(workspace, request, settings.runs)
+        for maps in ensure_heatmaps(
+            HeatmapJob(workspace, run, request, settings.split, settings.target, compute, force)
+        )
+    ]
+    figures: dict[str, Any] = {
+        "split": settings.split,
+        "heatmaps": [_figures(maps) for maps in made if maps.record],
+    }
+    notes = [note for maps in made for note in _notes(maps)]
+    if settings.gallery is not None:
+        path = settings.gallery
+        faces = join_ranks().broadcast_from_rank0(
+            lambda: _write_gallery(workspace, settings.split, made, path)
+        )
+        figures["gallery"] = str(path)
+        notes.append(f"{path}: {faces} faces of {settings.split}, chosen at random")
+    rows = [_row(maps) for maps in made if maps.record]
+    return Summary(figures, [Table(f"heatmaps of {settings.split}", COLUMNS, rows)], notes)
 
 
-def _write_gallery(
-    workspace: Workspace, split: str, drawn: Sequence[tuple[Run, Request, Heatmaps]], path: Path
-) -> int:
-    """Draw some faces of a split, chosen by lot, with their maps; how many they are."""
+def _figures(maps: Heatmaps) -> dict[str, Any]:
+    return {"run": maps.run.name, "heatmaps": str(maps.path), **(maps.record or {})}
+
+
+def _row(maps: Heatmaps) -> list[str]:
+    record = maps.record or {}
+    return [
+        maps.run.name,
+        maps.request.key,
+        maps.layer or "-",
+        maps.shown_target,
+        "x".join(map(str, record["grid"])),
+        f"{record['faces']:,}",
+        f"{record['empty']:,}",
+    ]
+
+
+def _notes(maps: Heatmaps) -> list[str]:
+    if maps.record is None:
+        return [f"{maps.path}: made elsewhere, taken as it is"]
+    up_to_date = [] if maps.made_now else [f"{maps.path}: up to date; --force makes it again"]
+    return [*up_to_date, *empty_notes(maps)]
+
+
+def _write_gallery(workspace: Workspace, split: str, made: Sequence[Heatmaps], path: Path) -> int:
+    """Draw some faces of a split, chosen at random, with their maps; return their number."""
     from fertool.explain.gallery import draw_gallery, draw_lots
     from fertool.explain.overlay import DOTS_PER_INCH, png_bytes
 
     rows = draw_lots(workspace.load_labels(split), len(workspace.dataset()["classes"]))
-    columns = []
-    for run, request, maps in drawn:
-        target = maps.path.parent.name if request.looks_at_target else "target ignored"
-        columns.append((f"{run.name}\n{request.key}\n{target}", run, maps.rectified(rows)))
+    columns = [
+        (f"{maps.run.name}\n{maps.request.key}\n{maps.shown_target}", maps.run, maps.rectified(rows))
+        for maps in made
+    ]
     figure = draw_gallery(workspace, split, rows, columns)
     with replacing(path) as handle:
         handle.write(png_bytes(figure, DOTS_PER_INCH))

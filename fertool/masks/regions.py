@@ -156,7 +156,7 @@ def most_covering(canvas: np.ndarray, fineness: int, order: Sequence[int]) -> np
     """
     size = (canvas.shape[1] // fineness, canvas.shape[0] // fineness)
     covered = [
-        cv2.resize(cv2.compare(canvas, code, cv2.CMP_EQ), size, interpolation=cv2.INTER_AREA)
+        cv2.resize((canvas == code).astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
         for code in order
     ]
     return np.array(order, np.uint8)[np.argmax(covered, axis=0)]

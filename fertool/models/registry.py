@@ -1,7 +1,6 @@
 """The models there are, by name."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -11,9 +10,10 @@ from fertool.models.backbones.cnn import build_cnn, build_cnn_gap
 from fertool.models.backbones.multiscale import PREFIX, MultiscaleClassifier, read_views
 from fertool.models.backbones.resnet48 import build_resnet48
 from fertool.models.backbones.user_network import build_user_network, is_user_network
-from fertool.models.classifier import FaceClassifier, View
+from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import layer_outputs
 from fertool.models.statistics import set_statistics
+from fertool.models.structure.named_layers import maps_at, views_at
 
 # made for 48-pixel faces, which nobody pretrained
 OWN = {"cnn": build_cnn, "cnn-gap": build_cnn_gap, "resnet48": build_resnet48}
@@ -113,29 +113,11 @@ def _build(
 
 
 def _set_cam_layer(model: FaceClassifier, cam_layer: str) -> None:
-    if not cam_layer or cam_layer not in dict(model.network.named_modules()):
-        raise UserError(
-            f"--cam-layer {cam_layer}: no such layer; the default is {model.cam_layer}, and print(network) "
-            "names the others"
-        )
-    view = replace(model.views[0], cam_layer=cam_layer)
-    if not _gives_a_map(model, view):
-        raise UserError(
-            f"--cam-layer {cam_layer}: gives no map of the picture, of as many rows as columns; the default is "
-            f"{model.cam_layer}"
-        )
+    option = f"--cam-layer {cam_layer}"
+    (view,) = views_at(model, cam_layer, option)
+    outputs = layer_outputs(model.network, view.cam_layer, model.empty_input())
+    maps_at(model, view, outputs[-1] if outputs else None, option)
     model.views = (view,)
-
-
-def _gives_a_map(model: FaceClassifier, view: View) -> bool:
-    seen = layer_outputs(model.network, view.cam_layer, model.empty_input())
-    if not seen or not isinstance(seen[-1], torch.Tensor):
-        return False
-    try:
-        maps = view.feature_maps(seen[-1])
-    except (IndexError, RuntimeError):  # of another number of dimensions, or of tokens
-        return False
-    return maps.ndim == 4 and maps.shape[2] == maps.shape[3] > 1
 
 
 def parameter_count(model: nn.Module) -> int:

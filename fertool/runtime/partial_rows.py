@@ -15,6 +15,11 @@ from fertool.runtime.files import write_json
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def partial_folder(target: Path) -> Path:
+    """The folder in which the unfinished rows of `target` lie."""
+    return target.with_name(f"{target.name}.partial")
+
+
 class PartialRows:
     """Arrays that a long stage fills row by row, and that outlive a kill.
 
@@ -29,7 +34,7 @@ class PartialRows:
 
         Raises OSError where the disk has no room for them.
         """
-        self.folder = target.with_name(f"{target.name}.partial")
+        self.folder = partial_folder(target)
         self._progress = self.folder / "progress.json"
         self._identity = json.loads(json.dumps({"made_from": made_from, "layout": layout}))
         self.done = self._rows_kept()

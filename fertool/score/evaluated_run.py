@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fertool.explain.heatmaps import Heatmaps, ensure_heatmaps
+from fertool.explain.heatmaps import HeatmapJob, Heatmaps
+from fertool.explain.making import ensure_heatmaps
 from fertool.explain.registry import Request
 from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.models import FaceClassifier, load_model, predict_logits
@@ -104,7 +105,8 @@ class EvaluatedRun:
 
     def heatmaps(self, request: Request, target: str) -> Heatmaps:
         """The run's heatmaps by an explainer, made now unless they are up to date."""
-        (heatmaps,) = ensure_heatmaps(self.workspace, self.run, request, self.split, target, self.compute)
+        job = HeatmapJob(self.workspace, self.run, request, self.split, target, self.compute)
+        (heatmaps,) = ensure_heatmaps(job)
         return heatmaps
 
 

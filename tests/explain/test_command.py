@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fertool.errors import UserError
-from fertool.explain import ExplainSettings, explain, heatmaps
+from fertool.explain import ExplainSettings, explain, making
 from fertool.explain.methods.cams import gradcam
 from fertool.explain.registry import EXPLAINERS
 from fertool.models import load_model
@@ -114,7 +114,7 @@ def test_killed_between_a_map_and_its_record_it_makes_it_again(
     explain(workspace, ExplainSettings([explainer], target=target, device="cpu"), force=True)
     folder = workspace.run("cnn").results / "heatmaps"
     undisturbed = {path: path.read_bytes() for path in folder.rglob("test.*")}
-    described, describe = [], heatmaps._describe
+    described, describe = [], making._write_record
 
     def killed(*arguments) -> None:
         described.append(arguments)
@@ -123,7 +123,7 @@ def test_killed_between_a_map_and_its_record_it_makes_it_again(
         describe(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(heatmaps, "_describe", killed)
+        patch.setattr(making, "_write_record", killed)
         explain(workspace, ExplainSettings([explainer], target=target, device="cpu"), force=True)
     summary = explain(workspace, ExplainSettings([explainer], target=target, device="cpu"))
     assert not any("made elsewhere" in note for note in summary.notes)
@@ -134,10 +134,11 @@ def test_killed_between_a_map_and_its_record_it_makes_it_again(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"explainers": ["gradcamm"]}, "no explainer 'gradcamm'; there are gradcam"),
-        ({"runs": ["absent"]}, "absent: no such run"),
+        ({"explainers": ["gradcamm"]}, "no explainer 'gradcamm'; nearest are gradcam, .*; there are gradcam"),
+        ({"runs": ["absent"]}, "no such run 'absent'; there are cnn"),
         ({"split": "testing"}, "no split 'testing'"),
-        ({"target": "truth"}, "no target 'truth'; there are predicted, label, angry"),
+        ({"target": "truth"}, "no target 'truth'; there are predicted, label, all, and the classes angry, "),
+        ({"target": "happyness"}, "no target 'happyness'; nearest is happy; there are predicted, "),
     ],
 )
 def test_names_that_are_none(trained: Workspace, arguments: dict, message: str) -> None:
@@ -177,7 +178,7 @@ def test_nulls_stand_beside_their_explainer_and_ignore_the_target(workspace: Wor
     assert np.load(place).shape == gradcams.shape
     record = json.loads(place.with_suffix(".json").read_text())
     assert record["target"] == "ignored" and record["source"] == "random on the explainer's grid"
-    assert [row[2] for row in summary.tables[0].rows] == ["target ignored"] * 3
+    assert [row[2:4] for row in summary.tables[0].rows] == [["-", "target ignored"]] * 3
     assert np.load(run.heatmaps("edges@of=input-gradient", "predicted", "test")).shape[1:] == (48, 48)
 
 
@@ -199,7 +200,7 @@ def test_larger_pictures_go_through_in_smaller_batches(
         return model
 
     monkeypatch.setattr(PartialRows, "append", noted)
-    monkeypatch.setattr(heatmaps, "load_model", loaded_as_if_large)
+    monkeypatch.setattr(making, "load_model", loaded_as_if_large)
     explain(workspace, ExplainSettings(device="cpu"))
     assert max(sizes) == EXPLAINERS["gradcam"].batch_size / 16
 
@@ -245,7 +246,7 @@ def test_force_says_that_it_puts_its_own_in_their_place(
     workspace: Workspace, foreign: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, said = put(workspace, "predicted", foreign), []
-    monkeypatch.setattr(heatmaps.log, "info", lambda message, *values: said.append(message % values))
+    monkeypatch.setattr(making.log, "info", lambda message, *values: said.append(message % values))
     explain(workspace, ExplainSettings(device="cpu"), force=True)
     assert np.load(place).shape[1:] == (12, 12)
     explain(workspace, ExplainSettings(device="cpu"), force=True)
@@ -266,13 +267,16 @@ def zipped(maps: np.ndarray) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (lambda maps: maps[:3], r"shape \(3, 5, 5\), but 'test' needs"),
-        (lambda maps: maps[0], r"shape \(5, 5\), but 'test' needs"),
-        (lambda maps: b"no array", "not a NumPy array"),
-        (lambda maps: b"", "not a NumPy array"),
-        (lambda maps: b"PK\x03\x04 and no more", "not a NumPy array"),
-        (zipped, "not a NumPy array"),
-        (lambda maps: maps.astype(str), "not a NumPy array of numbers"),
+        (lambda maps: maps[:3], r"shape \(3, 5, 5\) where \(\d+, any, any\) belongs; remove it, or put"),
+        (lambda maps: maps[0], r"shape \(5, 5\) where"),
+        (lambda maps: maps[:, :0], "maps of 0x5 cells"),
+        (lambda maps: b"no array", "not a whole .npy file"),
+        (lambda maps: b"", "the file is empty"),
+        (lambda maps: b"PK\x03\x04 and no more", "not a whole .npy file"),
+        (zipped, "not an .npy file"),
+        (lambda maps: maps.astype(str), "holds <U.*, which is no kind of number that belongs here"),
+        (lambda maps: maps.astype(complex), "holds complex128, which is no kind of number"),
+        (lambda maps: maps > 0, "holds bool, which is no kind of number"),
         (lambda maps: in_row_4(maps, np.nan), "row 4 has cells that are no finite number"),
         (lambda maps: in_row_4(maps, np.inf), "row 4 has cells that are no finite number"),
     ],
@@ -292,7 +296,7 @@ def test_two_calls_at_once_make_the_maps_once(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, second_waits: Callable
 ) -> None:
     """The second waits for the first, and takes what that one made."""
-    explain_split, made = heatmaps._explain_split, []
+    explain_split, made = making._explain_split, []
 
     def hold_up(at_it: Callable[[], None]) -> list[object]:
         def watched(*arguments) -> None:
@@ -300,7 +304,7 @@ def test_two_calls_at_once_make_the_maps_once(
             at_it()
             explain_split(*arguments)
 
-        monkeypatch.setattr(heatmaps, "_explain_split", watched)
+        monkeypatch.setattr(making, "_explain_split", watched)
         return made
 
     second_waits(lambda: explain(workspace, ExplainSettings(device="cpu")), hold_up)

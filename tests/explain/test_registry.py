@@ -11,6 +11,8 @@ WRITTEN = [
     "rollout@discard=0.9,fusion=max",
     "attention@block=3",
     "attention@block=0,head=2",
+    "gradcam@layer=blocks.4",
+    "swapped@of=guided-gradcam@layer=stage1",
     "rise@keep=0.25,masks=100",
     "integrated-gradients@baseline=0.0",
     "random@of=rollout",
@@ -55,9 +57,11 @@ def test_options_survive_being_written(fusion: str, discard: float, residual: fl
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gradcamm", "no explainer 'gradcamm'; there are gradcam, .*, uniform"),
+        ("gradcamm", "no explainer 'gradcamm'; nearest are gradcam, .*; there are gradcam, .*, uniform"),
         ("", "no explainer ''"),
-        ("gradcam@layer=3", "no option 'layer'; 'gradcam' takes no options"),
+        ("input-gradient@layer=3", "no option 'layer'; 'input-gradient' takes no options"),
+        ("gradcam@layer=../../elsewhere", r"'\.\./\.\./elsewhere' is no name for 'layer'"),
+        ("gradcam@layer=", "'' is no name for 'layer'"),
         ("rollout@discount=1", "no option 'discount'; 'rollout' takes fusion, discard, residual"),
         ("rollout@discard=much", "'much' is no float for 'discard'"),
         ("rollout@discard=nan", "'nan' is no float for 'discard'"),

@@ -4,17 +4,17 @@ A_l (B, heads, T, T) is the attention of block l, a row a query, rows adding up 
 (class token, registers) and the patches; the map is read from the class token's row, or, where the head does
 not read a class token but pools the patches, from the mean over the patches' rows. Columns of the prefix are
 left out of the map: what flows through class token and registers has no place in the picture. Maps lie on the
-patch grid, float32.
+patch grid, float32. Every block of every view has such attention: a model without is never asked.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from fertool.errors import UserError
-from fertool.explain.branches import explanation_of
-from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.branches import join_views
+from fertool.explain.explainer import ChooseClasses, ExplainBatch, Explainer, Explanation, Option
 from fertool.explain.hooks import attention_seen
 from fertool.explain.methods.cams import each_class_gradients
 from fertool.models.classifier import FaceClassifier, TokenGrid, View
@@ -85,7 +85,7 @@ def self_attention(
     with torch.autocast(model.device.type, enabled=False):
         for view, attention in zip(model.views, seen, strict=True):
             chosen = attention.mean(dim=1) if head is None else attention[:, head]
-            maps.append(attended_patches(chosen, view.tokens))
+            maps.append(attended_patches(chosen, _tokens(view)))
     return _target_ignored(model, maps, logits, choose, pixels)
 
 
@@ -94,8 +94,8 @@ def all_blocks(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> 
 
         H_j = mean over blocks l and heads h of A_l[h, class token, j]
 
-    As `self_attention`, in which only one block has a say: what the last block attends to has been mixed by those
-    before it. It is the map that `--guide-explainer all-blocks` asks for. The class is not looked at, and the map
+    `self_attention` reads one block alone: the tokens that the last block attends to have been mixed by the blocks
+    before it. This is the map that `--guide-explainer all-blocks` asks for. The class is not looked at, and the map
     under a frozen backbone is the pretrained network's.
     """
     return _read_from_all_blocks(
@@ -110,7 +110,15 @@ def _read_from_all_blocks(
     fuse: Callable[[Tensor], Tensor],
     read: Callable[[Sequence[Tensor], TokenGrid], Tensor],
 ) -> Explanation:
-    """What `read` makes of every block's attention, of which `fuse` joins the heads: (B, heads, T, T) -> (B, T, T)."""
+    """Maps read from the attention of every block; the class is not looked at.
+
+    Args:
+        model: a transformer.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain (B, K).
+        fuse: joins the heads of one block, (B, heads, T, T) -> (B, T, T).
+        read: makes a view's map (B, rows, columns) from the fused attention of its blocks, first to last.
+    """
     fused: list[Tensor] = []
 
     def see(attention: Tensor) -> Tensor:
@@ -120,7 +128,7 @@ def _read_from_all_blocks(
     with frozen_eval(model), attention_seen(model, model.attention_blocks, see), torch.no_grad():
         logits = model(pixels)
     with torch.autocast(model.device.type, enabled=False):
-        maps = [read(of_view, view.tokens) for view, of_view in _by_view(model, fused)]
+        maps = [read(attention, _tokens(view)) for view, attention in _by_view(model, fused)]
     return _target_ignored(model, maps, logits, choose, pixels)
 
 
@@ -148,25 +156,38 @@ def attention_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
             logits = model.logits(inputs)
             classes = choose(logits.detach())
             with torch.autocast(model.device.type, enabled=False):
-                of_classes = [
-                    [
-                        _relevance(view.tokens, attention, by)
-                        for (view, attention), (_, by) in zip(
-                            _by_view(model, seen), _by_view(model, gradients), strict=True
-                        )
-                    ]
+                relevances = [
+                    _relevance_by_view(model, seen, gradients)
                     for gradients in each_class_gradients(logits, classes, seen)
                 ]
-                maps = [torch.stack(of_view, dim=1) for of_view in zip(*of_classes, strict=True)]
-                return explanation_of(model, maps, logits, pixels)
+                maps = [torch.stack(view_maps, dim=1) for view_maps in zip(*relevances, strict=True)]
+                return join_views(model, maps, logits, pixels)
 
 
-def _by_view(model: FaceClassifier, of_blocks: Sequence[Tensor]) -> Iterator[tuple[View, Sequence[Tensor]]]:
-    """What was kept of each block, first to last, by the view that the block is of."""
+def _by_view(model: FaceClassifier, kept: Sequence[Tensor]) -> Iterator[tuple[View, Sequence[Tensor]]]:
+    """Each view with the tensors that were kept of its blocks, first to last."""
     start = 0
     for view in model.views:
-        yield view, of_blocks[start : start + len(view.attention_blocks)]
+        yield view, kept[start : start + len(view.attention_blocks)]
         start += len(view.attention_blocks)
+
+
+def _tokens(view: View) -> TokenGrid:
+    if view.tokens is None:
+        raise RuntimeError("attention maps need a network whose tokens keep their places")
+    return view.tokens
+
+
+def _relevance_by_view(
+    model: FaceClassifier, attention: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> list[Tensor]:
+    """The relevance (B, rows, columns) of each view's patches for one class."""
+    return [
+        _relevance(_tokens(view), blocks, by_block)
+        for (view, blocks), (_, by_block) in zip(
+            _by_view(model, attention), _by_view(model, gradients), strict=True
+        )
+    ]
 
 
 def _relevance(tokens: TokenGrid, attention: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
@@ -206,13 +227,13 @@ def rolled_out(
 
 
 def attended_patches(attention: Tensor, tokens: TokenGrid) -> Tensor:
-    """The patches that the tokens of the head attend to, (B, rows, columns), in attention (B, T, T)."""
+    """The attention of the tokens that the head reads to the patches, (B, rows, columns), from attention (B, T, T)."""
     return on_patch_grid(tokens, (reading_rows(tokens, attention) @ attention)[:, 0])
 
 
 def attended_in_all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
-    """The same in the mean over blocks, each (B, T, T)."""
-    return attended_patches(torch.stack(attention).mean(dim=0), tokens)
+    """As `attended_patches`, in the mean over blocks, each (B, T, T)."""
+    return attended_patches(torch.stack(list(attention)).mean(dim=0), tokens)
 
 
 def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
@@ -226,7 +247,7 @@ def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
 
 
 def on_patch_grid(tokens: TokenGrid, row: Tensor) -> Tensor:
-    """What a row over the tokens (B, T) has on the patches, (B, rows, columns)."""
+    """The patches (B, rows, columns) of a row over the tokens (B, T)."""
     return row[:, tokens.prefix :].unflatten(1, (tokens.rows, tokens.columns))
 
 
@@ -236,46 +257,51 @@ def _target_ignored(
     """The same maps, a view's (B, rows, columns), for each chosen class."""
     logits = logits.float()
     classes = choose(logits).shape[1]
-    of_classes = [of_view[:, None].expand(-1, classes, -1, -1) for of_view in maps]
-    return explanation_of(model, of_classes, logits, pixels)
+    class_maps = [view_maps[:, None].expand(-1, classes, -1, -1) for view_maps in maps]
+    return join_views(model, class_maps, logits, pixels)
 
 
-_OF_ALL = {
-    "needs": "attention blocks",
-    "negatives": "drop",
-    "class_token": "its row is read, its column left out",
-    "revision": 2,
-}
+def _attention_explainer(
+    name: str,
+    source: str,
+    explain: ExplainBatch,
+    *,
+    looks_at_target: bool = False,
+    options: Mapping[str, Option] | None = None,
+    types: Mapping[str, type] | None = None,
+    batch_size: int = 64,
+) -> Explainer:
+    return Explainer(
+        name=name,
+        source=source,
+        needs="attention blocks",
+        negatives="drop",
+        class_token="its row is read, its column left out",
+        looks_at_target=looks_at_target,
+        explain=explain,
+        options=options or {},
+        types=types or {},
+        batch_size=batch_size,
+        revision=2,
+    )
+
+
 ATTENTION = [
-    Explainer(
-        name="rollout",
-        source="Abnar and Zuidema 2020",
-        **_OF_ALL,
-        looks_at_target=False,
-        explain=rollout,
+    _attention_explainer(
+        "rollout",
+        "Abnar and Zuidema 2020",
+        rollout,
         options={"fusion": "mean", "discard": 0.0, "residual": 0.5},
     ),
-    Explainer(
-        name="attention",
-        source="Dosovitskiy et al. 2021",
-        **_OF_ALL,
-        looks_at_target=False,
-        explain=self_attention,
+    _attention_explainer(
+        "attention",
+        "Dosovitskiy et al. 2021",
+        self_attention,
         options={"block": -1, "head": None},
+        types={"head": int},
     ),
-    Explainer(
-        name="all-blocks",
-        source="Dosovitskiy et al. 2021",
-        **_OF_ALL,
-        looks_at_target=False,
-        explain=all_blocks,
-    ),
-    Explainer(
-        name="attention-gradcam",
-        source="Chefer et al. 2021",
-        **_OF_ALL,
-        looks_at_target=True,
-        explain=attention_gradcam,
-        batch_size=16,
+    _attention_explainer("all-blocks", "Dosovitskiy et al. 2021", all_blocks),
+    _attention_explainer(
+        "attention-gradcam", "Chefer et al. 2021", attention_gradcam, looks_at_target=True, batch_size=16
     ),
 ]

@@ -1,72 +1,99 @@
 """Class activation maps from the gradient at the CAM layer: Grad-CAM, HiResCAM and its absolute, Grad-CAM++.
 
-They weight the feature maps A (B, K, h, w) of the model's CAM layer, taken after its activation, by
-something made from G = dy_c / dA, the gradient of the class's logit before any softmax, and add them up over
-the K channels. They come raw and signed: the ReLU with which the papers end is applied when a map is scored,
-on the layer's own grid; negative cells speak against the class and are dropped there, except by
-`gradcam-size`, which counts each cell of Grad-CAM by its size. One forward pass, as in inference up to the
-CAM layer, and a backward pass a class through the layers behind it only. In a vision transformer the patch
-tokens at the input of the last block are the maps (behind the last norm where the head pools them); class
-token and registers are left out of the map, and the gradient comes through their attention to the patches.
-In a model of several views each has its CAM layer and its map, and `explanation_of` adds them.
+A CAM weights the feature maps A (B, K, h, w) of the model's CAM layer, taken after its activation, by something made
+from G = dy_c / dA, the gradient of the class's logit before any softmax, and adds the K weighted maps up. Maps come
+raw and signed: the ReLU with which the papers end is applied when a map is scored, on the layer's own grid. Negative
+cells speak against the class and are dropped there, except by `gradcam-size`, which counts each cell of Grad-CAM by
+its size. One forward pass, as in inference up to the CAM layer, serves all classes; each class needs a backward pass
+through the layers behind the CAM layer only. In a vision transformer the patch tokens at the input of the last block
+are the maps (behind the last norm where the head pools the patches); class token and registers are left out of the
+map, and the gradient comes through their attention to the patches. A model of several views has a CAM layer and a
+map for each, and `join_views` adds the maps.
+
+The option `layer` names another layer of the network, as `gradcam@layer=blocks.4`.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from fertool.explain.branches import explanation_of
-from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.branches import join_views
+from fertool.explain.explainer import LAYER, ChooseClasses, Explainer, Explanation, Negatives
 from fertool.explain.hooks import captured
 from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
+from fertool.models.structure.named_layers import maps_at, views_at
 
 Combine = Callable[[Tensor, Tensor], Tensor]  # A and G, both (B, K, h, w) -> map (B, h, w)
 
 
 def explain_at_cam_layer(
-    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, combine: Combine
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, combine: Combine, layer: str | None
 ) -> Explanation:
-    """Maps `combine(A, G)` for each chosen class: float32 (B, classes, h, w)."""
+    """Maps `combine(A, G)` for each chosen class.
+
+    Args:
+        model: the model.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain (B, K).
+        combine: feature maps and gradients, both (B, channels, h, w) -> map (B, h, w).
+        layer: the layer to read; None: the model's CAM layer.
+
+    Returns:
+        heatmaps float32 (B, K, h, w) and logits.
+
+    Raises:
+        UserError: there is no such layer, or it gives no map.
+    """
+    option = f"layer={layer}"
+    views = views_at(model, layer, option)
     with frozen_eval(model), contextlib.ExitStack() as stack:
-        activations = [stack.enter_context(captured(model, view.cam_layer)) for view in model.views]
+        activations = [stack.enter_context(captured(model, view.cam_layer)) for view in views]
         with torch.no_grad():
             inputs = model.preprocess(pixels)
         with torch.enable_grad():
             logits = model.logits(inputs)
-            features = [activation.value for activation in activations]
-            gradients = list(each_class_gradients(logits, choose(logits.detach()), features))
+            features = [
+                maps_at(model, view, activation.value, option).detach()
+                for view, activation in zip(views, activations, strict=True)
+            ]
+            outputs = [activation.tensor for activation in activations]
+            gradients = list(each_class_gradients(logits, choose(logits.detach()), outputs))
     with torch.autocast(model.device.type, enabled=False):
         heatmaps = []
-        for number, view in enumerate(model.views):
-            maps = view.feature_maps(features[number].detach()).float()
-            of_classes = [combine(maps, view.feature_maps(by[number]).float()) for by in gradients]
-            heatmaps.append(torch.stack(of_classes, dim=1))
-        return explanation_of(model, heatmaps, logits, pixels)
+        for number, view in enumerate(views):
+            class_maps = [
+                combine(features[number], view.feature_maps(by_view[number]).float()) for by_view in gradients
+            ]
+            heatmaps.append(torch.stack(class_maps, dim=1))
+        return join_views(model, heatmaps, logits, pixels)
 
 
-def class_gradients(logits: Tensor, classes: Tensor, of: Tensor) -> list[Tensor]:
-    """The gradient of each chosen class's logit: for `classes` (B, K) a list of K, each shaped like `of`.
+def class_gradients(logits: Tensor, classes: Tensor, leaf: Tensor) -> list[Tensor]:
+    """The gradient of each chosen class's logit: for `classes` (B, K) a list of K, each shaped like `leaf`.
 
     Faces do not meet in the network, so the gradient of the logits' sum over the batch is each face's own.
     """
-    return [gradient for (gradient,) in each_class_gradients(logits, classes, [of])]
+    return [gradient for (gradient,) in each_class_gradients(logits, classes, [leaf])]
 
 
 def each_class_gradients(
-    logits: Tensor, classes: Tensor, of: list[Tensor], *, keep_graph: bool = False
+    logits: Tensor, classes: Tensor, leaves: list[Tensor], *, keep_graph: bool = False
 ) -> Iterator[tuple[Tensor, ...]]:
     """As `class_gradients`, by several tensors, one class after the other."""
     # a copy: classes made in inference mode could not be kept for the backward pass
     chosen = logits.gather(1, classes.clone()).sum(dim=0)
     last = len(chosen) - 1
     for number in range(len(chosen)):
-        yield torch.autograd.grad(chosen[number], of, retain_graph=keep_graph or number < last)
+        yield torch.autograd.grad(chosen[number], leaves, retain_graph=keep_graph or number < last)
 
 
-def gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+def gradcam(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, layer: str | None = None
+) -> Explanation:
     """Grad-CAM: each feature map weighted by the mean of its gradient.
 
         L_ij = sum_k a_k A_kij        a_k = 1/(h w) sum_ij G_kij
@@ -74,15 +101,17 @@ def gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Exp
     Selvaraju et al. 2017, 'Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization', equations 1 and 2, before the ReLU of equation 2.
     """
-    return explain_at_cam_layer(model, pixels, choose, mean_gradient)
+    return explain_at_cam_layer(model, pixels, choose, mean_gradient, layer)
 
 
 def mean_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
-    """How Grad-CAM combines feature maps and gradients, both (B, K, h, w), into maps (B, h, w)."""
+    """Grad-CAM's way to combine feature maps and gradients, both (B, K, h, w), into maps (B, h, w)."""
     return torch.einsum("bk,bkhw->bhw", gradient.mean(dim=(2, 3)), maps)
 
 
-def hirescam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+def hirescam(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, layer: str | None = None
+) -> Explanation:
     """HiResCAM: each cell of a feature map weighted by its own gradient.
 
         L_ij = sum_k G_kij A_kij
@@ -90,10 +119,14 @@ def hirescam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Ex
     Draelos and Carin 2020, 'Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
     neural networks'.
     """
-    return explain_at_cam_layer(model, pixels, choose, lambda maps, gradient: (maps * gradient).sum(dim=1))
+    return explain_at_cam_layer(
+        model, pixels, choose, lambda maps, gradient: (maps * gradient).sum(dim=1), layer
+    )
 
 
-def gradcam_abs(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+def gradcam_abs(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, layer: str | None = None
+) -> Explanation:
     """The absolute gradient times activation, added up over the feature maps.
 
         L_ij = sum_k |G_kij A_kij|
@@ -102,11 +135,13 @@ def gradcam_abs(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) ->
     class counts like evidence for it. It is the map of `fertool train --guide-map abs`. No cell is negative.
     """
     return explain_at_cam_layer(
-        model, pixels, choose, lambda maps, gradient: (maps * gradient).abs().sum(dim=1)
+        model, pixels, choose, lambda maps, gradient: (maps * gradient).abs().sum(dim=1), layer
     )
 
 
-def gradcam_plus_plus(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+def gradcam_plus_plus(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, layer: str | None = None
+) -> Explanation:
     """Grad-CAM++: each feature map weighted by its positive gradients, cells by how they share them.
 
         L_ij = sum_k w_k A_kij        w_k = sum_ij alpha_kij relu(G_kij)
@@ -118,7 +153,7 @@ def gradcam_plus_plus(model: FaceClassifier, pixels: Tensor, choose: ChooseClass
     these are; channels whose gradients are below 1e-3 are damped by it. The paper reads layers after a ReLU:
     where maps are signed, alpha may be negative or large.
     """
-    return explain_at_cam_layer(model, pixels, choose, _shared_gradient)
+    return explain_at_cam_layer(model, pixels, choose, _shared_gradient, layer)
 
 
 def _shared_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
@@ -134,10 +169,12 @@ CAMS = [
         name=name,
         source=source,
         needs="a CAM layer",
-        negatives=negatives,
+        negatives=cast(Negatives, negatives),
         class_token="left out",
         looks_at_target=True,
         explain=explain,
+        options={LAYER: None},
+        types={LAYER: str},
         batch_size=256,
         revision=2,
     )

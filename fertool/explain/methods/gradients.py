@@ -3,15 +3,17 @@
 Maps are float32 (B, classes, H, W) at the faces' own resolution, in logits a grey level (of 255), or, for
 Integrated Gradients, in logits; signed, added up over colours. Gradients go through the preprocessing, so
 models of any input size are explained on the same pixels. When scored, cells count by their size: a pixel
-may speak for a class by being dark. In a transformer the class token needs no rule: pixels are what is read.
+may speak for a class by being dark. A transformer's class token needs no rule, for pixels are read.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fertool.errors import UserError
-from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.explainer import ChooseClasses, ExplainBatch, Explainer, Explanation, Option
 from fertool.explain.methods.cams import class_gradients
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
@@ -49,11 +51,10 @@ def smoothgrad(
     _at_least_one("smoothgrad@samples", samples)
     logits, classes = _logits_and_classes(model, pixels, choose)
     generator = torch.Generator().manual_seed(SMOOTHING_SEED)
-    total: Tensor | None = None
+    total = _no_gradients(pixels, classes)
     for _ in range(samples):
         pattern = torch.randn(pixels.shape[1:], generator=generator).to(model.device) * (noise * 255)
-        gradients = _gradients_at(model, pixels.to(model.device).float() + pattern, classes)
-        total = gradients if total is None else total + gradients
+        total += _gradients_at(model, pixels.to(model.device).float() + pattern, classes)
     return Explanation(heatmaps=total / samples, logits=logits)
 
 
@@ -64,7 +65,7 @@ def integrated_gradients(
     steps: int = 32,
     baseline: float = MID_GREY,
 ) -> Explanation:
-    """Gradients along the straight way from a baseline to the face, times the way.
+    """Gradients along the straight path from a baseline to the face, times the path's length in each pixel.
 
         (x - b) * integral_0^1 dy_c/dx (b + t (x - b)) dt
 
@@ -75,10 +76,9 @@ def integrated_gradients(
     logits, classes = _logits_and_classes(model, pixels, choose)
     points, weights = np.polynomial.legendre.leggauss(steps)
     way = pixels.to(model.device).float() - baseline
-    total: Tensor | None = None
+    total = _no_gradients(pixels, classes)
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        gradients = _gradients_at(model, baseline + float(point) * way, classes, times=way) * float(weight)
-        total = gradients if total is None else total + gradients
+        total += _gradients_at(model, baseline + float(point) * way, classes, times=way) * float(weight)
     return Explanation(heatmaps=total, logits=logits)
 
 
@@ -90,10 +90,15 @@ def _logits_and_classes(
         return logits, choose(logits)
 
 
+def _no_gradients(pixels: Tensor, classes: Tensor) -> Tensor:
+    """Zeros (B, classes, H, W) to add gradients to."""
+    return torch.zeros(*classes.shape, *pixels.shape[1:3], device=classes.device)
+
+
 def _gradients_at(
     model: FaceClassifier, pixels: Tensor, classes: Tensor, times: Tensor | None = None
 ) -> Tensor:
-    """Gradients (B, classes, H, W) at float pixels, each colour's `times` something before they are added."""
+    """Gradients (B, classes, H, W) at float pixels, added up over colours, each first multiplied by `times`."""
     with frozen_eval(model), torch.enable_grad():
         leaf = as_leaf(pixels, model.device)
         gradients = class_gradients(model(leaf), classes, leaf)
@@ -107,8 +112,10 @@ def _at_least_one(option: str, value: int) -> None:
         raise UserError(f"{option}={value}: must be 1 or more")
 
 
-GRADIENTS = [
-    Explainer(
+def _pixel_explainer(
+    name: str, source: str, explain: ExplainBatch, options: Mapping[str, Option]
+) -> Explainer:
+    return Explainer(
         name=name,
         source=source,
         needs="nothing",
@@ -118,14 +125,15 @@ GRADIENTS = [
         explain=explain,
         options=options,
     )
-    for name, source, explain, options in [
-        ("input-gradient", "Simonyan et al. 2014", input_gradient, {}),
-        ("smoothgrad", "Smilkov et al. 2017", smoothgrad, {"samples": 16, "noise": 0.15}),
-        (
-            "integrated-gradients",
-            "Sundararajan et al. 2017",
-            integrated_gradients,
-            {"steps": 32, "baseline": MID_GREY},
-        ),
-    ]
+
+
+GRADIENTS = [
+    _pixel_explainer("input-gradient", "Simonyan et al. 2014", input_gradient, {}),
+    _pixel_explainer("smoothgrad", "Smilkov et al. 2017", smoothgrad, {"samples": 16, "noise": 0.15}),
+    _pixel_explainer(
+        "integrated-gradients",
+        "Sundararajan et al. 2017",
+        integrated_gradients,
+        {"steps": 32, "baseline": MID_GREY},
+    ),
 ]

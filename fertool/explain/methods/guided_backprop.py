@@ -6,43 +6,30 @@ activation's input x is positive,
 
     g_x = f'(x) g 1[g > 0] 1[x > 0]
 
-which is the paper's rule for ReLU, where f' is 1, and for SiLU, GELU and their like the same rule with their
-own derivative: negative evidence, and what comes from the saturated side, stops at every activation that is
-a module of the network (one called as a function cannot be met on the way back).
+This is the paper's rule for ReLU, where f' is 1; for SiLU, GELU and their relatives it is the same rule with their
+own derivative: negative evidence, and gradients from the saturated side, stop at every activation. Activations are
+found in autograd's graph (`fertool.explain.methods.rectifiers`); a network with an activation that is no rectifier is
+refused, since its map would be partly the plain gradient.
 """
 
 import contextlib
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fertool.errors import UserError
 from fertool.explain.branches import onto_picture
-from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.explainer import LAYER, ChooseClasses, ExplainBatch, Explainer, Explanation, Option
 from fertool.explain.hooks import captured
 from fertool.explain.methods.cams import class_gradients, each_class_gradients, mean_gradient
+from fertool.explain.methods.rectifiers import find_rectifiers
 from fertool.explain.pixels import add_colours, as_leaf
 from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
-
-# rectifying activations: those whose output is positive just where their input is
-RECTIFIERS = {
-    "ELU",
-    "GELU",
-    "GELUTanh",
-    "HardSwish",
-    "Hardswish",
-    "LeakyReLU",
-    "Mish",
-    "QuickGELU",
-    "ReLU",
-    "ReLU6",
-    "SiLU",
-    "Swish",
-}
-BLOCKING = {"ReLU", "ReLU6"}
+from fertool.models.structure.named_layers import maps_at, views_at
 
 
 def guided_backprop(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
@@ -51,86 +38,81 @@ def guided_backprop(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses
     Maps are float32 (B, classes, H, W) at the faces' own resolution, signed, added up over colours. A pixel
     that the logit would fall with counts like one that it would rise with: when scored, cells count by
     their size. Springenberg et al. 2015; it is known to depend little on the weights of the upper layers
-    (Adebayo et al. 2018, 'Sanity Checks for Saliency Maps').
+    (Adebayo et al. 2018, 'Sanity Checks for Saliency Maps'). Raises UserError for a network whose activations are
+    not all rectifiers.
     """
-    with frozen_eval(model), affine_norms(model), guided(model) as guidance, torch.enable_grad():
+    with frozen_eval(model), affine_norms(model), torch.enable_grad():
         leaf = as_leaf(pixels, model.device)
         logits = model(leaf)
-        guidance.on = True
+        guide_gradients(model, logits)
         gradients = class_gradients(logits, choose(logits.detach()), leaf)
     heatmaps = torch.stack([add_colours(gradient) for gradient in gradients], dim=1)
     return Explanation(heatmaps=heatmaps, logits=logits.detach().float())
 
 
-def guided_gradcam(model: FaceClassifier, pixels: Tensor, choose: ChooseClasses) -> Explanation:
+def guided_gradcam(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, layer: str | None = None
+) -> Explanation:
     """Guided backpropagation times Grad-CAM, pixel by pixel.
 
         L_p = up(relu(gradcam))_p * guided_p
 
     Selvaraju et al. 2017, section 'Guided Grad-CAM'. Grad-CAM, rectified, is brought bilinearly to the faces' own
-    resolution, where both are multiplied; its gradients are the plain ones (those of several views are
+    resolution, where both are multiplied; its gradients are the plain ones (the maps of several views are
     added). Maps are float32 (B, classes, H, W), signed; when scored, cells count by their size. One forward pass
-    serves both.
+    serves both. Raises UserError as `guided_backprop` does, and for a `layer` that there is not.
     """
-    with (
-        frozen_eval(model),
-        affine_norms(model),
-        contextlib.ExitStack() as stack,
-        guided(model) as guidance,
-        torch.enable_grad(),
-    ):
-        activations = [
-            stack.enter_context(captured(model, view.cam_layer, cut=False)) for view in model.views
-        ]
+    option = f"layer={layer}"
+    views = views_at(model, layer, option)
+    with frozen_eval(model), affine_norms(model), contextlib.ExitStack() as stack, torch.enable_grad():
+        activations = [stack.enter_context(captured(model, view.cam_layer, cut=False)) for view in views]
         leaf = as_leaf(pixels, model.device)
         logits = model(leaf)
         classes = choose(logits.detach())
-        features = [activation.value for activation in activations]
-        plain = list(each_class_gradients(logits, classes, features, keep_graph=True))
-        guidance.on = True
+        features = [
+            maps_at(model, view, activation.value, option).detach()
+            for view, activation in zip(views, activations, strict=True)
+        ]
+        outputs = [activation.tensor for activation in activations]
+        plain = list(each_class_gradients(logits, classes, outputs, keep_graph=True))
+        guide_gradients(model, logits)
         gradients = class_gradients(logits, classes, leaf)
     heatmaps = []
     with torch.autocast(model.device.type, enabled=False):
         for at_layers, at_pixels in zip(plain, gradients, strict=True):
             fine = torch.zeros_like(add_colours(at_pixels))
-            for view, activation, at_layer in zip(model.views, features, at_layers, strict=True):
-                maps = view.feature_maps(activation.detach()).float()
+            for view, maps, at_layer in zip(views, features, at_layers, strict=True):
                 cam = mean_gradient(maps, view.feature_maps(at_layer).float()).clamp(min=0)
                 fine += onto_picture(model, view, cam[:, None], pixels)[:, 0]
             heatmaps.append(fine * add_colours(at_pixels))
     return Explanation(heatmaps=torch.stack(heatmaps, dim=1), logits=logits.detach().float())
 
 
-@dataclass
-class Guidance:
-    """Whether gradients follow the guided rule just now, or are plain."""
+def guide_gradients(model: FaceClassifier, logits: Tensor) -> None:
+    """Let every gradient of these logits (B, C) follow the guided rule from now on.
 
-    on: bool = False
+    Raises UserError where the network has activations that are no rectifiers, or none that is.
+    """
+    rectifiers = find_rectifiers(logits)
+    name = model.recipe.get("name", "the network")
+    if rectifiers.others or not rectifiers.found:
+        which = (
+            f"activations that are no rectifiers ({', '.join(rectifiers.others)})"
+            if rectifiers.others
+            else ("no rectifying activation")
+        )
+        raise UserError(
+            f"guided-backprop, guided-gradcam: {name} has {which}, to which the guided rule does not apply; take "
+            "input-gradient or integrated-gradients"
+        )
+    for node, value in rectifiers.found:
+        node.register_prehook(functools.partial(_guided, value))
 
 
-@contextlib.contextmanager
-def guided(model: FaceClassifier) -> Iterator[Guidance]:
-    """Let gradients pass rectifying activations by the guided rule while `Guidance.on`."""
-    guidance = Guidance()
-
-    def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not output.requires_grad:
-            return
-        if type(module).__name__ in BLOCKING:
-            # its own derivative, 0 or 1, asks for a positive input; what it has made is nobody else's yet
-            output.grad_fn.register_hook(
-                lambda inputs, outputs: (inputs[0].clamp_(min=0),) if guidance.on else None
-            )
-        else:
-            # the output's sign is the input's, which an in-place activation has overwritten
-            positive = output.detach() > 0
-            output.register_hook(lambda grad: grad.clamp(min=0) * positive if guidance.on else grad)
-
-    with contextlib.ExitStack() as hooks:
-        for module in model.network.modules():
-            if type(module).__name__ in RECTIFIERS:
-                hooks.enter_context(module.register_forward_hook(follow))
-        yield guidance
+def _guided(value: Tensor | None, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    (gradient,) = gradients
+    passed = gradient.clamp(min=0)
+    return (passed if value is None else passed * (value > 0),)
 
 
 @contextlib.contextmanager
@@ -140,9 +122,9 @@ def affine_norms(model: FaceClassifier) -> Iterator[None]:
         s = weight / sqrt(variance + eps)        t = bias - mean s
 
     The way back is then one product, and nothing need be kept for it from the forward pass: PyTorch keeps each
-    norm's input, half of all that a gradient by the pixels keeps in a residual network.
+    norm's input, half of all tensors that a gradient by the pixels keeps in a residual network.
     """
-    norms = [module for module in model.network.modules() if _is_affine(module)]
+    norms: list[Any] = [module for module in model.network.modules() if _is_affine(module)]
     try:
         for norm in norms:
             scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
@@ -167,8 +149,14 @@ def _affine(norm: nn.BatchNorm2d, inputs: Tensor, *, scale: Tensor, shift: Tenso
     return torch.addcmul(shift, inputs, scale)
 
 
-GUIDED = [
-    Explainer(
+def _guided_explainer(
+    name: str,
+    source: str,
+    explain: ExplainBatch,
+    options: dict[str, Option],
+    types: dict[str, type],
+) -> Explainer:
+    return Explainer(
         name=name,
         source=source,
         needs="a convolutional network",
@@ -176,9 +164,13 @@ GUIDED = [
         class_token="none there",
         looks_at_target=True,
         explain=explain,
+        options=options,
+        types=types,
+        revision=2,
     )
-    for name, source, explain in [
-        ("guided-backprop", "Springenberg et al. 2015", guided_backprop),
-        ("guided-gradcam", "Selvaraju et al. 2017", guided_gradcam),
-    ]
+
+
+GUIDED = [
+    _guided_explainer("guided-backprop", "Springenberg et al. 2015", guided_backprop, {}, {}),
+    _guided_explainer("guided-gradcam", "Selvaraju et al. 2017", guided_gradcam, {LAYER: None}, {LAYER: str}),
 ]

@@ -1,8 +1,8 @@
-"""The null explanations: what a map gets that knows nothing of the model, or nothing of the face.
+"""The null explanations: maps that know nothing of the model, or nothing of the face.
 
 Every score is compared with these (Adebayo et al. 2018, 'Sanity Checks for Saliency Maps', compares with
-edge detectors and with models that know nothing). They look at no class. Maps are float32 (B, h, w) and not
-negative where they are not the explainer's own.
+edge detectors and with models that know nothing). They look at no class. Maps are float32 (B, h, w); only
+`swapped`, whose maps are an explainer's own, may be negative.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,14 @@ LUMA_CODE = cv2.COLOR_RGB2GRAY
 
 @dataclass(frozen=True)
 class Null:
-    """A null explanation: from faces (B, H, W[, 3]), their rows in the split and the maps of an explainer.
+    """A null explanation.
 
-    `maps` (N, h, w) are that explainer's maps of the whole split, whose grid is taken over.
+    Args:
+        name: name on the command line.
+        what: description in tables.
+        make: function of faces (B, H, W[, 3]), their rows in the split (B,), and an explainer's maps (N, h, w) of the
+            whole split, whose grid is taken over; it returns maps (B, h, w).
+        revision: raised when the same inputs would give other maps.
     """
 
     name: str
@@ -31,18 +36,18 @@ class Null:
     revision: int = 1
 
 
-def uniform(faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
+def uniform(_faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
     """The same heat everywhere, on the explainer's grid: each region gets its area."""
     return np.ones((len(rows), *maps.shape[1:]), dtype=np.float32)
 
 
-def random(faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
+def random(_faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
     """Independent uniform random numbers on the explainer's grid, by the face's row in its split."""
     shape = maps.shape[1:]
     return np.stack([np.random.default_rng(row).random(shape, dtype=np.float32) for row in rows.tolist()])
 
 
-def edges(faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
+def edges(faces: np.ndarray, _rows: np.ndarray, _maps: Maps) -> Maps:
     """The size of the brightness gradient (Sobel, 3x3) at the faces' own resolution."""
     return np.stack([_gradient_size(face) for face in faces])
 
@@ -52,7 +57,7 @@ def _gradient_size(face: np.ndarray) -> np.ndarray:
     return np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))
 
 
-def centre(faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
+def centre(faces: np.ndarray, rows: np.ndarray, _maps: Maps) -> Maps:
     """A Gaussian around the middle of the picture, a quarter of its side wide, at the faces' resolution."""
     down, across = (
         np.exp(-0.5 * (((np.arange(side) + 0.5) / side - 0.5) / CENTRE_SPREAD) ** 2)
@@ -61,10 +66,10 @@ def centre(faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
     return np.broadcast_to(np.outer(down, across).astype(np.float32), (len(rows), *faces.shape[1:3]))
 
 
-def swapped(faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
+def swapped(_faces: np.ndarray, rows: np.ndarray, maps: Maps) -> Maps:
     """The explainer's own map of another face: the next one along a fixed random circle of the split.
 
-    What is left of a share then is what the model's maps have in common over faces. Signed, as the maps are.
+    A share that remains is common to the model's maps of all faces. Maps are signed, as the explainer's are.
     """
     return np.asarray(maps)[_following(len(maps))[rows]]
 

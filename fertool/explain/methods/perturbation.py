@@ -2,18 +2,19 @@
 
 Both see the model from outside, so every family is explained alike, in logits that the class loses. Patches
 are given in pixels of the face as stored, never of the network's input, so models of different input sizes
-are asked the same question. What is covered takes the face's own mean grey. Negative cells, where covering
+are asked the same question. Covered pixels take the face's own mean grey. Negative cells, where covering
 helps the class, are dropped when scored.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fertool.errors import UserError
-from fertool.explain.explainer import ChooseClasses, Explainer, Explanation
+from fertool.explain.explainer import ChooseClasses, ExplainBatch, Explainer, Explanation, Option
 from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
 
@@ -23,7 +24,7 @@ RISE_SEED = 0
 def occlusion(
     model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, patch: int = 8, stride: int = 4
 ) -> Explanation:
-    """What the class's logit loses when a square patch is covered.
+    """Occlusion: the loss of the class's logit when a square patch is covered.
 
         H_ij = y_c(x) - y_c(x with the patch around cell ij covered)
 
@@ -66,7 +67,7 @@ def rise(
     cells: int = 6,
     keep: float = 0.5,
 ) -> Explanation:
-    """What seeing a pixel is worth to the class's logit, over random smooth masks.
+    """RISE: the covariance of the class's logit with seeing a pixel, over random smooth masks.
 
         H_p = cov_n(y_c(x * m_n), m_n(p)) / (keep (1 - keep))
 
@@ -117,8 +118,10 @@ def _own_mean(faces: Tensor) -> Tensor:
     return faces.mean(dim=(1, 2), keepdim=True)
 
 
-PERTURBATION = [
-    Explainer(
+def _perturbation(
+    name: str, source: str, explain: ExplainBatch, options: Mapping[str, Option], revision: int
+) -> Explainer:
+    return Explainer(
         name=name,
         source=source,
         needs="nothing",
@@ -130,8 +133,9 @@ PERTURBATION = [
         batch_size=256,
         revision=revision,
     )
-    for name, source, explain, options, revision in [
-        ("occlusion", "Zeiler and Fergus 2014", occlusion, {"patch": 8, "stride": 4}, 2),
-        ("rise", "Petsiuk et al. 2018", rise, {"masks": 400, "cells": 6, "keep": 0.5}, 1),
-    ]
+
+
+PERTURBATION = [
+    _perturbation("occlusion", "Zeiler and Fergus 2014", occlusion, {"patch": 8, "stride": 4}, revision=2),
+    _perturbation("rise", "Petsiuk et al. 2018", rise, {"masks": 400, "cells": 6, "keep": 0.5}, revision=1),
 ]

@@ -249,5 +249,5 @@ def _cut(photograph: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
     height, width = photograph.shape[:2]
     beyond = max(-left, -top, left + side - width, top + side - height, 0)
     if beyond:
-        photograph = cv2.copyMakeBorder(photograph, *[beyond] * 4, cv2.BORDER_REPLICATE)
+        photograph = cv2.copyMakeBorder(photograph, beyond, beyond, beyond, beyond, cv2.BORDER_REPLICATE)
     return photograph[top + beyond : top + beyond + side, left + beyond : left + beyond + side]

@@ -46,7 +46,7 @@ def sheet_figure(
     top_inches = min(width * picture.shape[0] / picture.shape[1], TALLEST_PHOTOGRAPH_INCHES)
     rows_inches = 1.06 * CELL_INCHES * len(crops) + 1.1
     figure = Figure(figsize=(width, top_inches + rows_inches), layout="constrained")
-    top, below = figure.subfigures(2, 1, height_ratios=[top_inches, rows_inches])
+    top, below = np.asarray(figure.subfigures(2, 1, height_ratios=[top_inches, rows_inches])).tolist()
     _number_faces(top.add_subplot(), picture, boxes)
 
     grid = below.subplots(len(crops), max(len(columns) + 2, LEAST_COLUMNS), squeeze=False)

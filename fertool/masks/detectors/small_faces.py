@@ -57,7 +57,7 @@ def enlarge(face: np.ndarray, padding: float) -> tuple[np.ndarray, float, int]:
     side = max(face.shape[:2])
     border_px = round(padding * side)
     scale = max(1.0, LEAST_SIDE / side)
-    framed = cv2.copyMakeBorder(face, *[border_px] * 4, cv2.BORDER_REPLICATE)
+    framed = cv2.copyMakeBorder(face, border_px, border_px, border_px, border_px, cv2.BORDER_REPLICATE)
     size = (round(framed.shape[1] * scale), round(framed.shape[0] * scale))
     if scale > 1:
         framed = cv2.resize(framed, size, interpolation=cv2.INTER_CUBIC)
