@@ -18,10 +18,10 @@ import numpy as np
 from targets import missed
 
 from fertool.prepare import PrepareSettings, prepare
-from fertool.runtime.files import read_csv, write_csv
+from fertool.runtime.files import read_csv, write_csv, write_json
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Workspace
+from fertool.workspace import SPLITS, Workspace
 
 FER2013_FACES = 28_709  # the train split
 ENLARGED = 8
@@ -78,6 +78,10 @@ def _repeat(workspace: Workspace, count: int, enlarged: int) -> None:
     columns = list(rows[0])
     content = ([row, *list(rows[row % len(rows)].values())[1:]] for row in range(count))
     write_csv(workspace.faces_csv("train"), columns, content)
+    record = workspace.dataset_json
+    files = [path(split) for split in SPLITS for path in (workspace.faces, workspace.faces_csv)]
+    dataset = {**workspace.dataset(), "products": workspace.products(record, files)}
+    write_json(record, {**dataset, "image_shape": list(large.shape[1:])})
 
 
 def _peak_resident_gb() -> float:
