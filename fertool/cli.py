@@ -694,10 +694,12 @@ def report(
     Example: fertool report --run cnn-s0 --run cnn-s1
     """
     from fertool import console
-    from fertool.report import write_report
+    from fertool.report import ReportSettings, write_report
     from fertool.workspace import Workspace
 
-    console.show(write_report(Workspace.locate(workspace), runs=run or (), split=split), as_json)
+    console.show(
+        write_report(Workspace.locate(workspace), ReportSettings(runs=run or (), split=split)), as_json
+    )
 
 
 def main() -> None:

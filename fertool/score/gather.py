@@ -37,10 +37,11 @@ def gather_scores(
 
     `names` are what the rows of runs are called, by run, where they are to be called otherwise.
     """
-    compute = choose_compute("cpu", "fp32")
+    compute, names = choose_compute("cpu", "fp32"), names or {}
     known = identities(runs)
-    for run_name, name in (names or {}).items():
-        known[run_name] |= {"group": name, "label": name}
+    for run_name, name in names.items():
+        seed = f", seed {known[run_name]['config']['seed']}" if list(names.values()).count(name) > 1 else ""
+        known[run_name] |= {"group": name, "label": name, "run_label": f"{name}{seed}"}
     order = list(SUITES)
     found: dict[tuple[str, str, str, int], list[tuple[Run, StoredScores]]] = {}
     for run, suite, stored in _stored(runs, split):

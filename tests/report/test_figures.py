@@ -2,13 +2,10 @@ import numpy as np
 import pytest
 
 from fertool.masks.regions import REGIONS
-from fertool.report.figures import (
-    confusion_figure,
-    curves_figure,
-    guidance_figure,
-    lifts_figure,
-    shares_figure,
-)
+from fertool.report.figures.confusion import confusion_figure
+from fertool.report.figures.curves import curves_figure
+from fertool.report.figures.guidance import guidance_figure, lifts_figure
+from fertool.report.figures.style import as_svg, styled
 from fertool.score.guidance.effects import (
     ACCURACY,
     ACCURACY_WORTH,
@@ -60,15 +57,13 @@ def test_a_confusion_matrix_has_true_classes_down_and_predicted_ones_across() ->
     assert np.allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 1]])
 
 
-def test_shares_stand_over_their_region_in_percent() -> None:
-    shares = dict(zip(REGIONS, (0.3, 0.1, 0.2, 0.05, 0.15, 0.2), strict=True))
-    run = {"run": "cnn", "overall": {"share": shares, "area": shares}, "ceiling": dict.fromkeys(REGIONS, 0.9)}
-    (axes,) = shares_figure([run, run | {"run": "vit"}]).axes
-    assert [of.get_text() for of in axes.get_xticklabels()] == list(REGIONS)
-    first, second = axes.containers
-    for place, (left, right) in enumerate(zip(first, second, strict=True)):
-        assert left.get_x() + left.get_width() < place < right.get_x()
-        assert left.get_height() == right.get_height() == pytest.approx(100 * shares[REGIONS[place]])
+def test_colours_of_a_figure_follow_the_page_and_nothing_in_it_is_markup() -> None:
+    with styled():
+        figure = confusion_figure([[3, 1], [0, 6]], ["<b>", "$happy$"])
+    svg = as_svg(figure, 'of "a" & <b>')
+    assert svg.startswith('<svg role="img" aria-label="of &quot;a&quot; &amp; &lt;b&gt;"')
+    assert "var(--ink)" in svg and "#1b1c20" not in svg
+    assert "&lt;b&gt;" in svg and "$happy$" in svg and "<b>" not in svg
 
 
 def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:

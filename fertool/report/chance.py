@@ -1,0 +1,137 @@
+"""Chance levels: what a figure would be if the map, or the model, knew nothing.
+
+Maps are compared with the null explanations on the same faces. A blob in the middle (null `centre`) looks at
+no model and no face, and gets much of what is taken for attention to nose and mouth, so a region's share counts
+as shown only where it is above the blob's. Its shares follow from the region maps alone and are made here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fertool.explain.methods.nulls import NULLS, centre
+from fertool.masks.regions import REGIONS
+from fertool.report.conditions import Condition
+from fertool.report.evidence import Evidence, differences, estimates, shares_in, with_map
+from fertool.report.views import View
+from fertool.score.guidance.effects import Estimate
+from fertool.score.statistics.intervals import resample_means
+from fertool.score.suites.shares import pooled, shares_and_ceilings
+
+OF_FAITHFULNESS = "road"  # the measure that nulls are compared by
+
+
+def centre_shares(region_maps: np.ndarray, grid: int | None = None) -> np.ndarray:
+    """The shares of a blob in the middle, float64 (N, 6), on its own pixels or brought to `grid` cells a side.
+
+    `region_maps` are codes, uint8 (N, H, W).
+    """
+    blank = np.zeros((1, *region_maps.shape[1:3]), np.uint8)
+    blob = centre(blank, np.zeros(1, np.int64), np.zeros((1, 1, 1), np.float32))
+    if grid is not None:
+        blob = pooled(blob, grid)
+    everywhere = np.broadcast_to(blob, (len(region_maps), *blob.shape[1:]))
+    (shares,), _ = shares_and_ceilings([everywhere], np.asarray(region_maps))
+    return shares
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How a condition's maps in a view compare with maps that know nothing."""
+
+    beyond_blob: dict[str, Estimate]  # of each region: its share less the blob's
+    not_faithful_beyond: list[str] | None  # nulls that ROAD does not put it above; None: not scored
+    no_agreement_beyond: (
+        list[str] | None
+    )  # nulls that causal agreement does not put it above; None: not scored
+
+    def is_above_blob(self, region: str) -> bool:
+        """Whether a region's share is shown to be above that of a blob in the middle."""
+        return self.beyond_blob[region].direction == 1
+
+
+class ChanceLevels:
+    """The chance levels of a report's figures; what is made is made once."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self._blob: dict[int | None, np.ndarray] = {}
+        self._known: dict[tuple[str, str], Chance | None] = {}
+
+    def of(self, condition: Condition, view: View) -> Chance | None:
+        """How a condition's maps compare with the nulls; None where no face has a map."""
+        key = (condition.name, view.name)
+        if key not in self._known:
+            self._known[key] = self._compare(condition, view)
+        return self._known[key]
+
+    def _compare(self, condition: Condition, view: View) -> Chance | None:
+        beyond = self._beyond_blob(condition, view)
+        if beyond is None:
+            return None
+        return Chance(beyond, self._not_faithful(condition, view), self._no_agreement(condition, view))
+
+    def _beyond_blob(self, condition: Condition, view: View) -> dict[str, Estimate] | None:
+        columns = self.evidence.columns(view.gathered, condition)
+        counted = np.all([with_map(of_run) for of_run in columns], axis=0) if columns else np.zeros(1, bool)
+        if not counted.any():
+            return None
+        if view.grid not in self._blob:
+            regions = self.evidence.workspace.load_region_maps(self.evidence.split)
+            self._blob[view.grid] = centre_shares(regions, view.grid)
+        blob = self._blob[view.grid]
+        beyond = [np.where(counted[:, None], shares_in(of_run) - blob, np.nan) for of_run in columns]
+        means = resample_means(np.stack(beyond), self.evidence.clusters)
+        return dict(zip(REGIONS, estimates(means), strict=True))
+
+    def _not_faithful(self, condition: Condition, view: View) -> list[str] | None:
+        found = self.evidence.suite("faithfulness", view)
+        own = self.evidence.column_means(found, condition, [OF_FAITHFULNESS])
+        if own is None:
+            return None
+        below = []
+        for null in NULLS:
+            means = self.evidence.column_means(found, condition, [f"{OF_FAITHFULNESS}_{null}"])
+            if means is not None and differences(own, means)[0].direction != 1:
+                below.append(null)
+        return below
+
+    def _no_agreement(self, condition: Condition, view: View) -> list[str] | None:
+        """Nulls whose agreement is not below the map's.
+
+        Values a face are stored of the explainer alone, so that nothing is paired: the map counts as above a
+        null where the lowest limit of its correlations is above the null's correlation.
+        """
+        known = self.evidence.stored(self.evidence.suite("causal-agreement", view), condition)
+        own = self.evidence.agreement(view, condition)
+        if not known or own is None:
+            return None
+        (estimate,) = estimates(own)
+        below = []
+        for null in NULLS:
+            of_null = [
+                of_fill[null][run["compared_with"]]["within"]["correlation"]
+                for run in known
+                for of_fill in run["fills"].values()
+                if null in of_fill
+            ]
+            values = [value for value in of_null if value is not None]
+            if values and not estimate.low > np.mean(values):
+                below.append(null)
+        return below
+
+
+def guessing_accuracy(labels: np.ndarray) -> float:
+    """The accuracy of answering with the most frequent class: what a model must beat to have learned anything."""
+    return float(np.bincount(labels).max() / len(labels))
+
+
+def is_like_guessing(accuracy: Estimate, labels: np.ndarray) -> bool:
+    """Whether an accuracy is not shown to be above guessing."""
+    return not accuracy.low > guessing_accuracy(labels)
+
+
+def lifts_are_all_one(lifts: Sequence[Estimate]) -> bool:
+    """Whether every region's lift has 1 within its interval: a map that does not know the face."""
+    return all(lift.low <= 1 <= lift.high for lift in lifts)

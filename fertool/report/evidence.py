@@ -1,0 +1,261 @@
+"""What is stored of the runs of a report, read once, and the estimates that its sentences follow from.
+
+Every estimate has a 95% interval over images and, with several seeds, over seeds; differences are paired over
+images (`fertool.score.statistics.intervals`). No network is run here.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fertool.masks.regions import REGIONS
+from fertool.report.conditions import Condition, conditions_of
+from fertool.report.views import View, main_view, views_of
+from fertool.score.evaluated_run import Columns, cluster_faces
+from fertool.score.gather import Gathered, gather_scores
+from fertool.score.guidance.effects import Estimate
+from fertool.score.results.conditions import identities
+from fertool.score.statistics.intervals import Resampled, difference_interval, resample_means
+from fertool.score.suites.causal import causes_of
+from fertool.score.suites.region_shares import area_column, share_column
+from fertool.workspace import Run, Workspace
+
+FEW_FACES = 30  # below it a table carries a warning and no p-values
+
+
+class Evidence:
+    """The scores of some runs on a split."""
+
+    def __init__(
+        self, workspace: Workspace, split: str, runs: Sequence[Run], labels: dict[str, str] | None = None
+    ) -> None:
+        """`labels` are what the conditions of runs are to be called, by a run's name."""
+        self.workspace, self.split = workspace, split
+        self.dataset = workspace.dataset()
+        self.classes: list[str] = self.dataset["classes"]
+        self.runs = list(runs)
+        names = _names(runs, labels or {})
+        self.conditions = conditions_of(runs, names)
+        self.gathered = gather_scores(workspace, runs, split, names)
+        self.views = views_of(self.gathered)
+        self._cache: dict[Any, Any] = {}
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Class codes of the split's faces, int64 (N,)."""
+        return self.workspace.load_labels(self.split)
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """Faces that are not independent share a number, int64 (N,)."""
+        return cluster_faces(self.workspace.load_twin_groups(self.split))
+
+    @property
+    def faces(self) -> int:
+        """How many faces the split has."""
+        return len(self.labels)
+
+    def condition(self, name: str) -> Condition:
+        """The condition of that name."""
+        return next(condition for condition in self.conditions if condition.name == name)
+
+    def suite(self, name: str, view: View | None = None) -> Gathered | None:
+        """A suite's figures, for the explainer and target of a view where it has heatmaps; None without any."""
+        for found in self.gathered:
+            if found.suite.name != name or found.settings.grid is not None:
+                continue
+            of_view = view is None or (
+                found.settings.request.key == view.explainer
+                and (found.suite.only_target is not None or found.settings.target == view.target)
+            )
+            if of_view or not found.suite.of_heatmaps:
+                return found
+        return None
+
+    def views_with(self, condition: Condition) -> list[View]:
+        """The views that a condition has maps in, null explanations left out."""
+        return [view for view in self.views if condition.name in view.conditions and not view.is_null]
+
+    def main_view(self, condition: Condition) -> View | None:
+        """The view that a condition's figures are shown in first; None without attention."""
+        return main_view(self.views, condition)
+
+    def stored(self, found: Gathered | None, condition: Condition) -> list[dict[str, Any]]:
+        """The JSON figures of those of a condition's runs that a suite has scored."""
+        of_run = {run["run"]: run for run in found.scores} if found else {}
+        return [of_run[name] for name in condition.run_names if name in of_run]
+
+    # --- figures over images and seeds ------------------------------------------------------------------
+
+    def accuracy(self, condition: Condition) -> Resampled | None:
+        """Accuracy, then accuracy on the faces without a twin in train: two figures."""
+
+        def values(columns: Columns) -> np.ndarray:
+            correct = columns["correct"]
+            return np.stack([correct, np.where(columns["twin_in_train"] == 1, np.nan, correct)], axis=1)
+
+        return self._means("accuracy", self.suite("classification"), condition, values)
+
+    def macro_f1(self, condition: Condition) -> Resampled | None:
+        """The mean of the classes' F1, over classes that have faces."""
+        classes = len(self.classes)
+
+        def cells(columns: Columns) -> np.ndarray:
+            codes = (columns["label"] * classes + columns["predicted"]).astype(int)
+            return np.eye(classes * classes)[codes]
+
+        def f1(means: np.ndarray) -> np.ndarray:
+            matrix = means.reshape(*means.shape[:-1], classes, classes)
+            true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
+            both = true + predicted
+            hits = 2 * np.diagonal(matrix, axis1=-2, axis2=-1)
+            of_class = np.divide(hits, both, out=np.zeros_like(hits), where=both > 0)
+            there = true > 0
+            return (of_class * there).sum(axis=-1, keepdims=True) / there.sum(axis=-1, keepdims=True)
+
+        means = self._means("confusion", self.suite("classification"), condition, cells)
+        return None if means is None else means.apply(f1)
+
+    def shares(self, view: View, conditions: Sequence[Condition]) -> list[Resampled] | None:
+        """Shares (6 figures) of each condition, over the faces that all of them have a map of."""
+        return self._of_maps(view, conditions, shares_in)
+
+    def lifts(self, view: View, conditions: Sequence[Condition]) -> list[Resampled] | None:
+        """Lifts (6 figures) of each condition, over the faces that all of them have a map of."""
+        regions = len(REGIONS)
+
+        def values(columns: Columns) -> np.ndarray:
+            return np.concatenate([shares_in(columns), areas_in(columns)], axis=1)
+
+        means = self._of_maps(view, conditions, values)
+        return means and [
+            of_condition.apply(lambda both: both[..., :regions] / both[..., regions:])
+            for of_condition in means
+        ]
+
+    def measure(self, view: View, name: str, conditions: Sequence[Condition]) -> list[Resampled] | None:
+        """A measure of how the heat lies (entropy, extent), over the faces that all have a map of."""
+        return self._of_maps(view, conditions, lambda columns: columns[name][:, None])
+
+    def _of_maps(
+        self, view: View, conditions: Sequence[Condition], values: Callable[[Columns], np.ndarray]
+    ) -> list[Resampled] | None:
+        """Means of values (N, K) of each condition, over the faces that all of them have a map of."""
+        columns = [self.columns(view.gathered, condition) for condition in conditions]
+        if not all(columns):
+            return None
+        counted = np.all([with_map(of_run) for of_condition in columns for of_run in of_condition], axis=0)
+        if not counted.any():
+            return None
+        return [
+            resample_means(
+                np.stack([np.where(counted[:, None], values(of_run), np.nan) for of_run in of_condition]),
+                self.clusters,
+            )
+            for of_condition in columns
+        ]
+
+    def fills(self, condition: Condition) -> list[str]:
+        """The ways of covering a region that all runs of a condition were scored with."""
+        known = self.stored(self.suite("causal"), condition)
+        return (
+            [fill for fill in known[0]["fills"] if all(fill in run["fills"] for run in known)]
+            if known
+            else []
+        )
+
+    def causal_weights(self, condition: Condition) -> Resampled | None:
+        """How far the answers rest on each region (6 figures): Shapley values, means over the ways of covering."""
+        fills = self.fills(condition)
+        if not fills:
+            return None
+
+        def values(columns: Columns) -> np.ndarray:
+            return np.mean([causes_of(columns, "answer", fill) for fill in fills], axis=0)
+
+        return self._means(("causal", tuple(fills)), self.suite("causal"), condition, values)
+
+    def agreement(self, view: View, condition: Condition) -> Resampled | None:
+        """The causal agreement within faces, mean over the ways of covering; -1 to 1."""
+        known = self.stored(self.suite("causal-agreement", view), condition)
+        if not known:
+            return None
+        columns = [f"told_{fill}" for fill in known[0]["fills"]]
+
+        def values(of_run: Columns) -> np.ndarray:
+            return np.mean([of_run[name] for name in columns], axis=0)[:, None]
+
+        return self._means(("agreement", view.name), self.suite("causal-agreement", view), condition, values)
+
+    def column_means(
+        self, found: Gathered | None, condition: Condition, names: Sequence[str]
+    ) -> Resampled | None:
+        """The means of columns of a suite's CSV; None where a run lacks one."""
+        columns = self.columns(found, condition) if found else None
+        if not columns or any(name not in of_run for of_run in columns for name in names):
+            return None
+        return resample_means(
+            np.stack([np.stack([of_run[name] for name in names], axis=1) for of_run in columns]),
+            self.clusters,
+        )
+
+    def columns(self, found: Gathered | None, condition: Condition) -> list[Columns]:
+        """The values a face of those of a condition's runs that a suite has scored."""
+        of_run = found.columns if found else {}
+        return [of_run[name] for name in condition.run_names if name in of_run]
+
+    def _means(
+        self,
+        key: Any,
+        found: Gathered | None,
+        condition: Condition,
+        values: Callable[[Columns], np.ndarray],
+    ) -> Resampled | None:
+        if (key, condition.name) not in self._cache:
+            columns = self.columns(found, condition)
+            self._cache[key, condition.name] = (
+                resample_means(np.stack([values(of_run) for of_run in columns]), self.clusters)
+                if columns
+                else None
+            )
+        means: Resampled | None = self._cache[key, condition.name]
+        return means
+
+
+def _names(runs: Sequence[Run], labels: dict[str, str]) -> dict[str, str]:
+    """What the row of each run is called: as in tables, or by the label that a run of its condition has."""
+    known = {name: str(identity["label"]) for name, identity in identities(runs).items()}
+    called = {known[run]: label for run, label in labels.items() if run in known}
+    return {run: called.get(name, name) for run, name in known.items()}
+
+
+def with_map(columns: Columns) -> np.ndarray:
+    """The faces that have landmarks of their own and a map that is not empty, bool (N,)."""
+    located: np.ndarray = columns["located"] == 1
+    return located & (columns["empty"] == 0)
+
+
+def shares_in(columns: Columns) -> np.ndarray:
+    """The shares of the regions, (N, 6)."""
+    return np.stack([columns[share_column(region)] for region in REGIONS], axis=1)
+
+
+def areas_in(columns: Columns) -> np.ndarray:
+    """The regions' shares of the picture, (N, 6)."""
+    return np.stack([columns[area_column(region)] for region in REGIONS], axis=1)
+
+
+def estimates(means: Resampled) -> list[Estimate]:
+    """The figures with their intervals."""
+    low, high = means.interval()
+    return [Estimate(*map(float, figure)) for figure in zip(means.figures, low, high, strict=True)]
+
+
+def differences(one: Resampled, other: Resampled) -> list[Estimate]:
+    """The figures of one less those of another on the same images, with their intervals."""
+    low, high = difference_interval(one, other)
+    return [
+        Estimate(*map(float, figure)) for figure in zip(one.figures - other.figures, low, high, strict=True)
+    ]

@@ -1,0 +1,27 @@
+"""Training: loss and accuracy over epochs."""
+
+from matplotlib.figure import Figure
+
+from fertool.report.figures.style import MARKERS, NAMES_ACROSS, SERIES, name_above, plain
+
+
+def curves_figure(histories: dict[str, list[dict[str, str]]]) -> Figure:
+    """Loss and accuracy over epochs, a colour a run; train dashed, val solid, the chosen epoch marked."""
+    rows_of_names = -(-len(histories) // NAMES_ACROSS)
+    figure = Figure(figsize=(9, 3.2 + 0.2 * rows_of_names), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, measure, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
+        for number, (name, rows) in enumerate(histories.items()):
+            colour = SERIES[number % len(SERIES)]
+            epochs = [int(row["epoch"]) for row in rows]
+            val = [scale * float(row[f"val_{measure}"]) for row in rows]
+            train = [scale * float(row[f"train_{measure}"]) for row in rows]
+            axes.plot(epochs, train, "--", color=colour, linewidth=1)
+            chosen = max(index for index, row in enumerate(rows) if row["best"] == "1")
+            marker = MARKERS[number // len(SERIES) % len(MARKERS)]  # tells runs of one colour apart
+            axes.plot(epochs, val, color=colour, label=name, marker=marker, markevery=[chosen])
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(measure if scale == 1 else f"{measure}, %")
+        plain(axes)
+    name_above(figure, panels[0], NAMES_ACROSS)
+    return figure

@@ -1,0 +1,123 @@
+"""Guidance over lambda: what a sweep came to, with its placebo."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fertool.masks.regions import REGIONS
+from fertool.report.figures.style import LEVEL, SERIES, name_above, plain
+from fertool.score.guidance.effects import (
+    ACCURACY,
+    CAUSAL_PART,
+    CAUSAL_WEIGHT,
+    CORRUPTION_ERROR,
+    LIFT,
+    ROAD,
+    SHARE,
+    SHARE_OF_ALL,
+    SWAP_CHANGED,
+    Guidance,
+    Measure,
+)
+from fertool.score.guidance.sweeps import OWN, SHUFFLED
+
+# of the panels over lambda; lifts have a figure of their own
+GUIDANCE_KINDS = (
+    ACCURACY,
+    SHARE,
+    SHARE_OF_ALL,
+    ROAD,
+    CAUSAL_WEIGHT,
+    CAUSAL_PART,
+    SWAP_CHANGED,
+    CORRUPTION_ERROR,
+)
+PANELS_ACROSS = 3
+MASKS_ACROSS = 2  # in the legend
+
+
+def guidance_figure(guidance: Guidance) -> Figure | None:
+    """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed.
+
+    None where no measure is known of two conditions.
+    """
+    shown = [
+        measure
+        for kind in GUIDANCE_KINDS
+        for measure in guidance.shown
+        if measure.kind is kind and _is_curve(guidance, measure)
+    ]
+    if not shown:
+        return None
+    rows = -(-len(shown) // PANELS_ACROSS)
+    figure = Figure(figsize=(9, 0.3 + 2.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, PANELS_ACROSS, squeeze=False, sharex=True).ravel()
+    for axes, measure in zip(panels, shown, strict=False):
+        _draw_over_lambda(axes, guidance, measure)
+        if axes.get_ylim()[0] < 0:
+            axes.axhline(0, **LEVEL)
+        axes.set_title(measure.name, fontsize=9)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes in panels[: len(shown)][-PANELS_ACROSS:]:
+        axes.set_xlabel("lambda")
+        axes.tick_params(labelbottom=True)
+    name_above(figure, panels[0], MASKS_ACROSS)
+    return figure
+
+
+def lifts_figure(guidance: Guidance) -> Figure | None:
+    """The lift of each region over lambda, a row an explainer, with 95% intervals.
+
+    None where none is known of two conditions.
+    """
+    lifts = {
+        (measure.of, measure.region): measure
+        for measure in guidance.measures
+        if measure.kind is LIFT and _is_curve(guidance, measure)
+    }
+    if not lifts:
+        return None
+    explainers = list(dict.fromkeys(of for of, _ in lifts))
+    figure = Figure(figsize=(9, 0.5 + 1.6 * len(explainers)), layout="constrained")
+    panels = figure.subplots(len(explainers), len(REGIONS), squeeze=False, sharex=True, sharey="row")
+    for of, row in zip(explainers, panels, strict=True):
+        for region, axes in zip(REGIONS, row, strict=True):
+            if (of, region) in lifts:
+                _draw_over_lambda(axes, guidance, lifts[of, region])
+            axes.axhline(1, **LEVEL)
+        row[0].set_ylabel(of, fontsize=9)
+    for region, first, last in zip(REGIONS, panels[0], panels[-1], strict=True):
+        first.set_title(region, fontsize=9)
+        last.set_xlabel("lambda")
+    name_above(figure, panels[0][0], MASKS_ACROSS)
+    return figure
+
+
+def _is_curve(guidance: Guidance, measure: Measure) -> bool:
+    """Whether it is known of two conditions; an explainer may have explained the networks of one alone."""
+    return sum(np.isfinite(of.figures[measure.name].value) for of in guidance.outcomes) > 1
+
+
+def _draw_over_lambda(axes: Axes, guidance: Guidance, measure: Measure) -> None:
+    """A measure's curve by each kind of masks, with its intervals."""
+    weights = sorted({of.condition.weight for of in guidance.outcomes})
+    kind = measure.kind
+    styles = ((OWN, "-", "o", 0.06), (SHUFFLED, "--", "s", -0.06))
+    for colour, (masks, line, marker, aside) in zip(SERIES, styles, strict=False):
+        if all(of.condition.masks != masks for of in guidance.outcomes):
+            continue
+        curve = [of for of in guidance.outcomes if of.condition.masks in (None, masks)]
+        # beside each other but where they are the same runs
+        at = [weights.index(of.condition.weight) + aside * bool(of.condition.masks) for of in curve]
+        figures = [of.figures[measure.name] for of in curve]
+        middle, low, high = (
+            kind.scale * np.array([getattr(of, limit) for of in figures])
+            for limit in ("value", "low", "high")
+        )
+        reach = np.clip([middle - low, high - middle], 0, None)  # limits that differ by rounding
+        axes.errorbar(at, middle, reach, color=colour, linestyle=line, marker=marker,
+                      markersize=4, linewidth=1.2, capsize=2, label=f"{masks} masks")  # fmt: skip
+    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+    axes.tick_params(labelsize=8)
+    plain(axes)

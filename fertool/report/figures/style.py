@@ -1,0 +1,95 @@
+"""What the figures have in common: colours, legends, and how they get into the page.
+
+Colours are Okabe and Ito's palette, told apart by colour-blind readers and in print. In the page's SVGs they become
+CSS variables, so that axes and words do not vanish on a dark page.
+"""
+
+import base64
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from fertool.explain.overlay import png_bytes
+
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000001")
+MARKERS = "os^D"
+INK, SOFT, LINE = "#1b1c20", "#5d5f68", "#b3b3b8"
+LEVEL = {"color": LINE, "linewidth": 0.8, "zorder": 0}  # a line to measure others by
+VARIABLES = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    **{colour: f"var(--s{number})" for number, colour in enumerate(SERIES)},
+}
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#0072b2"])  # of proportions
+
+NAMES_ACROSS = 4  # in a legend
+DOTS_PER_INCH = 110  # of what is no SVG
+TEXT_SIZES = {"font.size": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8}
+SETTINGS: dict[Any, Any] = {
+    **TEXT_SIZES,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.parse_math": False,  # names may hold dollar signs
+}
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """The context that figures are made in."""
+    with matplotlib.rc_context(SETTINGS):
+        yield
+
+
+def as_svg(figure: Figure, description: str) -> str:
+    """The figure as an SVG element whose colours follow the page's theme; the same text for the same figure.
+
+    `description` is what somebody hears who does not see it.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": "fertool", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # names of groups repeat from figure to figure; nothing refers to them
+    text = re.sub(r'<g id="[a-zA-Z]+\w*_\d+"', "<g", text)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text.replace("<svg", f'<svg role="img" aria-label="{_attribute(description)}"', 1)
+
+
+def as_png(figure: Figure, description: str) -> str:
+    """The figure as an HTML image with its data inside."""
+    data = base64.b64encode(png_bytes(figure, DOTS_PER_INCH)).decode()
+    return f'<img alt="{_attribute(description)}" src="data:image/png;base64,{data}">'
+
+
+def _attribute(text: str) -> str:
+    for plain_text, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(plain_text, escaped)
+    return text
+
+
+def name_above(figure: Figure, axes: Axes, across: int) -> None:
+    """The legend of one of a figure's axes above them all: within, it would lie on bars and marks."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8,
+                  ncols=across)  # fmt: skip
+
+
+def plain(axes: Axes) -> None:
+    """Leave the frame's upper and right side away."""
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,1 @@
+"""The gallery: faces drawn by lot, under each model's heat, with what each model answered."""

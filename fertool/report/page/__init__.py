@@ -1,0 +1,1 @@
+"""The page: templates, style and behaviour, and what fills them."""

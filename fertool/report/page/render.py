@@ -1,0 +1,90 @@
+"""The page as HTML: templates filled with what was found, style and behaviour inside it."""
+
+import importlib.resources
+from collections.abc import Sequence
+
+import jinja2
+
+import fertool
+from fertool.masks.regions import REGIONS
+from fertool.report.conditions import settings_that_differ
+from fertool.report.dataset_title import dataset_title
+from fertool.report.evidence import Evidence
+from fertool.report.first_screen import HEADINGS, MEASURES, Row
+from fertool.report.gallery.gallery import Gallery
+from fertool.report.page.filters import filters_of
+from fertool.report.page.scales import scales_of
+from fertool.report.sections import Section
+from fertool.report.warnings import Warning
+from fertool.score.settings import CONTRASTS
+from fertool.summary import Greyed
+
+NULL_ROW = "  null: "  # how the rows of null maps begin
+
+
+def render_page(
+    evidence: Evidence,
+    rows: Sequence[Row],
+    sections: Sequence[Section],
+    gallery: Gallery | None,
+    *,
+    headline: str,
+    warnings: Sequence[Warning],
+    notes: Sequence[str],
+) -> str:
+    """The whole page, self-contained."""
+    cells = [cell for row in rows for of_region in row.regions.values() for cell in of_region.values()]
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            version=fertool.__version__,
+            title=dataset_title(evidence.dataset),
+            style=_text("style.css"),
+            script=_text("page.js"),
+            dataset=evidence.dataset,
+            split=evidence.split,
+            headline=headline,
+            warnings=warnings,
+            notes=notes,
+            conditions=evidence.conditions,
+            differing_settings=settings_that_differ(evidence.conditions),
+            rows=rows,
+            regions=REGIONS,
+            headings=HEADINGS,
+            measures=MEASURES,
+            scales=scales_of(rows),
+            filters=filters_of(rows),
+            contrasts=CONTRASTS,
+            any_marked=any(cell.mark == "chance" for cell in cells),
+            any_differ=any(cell.differs for cell in cells),
+            pictured=len(evidence.conditions) < len(evidence.runs),
+            runs=[run.config() for run in evidence.runs],
+            sections=sections,
+            gallery=gallery,
+            contents=[
+                ("answer", "The answer"),
+                ("conditions-heading", "The conditions"),
+                *((section.anchor, section.name) for section in sections),
+                *([("gallery", "Gallery")] if gallery else []),
+                ("reproduction", "How these numbers were made"),
+            ],
+        )
+    )
+
+
+def _text(name: str) -> str:
+    return importlib.resources.files("fertool.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fertool.report.page", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["greyed"] = lambda cell: isinstance(cell, Greyed)
+    environment.tests["null_row"] = lambda cell: isinstance(cell, str) and cell.startswith(NULL_ROW)
+    environment.undefined = jinja2.StrictUndefined
+    return environment

@@ -1,0 +1,79 @@
+"""Pairs of conditions that answer a question: two trainings that differ in one thing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fertool.report.conditions import FROM_SCRATCH, Condition
+
+# what weights bring with them: a network that begins with weights is often trained in stages
+OF_PRETRAINING = ("weights", "freeze_epochs", "unfreeze", "backbone_lr", "layer_decay", "seed")
+OF_GUIDANCE = "guide"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A condition, the one that it is compared with, and the settings in which they differ beside the question."""
+
+    one: Condition
+    other: Condition
+    also_differ: tuple[str, ...]
+
+    @property
+    def caveat(self) -> str:
+        """A clause that names the other settings that differ; empty where there are none."""
+        if not self.also_differ:
+            return ""
+        return f" (they also differ in {', '.join(name.replace('_', ' ') for name in self.also_differ)})"
+
+
+def pretraining_pairs(conditions: Sequence[Condition]) -> list[Pair]:
+    """Each pretrained condition with the same network from scratch, without guidance, on the same training faces.
+
+    Where several from scratch fit, the one that differs in the fewest other settings.
+    """
+    pairs = []
+    for one in _unguided(conditions):
+        if one.pretraining == FROM_SCRATCH or one.is_adopted:
+            continue
+        fitting = [
+            Pair(one, other, _differing(one.config, other.config))
+            for other in _unguided(conditions)
+            if other.pretraining == FROM_SCRATCH
+            and other.model == one.model
+            and other.config.get("train_fraction") == one.config.get("train_fraction")
+        ]
+        if fitting:
+            pairs.append(min(fitting, key=lambda pair: len(pair.also_differ)))
+    return pairs
+
+
+def without_scratch(conditions: Sequence[Condition]) -> list[Condition]:
+    """Pretrained conditions without the same network from scratch beside them."""
+    paired = {pair.one.name for pair in pretraining_pairs(conditions)}
+    return [
+        condition
+        for condition in _unguided(conditions)
+        if condition.pretraining != FROM_SCRATCH and not condition.is_adopted and condition.name not in paired
+    ]
+
+
+def family_pairs(conditions: Sequence[Condition]) -> list[Pair]:
+    """Each transformer with each convolutional network, without guidance."""
+    return [
+        Pair(one, other, ())
+        for one in _unguided(conditions)
+        if one.family == "transformer"
+        for other in _unguided(conditions)
+        if other.family == "cnn"
+    ]
+
+
+def _unguided(conditions: Sequence[Condition]) -> Iterator[Condition]:
+    return (condition for condition in conditions if condition.guidance == "none")
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
+    guided = (name for name in one if name.startswith(OF_GUIDANCE))
+    left_out = {*OF_PRETRAINING, *guided}
+    return tuple(name for name in one if name not in left_out and one[name] != other.get(name))

@@ -1,0 +1,150 @@
+"""What a reader must know before any figure: warnings of the first screen, each by a rule."""
+
+from dataclasses import dataclass
+
+from fertool.report.chance import ChanceLevels, guessing_accuracy, is_like_guessing, lifts_are_all_one
+from fertool.report.conditions import Condition
+from fertool.report.evidence import FEW_FACES, Evidence, estimates
+from fertool.report.views import View, recommended_grid
+from fertool.score.suites.sanity import marked
+
+
+@dataclass(frozen=True)
+class Warning:
+    """A warning: the rule that gave it, the condition that it is of (none: of all), and a sentence."""
+
+    rule: str
+    condition: str | None
+    sentence: str
+
+
+def find_warnings(evidence: Evidence, chance: ChanceLevels) -> list[Warning]:
+    """The warnings of a report: those of all figures first, then each condition's."""
+    warnings = [*_few_faces(evidence), *_unlike_grids(evidence)]
+    for condition in evidence.conditions:
+        warnings += _like_guessing(evidence, condition)
+        view = evidence.main_view(condition)
+        if view is not None:
+            warnings += [
+                *_flat_map(evidence, condition, view),
+                *_insane(evidence, condition, view),
+                *_untrue(chance, condition, view),
+            ]
+        warnings += _adopted(condition)
+    return warnings
+
+
+def _few_faces(evidence: Evidence) -> list[Warning]:
+    if evidence.faces >= FEW_FACES:
+        return []
+    return [
+        Warning(
+            "few faces",
+            None,
+            f"Only {evidence.faces} faces in '{evidence.split}': intervals are rough, and no p-values are given.",
+        )
+    ]
+
+
+def _unlike_grids(evidence: Evidence) -> list[Warning]:
+    warnings = []
+    shown = {view.name: view for view in map(evidence.main_view, evidence.conditions) if view is not None}
+    for view in shown.values():
+        if len(view.own_grids) < 2:
+            continue
+        sides = ", ".join(f"{rows}x{columns}" for rows, columns in sorted(view.own_grids))
+        grid = recommended_grid(view, evidence.workspace.load_region_maps(evidence.split))
+        advice = (
+            f"'fertool score --explainer {view.explainer} --grid {grid}' compares them on one grid."
+            if grid
+            else "No common grid is recommended, since on the coarsest of them a region's ceiling is below 50%."
+        )
+        warnings.append(
+            Warning(
+                "unlike grids",
+                None,
+                f"The maps of {view.name} lie on unlike grids ({sides} cells), which alone moves shares: do not "
+                f"compare networks by them. {advice}",
+            )
+        )
+    return warnings
+
+
+def _like_guessing(evidence: Evidence, condition: Condition) -> list[Warning]:
+    means = evidence.accuracy(condition)
+    if means is None or not is_like_guessing(estimates(means)[0], evidence.labels):
+        return []
+    guessing = guessing_accuracy(evidence.labels)
+    return [
+        Warning(
+            "accuracy",
+            condition.name,
+            f"The accuracy of {condition.name} is not shown to be above {guessing:.1%}, which always answering the "
+            "most frequent class would reach: nothing that it looks at means anything.",
+        )
+    ]
+
+
+def _flat_map(evidence: Evidence, condition: Condition, view: View) -> list[Warning]:
+    lifts = evidence.lifts(view, [condition])
+    if lifts is None or not lifts_are_all_one(estimates(lifts[0])):
+        return []
+    return [
+        Warning(
+            "flat map",
+            condition.name,
+            f"Each lift of {condition.name} ({view.name}) may be 1: this map does not know the face.",
+        )
+    ]
+
+
+def _insane(evidence: Evidence, condition: Condition, view: View) -> list[Warning]:
+    known = evidence.stored(evidence.suite("sanity", view), condition)
+    if not any(marked(run) for run in known):
+        return []
+    return [
+        Warning(
+            "sanity",
+            condition.name,
+            f"The map of {view.explainer} for {condition.name} hardly changes when the weights are randomised "
+            "(suite sanity): it says little of this model.",
+        )
+    ]
+
+
+def _untrue(chance: ChanceLevels, condition: Condition, view: View) -> list[Warning]:
+    """Maps that tell this model's behaviour no better than maps that know nothing."""
+    found = chance.of(condition, view)
+    if found is None:
+        return []
+    failed = [
+        f"{test} than the null{'s' if len(nulls) > 1 else ''} {', '.join(nulls)}"
+        for test, nulls in (
+            ("it is not shown to be more faithful (ROAD)", found.not_faithful_beyond),
+            ("its causal agreement is not shown to be higher", found.no_agreement_beyond),
+        )
+        if nulls
+    ]
+    if not failed:
+        return []
+    return [
+        Warning(
+            "untrue map",
+            condition.name,
+            f"The map of {view.explainer} for {condition.name} may not tell the truth about it: "
+            f"{'; '.join(failed)}.",
+        )
+    ]
+
+
+def _adopted(condition: Condition) -> list[Warning]:
+    if not condition.is_adopted:
+        return []
+    return [
+        Warning(
+            "adopted",
+            condition.name,
+            f"{condition.name} was trained elsewhere and adopted: nothing is known of the data that it was trained "
+            "on, so that faces of this split may be among them.",
+        )
+    ]
