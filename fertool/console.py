@@ -101,13 +101,16 @@ class EpochTable:
     COLUMNS = ("epoch", "train loss", "train acc", "val loss", "val acc", "epoch s", "images/s")
 
     def __init__(self) -> None:
-        self._begun = False
+        self._run: str | None = None
 
-    def __call__(self, history: dict[str, Any], timing: dict[str, Any]) -> None:
-        """Print one epoch: a row of history.csv and one of timing.csv; the best so far carries a star."""
-        if not self._begun:
+    def __call__(self, run: str, history: dict[str, Any], timing: dict[str, Any]) -> None:
+        """Print one epoch of a run: a row of history.csv and one of timing.csv; the best so far carries a star."""
+        if self._run is None:
+            print("* the best val accuracy of the run so far", file=sys.stderr)
             self._print(self.COLUMNS)
-            self._begun = True
+        if run != self._run:
+            print(run, file=sys.stderr)
+            self._run = run
         self._print(
             (
                 str(history["epoch"]),

@@ -36,7 +36,8 @@ from fertool.train.state import TrainingState
 from fertool.train.validation import Validation, validate
 from fertool.workspace import Run
 
-EpochReport = Callable[[dict[str, Any], dict[str, Any]], None]  # (history row, timing row) -> None
+EpochReport = Callable[[str, dict[str, Any], dict[str, Any]], None]
+"""The run's name, an epoch's row of history.csv, its row of timing.csv -> None."""
 
 
 def train_run(
@@ -65,7 +66,7 @@ def train_run(
         val_split: the faces on which epochs are compared.
         run: where the training stands, and is kept.
         compute: device and number format.
-        on_epoch: called after each epoch with its rows of history.csv and timing.csv.
+        on_epoch: called after each epoch with the run's name and the epoch's rows of history.csv and timing.csv.
 
     Returns:
         The history row of the best epoch.
@@ -119,7 +120,7 @@ def train_run(
         if ranks.is_first:
             state.save(run)  # first of all: an epoch that is not in last.pt is trained again
             state.publish(run)
-            on_epoch(row, state.timing[-1])
+            on_epoch(run.name, row, state.timing[-1])
     best = best_epoch(state.history)
     assert best is not None  # the first epoch was the best when it ended
     return best

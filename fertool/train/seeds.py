@@ -19,19 +19,20 @@ def train_seeds(
     seeds: Sequence[int],
     **options: Unpack[RunOptions],
 ) -> Summary:
-    """`train` for each seed, as `<name>-s<seed>`; a run that is done is left alone.
+    """`train` for each seed; the runs are called `<name>-s<seed>`, and a run that is done is left alone.
 
-    The name is by default the condition's. To `resume` asks for the first run only: others may not have been begun
-    when the series was interrupted. Raises what `train` raises; runs before it stay.
+    `options` are those of `train`; `name` is by default the condition's. `resume` holds for the first run only, as the
+    series may have been interrupted before the others began. Raises what `train` raises; runs before it stay.
     """
     records, rows, notes = [], [], []
     for seed in seeds:
-        of_seed = replace(config, seed=seed)
-        of_run = options | {
-            "name": f"{options.get('name') or of_seed.condition_name}-s{seed}",
+        seed_config = replace(config, seed=seed)
+        seed_options: RunOptions = {
+            **options,
+            "name": f"{options.get('name') or seed_config.condition_name}-s{seed}",
             "resume": options.get("resume", False) and seed == seeds[0],
         }
-        summary = train(workspace, of_seed, **of_run)
+        summary = train(workspace, seed_config, **seed_options)
         records.append(summary.data)
         rows += summary.tables[0].rows
         notes += summary.notes
@@ -43,7 +44,7 @@ def train_seeds(
 
 
 def read_seeds(text: str) -> list[int]:
-    """The seeds that `--seeds` says, as `0-4` or `0,2,7`. Raises UserError for what is none."""
+    """The seeds that `--seeds` names, such as `0-4` or `0,2,7`. Raises UserError for other text."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
@@ -51,5 +52,5 @@ def read_seeds(text: str) -> list[int]:
             raise UserError(f"--seeds {text}: give seeds as 0-4 or 0,2,7")
         seeds += range(int(first), int(last or first) + 1)
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {text}: a seed stands there twice")
+        raise UserError(f"--seeds {text}: the same seed stands there twice")
     return seeds

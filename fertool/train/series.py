@@ -1,4 +1,4 @@
-"""One run or many, as a command line asks for them."""
+"""One run or several, as the command line asks for them."""
 
 from typing import Unpack
 
@@ -19,16 +19,24 @@ def train_series(
     guide_weights: str | None = None,
     **options: Unpack[RunOptions],
 ) -> Summary:
-    """`train`; for the seeds of `--seeds` `train_seeds`; for several lambdas of `--guide-weight` `train_guide_weights`.
+    """Train one run, or a run for each seed and each lambda.
 
-    Raises what they raise, and UserError for texts that say no seeds or lambdas, and for seeds beside a seed.
+    Args:
+        workspace: where the faces lie.
+        config: the settings.
+        seeds: what `--seeds` says, such as `0-4`; then `train_seeds` is called.
+        guide_weights: what `--guide-weight` says, such as `0,0.1,0.3`; for several `train_guide_weights` is called.
+        options: those of `train`.
+
+    Raises:
+        UserError: what the functions raise; texts that name no seeds or lambdas; seeds beside a seed.
     """
     if seeds is not None and config.seed:
         raise UserError(f"--seeds {seeds} --seed {config.seed}: give one of the two")
     lambdas = [] if guide_weights is None else read_guide_weights(guide_weights)
     if len(lambdas) > 1:
-        of_seeds = [config.seed] if seeds is None else read_seeds(seeds)
-        return train_guide_weights(workspace, config, lambdas, of_seeds, **options)
+        seed_list = [config.seed] if seeds is None else read_seeds(seeds)
+        return train_guide_weights(workspace, config, lambdas, seed_list, **options)
     if seeds is not None:
         return train_seeds(workspace, config, read_seeds(seeds), **options)
     return train(workspace, config, **options)

@@ -25,7 +25,7 @@ from fertool.train.guidance import Guide
 from fertool.train.guidance.guide import GuideTarget
 from fertool.train.guide_weights import (
     MOST_LOST,
-    OfWeight,
+    LambdaOutcome,
     background_share,
     choose_weight,
     read_guide_weights,
@@ -230,9 +230,9 @@ def test_a_model_that_cannot_be_guided_so_leaves_nothing_behind(
 def test_every_lambda_is_trained_and_one_chosen_by_the_rule(
     synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged: list[OfWeight] = []
+    judged: list[LambdaOutcome] = []
 
-    def take_the_last(outcomes: list[OfWeight]) -> OfWeight:
+    def take_the_last(outcomes: list[LambdaOutcome]) -> LambdaOutcome:
         judged.extend(outcomes)
         return outcomes[-1]
 
@@ -263,12 +263,24 @@ def test_every_lambda_is_trained_and_one_chosen_by_the_rule(
     ],
 )
 def test_the_rule(outcomes: list[tuple[float, float, float | None]], chosen: float | None) -> None:
-    picked = choose_weight([OfWeight(*outcome) for outcome in outcomes])
+    picked = choose_weight([LambdaOutcome(*outcome) for outcome in outcomes])
     assert (picked and picked.weight) == chosen
 
 
-def test_lambdas_without_0_are_not_judged(synthetic: Workspace) -> None:
-    summary = train_guide_weights(synthetic, GUIDED, [1.0, 3.0], [0], name="h", device="cpu")
+def test_lambdas_without_0_are_not_judged_which_is_said_before_they_train(
+    synthetic: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    said_before = []
+    summary = train_guide_weights(
+        synthetic,
+        replace(GUIDED, epochs=1),
+        [1.0, 3.0],
+        [0],
+        name="h",
+        device="cpu",
+        on_epoch=lambda *_: said_before.append("no lambda will be chosen" in caplog.text),
+    )
+    assert said_before == [True, True]
     assert summary.data["chosen"] is None
     assert "none was trained with lambda 0" in summary.notes[-1]
 
@@ -278,7 +290,7 @@ SHARES = st.floats(0, 1)
 
 @given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=6))
 def test_no_fitting_lambda_lies_less_on_the_background(figures: list[tuple[float, float]]) -> None:
-    outcomes = [OfWeight(float(number), *of_weight) for number, of_weight in enumerate(figures)]
+    outcomes = [LambdaOutcome(float(number), *of_weight) for number, of_weight in enumerate(figures)]
     unguided, *others = outcomes
     picked = choose_weight(outcomes)
     least = min(

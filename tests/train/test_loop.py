@@ -148,7 +148,7 @@ def test_the_first_loss_that_is_not_finite_is_named_however_many_are_read_at_onc
     batch_size = -(-len(synthetic.load_labels("train")) // 5)
     config = replace(CONFIG, model="spoilt_network:make", image_size=48, batch_size=batch_size)
 
-    def spoil(row: dict[str, Any], _: dict[str, Any]) -> None:
+    def spoil(*_: object) -> None:
         spoilt_network.batches, spoilt_network.spoilt_from = 0, 2
 
     with pytest.raises(
@@ -166,7 +166,7 @@ def test_weights_that_a_last_step_spoilt_are_not_kept(
     config, run = replace(CONFIG, model="spoilt_network:make", image_size=48), synthetic.run("wild")
     kept = {}
 
-    def spoil(row: dict[str, Any], _: dict[str, Any]) -> None:
+    def spoil(*_: object) -> None:
         kept.update({path: path.read_bytes() for path in (run.last, run.best, run.history_csv)})
         spoilt_network.in_evaluation = True
 

@@ -1,14 +1,17 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from fertool.models import build_model
 from fertool.runtime.files import write_json
-from fertool.runtime.hardware import Compute
+from fertool.runtime.hardware import Compute, describe_hardware
 from fertool.train import command, precision, train
 from fertool.train.config import TrainConfig
 from fertool.train.mapped_faces import MappedFaces
-from fertool.train.precision import faster_precision
+from fertool.train.precision import agreed_precision, faster_precision
 from fertool.train.splits import TrainingFaces
 from fertool.workspace import Workspace
 
@@ -65,82 +68,89 @@ def test_views_of_the_face_are_given_their_boxes(split: TrainingFaces) -> None:
         faster_precision(model, split, CONFIG, BFLOAT16)
 
 
-def test_runs_of_one_network_have_one_format(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However a trial would come out the next time: a condition's seeds, and what they are compared with."""
-    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
-    trials = iter(["fp32", "bf16", "bf16"])
-    monkeypatch.setattr(command, "faster_precision", lambda *of: next(trials))
-    formats = {}
-    for name, settings in {
-        "first": {},
-        "seed": {"seed": 1},
-        "control": {"lr": 1e-4, "mixup": 0.2},
-        "larger batch": {"batch_size": 32},
-        "told": {"precision": "bf16"},
-        "other network": {"model": "cnn-gap"},
-    }.items():
-        if name == "seed":  # beside a record of an earlier version, which says less
-            record = synthetic.run("first").config()
-            del record["image_size"]
-            write_json(synthetic.run("earlier").run_json, record)
-        train(synthetic, TrainConfig(epochs=1, **settings), name=name)
-        formats[name] = synthetic.run(name).config()["hardware"]["precision"]
-    assert formats == {
-        "first": "fp32",
-        "seed": "fp32",
-        "control": "fp32",
-        "larger batch": "bf16",
-        "told": "bf16",
-        "other network": "bf16",
-    }
+def record_of(config: TrainConfig, found: str, **changes: Any) -> dict[str, Any]:
+    """The part of a finished run's run.json that says in which format it was trained."""
+    hardware = describe_hardware(Compute(BFLOAT16.device, found))
+    record = {"config": config.as_record(), "condition": config.condition_name, "image_size": 48}
+    return {**record, "hardware": hardware, **changes}
 
 
-def test_a_run_that_begins_again_does_not_follow_itself(
+FIRST = TrainConfig(epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "agreed"),
+    [
+        ({}, "fp32"),
+        ({"seed": 1}, "fp32"),
+        ({"lr": 1e-3, "mixup": 0.2}, "fp32"),  # a control
+        ({"batch_size": 32}, None),
+        ({"model": "cnn-gap"}, None),
+    ],
+)
+def test_runs_of_one_network_have_one_format(settings: dict[str, Any], agreed: str | None) -> None:
+    """However a trial would come out the next time."""
+    others = [record_of(FIRST, "fp32"), record_of(replace(FIRST, precision="bf16", seed=7), "bf16")]
+    assert agreed_precision(others, replace(FIRST, **settings), 48, BFLOAT16) == agreed
+
+
+def test_a_network_of_another_size_or_machine_has_a_format_of_its_own() -> None:
+    record = record_of(FIRST, "fp32")
+    assert agreed_precision([record], FIRST, 64, BFLOAT16) is None
+    elsewhere = {**record, "hardware": {**record["hardware"], "name": "another"}}
+    assert agreed_precision([elsewhere], FIRST, 48, BFLOAT16) is None
+    assert agreed_precision([], FIRST, 48, BFLOAT16) is None
+
+
+def test_records_of_an_earlier_version_that_say_less_are_passed_over() -> None:
+    less = record_of(FIRST, "bf16")
+    del less["image_size"], less["config"]["precision"]
+    assert agreed_precision([less], FIRST, 48, BFLOAT16) is None
+    assert agreed_precision([less, record_of(FIRST, "fp32")], FIRST, 48, BFLOAT16) == "fp32"
+
+
+def test_a_conditions_own_format_comes_before_that_of_other_runs() -> None:
+    control = replace(FIRST, lr=1e-3)
+    # an earlier version's runs did not look at each other
+    others = [record_of(control, "bf16"), record_of(FIRST, "fp32"), record_of(control, "fp32")]
+    assert agreed_precision(others, replace(FIRST, seed=1), 48, BFLOAT16) == "fp32"
+    assert agreed_precision(others, replace(FIRST, mixup=0.2), 48, BFLOAT16) == "bf16"
+
+
+def test_a_run_keeps_its_format_on_another_machine_and_does_not_follow_itself(
     synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
-    trials = iter(["fp32", "bf16"])
-    monkeypatch.setattr(command, "faster_precision", lambda *of: next(trials))
-    for force, found in ((False, "fp32"), (True, "bf16")):
-        train(synthetic, TrainConfig(epochs=1), name="again", force=force)
-        assert synthetic.run("again").config()["hardware"]["precision"] == found
-
-
-def test_a_conditions_own_format_comes_before_that_of_other_runs(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
-    monkeypatch.setattr(command, "faster_precision", lambda *of: "fp32")
-    train(synthetic, TrainConfig(epochs=1, lr=1e-3), name="z-control")
-    train(synthetic, TrainConfig(epochs=1), name="own-s0")
-    record = synthetic.run("z-control").config()
-    # as an earlier version left it, whose runs did not look at each other
-    write_json(
-        synthetic.run("a-control").run_json,
-        {**record, "hardware": {**record["hardware"], "precision": "bf16"}},
-    )
-    train(synthetic, TrainConfig(epochs=1, seed=1), name="own-s1")
-    assert synthetic.run("own-s1").config()["hardware"]["precision"] == "fp32"
-    train(synthetic, TrainConfig(epochs=1, mixup=0.2), name="other")
-    assert synthetic.run("other").config()["hardware"]["precision"] == "bf16"
-
-
-@pytest.mark.parametrize(("began", "there"), [("fp32", "bf16"), ("bf16", "fp32")])
-def test_a_run_keeps_its_format_on_another_machine(
-    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, began: str, there: str
-) -> None:
-    monkeypatch.setattr(command, "choose_compute", lambda *of: BFLOAT16)
-    monkeypatch.setattr(command, "faster_precision", lambda *of: began)
     run = synthetic.run("moved")
-    train(synthetic, TrainConfig(epochs=1), name=run.name)
-    record = run.config()
-    write_json(
-        run.run_json, {**record, "state": "running", "hardware": {**record["hardware"], "name": "another"}}
-    )
-    monkeypatch.setattr(command, "choose_compute", lambda *of: Compute(torch.device("cpu"), there))
-    monkeypatch.setattr(command, "faster_precision", lambda *of: there)
-    train(synthetic, TrainConfig(epochs=1), name=run.name)
-    assert run.config()["hardware"]["precision"] == began
+
+    def train_where(chosen: str, trial: str, force: bool = False) -> str:
+        """Train where `chosen` is the machine's format and a trial finds the other; return what it was trained in."""
+        monkeypatch.setattr(command, "choose_compute", lambda *_: Compute(BFLOAT16.device, chosen))
+        monkeypatch.setattr(command, "faster_precision", lambda *_: trial)
+        train(synthetic, FIRST, name=run.name, force=force)
+        return run.config()["hardware"]["precision"]
+
+    def moves_before_it_is_done() -> None:
+        record = run.config()
+        hardware = {**record["hardware"], "name": "another"}
+        write_json(run.run_json, {**record, "state": "running", "hardware": hardware})
+
+    assert train_where("bf16", trial="fp32") == "fp32"
+    moves_before_it_is_done()
+    assert train_where("bf16", trial="bf16") == "fp32"
+    assert train_where("bf16", trial="bf16", force=True) == "bf16"
+    moves_before_it_is_done()
+    assert train_where("fp32", trial="fp32") == "bf16"
+
+
+def test_a_run_is_trained_in_the_format_of_the_run_it_is_compared_with(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "choose_compute", lambda *_: BFLOAT16)
+    trials = iter(["fp32"])
+    monkeypatch.setattr(command, "faster_precision", lambda *_: next(trials))
+    for seed in (0, 1):
+        train(synthetic, replace(FIRST, seed=seed), name=f"seed-{seed}")
+        assert synthetic.run(f"seed-{seed}").config()["hardware"]["precision"] == "fp32"
 
 
 def test_a_gpu_computes_as_it_was_chosen(split: TrainingFaces) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from fertool.errors import UserError
+from fertool.errors import Interrupted, UserError
 from fertool.models import load_model, predict_logits
 from fertool.runtime.files import read_csv, write_json
 from fertool.runtime.hardware import Compute
@@ -91,6 +91,33 @@ def test_resume_begins_no_run(synthetic: Workspace) -> None:
         train(synthetic, CONFIG, name="cnn", device="cpu", resume=True, force=True)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "force", "line"),
+    [
+        (2, False, "the same command goes on from epoch 3"),
+        (1, True, "the same command without --force goes on from epoch 2"),
+    ],
+)
+def test_ctrl_c_says_from_where_the_next_call_goes_on(
+    synthetic: Workspace, epoch: int, force: bool, line: str
+) -> None:
+    def interrupt(_run: str, row: dict[str, Any], _timing: dict[str, Any]) -> None:
+        if row["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=f"^{line}$"):
+        train(synthetic, CONFIG, name="cnn", device="cpu", force=force, on_epoch=interrupt)
+    first: list[int] = []
+    train(
+        synthetic,
+        CONFIG,
+        name="cnn",
+        device="cpu",
+        on_epoch=lambda _run, row, _timing: first.append(row["epoch"]),
+    )
+    assert first[0] == epoch + 1
+
+
 def test_resume_goes_on_with_one(synthetic: Workspace, killed: Kill) -> None:
     with killed("after 1"):
         train(synthetic, CONFIG, name="cnn", device="cpu")
@@ -101,7 +128,7 @@ def test_resume_goes_on_with_one(synthetic: Workspace, killed: Kill) -> None:
         name="cnn",
         device="cpu",
         resume=True,
-        on_epoch=lambda row, _: epochs.append(row["epoch"]),
+        on_epoch=lambda _run, row, _timing: epochs.append(row["epoch"]),
     )
     assert epochs == list(range(2, CONFIG.epochs + 1))
 
