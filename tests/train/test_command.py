@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from fertool.train import command, train
 from fertool.train.config import TrainConfig
 from fertool.train.subset import stratified_part
 from fertool.workspace import Run, Workspace
+
+Accept = Callable[[Workspace, Path, Path], None]
 
 CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
 CPU = Compute(torch.device("cpu"), "fp32")
@@ -207,7 +210,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
 
 
 def test_twins_of_val_and_test_are_left_out_of_train(
-    synthetic: Workspace, seen: dict[str, np.ndarray]
+    synthetic: Workspace, accept: Accept, seen: dict[str, np.ndarray]
 ) -> None:
     twins = {"train": {3: 0, 8: 1, 9: 1, 20: 2}, "val": {5: 0}, "test": {7: 2}}  # rows: group
     for split, groups in twins.items():
@@ -215,6 +218,7 @@ def test_twins_of_val_and_test_are_left_out_of_train(
         for number, row in enumerate(rows):
             row["twin_group"] = groups.get(number, -1)
         write_csv(synthetic.faces_csv(split), list(rows[0]), [list(row.values()) for row in rows])
+        accept(synthetic, synthetic.dataset_json, synthetic.faces_csv(split))
     kept = np.setdiff1d(
         np.arange(len(synthetic.load_labels("train"))), [3, 20]
     )  # 8 and 9 are twins within train
@@ -224,7 +228,9 @@ def test_twins_of_val_and_test_are_left_out_of_train(
 
 
 @pytest.mark.parametrize("train_fraction", [1.0, 0.5])
-def test_a_train_split_of_leaks_alone_is_one_line(synthetic: Workspace, train_fraction: float) -> None:
+def test_a_train_split_of_leaks_alone_is_one_line(
+    synthetic: Workspace, accept: Accept, train_fraction: float
+) -> None:
     for split in ("train", "val"):
         rows = read_csv(synthetic.faces_csv(split))
         write_csv(
@@ -232,6 +238,7 @@ def test_a_train_split_of_leaks_alone_is_one_line(synthetic: Workspace, train_fr
             list(rows[0]),
             [list((row | {"twin_group": 0}).values()) for row in rows],
         )
+        accept(synthetic, synthetic.dataset_json, synthetic.faces_csv(split))
     with pytest.raises(UserError, match=r"faces.*csv: --drop-leaks leaves no face"):
         train(synthetic, replace(CONFIG, drop_leaks=True, train_fraction=train_fraction), device="cpu")
     assert not synthetic.runs()

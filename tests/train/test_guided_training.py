@@ -34,6 +34,8 @@ from fertool.train.guide_weights import (
 from fertool.train.recipes import configure
 from fertool.workspace import Workspace
 
+Accept = Callable[[Workspace, Path, Path], None]
+
 CONFIG = TrainConfig(epochs=2, lr=1e-3, precision="fp32")
 GUIDED = replace(CONFIG, guide="background")
 
@@ -162,11 +164,14 @@ def test_guidance_needs_masks_and_leaves_nothing_behind(synthetic: Workspace) ->
     assert not synthetic.run("guided").folder.exists()
 
 
-def test_where_no_face_of_val_has_landmarks_nothing_is_measured_there(synthetic: Workspace) -> None:
+def test_where_no_face_of_val_has_landmarks_nothing_is_measured_there(
+    synthetic: Workspace, accept: Accept
+) -> None:
     with np.load(synthetic.landmarks("val")) as stored:
         arrays = dict(stored)
     arrays["detector"] = np.full_like(arrays["detector"], TEMPLATE)
     write_npz(synthetic.landmarks("val"), **arrays)
+    accept(synthetic, synthetic.masks_json, synthetic.landmarks("val"))
     train(synthetic, replace(GUIDED, epochs=1), name="guided", device="cpu")
     (row,) = read_csv(synthetic.run("guided").history_csv)
     assert row["val_background_share"] == row["val_empty_maps"] == ""

@@ -1,6 +1,8 @@
 """What a batch's loss is made of: class weights, crowd labels, mixes."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from fertool.train.augment import draw_epoch
 from fertool.train.config import TrainConfig
 from fertool.train.losses import balancing_weights, hits, mean_loss
 from fertool.workspace import Workspace
+
+Accept = Callable[[Workspace, Path, Path], None]
 
 CONFIG = TrainConfig(epochs=1, lr=1e-3, precision="fp32")
 LABELS = torch.tensor([0, 0, 0, 1, 2, 2])
@@ -73,12 +77,13 @@ def test_shares_of_the_crowd() -> None:
     assert crowd_shares(votes, [ANSWERS[3], ANSWERS[0]])[0].tolist() == [0.25, 0.75]
 
 
-def test_training_follows_the_crowd(synthetic: Workspace) -> None:
+def test_training_follows_the_crowd(synthetic: Workspace, accept: Accept) -> None:
     """All votes say one class: a network trained on them says it too, whatever the labels are."""
     rows = read_csv(synthetic.faces_csv("train"))
     columns = [*rows[0], *(f"votes_{answer}" for answer in ANSWERS)]
     votes = [10 * (answer == "sad") for answer in ANSWERS]
     write_csv(synthetic.faces_csv("train"), columns, [[*row.values(), *votes] for row in rows])
+    accept(synthetic, synthetic.dataset_json, synthetic.faces_csv("train"))
     train(synthetic, replace(CONFIG, epochs=3, labels="ferplus-soft"), name="crowd", device="cpu")
     model = load_model(synthetic.run("crowd").best)
     with torch.inference_mode():
@@ -94,12 +99,13 @@ def test_without_votes_there_are_no_crowd_labels(synthetic: Workspace) -> None:
     assert not synthetic.run("crowd").folder.exists()
 
 
-def test_balance_changes_what_is_learnt(synthetic: Workspace) -> None:
+def test_balance_changes_what_is_learnt(synthetic: Workspace, accept: Accept) -> None:
     """With one class left almost alone, a balanced training predicts the others more often."""
     rows = read_csv(synthetic.faces_csv("train"))
     for number, row in enumerate(rows):
         row["label"] = "3" if number % 12 else row["label"]
     write_csv(synthetic.faces_csv("train"), list(rows[0]), [list(row.values()) for row in rows])
+    accept(synthetic, synthetic.dataset_json, synthetic.faces_csv("train"))
     share = {}
     for balance in (False, True):
         config = replace(CONFIG, epochs=2, balance=balance)

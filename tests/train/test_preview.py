@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +53,14 @@ def test_the_sheet_is_of_the_faces_that_a_training_sees(synthetic: Workspace, tm
     assert np.abs(grey[:, 1].astype(int) - changed.numpy()).max() <= 1
 
 
-def test_colour_stays_colour(synthetic: Workspace, tmp_path: Path) -> None:
+def test_colour_stays_colour(
+    synthetic: Workspace, accept: Callable[[Workspace, Path, Path], None], tmp_path: Path
+) -> None:
     grey = np.array(synthetic.load_faces("train"))
     coloured = np.stack([grey, grey // 2, grey // 4], axis=3)
     write_npy(synthetic.faces("train"), coloured)
+    accept(synthetic, synthetic.dataset_json, synthetic.faces("train"))
+    accept(synthetic, synthetic.dataset_json, synthetic.faces_csv("train"))
     preview(synthetic, configure("cnn", augment="none"), tmp_path / "sheet.png")
     sheet = cells(tmp_path / "sheet.png", 48)
     assert all(np.array_equal(sheet[:, column], coloured[:FACES]) for column in range(EPOCHS + 1))

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,20 @@ from fertool.train.guidance import planes as planes_module
 from fertool.train.guidance.planes import load_guide_planes, plane_reader
 from fertool.workspace import Workspace
 
+Accept = Callable[[Workspace, Path, Path], None]
+
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def some_unlocated(synthetic: Workspace) -> tuple[Workspace, np.ndarray]:
+def some_unlocated(synthetic: Workspace, accept: Accept) -> tuple[Workspace, np.ndarray]:
     """A workspace in which every fourth face of train has the template's landmarks; which have their own."""
     with np.load(synthetic.landmarks("train")) as stored:
         arrays = dict(stored)
     arrays["detector"][::4] = TEMPLATE
     arrays["detector"][1::4] = SYNTHETIC
     write_npz(synthetic.landmarks("train"), **arrays)
+    accept(synthetic, synthetic.masks_json, synthetic.landmarks("train"))
     return synthetic, arrays["detector"] != TEMPLATE
 
 
