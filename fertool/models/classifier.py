@@ -1,4 +1,4 @@
-"""The one form in which every model is trained, explained and scored: faces as stored in, logits out."""
+"""The one form in which every model is trained, explained and scored: stored faces in, logits out."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network's weights expect to be fed."""
+    """The input that a network's weights expect."""
 
     size: int  # height and width, pixels
     channels: int  # 1 (grey) or 3 (RGB)
-    mean: tuple[float, ...]  # a channel, of pixels scaled to 0..1
+    mean: tuple[float, ...]  # one number a channel, of pixels scaled to 0..1
     std: tuple[float, ...]
 
     def zeros(self) -> Tensor:
@@ -34,33 +34,33 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How a transformer's tokens stand for the picture: first the prefix, then the patches row by row."""
+    """The order of a transformer's tokens: first the prefix, then the patches row by row."""
 
     prefix: int  # class token, a distilled one, registers
-    read: int  # how many of the prefix, from the first on, the head reads; 0: it pools the patches
+    read: int  # the number of prefix tokens, from the first on, that the head reads; 0: it pools the patches
     rows: int
     columns: int
 
 
 @dataclass(frozen=True)
 class View:
-    """What a branch of a network sees of the picture, and where it is explained. Most networks have but one.
+    """The part of the image that a branch of a network sees, and where the branch is explained.
 
-    `cam_layer` names the submodule whose output a CAM reads, after its activation: (B, K, h, w), or
-    (B, h, w, K) where `maps_channels_last`, or (B, tokens, K) where `tokens` says how tokens stand for the
-    picture. `attention_blocks` names the submodules that attend, first to last, in a transformer whose tokens
-    keep their places throughout. Names are of submodules of the whole network.
+    Most networks have one view. `cam_layer` names the submodule whose output a CAM reads, after its activation:
+    (B, K, h, w), or (B, h, w, K) where `maps_channels_last`, or (B, tokens, K) where `tokens` gives their order.
+    `attention_blocks` names the submodules that attend, first to last, in a transformer whose tokens keep their
+    places throughout. All names are of submodules of the whole network.
     """
 
     cam_layer: str
     sees: Literal["whole", "face"] = "whole"
-    prefix: str = ""  # of the names of the branch's own submodules
+    prefix: str = ""  # before the names of the branch's own submodules
     maps_channels_last: bool = False
     tokens: TokenGrid | None = None
     attention_blocks: tuple[str, ...] = ()
 
     def feature_maps(self, activation: Tensor) -> Tensor:
-        """The CAM layer's output as maps (B, K, h, w): without prefix tokens, channels first."""
+        """The CAM layer's output as feature maps (B, K, h, w): without prefix tokens, channels first."""
         if self.tokens is not None:
             patches = activation[:, self.tokens.prefix :]
             return patches.transpose(1, 2).unflatten(2, (self.tokens.rows, self.tokens.columns))
@@ -73,6 +73,9 @@ class FaceClassifier(nn.Module):
     `forward` is two steps, so that augmentation, noise and gradients on the input have their place:
     `preprocess` takes pixels to network input, `logits` takes network input to logits.
     """
+
+    mean: Tensor  # (1, channels, 1, 1)
+    std: Tensor
 
     def __init__(
         self,
@@ -87,10 +90,18 @@ class FaceClassifier(nn.Module):
         tokens: TokenGrid | None = None,
         attention_blocks: tuple[str, ...] = (),
     ) -> None:
-        """`head` names the last submodule of `network`, new in every training (the empty name: all of it).
+        """Wrap a network.
 
-        Others, whose logits go into the mean with its own as in a distilled transformer, are `more_heads`.
-        The others say where the network is explained, see `View`.
+        Args:
+            network: from inputs (B, channels, size, size) to logits (B, classes).
+            family: the kind of architecture, which decides the explainers that apply.
+            input_spec: the input that the network's weights expect.
+            cam_layer: the submodule that a CAM reads, see `View`.
+            head: the last submodule, new in every training; the empty name: the whole network.
+            more_heads: heads whose logits are averaged with those of `head`, as in a distilled transformer.
+            maps_channels_last: whether feature maps are (B, h, w, K), see `View`.
+            tokens: the order of a transformer's tokens, see `View`.
+            attention_blocks: the submodules that attend, see `View`.
         """
         super().__init__()
         self.network = network
@@ -107,57 +118,58 @@ class FaceClassifier(nn.Module):
             ),
         )
         self.boxes: Tensor | None = None  # see `looking_at`
+        self.channels_last = family == "cnn"  # the memory format of the network's inputs
         self.recipe: dict[str, Any] = {}  # the arguments of build_model that make this model again
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, -1, 1, 1), persistent=False)
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels 0..255, (B, H, W) or (B, H, W, 3), uint8 or float -> network input (B, C, size, size)."""
+        """Turn pixels 0..255, (B, H, W) or (B, H, W, 3), uint8 or float, into network input (B, C, size, size)."""
         pixels = pixels.to(self.mean.device)
-        planes = channels_first(pixels)
-        planes = planes.to(self.mean.dtype) / 255
-        if planes.shape[1] == 3 and self.input_spec.channels == 1:
-            luma = torch.tensor(LUMA, dtype=planes.dtype, device=planes.device)
-            planes = (planes * luma.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        images = channels_first(pixels)
+        images = images.to(self.mean.dtype) / 255
+        if images.shape[1] == 3 and self.input_spec.channels == 1:
+            luma = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
+            images = (images * luma.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
         size = self.input_spec.size
-        if planes.shape[-2:] != (size, size):
-            planes = F.interpolate(
-                planes, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+        if images.shape[-2:] != (size, size):
+            images = F.interpolate(
+                images, size=(size, size), mode="bilinear", align_corners=False, antialias=True
             )
-        if planes.shape[1] == 1 and self.input_spec.channels == 3:
-            planes = planes.expand(-1, 3, -1, -1)
-        inputs = (planes - self.mean) / self.std
-        if self.family == "cnn":
+        if images.shape[1] == 1 and self.input_spec.channels == 3:
+            images = images.expand(-1, 3, -1, -1)
+        inputs = (images - self.mean) / self.std
+        if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Network input (B, C, size, size) -> logits (B, classes), before any softmax.
+        """Turn network input (B, C, size, size) into logits (B, classes), before any softmax.
 
-        Raises UserError where the network gives no tensor, as some do while they train.
+        Raises UserError where the network returns no tensor, as some do while they train.
         """
         logits = self.network(inputs)
         if not isinstance(logits, Tensor):
             raise UserError(
-                f"{self.recipe.get('name', 'the network')}: gives {type(logits).__name__}, not logits (B, classes); "
-                "have its function leave auxiliary outputs out"
+                f"{self.recipe.get('name', 'the network')}: returns {type(logits).__name__}, not logits (B, classes); "
+                "let its function leave auxiliary outputs out"
             )
         return logits
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels as stored -> logits (B, classes)."""
+        """Turn pixels as stored into logits (B, classes)."""
         return self.logits(self.preprocess(pixels))
 
     def empty_input(self) -> Tensor:
-        """One network input of zeros, to try the network out."""
+        """One network input of zeros, (1, C, size, size), to try the network out."""
         return self.input_spec.zeros().to(self.device)
 
     @contextlib.contextmanager
     def looking_at(self, boxes: Tensor | None) -> Iterator[None]:
-        """Inside, pictures show faces in these boxes (B, 4): left, top, right, bottom, in pixels.
+        """Inside the context, images show faces in these boxes (B, 4): left, top, right, bottom, in pixels.
 
-        Only a model with a view of the face asks for them. A batch may hold the same faces several times
-        over, as rounds of all B.
+        Only a model with a view of the face needs them. A batch may hold the same faces several times over, as
+        rounds of all B.
         """
         before, self.boxes = self.boxes, boxes
         try:
@@ -167,7 +179,7 @@ class FaceClassifier(nn.Module):
 
     @property
     def needs_boxes(self) -> bool:
-        """Whether a view is of the face, so that pictures come `looking_at` boxes."""
+        """Whether a view is of the face, so that images need the context `looking_at`."""
         return any(view.sees == "face" for view in self.views)
 
     def branches(self) -> list[tuple[str, nn.Module]]:
@@ -186,7 +198,7 @@ class FaceClassifier(nn.Module):
 
     @property
     def tokens(self) -> TokenGrid | None:
-        """How a transformer's tokens stand for the picture."""
+        """The order of a transformer's tokens; None for other networks."""
         return self.views[0].tokens
 
     @property
@@ -195,7 +207,7 @@ class FaceClassifier(nn.Module):
         return tuple(block for view in self.views for block in view.attention_blocks)
 
     def feature_maps(self, activation: Tensor) -> Tensor:
-        """The first view's CAM layer's output as maps (B, K, h, w)."""
+        """The output of the first view's CAM layer as feature maps (B, K, h, w)."""
         return self.views[0].feature_maps(activation)
 
     def layer(self, name: str) -> nn.Module:
@@ -204,5 +216,5 @@ class FaceClassifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device on which the model computes."""
         return self.mean.device

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 @contextlib.contextmanager
 def frozen_eval(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and parameters without gradients inside; modes and flags as before outside.
+    """Set a model to evaluation mode and its parameters to no gradients; restore both afterwards.
 
-    Without gradients on the parameters no graph is built before the layer that is asked for.
-    Surroundings of `torch.inference_mode` end here, where no gradient could be had; whether gradients are
-    recorded is for the caller to say.
+    No graph is then built before the layer that a caller asks the gradient of. An outer `torch.inference_mode` is
+    suspended, as no gradient could be had in it. The caller decides whether gradients are recorded.
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
@@ -31,13 +30,13 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
 
 
 def layer_outputs(network: nn.Module, layer: str, inputs: Tensor) -> list[object]:
-    """What a submodule gives when the network is tried on these inputs, each time that it runs."""
+    """The outputs of a submodule, one for each time that it runs, when the network is tried on these inputs."""
     seen: list[object] = []
     module = network.get_submodule(layer)
-    with (
-        frozen_eval(network),
-        torch.no_grad(),
-        module.register_forward_hook(lambda module, given, output: seen.append(output)),
-    ):
+
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        seen.append(output)
+
+    with frozen_eval(network), torch.no_grad(), module.register_forward_hook(note):
         network(inputs)
     return seen

@@ -1,4 +1,4 @@
-"""The new head that a backbone gets."""
+"""The first weights of a backbone's new head."""
 
 from torch import nn
 
@@ -8,8 +8,8 @@ STD = 0.01
 def begin_small(head: nn.Module) -> None:
     """Draw the weights of a new head so small that its first logits are about 0.
 
-    With some networks' own numbers (timm's MobileNets and EfficientNets: uniform up to 1/sqrt(classes)) the
-    first losses are so large that their gradients undo what the backbone was pretrained to.
+    Some networks' own initialisation (timm's MobileNets and EfficientNets: uniform up to 1/sqrt(classes)) gives first
+    losses so large that their gradients undo the pretraining of the backbone.
     """
     for layer in head.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):

@@ -12,7 +12,7 @@ from fertool.runtime.hardware import seed_everything
 def initial_model(recipe: dict[str, Any], seed: int, device: torch.device | str = "cpu") -> FaceClassifier:
     """The model of a recipe with the weights that `train` gives it under this seed, in evaluation mode.
 
-    The state of torch's generators is as before afterwards.
+    The state of PyTorch's generators is restored.
     """
     with torch.random.fork_rng():
         seed_everything(seed)

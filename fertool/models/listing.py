@@ -1,16 +1,16 @@
-"""The models there are, as a table."""
+"""The table of the models there are."""
 
 from dataclasses import asdict, dataclass
 
 from fertool.summary import Summary, Table
 
 COLUMNS = ["name", "family", "parameters", "input", "default weights", "from", "licence"]
-CLASSES = 7  # to which the parameters are counted
+CLASSES = 7  # of the head with which the parameters are counted
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model's row. Parameters are counted with a head for seven classes; None: it depends."""
+    """The row of a model. Parameters are counted with a head for seven classes; None: it depends on the model."""
 
     name: str
     family: str
@@ -44,7 +44,7 @@ MODELS = (
 
 
 def model_table() -> Summary:
-    """A row a model: name, family, parameters, input size, the weights of `--weights auto`, source, licence."""
+    """One row for each model: name, family, parameters, input size, weights of `--weights auto`, source, licence."""
     return Summary(
         data={"models": [asdict(entry) for entry in MODELS]},
         tables=[

@@ -14,7 +14,7 @@ BATCH_SIZE = 256
 
 
 class Faces(Protocol):
-    """Faces uint8 (N, H, W[, 3]): an array, or what reads them from a file as they are asked for."""
+    """Faces uint8 (N, H, W[, 3]): an array, or an object that reads them from a file on demand."""
 
     def __len__(self) -> int: ...
 
@@ -24,10 +24,10 @@ class Faces(Protocol):
 def face_batches(
     faces: Faces, boxes: np.ndarray | None = None, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """The faces, uint8 (N, H, W[, 3]), in order, at most `batch_size` at a time, with their boxes (N, 4) if given."""
+    """Yield batches of at most `batch_size` faces, uint8 (N, H, W[, 3]), in order, with their boxes (N, 4) if given."""
     for start in range(0, len(faces), batch_size):
         rows = slice(start, start + batch_size)
-        # copies: the arrays may be read-only memory maps, which torch would warn about
+        # copies: the arrays may be read-only memory maps, about which torch would warn
         pixels = torch.from_numpy(np.array(faces[rows]))
         yield pixels, None if boxes is None else torch.from_numpy(np.array(boxes[rows]))
 
@@ -37,11 +37,11 @@ def predict_logits(
 ) -> np.ndarray:
     """Logits float32 (N, classes) of faces uint8 (N, H, W) or (N, H, W, 3), in evaluation mode.
 
-    `boxes` (N, 4) are where the faces lie, for a model that asks.
+    `boxes` (N, 4) are those of the faces, for a model that needs them.
     """
     batches = []
     with frozen_eval(model), torch.inference_mode(), compute.autocast():
-        for pixels, of_batch in face_batches(faces, boxes):
-            with model.looking_at(of_batch):
+        for pixels, batch_boxes in face_batches(faces, boxes):
+            with model.looking_at(batch_boxes):
                 batches.append(model(pixels.to(compute.device)).float().cpu())
     return torch.cat(batches).numpy()

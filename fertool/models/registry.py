@@ -1,6 +1,8 @@
 """The models there are, by name."""
 
+import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,10 +15,13 @@ from fertool.models.backbones.user_network import build_user_network, is_user_ne
 from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import layer_outputs
 from fertool.models.statistics import set_statistics
+from fertool.models.structure.memory_format import takes_channels_last
 from fertool.models.structure.named_layers import maps_at, views_at
 
-# made for 48-pixel faces, which nobody pretrained
+# made for 48-pixel faces; there are no pretrained weights for them
 OWN = {"cnn": build_cnn, "cnn-gap": build_cnn_gap, "resnet48": build_resnet48}
+PRETRAINED = ("vit", "vggface", "vggface2", "dlibface", "facevit")
+NEAREST = 3  # names that are shown for one that is none
 
 
 def build_model(
@@ -33,16 +38,26 @@ def build_model(
     std: Sequence[float] | None = None,
     views: str | None = None,
 ) -> FaceClassifier:
-    """A new model with random weights, drawn from torch's generator as it stands.
+    """A new model with random weights, drawn from PyTorch's generator in its present state.
 
-    `name` is one of ours (`model_table`), any that timm knows, `package.module:factory`, or `multiscale:` and one
-    of these, with the `views` that its branches have, as `whole,face`. None is the model's
-    own default everywhere: shares dropped before the head and of residual branches, pixels, the tag of
-    timm's pretrained weights whose input size and statistics it is to have, the layer that a CAM reads, the
-    channels of a user's own network, and the statistics of its input, a number a channel, of pixels scaled to
-    0..1. Raises UserError for a name that is none, and for what the model cannot take.
+    Args:
+        name: one of ours (`model_table`), any name of a timm model, `package.module:factory`, or `multiscale:` and one
+            of these. None for any of the following arguments is the model's own default.
+        classes: the number of logits.
+        dropout: probability of dropping a feature before the head.
+        drop_path: probability of dropping a residual branch (stochastic depth).
+        image_size: height and width of the network's input, pixels.
+        variant: the tag of timm's pretrained weights whose input size and statistics the model is to have.
+        cam_layer: the submodule that a CAM reads.
+        channels: of a user's own network's input, 1 (grey) or 3 (RGB).
+        mean: of the input, one number a channel, of pixels scaled to 0..1.
+        std: likewise, the deviation.
+        views: of a `multiscale:` model, one or two of `whole` and `face`, as `whole,face`.
+
+    Raises:
+        UserError: for an unknown name, and for a setting that the model cannot take.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "dropout": dropout,
         "drop_path": drop_path,
         "image_size": image_size,
@@ -55,41 +70,40 @@ def build_model(
     if name.startswith(PREFIX):
         seen = read_views(views)
         branches = [build_model(name.removeprefix(PREFIX), classes, **settings) for _ in seen]
-        model = MultiscaleClassifier(branches, seen)
-        model.recipe = {"name": name, "classes": classes, **settings, "views": views}
-        return model
-    for option, given, possible in (
-        ("views", views, False),
-        ("drop-path", drop_path, name not in (*OWN, "vggface", "dlibface") and not is_user_network(name)),
-        ("dropout", dropout, not is_user_network(name)),
-        ("channels", channels, is_user_network(name)),
-    ):
-        if given is not None and not possible:
-            raise UserError(f"--{option}: {name} has no such setting; leave the option out")
-    model = _build(name, classes, dropout, drop_path, image_size, variant, channels)
-    set_statistics(model, mean, std)
-    if cam_layer is not None:
-        _set_cam_layer(model, cam_layer)
-    if model.family == "cnn":  # the layout of its inputs: convolutions then reorder nothing
-        model.to(memory_format=torch.channels_last)
+        model: FaceClassifier = MultiscaleClassifier(branches, seen)
+    else:
+        _refuse_settings(name, settings, views)
+        model = _build(name, classes, settings)
+        set_statistics(model, mean, std)
+        if cam_layer is not None:
+            _set_cam_layer(model, cam_layer)
+        model.channels_last = model.family == "cnn" and takes_channels_last(model.network)
+        if model.channels_last:  # the memory format of its inputs: convolutions then reorder nothing
+            model.to(memory_format=torch.channels_last)
     model.recipe = {"name": name, "classes": classes, **settings, "views": views}
     return model
 
 
-def _build(
-    name: str,
-    classes: int,
-    dropout: float | None,
-    drop_path: float | None,
-    image_size: int | None,
-    variant: str | None,
-    channels: int | None,
-) -> FaceClassifier:
-    # timm takes seconds to import, and our own do without
+def _refuse_settings(name: str, settings: dict[str, Any], views: str | None) -> None:
+    """Raise UserError for a setting that models of this kind do not have."""
+    own = is_user_network(name)
+    for option, given, possible in (
+        ("views", views, False),
+        ("drop-path", settings["drop_path"], name not in (*OWN, "vggface", "dlibface") and not own),
+        ("dropout", settings["dropout"], not own),
+        ("channels", settings["channels"], own),
+    ):
+        if given is not None and not possible:
+            raise UserError(f"--{option}: {name} has no such setting; leave the option out")
+
+
+def _build(name: str, classes: int, settings: dict[str, Any]) -> FaceClassifier:
+    dropout, drop_path, image_size = (settings[key] for key in ("dropout", "drop_path", "image_size"))
+    # timm takes seconds to import, and our own models do without
     if name in OWN:
         return OWN[name](classes, dropout, image_size)
     if is_user_network(name):
-        return build_user_network(name, classes, image_size, channels)
+        return build_user_network(name, classes, image_size, settings["channels"])
     if name == "vggface":
         from fertool.models.backbones.vggface import build_vggface
 
@@ -105,11 +119,24 @@ def _build(
     from fertool.models.backbones.timm_backbone import build_timm, is_timm_model
 
     if not is_timm_model(name):
-        raise UserError(
-            f"no model '{name}'; there are {', '.join(OWN)}, vit, vggface, vggface2, dlibface, facevit, any name "
-            "of a timm model, as resnet50, and package.module:factory for your own"
+        raise unknown_model(name)
+    return build_timm(name, classes, dropout, drop_path, image_size, settings["variant"])
+
+
+def unknown_model(name: str) -> UserError:
+    """The error for a name that is none, with the names that are nearest to it."""
+    import timm
+
+    known = [*OWN, *PRETRAINED, *timm.list_models()]
+    nearest = difflib.get_close_matches(name, known, n=NEAREST, cutoff=0.5)
+    if nearest:
+        return UserError(
+            f"no model '{name}'; the nearest names are {', '.join(nearest)} (fertool train --list-models)"
         )
-    return build_timm(name, classes, dropout, drop_path, image_size, variant)
+    return UserError(
+        f"no model '{name}'; there are {', '.join([*OWN, *PRETRAINED])}, any name of a timm model, as resnet50, and "
+        "package.module:factory for your own"
+    )
 
 
 def _set_cam_layer(model: FaceClassifier, cam_layer: str) -> None:
@@ -121,5 +148,5 @@ def _set_cam_layer(model: FaceClassifier, cam_layer: str) -> None:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers training may change."""
+    """The number of values that training may change."""
     return sum(parameter.numel() for parameter in model.parameters())

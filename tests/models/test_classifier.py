@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path) -> None:
     path = tmp_path / "best.safetensors"
     save_model(build_model("cnn", 7), path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"best\.safetensors: not a whole safetensors file"):
+    with pytest.raises(UserError, match=r"best\.safetensors: not a whole file of weights"):
         load_model(path)
 
 
@@ -95,5 +95,5 @@ def test_devices_and_precisions_that_are_not_there(arguments: tuple[str, str]) -
 
 
 def test_unknown_model_names_those_that_are_there() -> None:
-    with pytest.raises(UserError, match="no model 'cnm'; there are cnn"):
+    with pytest.raises(UserError, match="no model 'cnm'; the nearest names are cnn"):
         build_model("cnm", 7)

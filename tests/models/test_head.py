@@ -9,7 +9,7 @@ from fertool.models import build_model
     [
         ("mobilenetv2_100", 64),  # of its own it would begin with logits of several units
         ("mobilenetv3_small_100", 64),
-        ("deit_tiny_distilled_patch16_224", 32),  # two heads
+        ("deit_tiny_distilled_patch16_224", 48),  # two heads
         ("vggface2", 64),
         ("dlibface", 112),
     ],

@@ -122,4 +122,4 @@ def test_another_layer_with_a_map_is_a_cam_layer(name: str, size: int | None, la
 
 def test_a_model_with_two_heads_has_no_branches() -> None:
     with pytest.raises(UserError, match="two heads"):
-        build_model("multiscale:deit_tiny_distilled_patch16_224", 7, image_size=32)
+        build_model("multiscale:deit_tiny_distilled_patch16_224", 7, image_size=48)

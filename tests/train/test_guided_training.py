@@ -334,7 +334,7 @@ def test_attention_of_a_frozen_backbone_cannot_be_guided(
         GUIDED,
         model="vit_tiny_patch16_224",
         weights="none",
-        image_size=32,
+        image_size=48,
         guide_explainer=explainer,
         **settings,
     )

@@ -9,7 +9,7 @@ from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.structure.cam_layer import LEAST_CELLS
 
-INPUT = InputSpec(size=48, channels=1, mean=(0.508,), std=(0.255,))  # mean and deviation of FER2013's pixels
+INPUT = InputSpec(size=48, channels=1, mean=(0.508,), std=(0.255,))  # statistics of FER2013's pixels
 WIDTHS = (32, 64, 128)
 HIDDEN_UNITS = 256
 DROPOUT = 0.25
@@ -19,8 +19,8 @@ LEAST_SIZE = LEAST_CELLS * 2 ** (len(WIDTHS) - 1)  # pixels
 def build_cnn(classes: int, dropout: float | None = None, image_size: int | None = None) -> FaceClassifier:
     """Three times convolution, ReLU, max-pooling; a fully connected layer; the classifier.
 
-    The CAM layer is the third ReLU, at 12x12 cells: after the pooling behind it there are 6x6, too few to
-    tell eyes from mouth. Raises UserError for any size but 48 pixels.
+    The CAM layer is the third ReLU, at 12x12 cells: the pooling behind it leaves 6x6, too few to tell eyes from
+    mouth. Raises UserError for any size but 48 pixels.
     """
     if image_size not in (None, INPUT.size):
         raise UserError(
@@ -41,11 +41,11 @@ def build_cnn(classes: int, dropout: float | None = None, image_size: int | None
 def build_cnn_gap(
     classes: int, dropout: float | None = None, image_size: int | None = None
 ) -> FaceClassifier:
-    """The same convolutions; the mean over the cells of the third, and the classifier.
+    """The same convolutions; the mean over the cells of the third; the classifier.
 
-    So Grad-CAM is the classifier itself, cell by cell (Zhou et al. 2016, 'Learning Deep Features for
-    Discriminative Localization'): logits are its means plus the bias. Raises UserError for a size at which
-    the third convolution has fewer than 7x7 cells.
+    Grad-CAM is then the classifier itself, cell by cell (Zhou et al. 2016, 'Learning Deep Features for Discriminative
+    Localization'): logits are the means of the maps plus the bias. Raises UserError for a size at which the third
+    convolution has fewer than 7x7 cells.
     """
     size = INPUT.size if image_size is None else image_size
     if size < LEAST_SIZE:
@@ -79,5 +79,6 @@ def _classifier(layers: list[tuple[str, nn.Module]], size: int) -> FaceClassifie
         if isinstance(layer, nn.Conv2d | nn.Linear):
             # He et al. 2015: signals keep their size through ReLUs, where PyTorch's default shrinks them
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return FaceClassifier(network, "cnn", replace(INPUT, size=size), cam_layer="relu3", head="classifier")

@@ -1,7 +1,7 @@
-"""dlib's face-recognition network, and its weights out of dlib's own file.
+"""dlib's face-recognition network, and its weights from dlib's own file.
 
-A ResNet of 29 convolutions on 150-pixel RGB faces, trained by Davis King on some 3 million of them to tell
-7,485 people apart. Source of the architecture: dlib's examples/dnn_face_recognition_ex.cpp.
+It is a ResNet of 29 convolutions on 150-pixel RGB faces, which Davis King trained on some 3 million faces to tell 7,485
+people apart. Source of the architecture: dlib's examples/dnn_face_recognition_ex.cpp.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from fertool.models.weights.dlib_reader import FILE_NAME, read_dlib_network
 from fertool.runtime.dlib_files import dlib_file
 
 SIZE = 150  # pixels
-LEAST_SIZE = 103  # with fewer the last level has no 3x3 cells to read
+LEAST_SIZE = 103  # with fewer the last level has no 3x3 cells for its convolutions
 MEAN = (122.782, 117.001, 104.298)  # RGB, of pixels 0..255: dlib's input_rgb_image
-SCALE = 256.0  # pixels are divided by it once the mean is off
+SCALE = 256.0  # pixels less the mean are divided by it
 # level, channels, blocks, whether the first block halves the resolution
 LEVELS = (
     ("level4", 32, 3, False),
@@ -37,7 +37,7 @@ CALIBRATION_BATCH = 32
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and what goes past them, pooled where they halve the resolution."""
+    """Two convolutions and a shortcut, which is pooled where they halve the resolution."""
 
     def __init__(self, channels_in: int, channels: int, halves: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ResidualBlock(nn.Module):
         self.relu2 = nn.ReLU()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, channels_in, h, w) -> (B, channels, h', w')."""
+        """Turn maps (B, channels_in, h, w) into (B, channels, h', w')."""
         branch = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(maps)))))
         return self.relu2(add_zero_filled(branch, self.past(maps)))
 
@@ -84,21 +84,21 @@ class DlibResNet(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Network input (B, 3, size, size) -> what the classifier reads, (B, 256): the last maps' means."""
+        """Turn network input (B, 3, size, size) into the classifier's input (B, 256): the means of the last maps."""
         maps = self.stem(inputs)
         for name, *_ in LEVELS:
             maps = self.get_submodule(name)(maps)
         return maps.mean(dim=(2, 3))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Network input (B, 3, size, size) -> logits (B, classes)."""
+        """Turn network input (B, 3, size, size) into logits (B, classes)."""
         return self.classifier(self.dropout(self.features(inputs)))
 
 
 def add_zero_filled(first: Tensor, second: Tensor) -> Tensor:
-    """The sum of maps (B, K, h, w) of different K, h and w: zeros behind the last of the smaller one.
+    """The sum of maps (B, K, h, w) of different K, h and w, the smaller ones filled up with zeros at their end.
 
-    dlib's `add_prev`, by which its network adds 32 channels to 64 and, at the end, 4x4 cells to 3x3.
+    This is dlib's `add_prev`, with which its network adds 32 channels to 64 and, at the end, 4x4 cells to 3x3.
     """
     largest = [max(sizes) for sizes in zip(first.shape[1:], second.shape[1:], strict=True)]
     return _zero_filled(first, largest) + _zero_filled(second, largest)
@@ -115,10 +115,10 @@ def _zero_filled(maps: Tensor, sizes: list[int]) -> Tensor:
 def build_dlibface(
     classes: int, dropout: float | None = None, image_size: int | None = None
 ) -> FaceClassifier:
-    """The network with random weights, batch norms where dlib's file has what training folded them into.
+    """The network with random weights, and batch norms in the place of the affine layers of dlib's file.
 
-    Dropout is before the classifier, by default none; `image_size` is in pixels, by default dlib's 150, where
-    the CAM layer is `level2` with 8x8 cells. Raises UserError for a size that is too small.
+    Dropout stands before the classifier, by default none; `image_size` is in pixels, by default dlib's 150, where the
+    CAM layer is `level2` with 8x8 cells. Raises UserError for a size that is too small.
     """
     size = SIZE if image_size is None else image_size
     if size < LEAST_SIZE:
@@ -141,11 +141,16 @@ def dlib_network_file() -> Path | None:
 
 
 @torch.no_grad()
-def load_dlib_weights(network: nn.Module, path: Path) -> None:
+def load_dlib_weights(network: nn.Module, path: Path) -> int:
     """Set a network of `build_dlibface` up to the classifier to the weights of dlib's file.
 
     In evaluation mode the features are then dlib's. In training mode they are not before `calibrate_norms`.
-    Raises UserError for a file that is not of this network, which is then as it was.
+
+    Returns:
+        the number of tensors that were taken: a weight and a bias of each convolution and of each affine layer.
+
+    Raises:
+        UserError: for a file that is not of this network, which is then as it was.
     """
     layers = read_dlib_network(path)
     convolutions = [layer for layer in layers if layer.kind == "con_4"]
@@ -156,7 +161,7 @@ def load_dlib_weights(network: nn.Module, path: Path) -> None:
         raise _foreign(
             path, f"{len(convolutions)} convolutions and {len(affines)} affine layers, not 29 each"
         )
-    for place, (conv, source, affine) in enumerate(zip(ours, convolutions, affines, strict=True), start=1):
+    for number, (conv, source, affine) in enumerate(zip(ours, convolutions, affines, strict=True), start=1):
         expected = {
             "weight": tuple(conv.weight.shape), "bias": (conv.out_channels,),
             "stride": conv.stride, "padding": conv.padding, "affine": (conv.out_channels,) * 2,
@@ -167,24 +172,26 @@ def load_dlib_weights(network: nn.Module, path: Path) -> None:
             "padding": (source.settings["padding_y"], source.settings["padding_x"]),
             "affine": (len(affine.tensors["weight"]), len(affine.tensors["bias"])),
         }  # fmt: skip
-        for what, value in expected.items():
-            if found[what] != value:
-                raise _foreign(path, f"convolution {place} with {what} {found[what]} instead of {value}")
+        for field, value in expected.items():
+            if found[field] != value:
+                raise _foreign(path, f"convolution {number} with {field} {found[field]} instead of {value}")
     for conv, norm, source, affine in zip(ours, norms, convolutions, affines, strict=True):
         weight, bias = affine.tensors["weight"], affine.tensors["bias"]
         conv.weight.copy_(source.tensors["weight"])
         norm.weight.copy_(weight)
         # dlib's convolutions have biases, tiny ones: a (w x + b) + c = a w x + (c + a b)
         norm.bias.copy_(bias + weight * source.tensors["bias"])
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1 - norm.eps)  # so that the norm divides by 1
+        mean, variance = running_statistics(norm)
+        mean.zero_()
+        variance.fill_(1 - norm.eps)  # so that the norm divides by 1
+    return 4 * len(ours)
 
 
 @torch.no_grad()
 def calibrate_norms(model: FaceClassifier, pixels: Tensor, boxes: Tensor | None = None) -> None:
-    """Give every batch norm the statistics of its inputs on these faces, uint8 (N, H, W) or (N, H, W, 3).
+    """Give every batch norm the statistics of its inputs on these faces.
 
-    `boxes` (N, 4) are where the faces lie, for a model that asks.
+    `pixels` are uint8 (N, H, W) or (N, H, W, 3); `boxes` (N, 4) are those of the faces, for a model that needs them.
 
     dlib's file has the norms folded into affine maps y = a x + c, so that nothing is known of the mean m and
     variance v that they took off. In evaluation mode none is needed; in training mode the norm subtracts the
@@ -196,7 +203,7 @@ def calibrate_norms(model: FaceClassifier, pixels: Tensor, boxes: Tensor | None 
     counts = dict.fromkeys(norms, 0)
     sums = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms}
 
-    def measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor], output: Tensor) -> None:
+    def measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor], _output: Tensor) -> None:
         variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3), correction=0)
         count = inputs[0].numel() // norm.num_features
         mean, variance = mean.cpu().double(), variance.cpu().double()
@@ -213,14 +220,21 @@ def calibrate_norms(model: FaceClassifier, pixels: Tensor, boxes: Tensor | None 
     for norm in norms:
         mean, square = sums[norm] / counts[norm]
         variance = (square - mean.square()).clamp(min=0)
+        running_mean, running_variance = running_statistics(norm)
         old_mean, old_variance, weight, bias = (
-            value.cpu().double() for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+            value.cpu().double() for value in (running_mean, running_variance, norm.weight, norm.bias)
         )
         slope = weight / (old_variance + norm.eps).sqrt()
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+        running_mean.copy_(mean)
+        running_variance.copy_(variance)
         norm.weight.copy_(slope * (variance + norm.eps).sqrt())
         norm.bias.copy_(bias + slope * (mean - old_mean))
+
+
+def running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The running mean and variance of a batch norm that tracks them, each (channels,)."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
 
 
 def _foreign(path: Path, found: str) -> UserError:

@@ -1,4 +1,4 @@
-"""Models that see a face twice: the whole picture, and the crop of the face, each by a branch of its own."""
+"""Models that see a face twice: the whole image, and the crop of the face, each through a branch of its own."""
 
 from dataclasses import replace
 from typing import Literal
@@ -12,11 +12,11 @@ from fertool.models.pixel_layout import channels_first, stored_layout
 
 PREFIX = "multiscale:"
 DEFAULT_VIEWS = ("whole", "face")
-MARGIN = 0.1  # of the landmarks' box, on each side of the crop
+MARGIN = 0.1  # on each side of the crop, in shares of the landmarks' box
 
 
 class Branches(nn.Module):
-    """Branches side by side; their features, one after the other, go to one classifier."""
+    """Branches side by side, whose concatenated features go to one classifier."""
 
     def __init__(self, branches: list[nn.Module], classifier: nn.Linear) -> None:
         super().__init__()
@@ -24,18 +24,19 @@ class Branches(nn.Module):
         self.classifier = classifier
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, branches, C, S, S) -> logits (B, classes)."""
+        """Turn inputs (B, branches, C, S, S) into logits (B, classes)."""
         features = [branch(inputs[:, number]) for number, branch in enumerate(self.branches)]
         return self.classifier(torch.cat(features, dim=1))
 
 
 class MultiscaleClassifier(FaceClassifier):
-    """A FaceClassifier of several views of the picture; their inputs are (B, views, C, size, size)."""
+    """A FaceClassifier of several views of the image, with inputs (B, views, C, size, size)."""
 
     def __init__(self, single: list[FaceClassifier], views: tuple[Literal["whole", "face"], ...]) -> None:
-        """`single` are models of one view each, of the same kind; their heads are taken off."""
+        """Put models of one view each, all of the same kind, side by side; their heads are taken off."""
         first = single[0]
-        widths = []
+        widths: list[int] = []
+        classes = 0
         for model in single:
             if model.more_heads:
                 raise UserError(
@@ -48,21 +49,21 @@ class MultiscaleClassifier(FaceClassifier):
                     "features could be put beside another branch's"
                 )
             widths.append(head.in_features)
+            classes = head.out_features
             model.network.set_submodule(model.head, nn.Identity())
-        classifier = nn.Linear(sum(widths), head.out_features)
+        classifier = nn.Linear(sum(widths), classes)
         network = Branches([model.network for model in single], classifier)
         super().__init__(network, first.family, first.input_spec, "", head="classifier")
         self.views = tuple(
-            _of_branch(model.views[0], f"branches.{number}.", sees)
+            _branch_view(model.views[0], f"branches.{number}.", sees)
             for number, (model, sees) in enumerate(zip(single, views, strict=True))
         )
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels as stored, and the faces' boxes (`looking_at`) -> (B, views, C, size, size)."""
+        """Turn pixels as stored, with the faces' boxes (`looking_at`), into (B, views, C, size, size)."""
         inputs = []
         for view in self.views:
-            of_view = super().preprocess(pixels if view.sees == "whole" else self._crops(pixels))
-            inputs.append(of_view)
+            inputs.append(super().preprocess(pixels if view.sees == "whole" else self._crops(pixels)))
         return torch.stack(inputs, dim=1)
 
     def empty_input(self) -> Tensor:
@@ -70,20 +71,20 @@ class MultiscaleClassifier(FaceClassifier):
         return super().empty_input()[:, None].expand(-1, len(self.views), -1, -1, -1)
 
     def _crops(self, pixels: Tensor) -> Tensor:
-        from torchvision.ops import roi_align
+        from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
         pixels = pixels.to(self.device)
-        planes = channels_first(pixels)
+        images = channels_first(pixels)
         boxes = self.crop_boxes(pixels)
         size = self.input_spec.size
-        # each output pixel is the mean of as many bilinear samples as it covers pixels of the crop
-        crops = roi_align(planes.float(), list(boxes.split(1)), size, sampling_ratio=-1, aligned=True)
+        # sampling_ratio -1: an output pixel is the mean of one bilinear sample for each pixel of the crop in it
+        crops = roi_align(images.float(), list(boxes.split(1)), size, sampling_ratio=-1, aligned=True)
         return stored_layout(crops)
 
     def crop_boxes(self, pixels: Tensor) -> Tensor:
         """The squares that the view of the face sees, float32 (B, 4): the faces' boxes with their margin.
 
-        They lie within the picture, moved and, where they must, made smaller.
+        Squares that reach out of the image are moved into it, and made smaller where they do not fit.
         """
         if self.boxes is None:
             raise ValueError("a view of the face needs boxes: looking_at(boxes)")
@@ -98,7 +99,7 @@ class MultiscaleClassifier(FaceClassifier):
         return torch.cat([corner, corner + side], dim=1)
 
 
-def _of_branch(view: View, prefix: str, sees: Literal["whole", "face"]) -> View:
+def _branch_view(view: View, prefix: str, sees: Literal["whole", "face"]) -> View:
     return replace(
         view,
         sees=sees,
@@ -109,7 +110,7 @@ def _of_branch(view: View, prefix: str, sees: Literal["whole", "face"]) -> View:
 
 
 def read_views(text: str | None) -> tuple[Literal["whole", "face"], ...]:
-    """What `--views` says, as `whole,face`. Raises UserError for what is none."""
+    """The views that `--views` names, as `whole,face`. Raises UserError for any other text."""
     views = tuple(text.split(",")) if text else DEFAULT_VIEWS
     if not 1 <= len(views) <= 2 or any(view not in ("whole", "face") for view in views):
         raise UserError(f"--views {text}: give one or two of whole and face, as face,whole")

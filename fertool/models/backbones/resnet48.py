@@ -1,4 +1,4 @@
-"""A residual network for 48-pixel grey faces: how far one gets without pretraining, where `cnn` is the baseline."""
+"""A residual network for 48-pixel grey faces, to show how far training without pretraining gets."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -15,13 +15,13 @@ STEM = 32
 # stage, channels, blocks: at 24x24, 12x12 and 6x6 cells
 STAGES = (("stage1", 64, 1), ("stage2", 128, 2), ("stage3", 256, 2))
 DROPOUT = 0.3
-LEAST_SIZE = 2 * LEAST_CELLS  # pixels: the first stage's cells are what a CAM can still read
+LEAST_SIZE = 2 * LEAST_CELLS  # pixels, at which the first stage still has 7x7 cells
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and what goes past them; where they halve the resolution, a mean and a 1x1 convolution.
+    """Two convolutions and a shortcut, which averages and convolves 1x1 where they halve the resolution.
 
-    He et al. 2016, 'Deep Residual Learning for Image Recognition'; for the mean, He et al. 2019, 'Bag of Tricks for
+    He et al. 2016, 'Deep Residual Learning for Image Recognition'; for the average, He et al. 2019, 'Bag of Tricks for
     Image Classification with Convolutional Neural Networks', ResNet-D.
     """
 
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
-        # a block begins as what goes past it (Goyal et al. 2017, section 5.1)
+        # a block begins as its shortcut (Goyal et al. 2017, section 5.1)
         nn.init.zeros_(self.norm2.weight)
         self.past: nn.Module = nn.Identity()
         if channels_in != channels:
@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
         self.relu2 = nn.ReLU()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, channels_in, h, w) -> (B, channels, h', w')."""
+        """Turn maps (B, channels_in, h, w) into (B, channels, h', w')."""
         branch = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(maps)))))
         return self.relu2(branch + self.past(maps))
 
@@ -56,8 +56,8 @@ def build_resnet48(
 ) -> FaceClassifier:
     """Two convolutions, five residual blocks in three stages, the mean over the cells, the classifier.
 
-    At 48 pixels a face costs 205 million multiplications, and the CAM layer is the second
-    stage, at 12x12 cells. Raises UserError for a size at which no stage has 7x7 cells.
+    At 48 pixels a face costs 205 million multiplications, and the CAM layer is the second stage, at 12x12 cells.
+    Raises UserError for a size at which no stage has 7x7 cells.
     """
     size = INPUT.size if image_size is None else image_size
     if size < LEAST_SIZE:

@@ -15,11 +15,12 @@ from fertool.models.backbones import multiscale
 from fertool.models.backbones.cnn import INPUT
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.frozen_eval import frozen_eval
+from fertool.models.structure.trial import check_behaviour, check_output, first_line
 from fertool.models.structure.wrap_network import face_classifier
 
 SIZE = 224  # pixels
 INSTALLED = {"site-packages", "dist-packages"}
-# of ImageNet, as of nearly all weights for colour; of FER2013 for grey
+# ImageNet's for colour, as nearly all weights expect; FER2013's for grey
 STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: (INPUT.mean, INPUT.std)}
 
 
@@ -32,10 +33,10 @@ def is_user_network(name: str) -> bool:
 
 
 def source_files(name: str) -> list[Path]:
-    """The files that say what a user's network is, or each branch of several; none for the name of any other model.
+    """The files that define a user's network, or each branch of several; none for the name of any other model.
 
-    Those of its module, of the factory where that is written elsewhere, and of all of the package that they are in,
-    unless it is an installed one.
+    They are those of its module, of the factory where that is written elsewhere, and of their whole package, unless it
+    is an installed one.
     """
     name = name.removeprefix(multiscale.PREFIX)
     if not is_user_network(name):
@@ -43,7 +44,7 @@ def source_files(name: str) -> list[Path]:
     found = inspect.unwrap(_find(name))
     module = name.partition(":")[0]
     files = {sys.modules[module].__file__}
-    with contextlib.suppress(TypeError):  # of a class or function of C
+    with contextlib.suppress(TypeError):  # classes and functions in C have none
         files.add(inspect.getsourcefile(found))
     own = {Path(file) for file in files if file is not None}
     for folder in getattr(sys.modules[module.partition(".")[0]], "__path__", ()):
@@ -55,11 +56,12 @@ def source_files(name: str) -> list[Path]:
 def build_user_network(
     name: str, classes: int, image_size: int | None = None, channels: int | None = None
 ) -> FaceClassifier:
-    """What the function `name` returns, an `nn.Module` from inputs (B, channels, S, S) to logits (B, classes).
+    """The network that the function `name` returns: an `nn.Module` from inputs (B, channels, S, S) to logits.
 
-    It is called with `num_classes=classes` where it takes such an argument, else with none. By default inputs
-    are RGB of 224 pixels, normalised by ImageNet's statistics; modules are looked for in the current folder
-    too. Raises UserError where there is no such function, where it fails, and for what is no such module.
+    The function is called with `num_classes=classes` where it takes such an argument, else with none. Inputs are RGB of
+    224 pixels by default, normalised with ImageNet's statistics; modules are looked for in the current folder too.
+    Raises UserError where there is no such function, where it fails, where it returns no such module, and where the
+    network behaves as no classifier should (see `check_behaviour`).
     """
     channels = 3 if channels is None else channels
     if channels not in STATISTICS:
@@ -68,6 +70,7 @@ def build_user_network(
     mean, std = STATISTICS[channels]
     spec = InputSpec(size=SIZE if image_size is None else image_size, channels=channels, mean=mean, std=std)
     head = _head(name, network, spec, classes)
+    check_behaviour(name, network, spec)
     return face_classifier(network, spec, head)
 
 
@@ -81,9 +84,9 @@ def _find(name: str) -> Callable[..., object]:
         raise UserError(
             f"--model {name}: no module '{error.name}'; run from the folder that holds it, or install it"
         ) from None
-    # whatever the user's own code raises
+    # the user's own code may raise anything
     except Exception as error:
-        raise UserError(f"--model {name}: {module_name} cannot be imported ({_said(error)})") from None
+        raise UserError(f"--model {name}: {module_name} cannot be imported ({first_line(error)})") from None
     finally:
         sys.path.remove(here)
     found = getattr(module, factory, None)
@@ -97,18 +100,26 @@ def _call(name: str, factory: Callable[..., object], classes: int) -> nn.Module:
     try:
         network = factory(num_classes=classes) if takes_classes else factory()
     except Exception as error:
-        raise UserError(f"--model {name}: the function failed ({_said(error)})") from None
+        raise UserError(f"--model {name}: the function failed ({first_line(error)})") from None
     if not isinstance(network, nn.Module):
         raise UserError(f"--model {name}: returned a {type(network).__name__}, not a torch.nn.Module")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UserError(
+            f"--model {name}: returned a TorchScript module, whose layers cannot be read; return the nn.Module that it "
+            "was made from"
+        )
     return network
 
 
 def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
-    """The last layer with parameters, where its output is the logits; else the empty name."""
+    """The name of the last layer with parameters, where its output is the logits; else the empty name."""
     finished: list[tuple[str, object]] = []
 
     def note(layer: str) -> Callable[..., None]:
-        return lambda module, inputs, output: finished.append((layer, output))
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            finished.append((layer, output))
+
+        return hook
 
     with contextlib.ExitStack() as hooks:
         for layer, module in network.named_modules():
@@ -120,18 +131,8 @@ def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
         except Exception as error:
             raise UserError(
                 f"--model {name}: takes no input of {spec.channels} channels and {spec.size} pixels "
-                f"({_said(error)}); see --channels and --image-size"
+                f"({first_line(error)}); see --channels and --image-size"
             ) from None
-    if not isinstance(output, Tensor) or output.shape != (1, classes):
-        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise UserError(
-            f"--model {name}: gives {found} for one face, not logits of shape (1, {classes}); let the function "
-            "take num_classes"
-        )
+    check_output(name, output, classes)
     layer, last = finished[-1] if finished else ("", None)
-    return layer if isinstance(last, Tensor) and last.shape == output.shape else ""
-
-
-def _said(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return layer if isinstance(last, Tensor) and last.shape == (1, classes) else ""

@@ -8,8 +8,8 @@ from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.head import begin_small
 
-# Parkhi, Vedaldi and Zisserman, Deep Face Recognition, 2015; numbers of vgg_face_dag.py of Oxford's
-# pytorch-mcn page: RGB in 0..255, a mean a channel and no scale
+# Parkhi, Vedaldi and Zisserman, Deep Face Recognition, 2015; the numbers of vgg_face_dag.py of Oxford's
+# pytorch-mcn page: RGB in 0..255, one mean for each channel and no scale
 MEAN = (129.186279296875, 104.76238250732422, 93.59396362304688)
 INPUT = InputSpec(size=224, channels=3, mean=tuple(mean / 255 for mean in MEAN), std=(1 / 255,) * 3)
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
@@ -21,7 +21,7 @@ def build_vggface(
 ) -> FaceClassifier:
     """The network with random weights and the names of `vgg_face_dag.pth`; fc8 tells `classes` apart.
 
-    Dropout is behind fc6 and fc7, by default 0.5. The CAM layer is conv5_3's ReLU, at 14x14 cells: the
+    Dropout stands behind fc6 and fc7, 0.5 by default. The CAM layer is the ReLU of conv5_3, at 14x14 cells: the
     deepest activation before the maps are pooled and flattened. Raises UserError for any size but 224.
     """
     if image_size not in (None, INPUT.size):
@@ -29,10 +29,10 @@ def build_vggface(
     layers: list[tuple[str, nn.Module]] = []
     channels = INPUT.channels
     for stage, (width, convolutions) in enumerate(STAGES, start=1):
-        for place in range(1, convolutions + 1):
+        for number in range(1, convolutions + 1):
             layers += [
-                (f"conv{stage}_{place}", nn.Conv2d(channels, width, kernel_size=3, padding=1)),
-                (f"relu{stage}_{place}", nn.ReLU()),
+                (f"conv{stage}_{number}", nn.Conv2d(channels, width, kernel_size=3, padding=1)),
+                (f"relu{stage}_{number}", nn.ReLU()),
             ]
             channels = width
         layers.append((f"pool{stage}", nn.MaxPool2d(2)))
@@ -50,8 +50,9 @@ def build_vggface(
     network = nn.Sequential(OrderedDict(layers))
     for layer in network:
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            # He et al. 2015: without it signals vanish in sixteen layers that have no norm
+            # He et al. 2015: with PyTorch's own numbers signals vanish in sixteen layers without norms
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-    begin_small(network.fc8)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    begin_small(network.get_submodule("fc8"))
     return FaceClassifier(network, "cnn", INPUT, cam_layer="relu5_3", head="fc8")

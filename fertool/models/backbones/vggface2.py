@@ -9,6 +9,8 @@ has no padding and rounds up. The files differ in their names and in the order o
 `resnet50_ft_weight.pkl`  arrays in a pickle: BGR, names as layer1.0.conv1 (github.com/cydonia999/VGGFace2-pytorch)
 """
 
+from typing import Any
+
 import timm
 from torch import Tensor, nn
 
@@ -32,11 +34,11 @@ def build_vggface2(
     drop_path: float | None = None,
     image_size: int | None = None,
 ) -> FaceClassifier:
-    """The network with random weights; `fc` tells `classes` apart. Input is 224 pixels or `image_size`.
+    """The network with random weights, at 224 pixels or `image_size`; `fc` tells `classes` apart.
 
-    Raises UserError where no layer has cells enough at that size.
+    Raises UserError for a size at which no layer has enough cells.
     """
-    network = timm.create_model(
+    network: Any = timm.create_model(
         "resnet50", num_classes=classes, drop_rate=dropout or 0.0, drop_path_rate=drop_path or 0.0
     )
     begin_small(network.fc)
@@ -49,17 +51,20 @@ def build_vggface2(
 
 
 def translate_vggface2(tensors: dict[str, Tensor], *, bgr: bool) -> dict[str, Tensor]:
-    """A published file's tensors under the names of our network, which sees RGB.
+    """The tensors of a published file under the names of our network, which sees RGB.
 
-    `bgr`: the file's first convolution is for BGR. It is turned around, which gives the same sums. Names that
-    are of neither file are left as they are.
+    With `bgr` the file's first convolution is for BGR: its channels are reversed, which gives the same sums. Names of
+    neither file stay as they are.
     """
     names = _dag_names()
     translated = {}
     for name, tensor in tensors.items():
         module, _, value = name.rpartition(".")
         ours = f"{names.get(module, module)}.{value}"
-        translated[ours] = tensor.flatten(1) if ours == "fc.weight" else tensor
+        # the dag file has the classifier as a 1x1 convolution
+        translated[ours] = (
+            tensor[:, :, 0, 0] if ours == "fc.weight" and tensor.shape[2:] == (1, 1) else tensor
+        )
     if bgr and "conv1.weight" in translated:
         translated["conv1.weight"] = translated["conv1.weight"].flip(1)
     return translated

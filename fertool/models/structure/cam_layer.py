@@ -1,11 +1,12 @@
-"""Where a CAM reads a convolutional network, found by trying it."""
+"""The layer at which a CAM reads a network: the deepest with enough cells, found by trying it."""
 
 from torch import Tensor, nn
 
 from fertool.errors import UserError
 from fertool.models.structure.map_layers import map_layers
 
-LEAST_CELLS = 7  # a side: a 3x3 map cannot tell eyes from mouth
+LEAST_CELLS = 7  # a side, of the layer that is found: a 3x3 map cannot tell eyes from mouth
+FEWEST_CELLS = 3  # a side, of a layer that the user chooses, and of a vision transformer's patches
 
 
 def find_cam_layer(network: nn.Module, inputs: Tensor, *, channels_last: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""The layers of a network in the order in which they compute, and what passes through them."""
+"""The layers of a network in the order in which they compute, with their inputs and outputs."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +10,15 @@ from fertool.models import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
 
 See = Callable[[str, Tensor, Tensor], None]
-"""The name of a layer, its first input and its output."""
+"""A function that takes the name of a layer, its first input and its output."""
 
 
 @contextlib.contextmanager
 def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Iterator[None]:
-    """Show `see` what goes into and comes out of each named layer, as forward passes come by."""
+    """Inside the context, call `see` with the input and output of each named layer at every forward pass."""
 
     def show(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
-        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        def hook(_module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
                 see(name, inputs[0], output)
 
@@ -33,8 +33,8 @@ def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Iterat
 def parameterised_layers(model: FaceClassifier) -> list[str]:
     """Names of the modules with weights or statistics of their own, in the order in which they start.
 
-    The name of the network itself, where it has weights of its own (a transformer's class token and position
-    embeddings), is ''; it starts first. Modules that no picture passes through come before all others.
+    The network itself has the name '' and starts first, where it has weights of its own (a transformer's class token
+    and position embeddings). Modules that no image passes through come before all others.
     """
     own = [
         name
@@ -44,7 +44,10 @@ def parameterised_layers(model: FaceClassifier) -> list[str]:
     started: list[str] = []
 
     def note(name: str) -> Callable[[nn.Module, object], None]:
-        return lambda module, inputs: started.append(name)
+        def hook(_module: nn.Module, _inputs: object) -> None:
+            started.append(name)
+
+        return hook
 
     with frozen_eval(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name in own:
@@ -55,5 +58,5 @@ def parameterised_layers(model: FaceClassifier) -> list[str]:
 
 
 def classifier_layer(model: FaceClassifier) -> str:
-    """The name of the layer that gives the logits: the last with weights to start."""
+    """The name of the layer that computes the logits: the last one with weights that starts."""
     return parameterised_layers(model)[-1]

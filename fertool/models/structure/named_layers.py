@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, View
 from fertool.models.frozen_eval import frozen_eval
+from fertool.models.structure.cam_layer import FEWEST_CELLS
 
 MOST_NAMES = 40  # longer lists are cut to the layers at the top and just below
 
@@ -43,7 +44,7 @@ def maps_at(model: FaceClassifier, view: View, output: object, option: str) -> T
     maps = _as_maps(view, output)
     if maps is None:
         raise UserError(
-            f"{option}: gives no map of the picture, of as many rows as columns; "
+            f"{option}: gives no map of the image, of as many rows as columns and at least {FEWEST_CELLS}; "
             f"{_layers_there_are(model, view.cam_layer.removeprefix(view.prefix))}"
         )
     return maps.float()
@@ -80,7 +81,7 @@ def _as_maps(view: View, output: object) -> Tensor | None:
         maps = view.feature_maps(output)
     except (IndexError, RuntimeError):  # another number of dimensions, or of tokens
         return None
-    return maps if maps.ndim == 4 and maps.shape[2] == maps.shape[3] > 1 else None
+    return maps if maps.ndim == 4 and maps.shape[2] == maps.shape[3] >= FEWEST_CELLS else None
 
 
 def _layers_there_are(model: FaceClassifier, asked: str) -> str:

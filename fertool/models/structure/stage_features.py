@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,31 +15,32 @@ from fertool.models.structure.layers import classifier_layer, layers_seen
 from fertool.models.structure.map_layers import map_layers
 from fertool.runtime.hardware import Compute
 
-BLOCKS_BETWEEN = 3  # of a transformer every third block is a stage
+BLOCKS_BETWEEN = 3  # every third block of a transformer is a stage
 PRE_LOGITS = "pre-logits"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A place in a network where features are read."""
+    """A point in a network at which features are read."""
 
     name: str
     layer: str  # a submodule of the network
-    reads_input: bool = False  # what goes into it, not what comes out
+    reads_input: bool = False  # its input instead of its output
 
 
 def find_stages(model: FaceClassifier) -> list[Stage]:
-    """The stages of a network's first view, first to last; the last is what goes into the layer of the logits.
+    """The stages of a network's first view, first to last; the last is the input of the layer of the logits.
 
-    Of a transformer whose tokens keep their places, every third block and the last. Of another network the
-    layers that it declares itself (timm's `feature_info`), else at each resolution the last layer through which
-    everything passes (`map_layers`): the end of a residual block, the activation behind a convolution.
+    A transformer whose tokens keep their places has a stage at every third block and at the last. Another network has
+    one at each layer that it declares itself (timm's `feature_info`), or else, at each resolution, at the last layer
+    through which everything passes (`map_layers`): the end of a residual block, the activation behind a convolution.
     """
     view, (prefix, branch) = model.views[0], model.branches()[0]
     if view.attention_blocks:
         names = _every_third_block(view.attention_blocks)
     elif hasattr(branch, "feature_info"):
-        names = [f"{prefix}{info['module']}" for info in branch.feature_info]
+        declared: Any = branch.feature_info
+        names = [f"{prefix}{info['module']}" for info in declared]
     else:
         names = [f"{prefix}{name}" for name in _last_at_each_resolution(model, branch)]
     there = {name for name, _ in model.network.named_modules()}
@@ -50,26 +52,33 @@ def find_stages(model: FaceClassifier) -> list[Stage]:
 def stage_features(
     model: FaceClassifier, faces: np.ndarray, compute: Compute, boxes: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Pooled features of faces, uint8 (N, H, W[, 3]), at every stage: float32 (N, channels) a stage's name.
+    """Pooled features of faces at every stage of the model's first view.
 
-    `boxes` (N, 4) are where the faces lie, for a model that asks; its stages are those of its first view.
+    Maps are averaged over their cells. The class token stands for the tokens where the head reads it, else the mean
+    over the patches. Features of one axis are taken as they are. Where a layer runs several times, its last output
+    counts.
 
-    Maps are averaged over their cells. Of tokens the class token is taken where the head reads it, else the
-    mean over the patches. Features of one axis are taken as they are. Of a layer that runs several times the
-    last output counts.
+    Args:
+        model: the network.
+        faces: uint8 (N, H, W) or (N, H, W, 3).
+        compute: device and precision.
+        boxes: (N, 4), those of the faces, for a model that needs them.
+
+    Returns:
+        float32 (N, channels) for the name of each stage.
     """
     stages = find_stages(model)
-    of_layer = {stage.layer: stage for stage in stages}
+    stage_at = {stage.layer: stage for stage in stages}
     features: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
     last_seen: dict[str, Tensor] = {}
 
     def see(layer: str, given: Tensor, output: Tensor) -> None:
-        stage = of_layer[layer]
+        stage = stage_at[layer]
         last_seen[stage.name] = pool_features(model, given if stage.reads_input else output)
 
-    with frozen_eval(model), layers_seen(model, list(of_layer), see), torch.inference_mode():
-        for pixels, of_batch in face_batches(faces, boxes):
-            with model.looking_at(of_batch), compute.autocast():
+    with frozen_eval(model), layers_seen(model, list(stage_at), see), torch.inference_mode():
+        for pixels, batch_boxes in face_batches(faces, boxes):
+            with model.looking_at(batch_boxes), compute.autocast():
                 model(pixels.to(compute.device))
             for name, pooled in last_seen.items():
                 features[name].append(pooled.float().cpu().numpy())
@@ -77,7 +86,7 @@ def stage_features(
 
 
 def pool_features(model: FaceClassifier, activation: Tensor) -> Tensor:
-    """What a layer gives, (B, C), (B, C, h, w), (B, h, w, C) or (B, tokens, C), as features (B, C)."""
+    """The output of a layer, (B, C), (B, C, h, w), (B, h, w, C) or (B, tokens, C), pooled to features (B, C)."""
     if activation.ndim == 4:
         return activation.mean(dim=(1, 2) if model.maps_channels_last else (2, 3))
     if activation.ndim == 3:
@@ -100,7 +109,7 @@ def _last_at_each_resolution(model: FaceClassifier, branch: nn.Module) -> list[s
     picture = model.input_spec.zeros().to(model.device)
     names: dict[int, str] = {}
     for layer in map_layers(branch, picture, channels_last=model.maps_channels_last):
-        if layer.cells > 1:  # a single cell is what the pre-logits are
+        if layer.cells > 1:  # a single cell is the same as the pre-logits
             names.pop(layer.cells, None)
             names[layer.cells] = layer.name
     return list(names.values())

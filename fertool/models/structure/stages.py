@@ -1,4 +1,6 @@
-"""A network's parameters in the order of its depth, for fine-tuning in stages."""
+"""A network's parameters by their depth, for fine-tuning in stages."""
+
+from typing import Any
 
 from fertool.models.classifier import FaceClassifier
 
@@ -6,12 +8,12 @@ from fertool.models.classifier import FaceClassifier
 def parameter_stages(model: FaceClassifier) -> list[list[str]]:
     """Names of the network's parameters, stage by stage from the input to the head, which is the last.
 
-    Stages are timm's own layer groups where the network says them (a block each), else the submodules at the
-    network's top that have parameters. In a model of several branches the stage k holds that of each.
+    Stages are timm's own layer groups where the network declares them (one for each block), else the top-level
+    submodules that have parameters. In a model of several branches, stage k holds the k-th stage of each branch.
     """
     names = [name for name, _ in model.network.named_parameters()]
     heads = (model.head, *model.more_heads)
-    head = [name for name in names if any(_is_of(name, one) for one in heads)]
+    head = [name for name in names if any(_lies_in(name, module) for module in heads)]
     stages: dict[int, list[str]] = {}
     for name, depth in _depths(model).items():
         if name not in head:
@@ -19,18 +21,19 @@ def parameter_stages(model: FaceClassifier) -> list[list[str]]:
     return [*(stages[depth] for depth in sorted(stages)), head]
 
 
-def _is_of(parameter: str, module: str) -> bool:
+def _lies_in(parameter: str, module: str) -> bool:
     return not module or parameter == module or parameter.startswith(f"{module}.")
 
 
 def _depths(model: FaceClassifier) -> dict[str, int]:
-    depths = {}
+    depths: dict[str, int] = {}
     for prefix, network in model.branches():
         own = [name for name, _ in network.named_parameters()]
         if hasattr(network, "group_matcher"):
             from timm.models import group_parameters
 
-            groups = group_parameters(network, network.group_matcher(coarse=False))
+            declared: Any = network
+            groups = group_parameters(network, declared.group_matcher(coarse=False))
             depth_of = {name: depth for depth, group in groups.items() for name in group}
         else:
             tops = list(dict.fromkeys(name.partition(".")[0] for name in own))

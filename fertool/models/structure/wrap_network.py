@@ -1,29 +1,30 @@
 """A network made a FaceClassifier: its family and where it is explained, found by looking at it."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 from fertool.errors import UserError
-from fertool.models.classifier import FaceClassifier, InputSpec, TokenGrid
+from fertool.models.classifier import FaceClassifier, Family, InputSpec, TokenGrid
 from fertool.models.frozen_eval import layer_outputs
-from fertool.models.structure.cam_layer import find_cam_layer
+from fertool.models.structure.cam_layer import FEWEST_CELLS, find_cam_layer
 
 
 def face_classifier(
     network: nn.Module, spec: InputSpec, head: str, more_heads: tuple[str, ...] = ()
 ) -> FaceClassifier:
-    """The network with what an explainer has to know of it.
+    """The network with all that an explainer has to know about it.
 
-    Where the same tokens, prefix and patches, go through blocks of a vision transformer as timm writes them,
-    it is read at the last block's first norm, or behind the last block and its norm where the head pools the
-    patches; any other network at its last map of enough cells. It counts as a transformer where modules attend,
-    named as timm names their parts. Raises UserError where no layer has enough cells, and what the network raises
-    for a size that it cannot take.
+    A vision transformer as timm writes them, with the same tokens in all blocks, is read at the last block's first
+    norm, or behind the last block and its norm where the head pools the patches; any other network at its last map of
+    enough cells. It counts as a transformer where it has modules that attend, named as timm names their parts. Raises
+    UserError where no layer has enough cells; the network's own error for a size that it cannot take passes through.
     """
     if _is_plain_transformer(network, spec):
         return _plain_transformer(network, spec, head, more_heads)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     cam_layer = find_cam_layer(network, spec.zeros(), channels_last=channels_last)
-    family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
+    family: Family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
     return FaceClassifier(
         network,
         family,
@@ -41,7 +42,7 @@ def _attends(module: nn.Module) -> bool:
 
 def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
     """Whether the same tokens, prefix and patches, go through all blocks, each with a norm at its entrance."""
-    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    grid: Any = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     blocks = getattr(network, "blocks", None)
     if (
         grid is None
@@ -50,20 +51,24 @@ def _is_plain_transformer(network: nn.Module, spec: InputSpec) -> bool:
         or not hasattr(blocks[-1], "norm1")
     ):
         return False
+    prefix: Any = network.num_prefix_tokens
     seen = layer_outputs(network, f"blocks.{len(blocks) - 1}.norm1", spec.zeros())
-    return len(seen) == 1 and seen[0].shape[1] == network.num_prefix_tokens + grid[0] * grid[1]
+    return len(seen) == 1 and isinstance(seen[0], Tensor) and seen[0].shape[1] == prefix + grid[0] * grid[1]
 
 
 def _plain_transformer(
-    network: nn.Module, spec: InputSpec, head: str, more_heads: tuple[str, ...]
+    network: Any, spec: InputSpec, head: str, more_heads: tuple[str, ...]
 ) -> FaceClassifier:
     rows, columns = network.patch_embed.grid_size
-    if any(
-        size % patch for size, patch in zip((spec.size,) * 2, network.patch_embed.patch_size, strict=True)
-    ):
+    patch = network.patch_embed.patch_size
+    if any(spec.size % side for side in patch):
         raise UserError(
-            f"patches of {network.patch_embed.patch_size[0]} pixels do not tile {spec.size}: give a multiple "
-            "as --image-size"
+            f"patches of {patch[0]} pixels do not tile {spec.size}: give a multiple as --image-size"
+        )
+    if min(rows, columns) < FEWEST_CELLS:
+        raise UserError(
+            f"patches of {patch[0]} pixels leave {rows}x{columns} cells at {spec.size}, and a map needs at least "
+            f"{FEWEST_CELLS}x{FEWEST_CELLS}: give {FEWEST_CELLS * patch[0]} or more as --image-size"
         )
     tokens = TokenGrid(
         prefix=network.num_prefix_tokens,
@@ -76,7 +81,7 @@ def _plain_transformer(
         network,
         "transformer",
         spec,
-        # at the last block's output the patches have no gradient under a class token, at its entrance they have; a
+        # under a class token the patches have no gradient at the last block's output, and have one at its entrance; a
         # head that pools the patches is reached through that output alone, but before a norm of each token gradient
         # times activation is 0 (the norm does not see a token's scale): so behind it
         f"{last}.norm1" if tokens.read else "norm" if hasattr(network, "norm") else last,
@@ -87,16 +92,16 @@ def _plain_transformer(
     )
 
 
-def _tokens_read(network: nn.Module) -> int:
+def _tokens_read(network: Any) -> int:
     if getattr(network, "cls_token", None) is None or network.global_pool != "token":
         return 0
     return 1 if getattr(network, "dist_token", None) is None else 2
 
 
-def _attention_blocks(network: nn.Module) -> tuple[str, ...]:
-    """The self-attention of each block: a head may pool by attention too, but not from tokens to tokens.
+def _attention_blocks(network: Any) -> tuple[str, ...]:
+    """The self-attention of each block; a head that pools by attention is none, as it has no tokens on both sides.
 
-    None of differential attention (Ye et al. 2024), whose blocks weigh values by the difference of two maps.
+    Differential attention (Ye et al. 2024), whose blocks weight values by the difference of two maps, is left out.
     """
     return tuple(
         f"blocks.{name}"

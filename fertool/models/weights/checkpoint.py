@@ -4,15 +4,14 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier
 from fertool.models.registry import build_model
+from fertool.models.weights.files import read_safetensors
+from fertool.models.weights.recipe import METADATA_KEY, parse_recipe
 from fertool.runtime.files import replacing
-
-METADATA_KEY = "fertool"
 
 
 def save_model(model: FaceClassifier, path: Path) -> None:
@@ -32,12 +31,8 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> FaceClassifier
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; has 'fertool train' finished this run?")
-    try:
-        with safe_open(path, framework="pt") as file:
-            recipe = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}); train the run again") from None
+    weights, metadata = read_safetensors(path)
+    recipe = parse_recipe(path, metadata)
     if recipe is None:
         raise UserError(f"{path}: no fertool metadata in this file; it was not written by 'fertool train'")
     model = build_model(**recipe)
@@ -45,5 +40,5 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> FaceClassifier
         model.network.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
-        raise UserError(f"{path}: does not fit model '{recipe['name']}' ({reason})") from None
+        raise UserError(f"{path}: does not fit model '{recipe['name']}' ({reason[:200]})") from None
     return model.to(device).eval()

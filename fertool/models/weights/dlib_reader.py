@@ -1,9 +1,9 @@
 """Reader of dlib's own file of a face-recognition network.
 
-dlib writes a network as it nests: version numbers from the loss down to the input, then the layers from the
-input up. Source of the format: dlib's serialize.h (integers), float_details.h (single floats), cuda/tensor.h
-(tensors), dnn/core.h (nesting), dnn/input.h, dnn/layers.h and dnn/loss.h (the fields of each layer). Versions
-of layers are those of the one published file.
+dlib writes a network as it nests: version numbers from the loss down to the input, then the layers from the input up.
+Source of the format: dlib's serialize.h (integers), float_details.h (single floats), cuda/tensor.h (tensors),
+dnn/core.h (nesting), dnn/input.h, dnn/layers.h and dnn/loss.h (the fields of each layer). Versions of layers are those
+of the one published file.
 """
 
 import math
@@ -21,6 +21,7 @@ from fertool.errors import UserError
 NEGATIVE, SIZE_BITS, LONGEST_INTEGER = 0x80, 0x0F, 8
 INFINITY, MINUS_INFINITY, NOT_A_NUMBER = 32000, 32001, 32002  # exponents: float_details.h
 LONGEST_NAME = 100
+MOST_LAYERS = 1000  # the published network has some 130
 FILE_NAME = "dlib_face_recognition_resnet_model_v1.dat"  # as published
 
 # versions in dnn/core.h; a layer of version 1 would be an older dlib's, whose files nobody has
@@ -42,7 +43,7 @@ class DlibLayer:
 
 
 class DlibStream:
-    """dlib's serialised values, one after another, out of the bytes of a file."""
+    """dlib's serialised values, one after another, in the bytes of a file."""
 
     def __init__(self, data: bytes, path: Path) -> None:
         self.data = data
@@ -65,7 +66,7 @@ class DlibStream:
         return piece
 
     def integer(self) -> int:
-        """A control byte (sign, number of bytes), then the absolute value, little-endian."""
+        """Read a control byte (sign, number of bytes), then the absolute value, little-endian."""
         (control,) = self.take(1)
         size = control & SIZE_BITS
         if control & ~(NEGATIVE | SIZE_BITS) or not 1 <= size <= LONGEST_INTEGER:
@@ -75,7 +76,7 @@ class DlibStream:
         return -value if control & NEGATIVE else value
 
     def boolean(self) -> bool:
-        """The character 1 or 0."""
+        """Read the character 1 or 0."""
         character = self.take(1)
         if character not in b"01":
             self.position -= 1
@@ -83,9 +84,9 @@ class DlibStream:
         return character == b"1"
 
     def number(self) -> float:
-        """A float as mantissa * 2**exponent; exponents too large for any float stand for inf and nan.
+        """Read a float as mantissa, exponent of 2; exponents too large for any float stand for inf and nan.
 
-        In this order: serialize.h's own comment has it the other way round.
+        The comment in serialize.h has the two the other way round.
         """
         mantissa, exponent = self.integer(), self.integer()
         special = {INFINITY: math.inf, MINUS_INFINITY: -math.inf, NOT_A_NUMBER: math.nan}
@@ -97,38 +98,38 @@ class DlibStream:
             self.refuse("no float")
 
     def text(self) -> str:
-        """A length, then so many characters."""
+        """Read a length, then so many characters."""
         length = self.integer()
         if not 0 <= length <= LONGEST_NAME:
             self.refuse("no name")
         return self.take(length).decode("latin-1")
 
     def shape(self, version: int) -> tuple[int, ...]:
-        """Samples, channels, rows, columns, behind the version of what has them."""
+        """Read samples, channels, rows, columns, which stand behind a version."""
         if self.integer() != version:
             self.refuse("no tensor")
         shape = tuple(self.integer() for _ in range(4))
-        # larger than the file even where a zero among the sizes makes the tensor empty: no PyTorch shape
+        # zeros among the sizes make a tensor empty; sizes beside them larger than the file are no shape either
         if min(shape) < 0 or math.prod(max(size, 1) for size in shape) > len(self.data):
             self.refuse(f"no shape of a tensor, {shape}")
         return shape
 
     def tensor(self) -> Tensor:
-        """A tensor, flat: its shape, then float32, little-endian."""
+        """Read a tensor, flat: its shape, then float32, little-endian."""
         count = math.prod(self.shape(version=2))
         values = np.frombuffer(self.take(4 * count), dtype="<f4")
         return torch.from_numpy(values.astype(np.float32))
 
     def integers(self, *names: str) -> dict[str, int]:
-        """Several integers, named."""
+        """Read several integers under these names."""
         return {name: self.integer() for name in names}
 
 
 def read_dlib_network(path: Path) -> list[DlibLayer]:
     """The layers of a network of dlib, from the input to the last below the loss.
 
-    Raises UserError where the file is missing, cut short or anything else than a network of the kinds of
-    layers that dlib's face-recognition network has.
+    Raises UserError where the file is missing, cut short, or anything but a network of the kinds of layers that dlib's
+    face-recognition network has.
     """
     try:
         stream = DlibStream(path.read_bytes(), path)
@@ -138,13 +139,13 @@ def read_dlib_network(path: Path) -> list[DlibLayer]:
         ) from None
     if stream.integer() != 1 or stream.text() != "loss_metric_2":
         stream.refuse("no metric loss")
-    for _ in range(2):  # margin and distance threshold: training's business
+    for _ in range(2):  # margin and distance threshold, which only training uses
         stream.number()
     above_input = _layers_above_input(stream)
     layers = [_read_layer(stream)]
     layers.append(_read_layer(stream))
     _skip_state(stream)
-    stream.integer()  # the sample expansion factor, which only a layer on the input has
+    stream.integer()  # the sample expansion factor, which stands at a layer on the input alone
     for _ in range(above_input):
         layers.append(_read_layer(stream))
         _skip_state(stream)
@@ -154,17 +155,19 @@ def read_dlib_network(path: Path) -> list[DlibLayer]:
 
 
 def _layers_above_input(stream: DlibStream) -> int:
-    """How many layers the version numbers announce, less the one on the input, which is the last of them."""
+    """The number of layers that the version numbers announce, less the last, which is the one on the input."""
     count = 0
     while (version := stream.integer()) != LAYER_ON_INPUT:
         if version not in (TAG_OR_SKIP, LAYER):
             stream.refuse("no version of a layer")
         count += version == LAYER
+        if count > MOST_LAYERS:
+            stream.refuse(f"more than {MOST_LAYERS} layers")
     return count
 
 
 def _skip_state(stream: DlibStream) -> None:
-    """What follows a layer's own fields: three flags and three tensors of its last training step."""
+    """Skip the three flags and three tensors of the last training step that follow a layer's own fields."""
     for _ in range(3):
         stream.boolean()
     for _ in range(3):
@@ -209,7 +212,7 @@ def _read_pooling(stream: DlibStream, kind: str) -> DlibLayer:
     return DlibLayer(kind, settings)
 
 
-def _read_nothing(stream: DlibStream, kind: str) -> DlibLayer:
+def _read_nothing(_stream: DlibStream, kind: str) -> DlibLayer:
     return DlibLayer(kind)
 
 
@@ -226,7 +229,7 @@ READERS: dict[str, Callable[[DlibStream, str], DlibLayer]] = {
 
 
 def _split(stream: DlibStream, values: Tensor) -> dict[str, Tensor]:
-    """A layer's parameters, which dlib keeps in one tensor, taken apart by the two shapes that come next."""
+    """Split a layer's parameters, which dlib keeps in one tensor, by the two shapes that come next."""
     weight_shape, bias_shape = stream.shape(version=1), stream.shape(version=1)
     sizes = [math.prod(weight_shape), math.prod(bias_shape)]
     if sum(sizes) != len(values):
@@ -236,6 +239,6 @@ def _split(stream: DlibStream, values: Tensor) -> dict[str, Tensor]:
 
 
 def _skip_multipliers(stream: DlibStream) -> None:
-    """Of learning rate and weight decay, for weights and for biases."""
+    """Skip the multipliers of learning rate and weight decay, for weights and for biases."""
     for _ in range(4):
         stream.number()

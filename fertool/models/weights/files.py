@@ -1,9 +1,7 @@
 """The tensors in a file of weights, whoever wrote it."""
 
-import json
-import pickle
-import re
-import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,64 +10,86 @@ from torch import Tensor
 
 from fertool.errors import UserError
 from fertool.models.weights.array_pickle import read_array_pickle
-from fertool.models.weights.checkpoint import METADATA_KEY
+from fertool.models.weights.torch_file import SAVE_STATE_DICT, load_torch_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pkl")
+# names under which training programs keep a network's weights in a checkpoint; averaged weights come first
+PARTS = (
+    "state_dict_ema", "model_ema", "ema_state_dict", "params_ema", "ema",
+    "state_dict", "model_state_dict", "model", "net", "network", "params", "weights",
+)  # fmt: skip
+WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel and torch.compile put them before every name
+MOST_UNPACKED_BYTES = 1 << 31  # that tensors may have beyond the file's size, as expanded ones do
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Names and tensors, on the CPU, of a .safetensors, a checkpoint of PyTorch (weights only), or a .pkl.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights in a file, and what else it says."""
 
-    Of a checkpoint that holds more than weights, the part of the name `state_dict` or `model`. Raises UserError for
-    another suffix, for a damaged file, for one that runs code when it is loaded, and for the last.pt of a run.
+    tensors: dict[str, Tensor]  # on the CPU
+    part: str = ""  # the name under which they lay in the file; empty: at its top
+    more: Mapping[str, Any] | None = None  # the rest of the file, where it holds more than tensors
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The weights in a .safetensors, a file of PyTorch (see `load_torch_file`) or a .pkl of NumPy's arrays.
+
+    Of a checkpoint that holds more than weights, one of `PARTS` is taken. Raises UserError for another suffix, for a
+    damaged file, for one that runs code when it is loaded, and for the last.pt of a run.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: not a file of weights; those end in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a file of weights")
     if path.suffix == ".pkl":
-        return read_array_pickle(path)
-    from timm.models import load_state_dict
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about pickles that it then refuses
-            tensors = load_state_dict(str(path), weights_only=True)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-    ) as error:
-        cause = error.__cause__ or error
-        if code := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", str(cause)):
-            raise UserError(
-                f"{path}: refused, for this checkpoint runs code ({code[1]}) when it is loaded; save the "
-                "state_dict alone, or as .safetensors"
-            ) from None
+        return Checkpoint(read_array_pickle(path))
+    if path.suffix == ".safetensors":
+        tensors, metadata = read_safetensors(path)
+        return _unwrapped(path, tensors, "", metadata)
+    content = load_torch_file(path)
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: holds no tensors by name; {SAVE_STATE_DICT}")
+    if isinstance(content.get("network"), Mapping) and "optimizer" in content:
         raise UserError(
-            f"{path}: not a whole file of weights ({type(cause).__name__}); get it again"
-        ) from None
-    except (AttributeError, TypeError):  # no dictionary, or not one of names
-        tensors = {}
-    if isinstance(tensors.get("network"), dict) and "optimizer" in tensors:
-        raise UserError(
-            f"{path}: where a training stands, which does not say what its model is; give best.safetensors "
-            "beside it"
+            f"{path}: the state of a training, which does not say what its model is; give best.safetensors beside it"
         )
-    tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise UserError(f"{path}: holds no tensors by name; save the network's state_dict")
-    return tensors
+    part = next((name for name in PARTS if _tensors(content.get(name))), "")
+    return _unwrapped(path, _tensors(content.get(part) if part else content), part, content)
 
 
-def read_recipe(path: Path) -> dict[str, Any] | None:
-    """The arguments of build_model in a file that one of our own runs wrote; None for any other."""
-    if path.suffix != ".safetensors":
-        return None
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The names and tensors of `read_checkpoint`."""
+    return read_checkpoint(path).tensors
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a .safetensors. Raises UserError for what is no whole one."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
-    except (SafetensorError, ValueError):
-        return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not a whole file of weights ({type(error).__name__}); get it again"
+        ) from None
+
+
+def _tensors(content: object) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        return {}
+    return {
+        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
+    }
+
+
+def _unwrapped(path: Path, tensors: dict[str, Tensor], part: str, more: Mapping[str, Any]) -> Checkpoint:
+    if not tensors:
+        raise UserError(f"{path}: holds no tensors by name; {SAVE_STATE_DICT}")
+    unpacked = sum(value.numel() * value.element_size() for value in tensors.values())
+    if unpacked > path.stat().st_size + MOST_UNPACKED_BYTES:
+        raise UserError(
+            f"{path}: its tensors would take {unpacked / 2**30:.0f} GB, more than is in the file; get it again"
+        )
+    while wrapper := next((one for one in WRAPPERS if all(name.startswith(one) for name in tensors)), ""):
+        tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
+    return Checkpoint(tensors, part, more)

@@ -1,6 +1,7 @@
 """How pretrained weights get into a model: all of them, or an error that names the first that does not fit."""
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,51 +12,108 @@ from fertool.models.backbones import multiscale
 from fertool.models.backbones.user_network import is_user_network
 from fertool.models.classifier import FaceClassifier
 from fertool.models.statistics import set_statistics
-from fertool.models.weights.files import read_recipe, read_tensors
+from fertool.models.weights.files import read_checkpoint
+from fertool.models.weights.prefixes import without_prefixes
+from fertool.models.weights.recipe import read_recipe
 from fertool.models.weights.sources import PUBLISHED, Weights
 from fertool.runtime.progress import log
 
 
-def load_weights(model: FaceClassifier, weights: Weights) -> None:
+@dataclass(frozen=True)
+class Taken:
+    """What a model took of a file of weights."""
+
+    backbone: int  # tensors
+    classes: int  # that the new head tells apart
+    file_classes: int | None = None  # that the file's head told apart; None: it has none that is known
+    part: str = ""  # the name in the checkpoint under which the weights lay
+    prefix: str = ""  # taken off the names
+
+    def __str__(self) -> str:
+        """One line: `backbone 158 tensors; new head for 7 classes (the file's had 3)`."""
+        theirs = "" if self.file_classes is None else f" (the file's had {self.file_classes})"
+        line = f"backbone {self.backbone} tensors; new head for {self.classes} classes{theirs}"
+        if self.part:
+            line += f"; from '{self.part}' in the file"
+        return line + (f"; names without '{self.prefix}'" if self.prefix else "")
+
+
+def load_weights(model: FaceClassifier, weights: Weights) -> Taken | None:
     """Put weights into every branch of the model; its head stays as it is, new.
 
-    The model then normalises its input as the weights expect, unless it was built with other statistics. Raises
-    UserError where a name or a shape of the file's is not the model's, and for a file that cannot be read; the
-    model is then as it was. Likewise for a run of another model, even where names and shapes are the same: its
-    input, strides or pooling may not be.
+    The model then normalises its input as the weights expect, unless it was built with other statistics.
+
+    Returns:
+        what the model took of the file; None for no weights.
+
+    Raises:
+        UserError: where a name or a shape of the file's is not the model's, and for a file that cannot be read; the
+            model is then as it was. Likewise for a run of another model, even where names and shapes are the same:
+            its input, strides or pooling may not be.
     """
     if weights.path is None:
-        return
+        return None
     recipe = {**model.recipe, "name": model.recipe["name"].removeprefix(multiscale.PREFIX)}
     _refuse_run_of_other_model(recipe["name"], weights.path)
+    classes = model.recipe["classes"]
     if recipe["name"] == "dlibface" and weights.folded_norms:
         from fertool.models.backbones.dlibface import load_dlib_weights
 
-        for _, network in model.branches():
-            load_dlib_weights(network, weights.path)
-        return
-    tensors = read_tensors(weights.path)
-    if len(model.views) > 1 and any(name.startswith("branches.") for name in tensors):
-        states = [
-            (model.network, _fitting(model.network, tensors, (model.head,), recipe["name"], weights.path))
-        ]
-    else:
-        states = [
-            (network, _branch_state(network, model.head, recipe, tensors, weights.path))
-            for _, network in model.branches()
-        ]
+        count = sum(load_dlib_weights(network, weights.path) for _, network in model.branches())
+        return Taken(count, classes)
+    checkpoint = read_checkpoint(weights.path)
+    tensors, prefix = without_prefixes(checkpoint.tensors, _names(model))
+    states = _states(model, recipe, tensors, weights.path)
     for network, state in states:
         network.load_state_dict(state, strict=False)
-    for option in ("mean", "std"):
-        values = getattr(weights, option)
-        if (
-            values is not None
-            and model.recipe[option] is None
-            and values != getattr(model.input_spec, option)
-        ):
-            set_statistics(model, **{option: values})
+    _take_statistics(model, weights)
+    count = sum(len(state) for _, state in states)
+    return Taken(count, classes, _classes_told_apart(model, tensors), checkpoint.part, prefix)
+
+
+def _names(model: FaceClassifier) -> list[str]:
+    """The names of the model's tensors, those of its branches both with and without the branch's own prefix."""
+    branches = [name for _, network in model.branches() for name in network.state_dict()]
+    return [*model.network.state_dict(), *branches]
+
+
+def _states(
+    model: FaceClassifier, recipe: dict[str, Any], tensors: dict[str, Tensor], path: Path
+) -> list[tuple[nn.Module, dict[str, Tensor]]]:
+    """Networks, the whole one or its branches, with the part of the file's tensors that goes into each."""
+    if len(model.views) > 1 and any(name.startswith("branches.") for name in tensors):
+        return [(model.network, _fitting(model.network, tensors, (model.head,), recipe["name"], path))]
+    return [
+        (network, _branch_state(network, model.head, recipe, tensors, path))
+        for _, network in model.branches()
+    ]
+
+
+def _take_statistics(model: FaceClassifier, weights: Weights) -> None:
+    """Normalise as the weights expect, where the user gave no statistics."""
+    mean, std = (
+        None if model.recipe[option] is not None or values == getattr(model.input_spec, option) else values
+        for option, values in (("mean", weights.mean), ("std", weights.std))
+    )
+    set_statistics(model, mean, std)
+    for option, values in (("mean", mean), ("std", std)):
+        if values is not None:
             model.recipe[option] = list(values)
             log.info("input %s of %s: %s", option, weights.name, values)
+
+
+def _classes_told_apart(model: FaceClassifier, tensors: dict[str, Tensor]) -> int | None:
+    """How many logits the file's head gives, where it has the name of the model's."""
+    heads = [model.head]
+    config = getattr(model.branches()[0][1], "pretrained_cfg", None)
+    if isinstance(config, dict) and config.get("classifier"):
+        heads += [config["classifier"]] if isinstance(config["classifier"], str) else config["classifier"]
+    for head in heads:
+        for kind in ("weight", "bias"):
+            tensor = tensors.get(f"{head}.{kind}")
+            if tensor is not None and tensor.ndim:
+                return len(tensor)
+    return None
 
 
 def _refuse_run_of_other_model(name: str, path: Path) -> None:
@@ -76,7 +134,7 @@ def _plain(name: str) -> str:
 def _branch_state(
     network: nn.Module, head: str, recipe: dict[str, Any], tensors: dict[str, Tensor], path: Path
 ) -> dict[str, Tensor]:
-    """What of a file's tensors goes into a network, all of it but the heads."""
+    """The part of a file's tensors that goes into a network: all but the heads."""
     name, heads = recipe["name"], [head]
     if name == "vggface2":
         from fertool.models.backbones.vggface2 import translate_vggface2
@@ -87,11 +145,12 @@ def _branch_state(
                 f"{' and '.join(PUBLISHED[name].files)}"
             )
         tensors = translate_vggface2(tensors, bgr=path.suffix == ".pkl")
-    elif hasattr(network, "pretrained_cfg"):
+    elif not is_user_network(name) and hasattr(network, "pretrained_cfg"):
         from fertool.models.backbones import timm_backbone
 
         heads += timm_backbone.heads(network)
-        with contextlib.suppress(RuntimeError):  # where they do not fit, what differs first is named below
+        # where they do not fit, the first difference is named below
+        with contextlib.suppress(RuntimeError, KeyError, ValueError, IndexError, AttributeError, TypeError):
             tensors = timm_backbone.pretrained_state(recipe, tensors)
     if not _has(network, head):  # a branch of several: its own head is taken off, an Identity in its place
         heads += [layer for layer, module in network.named_modules() if _was_linear(layer, module, tensors)]
@@ -103,11 +162,11 @@ def _fitting(
 ) -> dict[str, Tensor]:
     """The tensors but for the heads'. Raises UserError that names the first that is not the network's."""
 
-    def of_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
         below = tuple(f"{head}." for head in heads if head)
         return {key: value for key, value in state.items() if not key.startswith(below)}
 
-    ours, theirs = of_backbone(network.state_dict()), of_backbone(tensors)
+    ours, theirs = backbone(network.state_dict()), backbone(tensors)
     for key, value in ours.items():
         if key not in theirs and not key.endswith("num_batches_tracked"):  # PyTorch counts them since 0.4.1
             raise UserError(f"{path}: not the weights of {name}: there is no {key} in it")
@@ -118,7 +177,7 @@ def _fitting(
             )
     for key in theirs:
         if key not in ours:
-            raise UserError(f"{path}: not the weights of {name}: {key} in it is not in the model")
+            raise UserError(f"{path}: not the weights of {name}: {_shown(key)} in it is not in the model")
     return theirs
 
 
@@ -129,3 +188,8 @@ def _was_linear(layer: str, module: nn.Module, tensors: dict[str, Tensor]) -> bo
 
 def _has(network: nn.Module, layer: str) -> bool:
     return layer in dict(network.named_modules())
+
+
+def _shown(key: str) -> str:
+    """A name out of a file, fit for one line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in key)[:100]

@@ -1,4 +1,4 @@
-"""Pretrained weights: what `--weights` means for a model, and where they come from."""
+"""Pretrained weights: the meaning of `--weights` for a model, and where the weights come from."""
 
 import hashlib
 import json
@@ -10,9 +10,10 @@ from pathlib import Path
 from fertool.errors import UserError
 from fertool.models.backbones import multiscale
 from fertool.models.backbones.user_network import is_user_network
-from fertool.models.registry import OWN
+from fertool.models.registry import OWN, unknown_model
 from fertool.models.weights.dlib_reader import FILE_NAME as DLIB_FILE
-from fertool.models.weights.files import SUFFIXES, read_recipe
+from fertool.models.weights.files import SUFFIXES
+from fertool.models.weights.recipe import read_recipe
 from fertool.runtime.dlib_files import INSTALL_DLIB
 from fertool.runtime.download import MissingError, cache_folder, download
 from fertool.runtime.files import file_sha256
@@ -26,7 +27,7 @@ OXFORD = "https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn"
 
 @dataclass(frozen=True)
 class Published:
-    """The face-recognition weights of one of our models: the names of their files, the first's address."""
+    """The face-recognition weights of one of our models: the names of their files, and the first one's address."""
 
     files: tuple[str, ...]
     address: str
@@ -44,19 +45,19 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that were found: what they are called, the file, and what it needs of the model."""
+    """Weights that were found: their name, the file, and the settings that the file needs of the model."""
 
     name: str  # none, imagenet, vggface, vggface2, dlibface, facevit, hf_hub:ORG/NAME, else by `_file_name`
     path: Path | None = None
     sha256: str | None = None
-    source: str | None = None  # the address or path that they are from
-    variant: str | None = None  # for build_model: the tag of timm's pretrained weights that they are
-    mean: tuple[float, ...] | None = None  # of pixels in 0..1, where not the model's own
+    source: str | None = None  # their address or path
+    variant: str | None = None  # for build_model: their tag among timm's pretrained weights
+    mean: tuple[float, ...] | None = None  # of pixels in 0..1; None: the model's own
     std: tuple[float, ...] | None = None
 
     @property
     def folded_norms(self) -> bool:
-        """Whether batch norms come folded, as in dlib's file: `calibrate_norms` is then due before training."""
+        """Whether batch norms come folded, as in dlib's file: `calibrate_norms` must then run before training."""
         return self.path is not None and self.path.suffix == ".dat"
 
 
@@ -64,24 +65,24 @@ NO_WEIGHTS = Weights("none")
 
 
 def find_weights(name: str, weights: str = "auto", weights_dir: Path | None = None) -> Weights:
-    """What `--weights` means for the model `name`; downloaded where it is nowhere on this machine.
+    """The weights that `--weights` names for the model `name`, downloaded where they are not on this machine.
 
-    `auto` is the model's own pretraining (none for `cnn` and a user's network); `imagenet`, ImageNet's of a
-    timm model; else `none`, an address, `hf_hub:ORG/NAME`, or a file. `auto` and `imagenet` look in
-    `weights_dir`, else the folder of FERTOOL_WEIGHTS, else fertool's cache, for the published file's name or
-    `<model>[.<tag>].safetensors` (or .pth); downloads go there too. Raises UserError where there are none, and
-    where they cannot be had, with the address and the place to put them.
+    `auto` is the model's own pretraining (none for `cnn` and a user's network); `imagenet`, ImageNet's of a timm model;
+    the others are `none`, an address, `hf_hub:ORG/NAME`, and a file. `auto` and `imagenet` look for the published
+    file's name or `<model>[.<tag>].safetensors` (or .pth) in `weights_dir`, else the folder of FERTOOL_WEIGHTS, else
+    fertool's cache; downloads go there too. Raises UserError where there are none, and where they cannot be had, with
+    the address and the path to put them at.
     """
     name = name.removeprefix(multiscale.PREFIX)
     folder = _folder(weights_dir)
     if weights == "none":
         return NO_WEIGHTS
     if weights.startswith(HUB_PREFIXES):
-        return _of_repository(name, weights.partition(":")[2], folder)
+        return _from_repository(name, weights.partition(":")[2], folder)
     if weights.startswith(("https://", "http://")):
-        return _of_address(name, weights, folder)
+        return _from_address(name, weights, folder)
     if weights not in ("auto", "imagenet", name):
-        return _of_path(Path(weights))
+        return _from_file(Path(weights))
     if name in PUBLISHED and weights != "imagenet":
         return _published(name, folder)
     if name in OWN or is_user_network(name):
@@ -90,7 +91,7 @@ def find_weights(name: str, weights: str = "auto", weights_dir: Path | None = No
         raise UserError(f"--weights {weights}: there are none for {name}; give none, or a file")
     if weights == "imagenet" and name in (*PUBLISHED, "facevit"):
         raise UserError(f"--weights imagenet: {name} is pretrained on faces; give auto, none, or a file")
-    return _of_timm(name, folder)
+    return _from_timm(name, folder)
 
 
 def _folder(option: Path | None) -> Path:
@@ -100,7 +101,7 @@ def _folder(option: Path | None) -> Path:
     return Path(named) if named else cache_folder() / "weights"
 
 
-def _of_path(path: Path) -> Weights:
+def _from_file(path: Path) -> Weights:
     if not path.is_file():
         raise UserError(
             f"--weights {path}: no such file; there are auto, none, imagenet, a file, an address, and "
@@ -122,13 +123,13 @@ def _of_path(path: Path) -> Weights:
 
 
 def _file_name(path: Path, sha256: str) -> str:
-    """What weights are called that only a file is known of: `best.safetensors 3fa2b1`, as every run has one."""
+    """The name of weights of which only a file is known: `best.safetensors 3fa2b1`, as every run has such a file."""
     return f"{path.name} {sha256[:6]}"
 
 
-def _of_address(name: str, address: str, folder: Path) -> Weights:
+def _from_address(name: str, address: str, folder: Path) -> Weights:
     file = Path(address.partition("?")[0]).name
-    # other files of the same name lie elsewhere
+    # a folder for each address, as several may have a file of the same name
     target = folder / hashlib.sha256(address.encode()).hexdigest()[:8] / file
     if not target.is_file():
         _download(name, address, target)
@@ -138,8 +139,8 @@ def _of_address(name: str, address: str, folder: Path) -> Weights:
 
 def _published(name: str, folder: Path) -> Weights:
     known = PUBLISHED[name]
-    places = [folder / file for file in known.files] + [path for path, _ in _copies(name, folder)]
-    path = next((place for place in places if place.is_file()), None)
+    candidates = [folder / file for file in known.files] + [path for path, _ in _copies(name, folder)]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     source = str(path)
     if path is None and name == "dlibface":
         from fertool.models.backbones.dlibface import dlib_network_file
@@ -151,18 +152,18 @@ def _published(name: str, folder: Path) -> Weights:
                 f"{known.files[0]} in {folder}, or train with --weights none"
             )
     if path is None:
-        path, source = places[0], known.address
+        path, source = candidates[0], known.address
         _download(name, source, path)
     return Weights(name, path, file_sha256(path), source)
 
 
-def _of_timm(name: str, folder: Path) -> Weights:
+def _from_timm(name: str, folder: Path) -> Weights:
     from timm.models import is_model_pretrained
 
     from fertool.models.backbones.timm_backbone import is_timm_model, pretrained_config, timm_network
 
     if not is_timm_model(name):
-        raise UserError(f"no model '{name}': there are no weights for it")
+        raise unknown_model(name)
     config = pretrained_config(timm_network(name))
     usual = name if name == "facevit" else _pretraining(config.tag)
     copies = _copies(name, folder)
@@ -182,11 +183,11 @@ def _of_timm(name: str, folder: Path) -> Weights:
         raise UserError(f"timm has no weights on its hub for {name}: give a file, or --weights none")
     files = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
     stem = name if usual == name else f"{name}.{usual}"
-    path, address = _of_hub(config.hf_hub_id, files, folder, stem, name)
+    path, address = _from_hub(config.hf_hub_id, files, folder, stem, name)
     return Weights(usual, path, file_sha256(path), address)
 
 
-def _pretraining(tag: str) -> str:
+def _pretraining(tag: str | None) -> str:
     return "imagenet" if not tag or IMAGENET_TAG.search(tag) else tag
 
 
@@ -199,20 +200,20 @@ def _copies(name: str, folder: Path) -> list[tuple[Path, str]]:
     ]
 
 
-def _of_repository(name: str, repository: str, folder: Path) -> Weights:
+def _from_repository(name: str, repository: str, folder: Path) -> Weights:
     from fertool.models.backbones.timm_backbone import is_timm_model, timm_network
 
     if not is_timm_model(name):
         raise UserError(f"--weights hf_hub:{repository}: {name} is no model of timm; give a file")
     stem = repository.replace("/", "--").replace("@", "--")
-    settings, _ = _of_hub(repository, ("config.json",), folder, stem, name)
-    path, address = _of_hub(repository, HUB_FILES, folder, stem, name)
+    settings, _ = _from_hub(repository, ("config.json",), folder, stem, name)
+    path, address = _from_hub(repository, HUB_FILES, folder, stem, name)
     try:
         config = json.loads(settings.read_text())
         pretrained = config.get("pretrained_cfg", config)  # older repositories have but the one level
         architecture, mean, std = config["architecture"], pretrained.get("mean"), pretrained.get("std")
     except (ValueError, KeyError, AttributeError):
-        raise UserError(f"hf_hub:{repository}: its config.json is none of timm's; give a file") from None
+        raise UserError(f"hf_hub:{repository}: its config.json is not one of timm's; give a file") from None
     ours = timm_network(name).architecture.partition(".")[0]
     if architecture != ours:
         raise UserError(f"hf_hub:{repository}: weights of {architecture}, and {name} is {ours}")
@@ -226,32 +227,34 @@ def _of_repository(name: str, repository: str, folder: Path) -> Weights:
     )
 
 
-def _of_hub(repository: str, files: tuple[str, ...], folder: Path, stem: str, name: str) -> tuple[Path, str]:
-    """One of these files of a repository, the first there is, and its address.
+def _from_hub(
+    repository: str, files: tuple[str, ...], folder: Path, stem: str, name: str
+) -> tuple[Path, str]:
+    """The first of these files that a repository has, and its address.
 
-    It is in the folder under the name `stem`, or in the hub's own cache, or is downloaded into the folder. The
-    hub's own client is left aside for downloads: without a network it tries for half a minute.
+    The file is in the folder under the name `stem`, or in the hub's own cache, or is downloaded into the folder, not by
+    the hub's own client, which tries for half a minute where there is no network.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
     repository, _, revision = repository.partition("@")
-    places = [(folder / f"{stem}{Path(file).suffix}", file) for file in files]
+    targets = [(folder / f"{stem}{Path(file).suffix}", file) for file in files]
     base = f"{constants.ENDPOINT}/{repository}/resolve/{revision or 'main'}"
-    for place, _ in places:
-        if place.is_file():
-            return place, str(place)
-    for _, file in places:
+    for target, _ in targets:
+        if target.is_file():
+            return target, str(target)
+    for _, file in targets:
         cached = try_to_load_from_cache(repository, file, revision=revision or None)
         if isinstance(cached, str):
             return Path(cached), f"{base}/{file}"
-    missing: MissingError | None = None
-    for place, file in places:
+    missing: list[MissingError] = []
+    for target, file in targets:
         try:
-            _download(name, f"{base}/{file}", place)
-            return place, f"{base}/{file}"
+            _download(name, f"{base}/{file}", target)
+            return target, f"{base}/{file}"
         except MissingError as error:
-            missing = missing or error
-    raise missing
+            missing.append(error)
+    raise missing[0]
 
 
 def _download(name: str, address: str, target: Path) -> None:

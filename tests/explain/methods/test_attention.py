@@ -96,7 +96,7 @@ def test_a_row_that_lost_all_its_entries_leads_nowhere(fusion, built, faces, pre
 
 
 def test_two_class_tokens_are_read_in_the_mean(built, faces, predicted, close) -> None:
-    model = built("deit_tiny_distilled_patch16_224", 32)
+    model = built("deit_tiny_distilled_patch16_224", 48)
     with torch.no_grad():
         attention = by_hand(model, faces).attention[-1].mean(dim=1)
     maps = self_attention(model, faces, predicted).heatmaps[:, 0]

@@ -38,7 +38,7 @@ def test_a_transformers_blocks_are_a_stage_each() -> None:
 
 
 def test_two_heads_are_the_last_stage() -> None:
-    stages = parameter_stages(build_model("deit_tiny_distilled_patch16_224", 7, image_size=32))
+    stages = parameter_stages(build_model("deit_tiny_distilled_patch16_224", 7, image_size=48))
     assert stages[-1] == ["head.weight", "head.bias", "head_dist.weight", "head_dist.bias"]
     assert not any("head" in name for stage in stages[:-1] for name in stage)
 

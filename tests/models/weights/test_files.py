@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from fertool.errors import UserError
 from fertool.models import build_model, save_model
-from fertool.models.weights.files import read_recipe, read_tensors
+from fertool.models.weights.files import read_tensors
+from fertool.models.weights.recipe import read_recipe
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.ones(2)}
 

@@ -373,7 +373,7 @@ def test_both_heads_of_a_distilled_transformer_are_new(tmp_path: Path) -> None:
 
 def test_a_run_of_a_model_with_the_same_names_and_shapes_is_refused(tmp_path: Path) -> None:
     """Its statistics are others, or its strides."""
-    place, size = tmp_path / "best.safetensors", {"image_size": 32}
+    place, size = tmp_path / "best.safetensors", {"image_size": 48}
     save_model(build_model("deit_tiny_patch16_224", 5, **size), place)
     model = build_model("vit_tiny_patch16_224", 7, **size)
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
@@ -392,18 +392,18 @@ def test_a_run_of_a_model_with_the_same_names_and_shapes_is_refused(tmp_path: Pa
     ],
 )
 def test_the_statistics_of_a_runs_tag_come_with_its_weights(tmp_path: Path, theirs: str, ours: str) -> None:
-    run = build_model(theirs, 5, image_size=32)
+    run = build_model(theirs, 5, image_size=48)
     save_model(run, tmp_path / "best.safetensors")
     weights = find_weights(ours, str(tmp_path / "best.safetensors"))
-    model = build_model(ours, 7, image_size=32, variant=weights.variant)
+    model = build_model(ours, 7, image_size=48, variant=weights.variant)
     load_weights(model, weights)
     assert (model.input_spec.mean, model.input_spec.std) == (run.input_spec.mean, run.input_spec.std)
 
 
 def test_a_tag_with_statistics_of_its_own_is_fed_by_them(tmp_path: Path) -> None:
-    run = build_model("vit_small_patch16_224.dino", 5, image_size=32)
+    run = build_model("vit_small_patch16_224.dino", 5, image_size=48)
     save_model(run, tmp_path / "best.safetensors")
-    model = build_model("vit_small_patch16_224", 7, image_size=32)
+    model = build_model("vit_small_patch16_224", 7, image_size=48)
     assert model.input_spec.mean != run.input_spec.mean
     load_weights(model, find_weights("vit_small_patch16_224", str(tmp_path / "best.safetensors")))
     assert model.input_spec.mean == run.input_spec.mean
