@@ -15,12 +15,14 @@ import torch
 from fertool.errors import Interrupted, UserError
 from fertool.models import FaceClassifier, build_model
 from fertool.models.backbones.dlibface import calibrate_norms
+from fertool.models.structure.cam_layer import coarse_map_note
 from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import Weights, find_weights
 from fertool.runtime.files import read_csv, write_json
 from fertool.runtime.hardware import Compute, choose_compute, seed_everything
 from fertool.runtime.locks import alone
-from fertool.runtime.ranks import join_ranks
+from fertool.runtime.progress import log
+from fertool.runtime.ranks import join_ranks, started_as_first
 from fertool.summary import Summary
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import frozen_backbone, trained_parameters
@@ -268,7 +270,10 @@ def _starting_model(config: TrainConfig, weights: Weights, classes: int) -> Face
         mean=config.mean or weights.mean,
         std=config.std or weights.std,
     )
-    load_weights(model, weights)
+    if (taken := load_weights(model, weights)) is not None and started_as_first():
+        log.info("weights %s: %s", weights.name, taken)
+    if (note := coarse_map_note(model)) is not None and started_as_first():
+        log.info("%s", note)
     return model
 
 

@@ -99,7 +99,7 @@ def test_a_network_of_the_current_folder() -> None:
 def test_what_gives_more_than_logits_while_it_trains_is_one_line() -> None:
     model = build_model("mine.nets:auxiliary", 5, image_size=48)
     assert model.eval()(torch.zeros(2, 48, 48)).shape == (2, 5)
-    with pytest.raises(UserError, match=r"mine\.nets:auxiliary: gives tuple, not logits"):
+    with pytest.raises(UserError, match=r"mine\.nets:auxiliary: returns tuple, not logits"):
         model.train()(torch.zeros(2, 48, 48))
 
 
