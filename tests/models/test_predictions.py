@@ -33,7 +33,12 @@ def evaluated_run(workspace: Workspace, force: bool = False) -> EvaluatedRun:
 
 
 def turn_faces(workspace: Workspace) -> None:
+    """Faces as another `prepare` would have made them, with their own record."""
     np.save(workspace.faces("test"), np.load(workspace.faces("test"))[:, ::-1])
+    record = workspace.dataset()
+    files = [workspace.dataset_json.parent / name for name in record["products"]]
+    record["products"] = workspace.products(workspace.dataset_json, files)
+    workspace.dataset_json.write_text(json.dumps(record))
 
 
 def weaken_weights(workspace: Workspace) -> None:
@@ -106,8 +111,16 @@ def test_those_of_a_killed_process_were_not_made_elsewhere(workspace: Workspace,
     [
         (lambda logits, labels: {"logits": logits[:5], "labels": labels[:5]}, r"shape \(5, 7\) do not fit"),
         (lambda logits, labels: {"logits": logits, "labels": labels[::-1]}, "labels of other faces"),
-        (lambda logits, labels: {"probabilities": logits}, "no NumPy archive with 'logits'"),
-        (lambda logits, labels: {"logits": logits * np.nan}, "row 0 has logits that are no number"),
+        (lambda logits, labels: {"probabilities": logits}, "no 'logits' in this archive"),
+        (lambda logits, labels: {"logits": logits.astype(str)}, "logits of type <U32 are no real numbers"),
+        (lambda logits, labels: {"logits": logits > 0}, "logits of type bool are no real numbers"),
+        (lambda logits, labels: {"logits": logits * 1j}, "logits of type complex64 are no real numbers"),
+        (
+            lambda logits, labels: {"logits": np.where(logits > 0, np.inf, 0)},
+            "row 0 has logits that are nan or inf",
+        ),
+        (lambda logits, labels: {"logits": logits, "labels": labels[:, None]}, "labels of other faces"),
+        (lambda logits, labels: {"logits": logits * np.nan}, "row 0 has logits that are nan or inf"),
     ],
 )
 def test_those_that_do_not_fit_are_one_line(workspace: Workspace, spoil, message: str) -> None:
@@ -122,7 +135,7 @@ def test_a_file_of_another_kind_is_one_line(workspace: Workspace) -> None:
     place.parent.mkdir()
     for content in (b"", b"logits"):
         place.write_bytes(content)
-        with pytest.raises(UserError, match="no NumPy archive"):
+        with pytest.raises(UserError, match="the file is empty|not a whole .npz file"):
             score(workspace, ScoreSettings(suites=["classification"]), device="cpu")
 
 

@@ -102,5 +102,5 @@ def test_a_network_that_records_no_gradient_is_one_line() -> None:
                 maps = self.left(self.stem(inputs))
             return self.final(maps).mean(dim=(2, 3))
 
-    with pytest.raises(UserError, match="no gradient by the picture"):
+    with pytest.raises(UserError, match="no gradient by the image"):
         names(Frozen())
