@@ -135,7 +135,7 @@ def test_a_file_of_another_kind_is_one_line(workspace: Workspace) -> None:
     place.parent.mkdir()
     for content in (b"", b"logits"):
         place.write_bytes(content)
-        with pytest.raises(UserError, match="the file is empty|not a whole .npz file"):
+        with pytest.raises(UserError, match=r"the file is empty|not a whole \.npz file"):
             score(workspace, ScoreSettings(suites=["classification"]), device="cpu")
 
 
