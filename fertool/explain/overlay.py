@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
@@ -14,12 +15,33 @@ from fertool.explain.interpolation import interpolate
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import BACKGROUND, FACE_CONTOUR, REGIONS
 
-# Inferno's lightness rises evenly from black to light yellow, so it is read alike by colour-blind readers and
-# in a grey print (Nunez, Anderton and Renslow 2018, 'Optimizing colormaps with consideration for color vision
-# deficiency'). The face below heat is shown in grey: all colour in it is heat.
-HEAT_COLOURS = "inferno"
-HEAT_OPACITY = 0.55
+# Inferno's lightness rises evenly, so it is read alike by colour-blind readers and in a grey print (Nunez, Anderton
+# and Renslow 2018, 'Optimizing colormaps with consideration for color vision deficiency'). Its dark end is left out,
+# and heat is the more transparent the weaker it is: the face stays as light as it is where there is no heat. The face
+# is shown in grey: all colour in the picture is heat.
+HEAT_START = (
+    0.65  # share of inferno that is left out, from black on: heat lightens a face of medium brightness
+)
+HEAT_OPACITY = 0.8  # of the strongest heat
+MEDIUM_GREY = 0.6  # of a face in the legend
 FINEST_PIXELS = 192  # a side that heat is interpolated to
+
+
+def _heat_colours() -> ListedColormap:
+    shares = np.linspace(0, 1, 256)
+    colours = matplotlib.colormaps["inferno"](HEAT_START + (1 - HEAT_START) * shares)
+    colours[:, 3] = HEAT_OPACITY * np.sqrt(shares)
+    return ListedColormap(colours, name="heat")
+
+
+HEAT_COLOURS = _heat_colours()
+
+
+def _legend_colours() -> ListedColormap:
+    """The colours of heat as they look over a face of medium brightness."""
+    colours = HEAT_COLOURS(np.linspace(0, 1, 256))
+    return ListedColormap(colours[:, :3] * colours[:, 3:] + MEDIUM_GREY * (1 - colours[:, 3:]), name="legend")
+
 
 # over heat no colour is free: white with a dark edge stands out from all of inferno
 OVER_HEAT = "white"
@@ -42,9 +64,7 @@ def show_heat(axes: Axes, face: np.ndarray, heatmap: np.ndarray) -> None:
         face = face @ np.array([0.299, 0.587, 0.114])
     show_face(axes, face)
     (heat,) = interpolate(heatmap[None], (FINEST_PIXELS, FINEST_PIXELS))
-    axes.imshow(
-        heat, cmap=HEAT_COLOURS, alpha=HEAT_OPACITY, vmin=0, vmax=heat.max() or 1, extent=(0, 1, 1, 0)
-    )
+    axes.imshow(heat, cmap=HEAT_COLOURS, vmin=0, vmax=heat.max() or 1, extent=(0, 1, 1, 0))
 
 
 def outline_regions(axes: Axes, region_map: np.ndarray, *, over_heat: bool = False) -> None:
@@ -64,7 +84,7 @@ def outline_regions(axes: Axes, region_map: np.ndarray, *, over_heat: bool = Fal
 
 
 def add_legend(figure: Figure | SubFigure, axes: list[Axes]) -> None:
-    """Say below the figure what the colours of outlines and of heat mean; `axes` give room for it."""
+    """Explain the colours of outlines and of heat below the figure; `axes` give room for the legend."""
     width_inches = figure.bbox.width / figure.dpi
     outlines = [Line2D([], [], color=REGION_COLOURS[name], label=name) for name in REGIONS[1:]]
     figure.legend(
@@ -72,7 +92,7 @@ def add_legend(figure: Figure | SubFigure, axes: list[Axes]) -> None:
         frameon=False,
     )  # fmt: skip
     bar = figure.colorbar(
-        ScalarMappable(cmap=HEAT_COLOURS), ax=axes, location="bottom", aspect=30, pad=0.02,
+        ScalarMappable(cmap=_legend_colours()), ax=axes, location="bottom", aspect=30, pad=0.02,
         shrink=min(BAR_INCHES / width_inches, 0.8),
     )  # fmt: skip
     bar.set_ticks([0, 1], labels=["none", "each map's own maximum"], fontsize=7)

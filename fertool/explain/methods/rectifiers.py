@@ -97,7 +97,7 @@ def _rectifies(node: Node) -> bool:
 def _input_sign(node: Node) -> Tensor:
     """The input of a rectifier, or its output, which has the same sign."""
     # an activation that works in place has overwritten its input, and keeps its output
-    kept: Tensor = node._saved_self if hasattr(node, "_saved_self") else node._saved_result
+    kept: Tensor = getattr(node, "_saved_self" if hasattr(node, "_saved_self") else "_saved_result")
     return kept
 
 

@@ -24,7 +24,7 @@ from fertool.masks.detectors.small_faces import (
     mostly_inside,
 )
 from fertool.masks.detectors.template import mean_face
-from fertool.masks.landmarks import face_boxes
+from fertool.masks.landmarks import LEFT_EYE_OUTER_CORNER, RIGHT_EYE_OUTER_CORNER, face_boxes
 from fertool.prepare.sources.decode import opencv_silent
 from fertool.workspace import Workspace
 
@@ -48,19 +48,29 @@ SAME_FACE = 0.5  # of two boxes that share this much of the smaller one, the sec
 
 @dataclass(frozen=True)
 class Framing:
-    """How tightly training faces are cut, in shares of the picture's side."""
+    """The framing of training faces, in shares of the picture's side.
 
-    size: float  # the longer side of the box around a face's landmarks
-    centre_y: float  # the height of that box's centre, from the top; across it lies in the middle
+    `size` is the longer side of the box around a face's landmarks; `centre_y` is the height of the box's centre, from
+    the top. Horizontally the box lies in the middle.
+    """
+
+    size: float
+    centre_y: float
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A face cut out of a photograph."""
+    """A face cut out of a photograph.
 
-    box: tuple[int, int, int, int]  # x0, y0, x1, y1 in the photograph, square; may reach over its edge
-    face: np.ndarray  # uint8 (H, W) or RGB (H, W, 3), as the data set's faces
-    landmarks: np.ndarray  # float32 (68, 2), in pixels of `face`
+    Args:
+        box: x0, y0, x1, y1 in the photograph, square; it may reach over the edge.
+        face: uint8 (H, W) or RGB (H, W, 3), as the data set's faces.
+        landmarks: float32 (68, 2), in pixels of `face`.
+    """
+
+    box: tuple[int, int, int, int]
+    face: np.ndarray
+    landmarks: np.ndarray
 
 
 def read_photograph(path: Path) -> np.ndarray:
@@ -82,10 +92,10 @@ def read_photograph(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PhotographDetectors:
-    """What faces are looked for with."""
+    """The detectors that look for faces: MediaPipe, and dlib, if it is there, where MediaPipe finds none."""
 
     mediapipe_model: Path
-    dlib: bool  # whether dlib is there, to be asked where MediaPipe finds none
+    dlib: bool
 
 
 def available_detectors() -> PhotographDetectors:
@@ -94,7 +104,7 @@ def available_detectors() -> PhotographDetectors:
 
 
 def find_faces(detectors: PhotographDetectors, photograph: np.ndarray) -> tuple[np.ndarray, str | None]:
-    """All faces of a photograph, uint8 RGB (H, W, 3), as MediaPipe sees them; if it sees none, as dlib does.
+    """All faces of a photograph, uint8 RGB (H, W, 3), found by MediaPipe; by dlib where MediaPipe finds none.
 
     Returns landmarks float32 (n, 68, 2) in the photograph's pixels, in reading order, and the detector's
     name, None where n is 0.
@@ -106,6 +116,36 @@ def find_faces(detectors: PhotographDetectors, photograph: np.ndarray) -> tuple[
         return np.zeros((0, 68, 2), np.float32), None
     landmarks = np.stack(faces)
     return landmarks[_reading_order(face_boxes(landmarks))], DETECTORS[code]
+
+
+def find_upright_faces(
+    detectors: PhotographDetectors, photograph: np.ndarray
+) -> tuple[np.ndarray, str | None, int]:
+    """`find_faces` in the photograph turned so that its faces stand upright, though no EXIF says that it lies.
+
+    Returns landmarks, in pixels of the turned photograph, the detector's name, and the number of quarter turns,
+    counter-clockwise. A photograph in which no face is found is tried lying on either side, and upside down.
+    """
+    landmarks, detector = find_faces(detectors, photograph)
+    turns = quarter_turns(landmarks)
+    if len(landmarks) and turns == 0:
+        return landmarks, detector, 0
+    for tried in (turns,) if turns else (1, 3, 2):
+        again, by = find_faces(detectors, np.ascontiguousarray(np.rot90(photograph, tried)))
+        if len(again) and quarter_turns(again) == 0:
+            return again, by, tried
+    return landmarks, detector, 0
+
+
+def quarter_turns(landmarks: np.ndarray) -> int:
+    """The quarter turns, counter-clockwise, that make most of the faces (n, 68, 2) upright; 0 without faces."""
+    if len(landmarks) == 0:
+        return 0
+    eyes = landmarks[:, LEFT_EYE_OUTER_CORNER] - landmarks[:, RIGHT_EYE_OUTER_CORNER]
+    # y points downwards: a face whose eyes run down the picture lies clockwise, and is turned counter-clockwise
+    angles = np.arctan2(eyes[:, 1], eyes[:, 0])
+    turns = np.round(angles / (np.pi / 2)).astype(int) % 4
+    return int(np.bincount(turns, minlength=4).argmax())
 
 
 @functools.cache
@@ -175,14 +215,14 @@ def _in_window(
 
 
 def _add_new(faces: list[np.ndarray], seen: Iterator[np.ndarray]) -> None:
-    """Add those faces that are none of the faces already there."""
+    """Add the faces that are not there already."""
     for face in seen:
         if not any(_overlap(face_boxes(face), face_boxes(known)) > SAME_FACE for known in faces):
             faces.append(face)
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """What two boxes share, as a share of the smaller."""
+    """The area that two boxes have in common, as a share of the smaller box."""
     shared = (np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])).clip(min=0).prod()
     return float(shared / min((box[2:] - box[:2]).prod() for box in (one, other)))
 
@@ -201,17 +241,17 @@ def _reading_order(boxes: np.ndarray) -> list[int]:
 
 
 def training_framing(workspace: Workspace) -> Framing:
-    """How the workspace's training faces are cut: the median over those whose landmarks were found.
+    """The framing of the workspace's training faces: the median over the faces whose landmarks were found.
 
-    Where masks are not made, or no face was found, as FER2013's are: by the mean of MediaPipe's landmarks on
-    its training faces (`mean_face`), whose box is 0.77 of the side wide, its centre at 0.62 of the height,
-    which leaves the hair's edge above and nothing below the chin.
+    Without masks, or where no face was found, the framing is FER2013's: that of the mean of MediaPipe's landmarks on
+    its training faces (`mean_face`), whose box is 0.77 of the side wide, its centre at 0.62 of the height.
+    It leaves the hair's edge above and nothing below the chin.
     """
     height, width = workspace.dataset()["image_shape"][:2]
     landmarks = mean_face((height, width))[None]
     if workspace.landmarks("train").exists():
-        with np.load(workspace.landmarks("train")) as stored:
-            found = stored["landmarks"][stored["detector"] != TEMPLATE]
+        stored = workspace.load_landmarks("train", ["landmarks", "detector"])
+        found = stored["landmarks"][stored["detector"] != TEMPLATE]
         landmarks = found if len(found) else landmarks
     boxes = face_boxes(landmarks)
     return Framing(

@@ -15,20 +15,24 @@ from PIL import Image
 from fertool.errors import UserError
 from fertool.explain import ExplainSettings, explain
 from fertool.explain.photographs import faces as photograph_faces
-from fertool.explain.photographs.command import _explain_faces
+from fertool.explain.photographs.explained import explain_faces, region_shares
 from fertool.explain.photographs.faces import (
     Crop,
     PhotographDetectors,
     crop_face,
     find_faces,
+    find_upright_faces,
+    quarter_turns,
     read_photograph,
     training_framing,
 )
+from fertool.explain.photographs.files import find_photographs
 from fertool.explain.registry import parse_request
 from fertool.masks.detectors.mediapipe_model import MODEL_VARIABLE
 from fertool.masks.detectors.small_faces import Detection
 from fertool.masks.detectors.template import mean_face
 from fertool.masks.landmarks import face_boxes
+from fertool.masks.regions import REGIONS
 from fertool.models import load_model
 from fertool.runtime.hardware import choose_compute
 from fertool.workspace import Workspace
@@ -74,9 +78,9 @@ def test_a_photograph_is_explained_beside_its_name(
         trained, ExplainSettings(["gradcam", "centre"], images=[photograph, empty], device="cpu")
     )
 
-    of, of_empty = summary.data["images"]
-    (face,) = of["faces"]
-    assert of["detector"] == "mediapipe"
+    described, described_empty = summary.data["images"]
+    (face,) = described["faces"]
+    assert described["detector"] == "mediapipe"
     assert np.abs(np.array(face["box"]) - FACE_OF_THE_ASTRONAUT).max() < 10
     x0, y0, x1, y1 = face["crop"]
     cut = cv2.resize(astronaut[y0:y1, x0:x1], (48, 48), interpolation=cv2.INTER_AREA)
@@ -89,14 +93,27 @@ def test_a_photograph_is_explained_beside_its_name(
     assert predictions["predicted"] == classes[expected.argmax()]
 
     sheet = tmp_path / "here" / "eileen.cnn.gradcam.centre@of=gradcam.png"
-    assert [overlay["file"] for overlay in of["overlays"]] == [str(sheet)]
+    assert [overlay["file"] for overlay in described["overlays"]] == [str(sheet)]
     assert cv2.imread(str(sheet)).std() > 20
-    assert (of_empty["faces"], of_empty["overlays"]) == ([], [])
+    assert (described_empty["faces"], described_empty["overlays"]) == ([], [])
     assert f"{empty}: no face found" in summary.notes
     assert {path.name for path in sheet.parent.iterdir()} == {"eileen.png", "wall.png", sheet.name}
-    (table,) = summary.tables
+    table, shares = summary.tables
     assert [row[:4] for row in table.rows] == [["eileen.png", "1", "cnn", predictions["predicted"]]]
     assert table.columns[4:] == classes
+    assert [row[:6] for row in shares.rows] == [
+        ["eileen.png", "1", "cnn", "gradcam", "relu3", "predicted"],
+        ["eileen.png", "1", "cnn", "centre@of=gradcam", "-", "target ignored"],
+    ]
+    assert shares.columns[6:] == list(REGIONS)
+    of_centre = face["shares"]["cnn"][1]["share"]
+    assert sum(of_centre.values()) == pytest.approx(1)
+    assert shares.rows[1][6:] == [f"{share:.1%}" for share in of_centre.values()]
+    assert any(
+        note.startswith("cnn: the newest run that gradcam, centre@of=gradcam") for note in summary.notes
+    )
+    again = find_photographs([sheet.parent], ["cnn"])
+    assert again == [photograph, empty], "the sheet is no photograph"
 
 
 def test_small_faces_of_a_large_photograph_are_found_and_read_like_text(
@@ -218,15 +235,88 @@ def test_all_classes_are_columns_and_what_ignores_them_is_one(trained: Workspace
     faces = np.array(trained.load_faces("test")[:3])
     crops = [Crop((0, 0, 48, 48), face, mean_face((48, 48))) for face in faces]
     requests = [parse_request("gradcam"), parse_request("random")]
-    maps, probabilities = _explain_faces(
-        load_model(run.best), run, requests, crops, "all", classes, choose_compute("cpu", "fp32")
+    explained = explain_faces(
+        load_model(run.best), run, requests, crops, "all", choose_compute("cpu", "fp32")
     )
-    assert [each.name for each in maps] == [
-        *(f"gradcam\nfor {name}" for name in classes),
-        "random@of=gradcam\ntarget ignored",
-    ]
+    maps = explained.maps
+    assert [(each.request.key, each.target) for each in maps[:-1]] == [("gradcam", name) for name in classes]
+    assert (maps[-1].request.key, maps[-1].request.looks_at_target) == ("random@of=gradcam", False)
+    assert [each.layer for each in maps] == ["relu3"] * len(classes) + [""]
     assert all(each.heatmaps.shape == (3, 12, 12) and each.heatmaps.min() >= 0 for each in maps)
-    assert probabilities.sum(axis=1) == pytest.approx(1)
+    assert explained.probabilities.sum(axis=1) == pytest.approx(1)
+    with_heat = maps[-1]
+    assert with_heat.shares.sum(axis=1) == pytest.approx(1)
+
+
+def test_shares_are_those_of_heat_brought_to_the_faces_pixels() -> None:
+    regions = np.zeros((1, 8, 8), np.uint8)
+    regions[0, :, 4:] = REGIONS.index("mouth")
+    heat = np.array([[[3.0, 1.0], [3.0, 1.0]]])
+    # bilinearly, columns are 3, 3, 2.75, 2.25, 1.75, 1.25, 1, 1
+    (shares,) = region_shares(heat, regions)
+    assert shares[REGIONS.index("mouth")] == pytest.approx(5 / 16)
+    assert shares.sum() == pytest.approx(1)
+    assert np.isnan(region_shares(0 * heat, regions)).all()
+
+
+def test_photographs_are_files_folders_and_globs(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "c.jfif", "a.cnn.gradcam.png", "notes.txt"):
+        (tmp_path / name).touch()
+    pictures = [tmp_path / name for name in ("a.png", "b.JPG", "c.jfif")]
+    assert find_photographs([tmp_path], ["cnn"]) == pictures
+    assert find_photographs([tmp_path / "b.JPG", tmp_path], ["cnn"]) == [
+        pictures[1],
+        pictures[0],
+        pictures[2],
+    ]
+    assert find_photographs([tmp_path / "*.png"], ["cnn"]) == [pictures[0]]
+    assert find_photographs([tmp_path / "notes.txt"], ["cnn"]) == [tmp_path / "notes.txt"]
+    (tmp_path / "empty").mkdir()
+    for path, message in (
+        (tmp_path / "empty", "no picture in this folder"),
+        (tmp_path / "*.bmp", "no file fits"),
+        (tmp_path / "absent.jpg", "no such file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            find_photographs([path], ["cnn"])
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_photograph_that_lies_is_turned_until_its_faces_are_upright(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the detector does: it may find a lying face, and find it lying."""
+    upright, face = np.zeros((300, 200, 3), np.uint8), mean_face((100, 100)) + np.array([40, 90])
+    upright[90:190, 40:140] = 200
+
+    def turned(landmarks: np.ndarray, times: int) -> np.ndarray:
+        height, width = 300, 200
+        for _ in range(times % 4):  # counter-clockwise: x goes up, y goes left
+            landmarks, (height, width) = (
+                np.stack([landmarks[:, 1], width - landmarks[:, 0]], axis=1),
+                (width, height),
+            )
+        return landmarks
+
+    lying = np.rot90(upright, turns)
+    assert quarter_turns(turned(face, turns)[None]) == -turns % 4
+
+    def find(detectors: PhotographDetectors, photograph: np.ndarray) -> tuple[np.ndarray, str | None]:
+        (times,) = [k for k in range(4) if np.array_equal(photograph, np.rot90(upright, k))]
+        return turned(face, times)[None], "mediapipe"
+
+    monkeypatch.setattr(photograph_faces, "find_faces", find)
+    detectors = PhotographDetectors(Path("model"), dlib=False)
+    landmarks, _, done = find_upright_faces(detectors, lying)
+    assert done == -turns % 4 and np.allclose(landmarks[0], face)
+
+    def find_upright(detectors: PhotographDetectors, photograph: np.ndarray) -> tuple[np.ndarray, str | None]:
+        found, name = find(detectors, photograph)
+        return (found, name) if np.allclose(found[0], face) else (np.zeros((0, 68, 2), np.float32), None)
+
+    monkeypatch.setattr(photograph_faces, "find_faces", find_upright)
+    landmarks, _, done = find_upright_faces(detectors, lying)
+    assert done == -turns % 4 and np.allclose(landmarks[0], face)
 
 
 def test_what_is_no_photograph_is_named(tmp_path: Path) -> None:
@@ -238,13 +328,20 @@ def test_what_is_no_photograph_is_named(tmp_path: Path) -> None:
         read_photograph(tmp_path / "empty.jpg")
 
 
+def test_two_photographs_of_one_name_do_not_share_a_sheet(trained: Workspace, tmp_path: Path) -> None:
+    images = [tmp_path / "a.jpg", tmp_path / "a.png"]
+    for path in images:
+        path.touch()
+    with pytest.raises(UserError, match=r"a\.png: its overlay would overwrite that of .*a\.jpg"):
+        explain(trained, ExplainSettings(images=images, device="cpu"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"images": ["absent.jpg"]}, r"absent\.jpg: no such file"),
         ({"images": ["a.jpg"], "target": "label"}, "a face in a photograph has no label"),
         ({"images": ["a.jpg"], "explainers": ["swapped"]}, "another face of a split, not of a photograph"),
-        ({"images": ["a.jpg", "a.png"]}, r"a\.png: its overlay would overwrite that of a\.jpg"),
         ({"images": ["a.jpg"], "gallery": Path("g.png")}, "draws faces of a split"),
         ({"overlay_dir": Path("there")}, "is for photographs; give --image FILE too"),
     ],
