@@ -11,7 +11,7 @@ from fertool.prepare.dataset_summary import dataset_record, dataset_summary
 from fertool.prepare.ferplus import read_ferplus
 from fertool.prepare.make_faces import make_faces
 from fertool.prepare.settings import DEFAULTS, PrepareSettings
-from fertool.prepare.sources.archives import content_hash
+from fertool.prepare.sources.open_source import content_hash
 from fertool.prepare.synthetic.source import SYNTHETIC
 from fertool.prepare.twins import number_twins
 from fertool.prepare.write_faces import write_faces

@@ -11,6 +11,7 @@ from fertool.prepare.make_faces import MadeFaces
 from fertool.prepare.sources.labelled_faces import LabelledFaces
 from fertool.prepare.synthetic.source import SYNTHETIC
 from fertool.prepare.twins import twin_figures
+from fertool.runtime.printable import printable
 from fertool.summary import Summary, Table
 from fertool.workspace import SPLITS
 
@@ -42,14 +43,18 @@ def dataset_record(
         "split_origin": made.split_origin,
         "left_out": dict(faces.left_out),
         "source": {
-            "name": SYNTHETIC if is_synthetic else Path(source).resolve().name,
+            "name": SYNTHETIC if is_synthetic else printable(Path(source).resolve().name),
             "sha256": None if is_synthetic else inputs["source"],
         },
         "twins": asdict(twin_figures(twin_groups, faces.labels, faces.splits)),
         "leaks_dropped": made.leaks_dropped,
         "ferplus": None
         if crowd is None
-        else {"name": crowd.path.name, "sha256": inputs["ferplus"], "left_out": made.crowd_left_out},
+        else {
+            "name": printable(crowd.path.name),
+            "sha256": inputs["ferplus"],
+            "left_out": made.crowd_left_out,
+        },
         "settings": made_from["settings"],
         "notes": list(faces.notes),
         "made_from": made_from,

@@ -8,8 +8,8 @@ from fertool.errors import UserError
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.ferplus import CrowdVotes, crowd_labels
 from fertool.prepare.settings import PrepareSettings
-from fertool.prepare.sources.archives import open_source
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
+from fertool.prepare.sources.open_source import open_source
 from fertool.prepare.sources.read_source import read_source
 from fertool.prepare.splits import with_splits
 from fertool.prepare.synthetic.source import BACKGROUND, SYNTHETIC, draw, marked
@@ -73,12 +73,18 @@ def _read_or_draw(
 
 
 def _with_votes(faces: LabelledFaces, crowd: CrowdVotes, where: str) -> LabelledFaces:
-    if faces.challenge_rows is None:
-        raise UserError(
-            f"{where}: nothing tells which rows of FER2013 these faces are, so --ferplus cannot match them; "
-            "give the challenge's csv, or pictures named <Usage>_<row>"
-        )
-    return replace(faces, votes=crowd.votes_on(faces.challenge_rows, faces.ids))
+    if faces.challenge_rows is not None:
+        votes = crowd.votes_on(faces.challenge_rows, faces.ids)
+    else:
+        rows = crowd.rows_of_pictures(faces.sources)
+        if rows is None:
+            raise UserError(
+                f"{where}: nothing tells which rows of FER2013 these faces are, so --ferplus cannot match them; "
+                "give the challenge's csv, or pictures named <Usage>_<row> or as FER+ names them"
+            )
+        votes = crowd.votes[rows]
+    crowd.check_agreement(votes, faces.labels, faces.classes)
+    return replace(faces, votes=votes)
 
 
 def _relabelled(faces: LabelledFaces) -> tuple[LabelledFaces, dict[str, int]]:

@@ -56,10 +56,9 @@ class PrepareSettings:
         if self.labels_from == "ferplus" and self.ferplus is None:
             raise UserError("--labels-from ferplus: needs the votes; give --ferplus fer2013new.csv")
         if self.group_by is not None:
-            try:
-                re.compile(self.group_by)
-            except re.error as error:
-                raise UserError(f"--group-by '{self.group_by}': no regular expression ({error})") from error
+            _check_expression(self.group_by)
+        for name in self.classes or ():
+            _check_text("--classes", name)
         self._check_synthetic()
 
     def _check_synthetic(self) -> None:
@@ -97,6 +96,22 @@ class PrepareSettings:
         if source == SYNTHETIC:
             record |= {"count": self.count, "evidence": self.evidence, "spurious": self.spurious}
         return record
+
+
+def _check_expression(group_by: str) -> None:
+    _check_text("--group-by", group_by)
+    try:
+        re.compile(group_by)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"--group-by '{group_by}': no regular expression ({error})") from error
+
+
+def _check_text(option: str, text: str) -> None:
+    """Raise UserError for text that no file of the workspace can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{option} '{text}': not in UTF-8; type it again") from error
 
 
 DEFAULTS = PrepareSettings()

@@ -1,32 +1,45 @@
 """The FER2013 challenge's own form: a csv with the columns emotion, pixels, Usage, a row a face."""
 
 import codecs
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.prepare.emotions import EMOTIONS
-from fertool.prepare.sources.archives import SourceFiles
+from fertool.prepare.emotions import EMOTIONS, class_name
 from fertool.prepare.sources.decode import fit
-from fertool.prepare.sources.labelled_faces import CHALLENGE_SPLITS, LabelledFaces, challenge_id
+from fertool.prepare.sources.labelled_faces import (
+    CHALLENGE_COUNTS,
+    CHALLENGE_NAME,
+    CHALLENGE_SPLITS,
+    LabelledFaces,
+    challenge_id,
+)
+from fertool.prepare.sources.limits import refuse_memory
+from fertool.prepare.sources.source_files import SourceFiles
 from fertool.runtime.progress import progress_bar
 
 COLUMNS = ("emotion", "pixels", "usage")
 SIDE = 48
 PIXELS = SIDE * SIDE
 _CHUNK_ROWS = 1024
+_LONGEST_HEADER = 4096  # bytes
 _LONGEST_LINE = 2**17
 """Bytes; a row has some 9,300 at most. A longer line is cut here, and so refused by its number of pixels."""
 
 
 def has_challenge_columns(files: SourceFiles, name: str) -> bool:
     """Whether a file begins with the challenge's header (names are compared without blanks and case)."""
+    return set(COLUMNS) <= set(_read_header(files, name))
+
+
+def _read_header(files: SourceFiles, name: str) -> list[str]:
     with files.reading(name) as stream:
-        line = stream.readline(4096)
-    return set(COLUMNS) <= set(_header(line))
+        return _header(stream.readline(_LONGEST_HEADER))
 
 
 def read_challenge_csv(files: SourceFiles, name: str, size: int) -> LabelledFaces:
@@ -38,40 +51,76 @@ def read_challenge_csv(files: SourceFiles, name: str, size: int) -> LabelledFace
     """
     where = files.where(name)
     chunks: list[np.ndarray] = []
-    ids: list[str] = []
     labels: list[int] = []
-    splits: list[str] = []
+    usages: list[str] = []
     with files.reading(name) as stream, progress_bar("reading faces", files.sizes[name], "B") as bar:
         rows = _rows(stream, where)
         while chunk := list(islice(rows, _CHUNK_ROWS)):
             chunks.append(_fitted(_parse_pixels(chunk), size))
-            for row in chunk:
-                if row.emotion not in _CODES:
-                    raise UserError(
-                        f"{row.where}: emotion '{row.emotion}' is not one of 0 to {len(EMOTIONS) - 1}"
-                    )
-                if row.usage not in CHALLENGE_SPLITS:
-                    raise UserError(
-                        f"{row.where}: unknown Usage '{row.usage}' "
-                        "(Training, PublicTest and PrivateTest are known)"
-                    )
-                ids.append(challenge_id(row.usage, len(ids)))
-                labels.append(_CODES[row.emotion])
-                splits.append(CHALLENGE_SPLITS[row.usage])
+            labels += [_code(row) for row in chunk]
+            usages += [_usage(row) for row in chunk]
+            refuse_memory(where, 2 * len(labels) * size * size)
             bar.update(sum(len(row.pixels) for row in chunk))
     if not labels:
         raise UserError(f"{where}: no rows below the header; get the file again")
+    is_whole = Counter(usages) == CHALLENGE_COUNTS
     return LabelledFaces(
-        name="FER2013",
+        name=CHALLENGE_NAME if is_whole else PurePosixPath(name).name.split(".")[0],
         kind="challenge csv",
         images=np.concatenate(chunks),
         classes=list(EMOTIONS),
         labels=np.array(labels, np.int64),
-        splits=np.array(splits),
-        ids=np.array(ids),
+        splits=np.array([CHALLENGE_SPLITS[usage] for usage in usages]),
+        ids=np.array([challenge_id(usage, row) for row, usage in enumerate(usages)]),
         sources=np.full(len(labels), name),
         challenge_rows=np.arange(len(labels)),
     )
+
+
+def advice(files: SourceFiles, tables: list[str]) -> str:
+    """What would help where none of a source's csv files has the challenge's columns."""
+    headers = {name: _read_header(files, name) for name in tables}
+    like = [name for name, header in headers.items() if "pixels" in header]
+    names = {PurePosixPath(name).name.lower() for name in like}
+    if {"train.csv", "test.csv"} <= names:
+        return (
+            f"{files.path}: Kaggle's train.csv and test.csv tell neither the splits nor the labels of test; give "
+            "icml_face_data.csv or fer2013.csv, which come with them"
+        )
+    if not like:
+        return (
+            f"{files.where(tables[0])}: no csv with the columns emotion, pixels and Usage; give the "
+            "challenge's fer2013.csv or icml_face_data.csv, or folders of pictures"
+        )
+    missing = [column for column in ("emotion", "pixels", "Usage") if column.lower() not in headers[like[0]]]
+    hints = {
+        "emotion": "the codes 0 to 6, as the challenge has them",
+        "Usage": "Training, PublicTest or PrivateTest a row, which are train, val and test",
+    }
+    wanted = "; ".join(f"{column} ({hints[column]})" for column in missing)
+    return (
+        f"{files.where(like[0])}: no column {wanted}; add it, or give icml_face_data.csv or fer2013.csv "
+        "with the columns emotion, pixels and Usage"
+    )
+
+
+def _code(row: "_Row") -> int:
+    if row.emotion in _CODES:
+        return _CODES[row.emotion]
+    codes = ", ".join(f"{code} {name}" for name, code in zip(EMOTIONS, _CODES, strict=True))
+    is_name = class_name(row.emotion) in EMOTIONS
+    raise UserError(
+        f"{row.where}: emotion '{row.emotion[:20]}' is {'a name and ' if is_name else ''}not one of the codes "
+        f"0 to {len(EMOTIONS) - 1} ({codes})"
+    )
+
+
+def _usage(row: "_Row") -> str:
+    if row.usage not in CHALLENGE_SPLITS:
+        raise UserError(
+            f"{row.where}: unknown Usage '{row.usage[:20]}' (Training, PublicTest and PrivateTest are known)"
+        )
+    return row.usage
 
 
 _CODES = {str(code): code for code in range(len(EMOTIONS))}

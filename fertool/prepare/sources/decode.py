@@ -1,45 +1,137 @@
 """One picture file -> one square face."""
 
 import contextlib
+import io
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
-from fertool.errors import UserError
+from fertool.prepare.sources.picture_header import PictureHeader, unreadable
 
 PICTURE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".dib", ".exr", ".gif", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm",
-    ".pic", ".png", ".pnm", ".ppm", ".pxm", ".ras", ".sr", ".tif", ".tiff", ".webp",
+    ".avif", ".bmp", ".dib", ".exr", ".gif", ".hdr", ".jfi", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".pam", ".pbm", ".pfm", ".pgm", ".pic", ".png", ".pnm", ".ppm", ".pxm", ".ras", ".sr", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-"""The formats that OpenCV reads."""
+"""How pictures are named: in the formats that OpenCV reads, and in those with floating-point values, which are refused
+by name rather than left out."""
 
+DEEP = 16
+"""Bits a value of the pictures that have more than eight."""
 
 _AS_STORED = cv2.IMREAD_ANYCOLOR
 """Eight bits, grey or colour as the file has it, turned as its EXIF says, alpha dropped."""
 
+_IN_FULL_DEPTH = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 
-def decode_face(data: bytes, size: int, where: str) -> np.ndarray:
+
+def decode_face(
+    data: bytes, header: PictureHeader, size: int, where: str, used_bits: int = DEEP
+) -> np.ndarray:
     """The picture in `data` as uint8 (size, size), or (size, size, 3) in RGB where it has colour.
 
-    A picture whose three channels are equal is grey: many grey data sets are stored as colour. One that is
-    not square is cropped to its centre, where faces stand, which keeps their proportions; it is resized by
-    area when it shrinks and by bicubic interpolation when it grows. Raises UserError where it is no whole
-    picture.
+    A picture whose three channels are equal is grey: many grey data sets are stored as colour. One that is not square
+    is cropped to its centre, where faces stand, which keeps their proportions; it is resized by area when it shrinks
+    and by bicubic interpolation when it grows.
+
+    Args:
+        data: the file's content.
+        header: what `read_header` says of it.
+        size: the side of the face in pixels.
+        where: how messages name the file.
+        used_bits: how many of the bits of a value the pictures of 16 bits use.
+
+    Raises:
+        UserError: where it is no whole picture.
     """
-    # older versions of OpenCV fill up a truncated JPEG in silence: it lacks the end-of-image mark
-    truncated = data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data
-    try:
-        picture = None if truncated or not data else cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
-    except cv2.error:
-        picture = None
+    picture = _decoded(data, header, used_bits)
     if picture is None:
-        raise UserError(f"{where}: truncated, or no picture that OpenCV reads; get it again or remove it")
-    if picture.ndim == 3:
-        blue, green, red = cv2.split(picture)
-        is_grey = np.array_equal(blue, green) and np.array_equal(green, red)
-        picture = blue if is_grey else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    return fit(picture, size)
+        raise unreadable(where)
+    picture = _turned(picture, header)
+    has_colour = picture.ndim == 3 and not _is_grey(picture)
+    if picture.ndim == 3 and not has_colour:
+        picture = np.ascontiguousarray(picture[..., 0])
+    face = fit(picture, size)
+    return cv2.cvtColor(face, cv2.COLOR_BGR2RGB) if has_colour else face
+
+
+def brightest(data: bytes, where: str) -> int:
+    """The largest value in a picture of 16 bits. Raises UserError where it is no whole picture."""
+    picture = _imdecode(data, _IN_FULL_DEPTH)
+    if picture is None:
+        raise unreadable(where)
+    return int(picture.max())
+
+
+def _decoded(data: bytes, header: PictureHeader, used_bits: int) -> np.ndarray | None:
+    """The picture as uint8 (H, W) or (H, W, 3) in BGR; None where it cannot be read."""
+    if header.has_alpha:
+        picture = _without_alpha(data)
+        if picture is not None:
+            return picture
+    if header.maximum not in (None, 255, 2**DEEP - 1) and not header.is_scaled:
+        return _of_maximum(_imdecode(data, _IN_FULL_DEPTH), header.maximum)
+    if header.bits == DEEP and used_bits < DEEP:
+        picture = _imdecode(data, _IN_FULL_DEPTH)
+        if picture is not None and picture.dtype == np.uint16:
+            return (picture >> (used_bits - 8)).astype(np.uint8)
+        return picture
+    return _imdecode(data, _AS_STORED)
+
+
+def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
+    # older versions of OpenCV fill up a truncated JPEG in silence: it lacks the end-of-image mark
+    if not data or (data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data):
+        return None
+    if data[:2] in (b"P1", b"P2", b"P3"):
+        data += b"\n"  # OpenCV wants something behind the last number
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
+def _of_maximum(picture: np.ndarray | None, maximum: int | None) -> np.ndarray | None:
+    """Values 0 to `maximum`, scaled to 0 to 255."""
+    if picture is None or maximum is None:
+        return None
+    scaled = np.rint(np.arange(maximum + 1) * (255 / maximum)).astype(np.uint8)
+    return scaled[np.minimum(picture, maximum)]
+
+
+def _without_alpha(data: bytes) -> np.ndarray | None:
+    """A TIFF with alpha by Pillow, in BGR or grey: OpenCV gives its colours multiplied by alpha, darkened."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["TIFF"]) as picture:
+            if picture.mode in ("LA", "La"):
+                return np.array(picture.convert("LA").convert("L"))
+            if picture.mode in ("RGBA", "RGBa", "RGBX"):
+                return np.array(picture.convert("RGBA").convert("RGB"))[..., ::-1].copy()
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, TypeError, Image.DecompressionBombError):
+        return None
+    return None
+
+
+def _turned(picture: np.ndarray, header: PictureHeader) -> np.ndarray:
+    """The picture turned as its file says, where OpenCV does not do it (AVIF)."""
+    orientation = header.orientation
+    if orientation == 1 or (orientation >= 5 and picture.shape[0] != header.height):
+        return picture
+    if orientation >= 5:
+        picture = picture.swapaxes(0, 1)
+    down, across = _FLIPS[orientation]
+    return np.ascontiguousarray(picture[::down, ::across])
+
+
+_FLIPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
+"""EXIF's orientation -> steps along rows and columns, after rows and columns are exchanged from 5 on."""
+
+
+def _is_grey(picture: np.ndarray) -> bool:
+    first = picture[..., 0]
+    return np.array_equal(first, picture[..., 1]) and np.array_equal(first, picture[..., 2])
 
 
 def fit(picture: np.ndarray, size: int) -> np.ndarray:

@@ -10,7 +10,11 @@ from fertool.prepare.emotions import choose_classes
 UNTOLD = ""
 """The split of a face whose source does not tell it."""
 
-CHALLENGE_ROWS = 35_887
+CHALLENGE_NAME = "FER2013"
+CHALLENGE_COUNTS = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
+"""The faces of each Usage: a data set is FER2013 where it has all of them."""
+
+CHALLENGE_ROWS = sum(CHALLENGE_COUNTS.values())
 CHALLENGE_SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 """The split that each Usage of the challenge means."""
 

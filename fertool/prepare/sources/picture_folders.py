@@ -3,20 +3,25 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from fertool.errors import UserError
 from fertool.prepare.emotions import choose_classes, class_name
-from fertool.prepare.sources.archives import SourceFiles
-from fertool.prepare.sources.decode import PICTURE_SUFFIXES, decode_face, opencv_silent
-from fertool.prepare.sources.labelled_faces import CHALLENGE_ROWS, CHALLENGE_SPLITS, UNTOLD, LabelledFaces
-from fertool.runtime.progress import progress_bar
+from fertool.prepare.sources.decode import PICTURE_SUFFIXES
+from fertool.prepare.sources.labelled_faces import (
+    CHALLENGE_NAME,
+    CHALLENGE_ROWS,
+    CHALLENGE_SPLITS,
+    UNTOLD,
+    LabelledFaces,
+)
+from fertool.prepare.sources.read_pictures import read_pictures
+from fertool.prepare.sources.source_files import SourceFiles
+from fertool.runtime.printable import printable
 
 _FOLDER_SPLITS = {
     "train": "train",
@@ -29,8 +34,8 @@ _FOLDER_SPLITS = {
     "testing": "test",
     "privatetest": "test",
 }
-_CHALLENGE_NAME = re.compile(r"^(Training|PublicTest|PrivateTest)_(\d+)$")
-_BATCH = 256
+_CHALLENGE_FILE = re.compile(r"^(Training|PublicTest|PrivateTest)_(\d{1,9})$")
+_MOST_SUFFIXES = 8  # that a note names
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,25 @@ class Picture:
     split: str
     emotion: str
 
+    @property
+    def stem(self) -> str:
+        """The file's name without folders and suffix."""
+        return PurePosixPath(self.file).stem
+
+    @property
+    def challenge_name(self) -> re.Match[str] | None:
+        """Usage and row as FER2013's file names have them, `Training_123.jpg`; None for another name."""
+        return _CHALLENGE_FILE.match(self.stem)
+
 
 def is_picture(name: str) -> bool:
-    """Whether a file is named as a picture that OpenCV reads."""
-    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+    """Whether a file is named as a picture."""
+    return suffix(name) in PICTURE_SUFFIXES
+
+
+def suffix(name: str) -> str:
+    """The suffix of a file's name in lower case, with its dot; empty where it has none."""
+    return PurePosixPath(name).suffix.lower()
 
 
 def read_picture_folders(files: SourceFiles, size: int, wanted: Sequence[str] | None) -> LabelledFaces:
@@ -57,6 +77,33 @@ def read_picture_folders(files: SourceFiles, size: int, wanted: Sequence[str] | 
     where = str(files.path)
     pictures, empty, stray = _layout(files)
     found = Counter(picture.emotion for picture in pictures)
+    is_whole = len(pictures) == CHALLENGE_ROWS and all(picture.challenge_name for picture in pictures)
+    classes = _choose(found, empty, wanted, where)
+    pictures = [picture for picture in pictures if picture.emotion in classes]
+    is_challenge = all(picture.challenge_name for picture in pictures)
+    rows = _challenge_rows(pictures)
+    pictures.sort(key=lambda picture: picture.file)
+    if rows is not None:
+        pictures.sort(key=lambda picture: rows[picture.file])
+    images, notes = read_pictures(files, {picture.file: row for row, picture in enumerate(pictures)}, size)
+    return LabelledFaces(
+        name=CHALLENGE_NAME if is_whole else _name(files),
+        kind=f"{CHALLENGE_NAME} pictures" if is_challenge else "picture folders",
+        images=images,
+        classes=classes,
+        labels=np.array([classes.index(picture.emotion) for picture in pictures], np.int64),
+        splits=np.array(_splits(pictures, is_challenge)),
+        ids=np.array([picture.file if rows is None else picture.stem for picture in pictures]),
+        sources=np.array([picture.file for picture in pictures]),
+        challenge_rows=None if rows is None else np.array([rows[p.file] for p in pictures], np.int64),
+        left_out={name: count for name, count in sorted(found.items()) if name not in classes},
+        notes=(*_left_out_notes(files, stray), *notes),
+    )
+
+
+def _choose(
+    found: Mapping[str, int], empty: Sequence[str], wanted: Sequence[str] | None, where: str
+) -> list[str]:
     classes = choose_classes([*found, *empty], wanted, where)
     for name in classes:
         if name in empty:
@@ -64,58 +111,28 @@ def read_picture_folders(files: SourceFiles, size: int, wanted: Sequence[str] | 
                 f"{where}: the folder of class '{name}' has no pictures; "
                 "fill it, or leave the class out with --classes"
             )
-    left_out = {name: count for name, count in sorted(found.items()) if name not in classes}
-    pictures = [picture for picture in pictures if picture.emotion in classes]
-    names = [_CHALLENGE_NAME.match(PurePosixPath(picture.file).stem) for picture in pictures]
-    splits = [picture.split for picture in pictures]
-    is_fer2013 = all(names)
-    if "val" not in splits:
-        splits = [_told_by_name(name, split, is_fer2013) for name, split in zip(names, splits, strict=True)]
-    rows = _challenge_rows(names)
-    if rows is not None:
-        ids = [PurePosixPath(picture.file).stem for picture in pictures]
-        order = np.argsort(rows)
-    else:
-        ids = [picture.file for picture in pictures]
-        order = np.array(sorted(range(len(pictures)), key=lambda index: pictures[index].file), np.int64)
+    return classes
 
-    position = np.empty(len(pictures), np.int64)
-    position[order] = np.arange(len(pictures))
-    images = _read_images(files, [picture.file for picture in pictures], position, size)
-    notes: tuple[str, ...] = ()
+
+def _left_out_notes(files: SourceFiles, stray: int) -> Iterator[str]:
     if stray:
-        notes = (f"{stray} pictures that stand in no class's folder left out",)
-    return LabelledFaces(
-        name="FER2013" if is_fer2013 else _name(files),
-        kind="FER2013 pictures" if is_fer2013 else "picture folders",
-        images=images,
-        classes=classes,
-        labels=np.array([classes.index(picture.emotion) for picture in pictures], np.int64)[order],
-        splits=np.array(splits)[order],
-        ids=np.array(ids)[order],
-        sources=np.array([picture.file for picture in pictures])[order],
-        challenge_rows=None if rows is None else np.array(rows, np.int64)[order],
-        left_out=left_out,
-        notes=notes,
-    )
+        yield f"{stray:,} pictures that stand in no class's folder left out"
+    others = Counter(suffix(name) or "without suffix" for name in files.sizes if not is_picture(name))
+    if others:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(_MOST_SUFFIXES))
+        more = ", ..." if len(others) > _MOST_SUFFIXES else ""
+        yield f"{others.total():,} files that are no pictures left out: {printable(counts)}{more}"
 
 
 def _layout(files: SourceFiles) -> tuple[list[Picture], list[str], int]:
     """The pictures in stored order, the classes of empty folders, and how many pictures are in no class.
 
-    A folder named as a split holds the classes; where none is, the deepest folder does that all share.
+    A folder named as a split holds the classes; where none is, the deepest folder that all share does.
     """
     names = [name for name in files.sizes if is_picture(name)]
-    parents = {name: PurePosixPath(name).parent.parts for name in names}
-    has_splits = any(_split_depth(parts) is not None for parts in parents.values())
-    top = 0
-    if not has_splits and parents:
-        folders = [parts for parts in parents.values() if parts]
-        if folders:
-            shared = PurePosixPath(os.path.commonpath(["/".join(parts) for parts in folders]))
-            top = len(shared.parts)
-            if all(len(parts) == top for parts in folders):
-                top -= 1  # a single folder, and that is a class
+    folders = {name: PurePosixPath(name).parent.parts for name in names}
+    has_splits = any(_split_depth(parts) is not None for parts in folders.values())
+    top = 0 if has_splits else _classes_depth([parts for parts in folders.values() if parts])
 
     def place(parts: tuple[str, ...]) -> tuple[str, str] | None:
         depth = _split_depth(parts)
@@ -128,7 +145,7 @@ def _layout(files: SourceFiles) -> tuple[list[Picture], list[str], int]:
 
     pictures = []
     for name in names:
-        placed = place(parents[name])
+        placed = place(folders[name])
         if placed is not None:
             pictures.append(Picture(name, *placed))
     filled = {picture.emotion for picture in pictures}
@@ -137,53 +154,44 @@ def _layout(files: SourceFiles) -> tuple[list[Picture], list[str], int]:
     return pictures, sorted(empty), len(names) - len(pictures)
 
 
+def _classes_depth(folders: list[tuple[str, ...]]) -> int:
+    """How many folders stand above the classes' own: those that all pictures share."""
+    if not folders:
+        return 0
+    depth = len(PurePosixPath(os.path.commonpath(["/".join(parts) for parts in folders])).parts)
+    # a single folder is a class
+    return depth - 1 if all(len(parts) == depth for parts in folders) else depth
+
+
 def _split_depth(parts: tuple[str, ...]) -> int | None:
     return max((depth for depth, part in enumerate(parts) if part.lower() in _FOLDER_SPLITS), default=None)
 
 
-def _told_by_name(name: re.Match[str] | None, split: str, is_fer2013: bool) -> str:
+def _splits(pictures: list[Picture], is_challenge: bool) -> list[str]:
+    """The splits as folders tell them, and as FER2013's names do where there is no folder for val."""
+    splits = [picture.split for picture in pictures]
+    if "val" in splits:
+        return splits
+    return [_told_by_name(picture, is_challenge) for picture in pictures]
+
+
+def _told_by_name(picture: Picture, is_challenge: bool) -> str:
     """The split as FER2013's file names tell it: PublicTest is val, also in a folder for test."""
-    told = CHALLENGE_SPLITS[name[1]] if name else UNTOLD
-    if split == UNTOLD and is_fer2013:
+    match = picture.challenge_name
+    told = CHALLENGE_SPLITS[match[1]] if match else UNTOLD
+    if picture.split == UNTOLD and is_challenge:
         return told
-    return "val" if split == "test" and told == "val" else split
+    return "val" if picture.split == "test" and told == "val" else picture.split
 
 
-def _challenge_rows(names: list[re.Match[str] | None]) -> list[int] | None:
-    """The challenge's rows as file names tell them; None where they do not (some copies number otherwise)."""
-    rows = [int(name[2]) for name in names if name]
-    if len(rows) < len(names) or len(set(rows)) < len(rows) or max(rows) >= CHALLENGE_ROWS:
+def _challenge_rows(pictures: list[Picture]) -> dict[str, int] | None:
+    """The challenge's row of each file, as names tell it; None where they do not (some copies number otherwise)."""
+    rows = {picture.file: int(match[2]) for picture in pictures if (match := picture.challenge_name)}
+    if len(rows) < len(pictures) or len(set(rows.values())) < len(rows):
         return None
-    return rows
+    return rows if max(rows.values()) < CHALLENGE_ROWS else None
 
 
 def _name(files: SourceFiles) -> str:
     path = files.path.resolve()
-    return path.name if path.is_dir() else path.name.split(".")[0]
-
-
-def _read_images(files: SourceFiles, names: list[str], position: np.ndarray, size: int) -> np.ndarray:
-    """The faces of `names`, each at its `position`: read in stored order, decoded by threads."""
-    images = np.empty((len(names), size, size), np.uint8)
-    index = 0
-    with (
-        opencv_silent(),
-        ThreadPoolExecutor() as threads,
-        progress_bar("reading faces", len(names), "faces") as bar,
-    ):
-        for batch in _batches(names):
-            blobs = [files.read(name) for name in batch]
-            wheres = [files.where(name) for name in batch]
-            for face in threads.map(decode_face, blobs, [size] * len(batch), wheres):
-                if face.ndim > images.ndim - 1:
-                    images = np.repeat(images[..., None], 3, axis=3)
-                images[position[index]] = face if face.ndim == images.ndim - 1 else face[..., None]
-                index += 1
-            bar.update(len(batch))
-    return images
-
-
-def _batches(names: list[str]) -> Iterator[list[str]]:
-    remaining = iter(names)
-    while batch := list(islice(remaining, _BATCH)):
-        yield batch
+    return printable(path.name if path.is_dir() else path.name.split(".")[0])

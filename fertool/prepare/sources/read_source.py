@@ -1,12 +1,13 @@
 """The files of a source -> labelled faces, whatever its form is."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fertool.errors import UserError
-from fertool.prepare.sources.archives import SourceFiles
-from fertool.prepare.sources.challenge_csv import has_challenge_columns, read_challenge_csv
+from fertool.prepare.sources.challenge_csv import advice, has_challenge_columns, read_challenge_csv
 from fertool.prepare.sources.labelled_faces import LabelledFaces
-from fertool.prepare.sources.picture_folders import is_picture, read_picture_folders
+from fertool.prepare.sources.picture_folders import is_picture, read_picture_folders, suffix
+from fertool.prepare.sources.source_files import SourceFiles
 
 
 def read_source(files: SourceFiles, size: int, classes: Sequence[str] | None) -> LabelledFaces:
@@ -25,10 +26,11 @@ def read_source(files: SourceFiles, size: int, classes: Sequence[str] | None) ->
     if any(is_picture(name) for name in files.sizes) and files.folders:
         return read_picture_folders(files, size, classes)
     if tables:
-        raise UserError(
-            f"{files.where(tables[0])}: no csv with the columns emotion, pixels and Usage; give the "
-            "challenge's fer2013.csv or icml_face_data.csv, or folders of pictures"
-        )
+        raise UserError(advice(files, tables))
+    kinds = Counter(suffix(name) or "without suffix" for name in files.sizes)
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(4))
     raise UserError(
-        f"{where}: holds neither the challenge's csv nor <emotion>/<picture> folders; check the path"
+        f"{where}: holds neither the challenge's csv nor <emotion>/<picture> folders"
+        + (f" (its files: {counts})" if counts else "")
+        + "; check the path"
     )
