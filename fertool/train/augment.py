@@ -10,23 +10,27 @@ from torch.nn import functional as F
 
 from fertool.models.pixel_layout import channels_first, stored_layout
 
-NOISE_BANK = 1 << 20  # normal numbers of which each face reads a stretch
+NOISE_BANK = 1 << 20  # normal numbers; each face reads a stretch of them
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a face, and how strongly; nothing where a strength is 0."""
+    """The augmentations and their strengths; 0 switches one off."""
 
-    flip: bool = False  # left-right, one face in two
-    shift: float = 0.0  # at most this share of the side, each way, in whole pixels
-    rotate_deg: float = 0.0  # at most so much, each way
-    crop: float = (
-        0.0  # a square of at least 1 less this share of the side, from anywhere, becomes the picture
+    flip: bool = False  # mirror one face in two
+    shift: float = 0.0  # largest shift each way, as a share of the side; in whole pixels
+    rotate_deg: float = 0.0  # largest rotation each way
+    crop: float = 0.0  # a random square, smaller by at most this share of the side, becomes the picture
+    zoom: float = (
+        0.0  # largest change of size each way, as a share; a smaller face gets its edges repeated around it
     )
-    zoom: float = 0.0  # larger or smaller by at most this share; edges are repeated around what is smaller
-    jitter: float = 0.0  # brightness by at most this share of 255, contrast by this share, each way
-    noise: float = 0.0  # deviation of normal noise, as a share of 255
-    erase: float = 0.0  # how often a rectangle of 1/50 to 1/5 of the picture is painted over (Zhong 2020)
+    jitter: float = (
+        0.0  # largest change each way of brightness, as a share of 255, and of contrast, as a share
+    )
+    noise: float = 0.0  # standard deviation of normal noise, as a share of 255
+    erase: float = (
+        0.0  # probability that a rectangle of 1/50 to 1/5 of the picture is painted over (Zhong 2020)
+    )
     mixup: float = 0.0  # alpha of the Beta distribution of MixUp's shares (Zhang 2018)
 
     @property
@@ -36,7 +40,7 @@ class Augmentation:
 
     @property
     def resamples(self) -> bool:
-        """Whether pixels come from between pixels."""
+        """Whether pixels are interpolated."""
         return bool(self.rotate_deg or self.crop or self.zoom)
 
 
@@ -51,24 +55,22 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Draws:
-    """The random choices for some faces, a row a face.
+    """The random choices for some faces, a row for each.
 
-    They are keyed by (seed, epoch, row, number of faces): what a face meets depends neither on its batch nor
-    on how many processes share the work.
+    They are keyed by (seed, epoch, row, number of faces): a face's choices depend neither on its batch nor on how many
+    processes share the work.
     """
 
     flips: Tensor  # bool (N,)
     shifts: Tensor  # int64 (N, 2), pixels down and to the right
     angles: Tensor  # float32 (N,), radians
-    crops: (
-        Tensor  # float32 (N, 3): side, and its centre's way down and right, as shares of the picture's side
-    )
-    brightness: Tensor  # float32 (N,), to be added, as a share of 255
+    crops: Tensor  # float32 (N, 3): side, and its centre's offset down and right, as shares of the picture's side
+    brightness: Tensor  # float32 (N,), added, as a share of 255
     contrast: Tensor  # float32 (N,), a factor
-    noise_starts: Tensor  # int64 (N,), where in the bank of noise the face's stretch begins
+    noise_starts: Tensor  # int64 (N,), where the face's stretch of the bank of noise begins
     erased: Tensor  # float32 (N, 4): top, left, bottom, right, as shares of the side
     partners: Tensor  # int64 (N,), the row that a face is mixed with
-    own_shares: Tensor  # float32 (N,), how much of the mix is the face itself
+    own_shares: Tensor  # float32 (N,), the share of the face itself in the mix
 
     def __getitem__(self, rows: Tensor | slice) -> "Draws":
         """The choices for some of the faces."""
@@ -82,7 +84,18 @@ class Draws:
 def draw_epoch(
     faces: int, side: int, seed: int, epoch: int, augmentation: Augmentation
 ) -> tuple[Tensor, Draws]:
-    """The order in which an epoch visits `faces` faces of `side` pixels, int64 (N,), and its choices for each."""
+    """The order in which an epoch visits the faces, and its random choices for each.
+
+    Args:
+        faces: their number N.
+        side: their side in pixels.
+        seed: the training's.
+        epoch: counted from 1.
+        augmentation: how strong the choices are.
+
+    Returns:
+        rows int64 (N,), and the choices in the order of the rows (not of the visits).
+    """
     key = epoch_seed(seed, epoch)
     generator = torch.Generator().manual_seed(key)
     order = torch.randperm(faces, generator=generator)
@@ -96,17 +109,19 @@ def draw_epoch(
     def each_way(strength: float, *shape: int) -> np.ndarray:
         return strength * random.uniform(-1, 1, (faces, *shape))
 
-    angles = np.radians(each_way(augmentation.rotate_deg))
+    radians = np.radians(each_way(augmentation.rotate_deg))
     sides = 1 - augmentation.crop * random.uniform(0, 1, (faces, 1))
-    crops = np.hstack([sides / zooms.numpy(), (1 - sides) * random.uniform(-0.5, 0.5, (faces, 2))])
-    brightness, contrast = each_way(augmentation.jitter), 1 + each_way(augmentation.jitter)
+    squares = np.hstack([sides / zooms.numpy(), (1 - sides) * random.uniform(-0.5, 0.5, (faces, 2))])
+    added, factors = each_way(augmentation.jitter), 1 + each_way(augmentation.jitter)
     noise_starts = random.integers(0, NOISE_BANK, faces)
-    erased = _rectangles(faces, augmentation.erase, random)
+    rectangles = _rectangles(faces, augmentation.erase, random)
     partners = random.permutation(faces)
-    own_shares = random.beta(augmentation.mixup, augmentation.mixup, faces) if augmentation.mixup else 1.0
-    reals = (angles, crops, brightness, contrast, erased, np.broadcast_to(own_shares, faces))
+    shares = np.ones(faces)
+    if augmentation.mixup:
+        shares = random.beta(augmentation.mixup, augmentation.mixup, faces)
     angles, crops, brightness, contrast, erased, own_shares = (
-        torch.from_numpy(values.astype(np.float32)) for values in reals
+        torch.from_numpy(values.astype(np.float32))
+        for values in (radians, squares, added, factors, rectangles, shares)
     )
     return order, Draws(
         flips=flips,
@@ -137,9 +152,9 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def augment(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
-    """Change each face of a batch (B, H, W[, 3]), pixels 0..255, by its own draws (MixUp apart).
+    """Change each face of a batch (B, H, W[, 3]), pixels 0..255, by its own draws; MixUp is done by `mix`.
 
-    uint8 stays uint8 where faces are only moved by whole pixels; else float32 comes back.
+    uint8 stays uint8 where faces are only moved by whole pixels; otherwise float32 is returned.
     """
     if augmentation.resamples:
         pixels = _resampled(pixels, draws)
@@ -152,7 +167,7 @@ def augment(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
         mean = _per_face(mean, pixels)
         pixels = (pixels - mean) * contrast + mean + 255 * brightness
     if augmentation.noise:
-        # each row of the view is the stretch that begins there; nothing of it is copied but what is asked for
+        # each row of the view is the stretch that begins there; only the rows that are read are copied
         stretches = _noise_bank(pixels.device, pixels[0].numel()).unfold(0, pixels[0].numel(), 1)
         noise = stretches[draws.noise_starts].view(pixels.shape)
         pixels = pixels.float() + 255 * augmentation.noise * noise
@@ -165,48 +180,45 @@ def augment(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
 
 
 def mix(pixels: Tensor, partners: Tensor, draws: Draws) -> Tensor:
-    """MixUp: each face added to its partner, both (B, H, W[, 3]), by the face's own share. float32.
-
-    Planes (B, P, H, W) are mixed alike.
-    """
+    """MixUp: share * face + (1 - share) * partner, float32; faces (B, H, W[, 3]), masks (B, M, H, W) or others."""
     shares = _per_face(draws.own_shares, pixels)
     return shares * pixels.float() + (1 - shares) * partners.float()
 
 
-def move_planes(planes: Tensor, draws: Draws, augmentation: Augmentation, void: int) -> Tensor:
-    """Where planes of coverage, float32 (B, P, H, W), come to lie when their faces are augmented (MixUp apart).
+def move_masks(masks: Tensor, draws: Draws, augmentation: Augmentation, void: int) -> Tensor:
+    """Move soft masks, float32 (B, M, H, W), as their faces are augmented (MixUp apart).
 
-    Where padding (repeated edges) or erasing made the picture every plane is 0, but for the plane `void`, which is
-    1 there: planes that added up to 1 still do. A point that lies in the picture, if beyond the centres of its
-    outermost pixels, is the picture's own.
+    Where padding (repeated edges) or erasing made the picture, every mask is 0 but the one numbered `void`, which is 1:
+    masks that added up to 1 still do. A point that lies in the picture, if beyond the centres of its outermost pixels,
+    belongs to the picture.
     """
-    height, width = planes.shape[2:]
+    height, width = masks.shape[2:]
     own: Tensor | None = None
     if augmentation.resamples:
-        grid = _look_ups(draws, planes.shape)
+        grid = _sampling_grid(draws, masks.shape)
         own = (grid.abs() <= 1).all(dim=3)
-        planes = _looked_up(planes, grid)
+        masks = _sample(masks, grid)
     elif augmentation.flip or augmentation.shift:
         rows, columns = _origins(draws, height, width)
         own = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-        places = (width * rows[:, :, None] + columns[:, None]).flatten(1)
-        places = places[:, None].expand(-1, planes.shape[1], -1)
-        planes = planes.flatten(2).gather(2, places).view(planes.shape)
+        pixels = (width * rows[:, :, None] + columns[:, None]).flatten(1)
+        pixels = pixels[:, None].expand(-1, masks.shape[1], -1)
+        masks = masks.flatten(2).gather(2, pixels).view(masks.shape)
     if augmentation.erase:
         kept = ~_erased(draws, height)
         own = kept if own is None else own & kept
     if own is None:
-        return planes
-    planes = planes * own[:, None]
-    planes[:, void] += (~own).to(planes.dtype)
-    return planes
+        return masks
+    masks = masks * own[:, None]
+    masks[:, void] += (~own).to(masks.dtype)
+    return masks
 
 
 def move_boxes(boxes: Tensor, draws: Draws, side: int) -> Tensor:
-    """Where boxes (B, 4) of left, top, right, bottom in pixels come to lie when their faces are augmented.
+    """Move boxes (B, 4) of left, top, right, bottom in pixels as their faces are augmented.
 
-    A box that was turned is the upright one around it.
+    A rotated box becomes the upright one around it.
     """
     corners = boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].view(-1, 4, 2) * (2 / side) - 1
     matrix, offset = _sources(draws, side)
@@ -227,7 +239,7 @@ def _erased(draws: Draws, side: int) -> Tensor:
 
 
 def _moved(pixels: Tensor, draws: Draws) -> Tensor:
-    """One gather: each output pixel is looked up where it comes from; edges are repeated outwards."""
+    """Flip and shift in one gather: each output pixel is read where it comes from; edges are repeated outwards."""
     height, width = pixels.shape[1:3]
     rows, columns = _origins(draws, height, width)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
@@ -236,7 +248,7 @@ def _moved(pixels: Tensor, draws: Draws) -> Tensor:
 
 
 def _origins(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The rows (B, H) and columns (B, W) that output pixels come from, outside the picture too."""
+    """The rows (B, H) and columns (B, W) that output pixels come from; they may lie outside the picture."""
     device = draws.shifts.device
     rows = torch.arange(height, device=device) - draws.shifts[:, :1]
     columns = torch.arange(width, device=device) - draws.shifts[:, 1:]
@@ -244,24 +256,24 @@ def _origins(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _resampled(pixels: Tensor, draws: Draws) -> Tensor:
-    """One bilinear look-up for flip, shift, rotation, crop and zoom together; edges are repeated outwards."""
-    planes = channels_first(pixels)
-    planes = _looked_up(planes.float(), _look_ups(draws, planes.shape))
-    return stored_layout(planes)
+    """One bilinear sampling for flip, shift, rotation, crop and zoom together; edges are repeated outwards."""
+    images = channels_first(pixels)
+    return stored_layout(_sample(images.float(), _sampling_grid(draws, images.shape)))
 
 
-def _looked_up(planes: Tensor, grid: Tensor) -> Tensor:
-    return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+def _sample(images: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _look_ups(draws: Draws, shape: torch.Size) -> Tensor:
-    """Where the output points of planes (B, P, H, W) come from: (B, H, W, 2), x and y from -1 to 1 a picture."""
+def _sampling_grid(draws: Draws, shape: torch.Size) -> Tensor:
+    """Where the output points of images (B, C, H, W) come from: (B, H, W, 2), x and y from -1 to 1 over a picture."""
     matrix, offset = _sources(draws, shape[2])
-    return F.affine_grid(torch.cat([matrix, offset[:, :, None]], dim=2), shape, align_corners=False)
+    theta = torch.cat([matrix, offset[:, :, None]], dim=2)
+    return F.affine_grid(theta, list(shape), align_corners=False)
 
 
 def _sources(draws: Draws, side: int) -> tuple[Tensor, Tensor]:
-    """Where output points come from: matrix (B, 2, 2) and offset (B, 2) on (x, y) from -1 to 1 a picture."""
+    """Where output points come from: matrix (B, 2, 2) and offset (B, 2) on (x, y), -1 to 1 over a picture."""
     cosine, sine = draws.angles.cos(), draws.angles.sin()
     mirror = 1 - 2 * draws.flips.to(cosine.dtype)
     matrix = torch.stack(
@@ -275,6 +287,6 @@ def _sources(draws: Draws, side: int) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _noise_bank(device: torch.device, length: int) -> Tensor:
-    """Normal numbers in which stretches of `length` begin at NOISE_BANK places."""
+    """Normal numbers, of which NOISE_BANK overlapping stretches of `length` can be read."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(NOISE_BANK + length - 1, generator=generator).to(device)

@@ -1,4 +1,4 @@
-"""What of a pretrained network trains in which epoch."""
+"""Which parts of a pretrained network train in which epoch."""
 
 import numpy as np
 import torch
@@ -14,25 +14,25 @@ from fertool.train.config import TrainConfig
 
 
 def trained_parameters(model: FaceClassifier, config: TrainConfig, epoch: int) -> set[str]:
-    """Names of the parameters that train in an epoch, counted from 1."""
+    """The names of the parameters that train in an epoch, counted from 1."""
     *stages, head = parameter_stages(model)
-    kept = 0 if epoch <= config.freeze_epochs or config.unfreeze == "none" else len(stages)
-    if kept and config.unfreeze.startswith("last:"):
-        kept = min(kept, int(config.unfreeze.partition(":")[2]))
-    return {name for stage in [*stages[len(stages) - kept :], head] for name in stage}
+    unfrozen = 0 if epoch <= config.freeze_epochs or config.unfreeze == "none" else len(stages)
+    if unfrozen and config.unfreeze.startswith("last:"):
+        unfrozen = min(unfrozen, int(config.unfreeze.partition(":")[2]))
+    return {name for stage in [*stages[len(stages) - unfrozen :], head] for name in stage}
 
 
 def freeze_all_but(model: FaceClassifier, names: set[str]) -> None:
-    """Let the parameters of these names train, and no others: those cost no gradient."""
+    """Let the parameters of these names train; for the others no gradient is computed."""
     for name, parameter in model.network.named_parameters():
         parameter.requires_grad_(name in names)
 
 
 def training_mode(model: FaceClassifier) -> None:
-    """Training mode for what trains; evaluation mode for every module that holds frozen parameters alone.
+    """Put modules that train into training mode, and modules whose parameters are all frozen into evaluation mode.
 
-    So the statistics of frozen batch norms stay, and dropout and drop path inside frozen blocks rest. A batch norm
-    that holds no parameters goes with those before it.
+    So the statistics of frozen batch norms stay, and dropout and drop path inside frozen blocks are off. A batch norm
+    without parameters is treated like the modules before it.
     """
     model.train()
     trains_before = False  # in the order in which modules are registered
@@ -46,7 +46,7 @@ def training_mode(model: FaceClassifier) -> None:
 
 
 def frozen_backbone(model: FaceClassifier, names: set[str]) -> bool:
-    """Whether nothing but the head is among the names."""
+    """Whether the names are those of the head's parameters, and no others."""
     return bool(model.head) and names == set(parameter_stages(model)[-1])
 
 
@@ -54,20 +54,20 @@ def frozen_backbone(model: FaceClassifier, names: set[str]) -> bool:
 def head_inputs(
     model: FaceClassifier, faces: Faces, boxes: np.ndarray | None, compute: Compute
 ) -> Tensor | None:
-    """What the head is given for each face (N, ...), in evaluation mode.
+    """The input of the head for each face, (N, ...), in evaluation mode.
 
-    With a frozen backbone and faces that stay as they are this is all that training needs of the network. None
-    where it is not: logits are more than the head's, or dropout before the head is drawn anew each step.
+    With a frozen backbone and faces that are not augmented, training needs nothing else of the network. None where this
+    does not hold: the logits are not the head's output alone, or dropout before the head is drawn anew each step.
     """
     seen: list[Tensor] = []
     head = model.layer(model.head)
     was_training = model.training
 
-    def logits_of(pixels: Tensor, of_batch: Tensor | None) -> Tensor:
-        with model.looking_at(of_batch):
+    def logits_of(pixels: Tensor, batch_boxes: Tensor | None) -> Tensor:
+        with model.looking_at(batch_boxes):
             return model(pixels.to(compute.device))
 
-    hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    hook = head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     try:
         with (
             hook,
@@ -79,8 +79,8 @@ def head_inputs(
                 logits_of(*next(face_batches(faces, boxes)))
             in_training = seen.pop()
             model.eval()
-            for pixels, of_batch in face_batches(faces, boxes):
-                logits = logits_of(pixels, of_batch)
+            for pixels, batch_boxes in face_batches(faces, boxes):
+                logits = logits_of(pixels, batch_boxes)
                 if not torch.equal(_apply(head, seen[-1]), logits):
                     return None
                 if len(seen) == 1 and not torch.equal(seen[0], in_training):
@@ -92,5 +92,5 @@ def head_inputs(
 
 
 def _apply(head: nn.Module, features: Tensor) -> Tensor:
-    # hooks on the head, the one above among them, are not to see this
+    # hooks on the head are not to see this, the one above among them
     return head.forward(features)

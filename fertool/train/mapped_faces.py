@@ -1,4 +1,4 @@
-"""Faces that stay in their file, for sets larger than memory."""
+"""Faces that stay in their file, for data sets larger than memory."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-IN_MEMORY_BYTES = 1 << 29  # sets up to this size are read once and kept on the device
-# a read maps a neighbourhood of pages that are in the system's cache anyway, so many bytes at most
+IN_MEMORY_BYTES = 1 << 29  # data sets up to this size are read once and kept on the device
+# a read also maps pages around it that are in the system's cache: at most so many bytes
 NEIGHBOURHOOD_BYTES = 1 << 16
 FORGET_BYTES = 1 << 26
 
@@ -15,8 +15,8 @@ FORGET_BYTES = 1 << 26
 class MappedFaces:
     """The faces uint8 (N, H, W[, 3]) of a split, or `rows` of it; each read is a copy.
 
-    Pages of a memory map count as the process's own once they were read. A new map of the same file has none,
-    so after every 64 MiB it takes the old one's place.
+    Pages of a memory map count as the process's own memory once they were read. After every 64 MiB the file is mapped
+    anew, because a new map has no such pages.
     """
 
     def __init__(self, faces: np.ndarray, rows: np.ndarray | None = None) -> None:
@@ -31,8 +31,9 @@ class MappedFaces:
         rows = self._rows[index]
         faces = np.array(self._faces[rows])
         self._touched_bytes += faces.nbytes + len(faces) * NEIGHBOURHOOD_BYTES
-        if self._touched_bytes > FORGET_BYTES and getattr(self._faces, "filename", None) is not None:
-            self._faces = np.load(self._faces.filename, mmap_mode="r")
+        file = getattr(self._faces, "filename", None)
+        if self._touched_bytes > FORGET_BYTES and file is not None:
+            self._faces = np.load(file, mmap_mode="r")
             self._touched_bytes = 0
         return faces
 
@@ -47,9 +48,9 @@ class MappedFaces:
 
 
 def face_reader(faces: MappedFaces, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """What gives the faces (B, H, W[, 3]) of rows int64 (B,), on the device.
+    """A function from rows int64 (B,) to their faces uint8 (B, H, W[, 3]), on the device.
 
-    A small set is read once, here; of a large one only what is asked for.
+    A small data set is read once, here; of a large one only the rows asked for are read.
     """
     if np.prod(faces.shape, dtype=np.int64) <= IN_MEMORY_BYTES:
         whole = torch.from_numpy(faces[:]).to(device)

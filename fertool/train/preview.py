@@ -1,4 +1,4 @@
-"""A sheet of what augmentation makes of faces: to be looked at before a training."""
+"""A sheet of augmented faces, to be looked at before a training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +16,23 @@ from fertool.train.subset import rows_used
 from fertool.workspace import Workspace
 
 FACES = 8  # rows
-EPOCHS = 9  # columns behind the face itself
-ENLARGED = 2  # times
+EPOCHS = 9  # columns beside the face itself
+ENLARGED = 2  # factor of enlargement
 
 
 def preview(workspace: Workspace, config: TrainConfig, target: Path, *, seeds: str | None = None) -> Summary:
-    """Write a PNG: a row a face of train, the face itself and what the first epochs make of it.
+    """Write a PNG with a row for each of the first faces of train: the face, and what the first epochs make of it.
 
-    The same draws as in a training with these settings on the same faces, of several seeds in the first one's.
-    Raises UserError where the workspace has no faces, and for a text that says no seeds.
+    A training with these settings on the same faces makes the same random choices.
+
+    Args:
+        workspace: where the faces lie.
+        config: the settings.
+        target: the PNG.
+        seeds: what `--seeds` says; the first of them is shown (default: the seed of `config`).
+
+    Raises:
+        UserError: the workspace has no faces, or `seeds` names no seeds.
     """
     import cv2
 
@@ -51,9 +59,9 @@ def preview(workspace: Workspace, config: TrainConfig, target: Path, *, seeds: s
 
 
 def _augmented(faces: MappedFaces, rows: torch.Tensor, draws: Draws, config: TrainConfig) -> torch.Tensor:
-    def of(some: torch.Tensor) -> torch.Tensor:
+    def augmented(some: torch.Tensor) -> torch.Tensor:
         return augment(torch.from_numpy(faces[some.numpy()]), draws[some], config.augmentation)
 
     if not config.mixup:
-        return of(rows)
-    return mix(of(rows), of(draws.partners[rows]), draws[rows])
+        return augmented(rows)
+    return mix(augmented(rows), augmented(draws.partners[rows]), draws[rows])

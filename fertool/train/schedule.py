@@ -1,10 +1,12 @@
-"""How the learning rate goes through a training."""
+"""The learning rate in the course of a training."""
 
 import math
 from collections.abc import Sequence
 
 SCHEDULES = ("constant", "cosine", "one-cycle", "plateau")
-ONE_CYCLE_RISE = 0.3  # of all steps (Smith and Topin 2018, shares as PyTorch's OneCycleLR has them)
+ONE_CYCLE_RISE = (
+    0.3  # share of the steps in which the rate rises (Smith and Topin 2018; values of torch's OneCycleLR)
+)
 ONE_CYCLE_START = 1 / 25
 PLATEAU_EPOCHS = 3  # without a better val loss
 PLATEAU_FACTOR = 0.3
@@ -13,10 +15,15 @@ PLATEAU_FACTOR = 0.3
 def rate_factor(
     schedule: str, step: int, steps: int, warmup_steps: int, val_losses: Sequence[float]
 ) -> float:
-    """What the learning rate is multiplied by at `step`, 0 to `steps` - 1.
+    """The factor by which the peak learning rate is multiplied at a step.
 
-    Any schedule but one-cycle, which has its own, first rises in a line over `warmup_steps`. `plateau` falls
-    after each PLATEAU_EPOCHS epochs whose `val_losses` were not below all before.
+    Args:
+        schedule: one of SCHEDULES. `plateau` falls by PLATEAU_FACTOR after each PLATEAU_EPOCHS epochs whose val loss
+            was not below that of every epoch before.
+        step: 0 to `steps` - 1.
+        steps: of the whole training.
+        warmup_steps: steps in which the rate rises linearly from 0; `one-cycle` has a warm-up of its own instead.
+        val_losses: one for each finished epoch.
     """
     if schedule == "one-cycle":
         peak = max(1, round(ONE_CYCLE_RISE * steps))

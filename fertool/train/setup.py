@@ -71,11 +71,11 @@ def _guide(
 ) -> Guide | None:
     if config.guide is None:
         return None
-    if train_split.planes is None:
+    if train_split.masks is None:
         raise UserError("--guide: the faces of train come without region maps; run 'fertool masks' first")
     return Guide(
         model,
-        train_split.planes,
+        train_split.masks,
         labels,
         config.augmentation,
         form=config.guide,

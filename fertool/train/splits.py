@@ -11,7 +11,7 @@ from fertool.errors import UserError
 from fertool.models import FaceClassifier
 from fertool.prepare.ferplus import crowd_shares
 from fertool.train.config import TrainConfig
-from fertool.train.guidance import GuidePlanes, load_guide_planes
+from fertool.train.guidance import GuideMasks, load_guide_masks
 from fertool.train.mapped_faces import MappedFaces, face_reader
 from fertool.train.subset import rows_used
 from fertool.workspace import Workspace
@@ -26,14 +26,14 @@ class TrainingFaces:
         labels: int64 (N,).
         boxes: the faces' boxes, float32 (N, 4), for a model that needs them.
         targets: distributions over the classes, float32 (N, C), to be learnt in place of the labels.
-        planes: where the maps of a guided training are to lie.
+        masks: where the maps of a guided training are to lie.
     """
 
     faces: MappedFaces
     labels: np.ndarray
     boxes: np.ndarray | None = None
     targets: np.ndarray | None = None
-    planes: GuidePlanes | None = None
+    masks: GuideMasks | None = None
 
 
 def load_train_split(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> TrainingFaces:
@@ -42,16 +42,16 @@ def load_train_split(workspace: Workspace, config: TrainConfig, model: FaceClass
     if config.labels == "ferplus-soft":
         whole = replace(whole, targets=_crowd_targets(workspace, whole.labels))
     rows = rows_used(workspace, whole.labels, config)
-    planes = None
+    masks = None
     if config.guide is not None:
         placebo_seed = config.seed if config.guide_masks == "shuffled" else None
-        planes = load_guide_planes(workspace, "train", config.guide, rows=rows, placebo_seed=placebo_seed)
+        masks = load_guide_masks(workspace, "train", config.guide, rows=rows, placebo_seed=placebo_seed)
     return TrainingFaces(
         whole.faces.part(rows),
         whole.labels[rows],
         None if whole.boxes is None else whole.boxes[rows],
         None if whole.targets is None else whole.targets[rows],
-        planes,
+        masks,
     )
 
 
@@ -66,7 +66,7 @@ def load_val_split(
         )
     if config.guide is None:
         return split
-    return replace(split, planes=load_guide_planes(workspace, "val", "background"))
+    return replace(split, masks=load_guide_masks(workspace, "val", "background"))
 
 
 def _load_split(workspace: Workspace, split: str, model: FaceClassifier) -> TrainingFaces:

@@ -1,4 +1,4 @@
-"""Which faces of train a training uses."""
+"""The faces of the train split that a training uses."""
 
 import numpy as np
 
@@ -9,9 +9,10 @@ from fertool.workspace import Workspace
 
 
 def rows_used(workspace: Workspace, labels: np.ndarray, config: TrainConfig) -> np.ndarray:
-    """Ascending rows of train: without those with a twin in val or test, and a part of them, where so configured.
+    """The rows of train that the settings use, ascending.
 
-    `labels` (N,) are those of train. Raises UserError where no face is left.
+    `drop_leaks` leaves out faces with a twin in val or test, `train_fraction` takes a part of each class. `labels` (N,)
+    are those of train. Raises UserError where no face is left.
     """
     kept = np.ones(len(labels), dtype=bool)
     if config.drop_leaks:
@@ -31,10 +32,10 @@ def rows_used(workspace: Workspace, labels: np.ndarray, config: TrainConfig) -> 
 
 
 def stratified_part(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Of `rows` that part of each class, at least one face, drawn by seed; ascending."""
+    """The given part of each class among `rows`, at least one face each, drawn by seed; ascending."""
     shuffled = np.random.default_rng([seed, len(labels)]).permutation(rows)
     parts = []
     for code in np.unique(labels[rows]):
-        of_class = shuffled[labels[shuffled] == code]
-        parts.append(of_class[: max(1, round(fraction * len(of_class)))])
+        in_class = shuffled[labels[shuffled] == code]
+        parts.append(in_class[: max(1, round(fraction * len(in_class)))])
     return np.sort(np.concatenate(parts))

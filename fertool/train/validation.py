@@ -27,9 +27,9 @@ def validate(model: FaceClassifier, features: Tensor | None, setup: TrainingSetu
     split, ranks = setup.val_split, setup.ranks
     part = slice(ranks.rank, None, ranks.count)
     guide_sums = None
-    if setup.guide and split.planes:
+    if setup.guide and split.masks:
         measured, sums = setup.guide.measure(
-            model, split.faces.part(part), split.labels[part], split.planes.part(part), setup.compute
+            model, split.faces.part(part), split.labels[part], split.masks.part(part), setup.compute
         )
         logits, guide_sums = torch.from_numpy(measured), ranks.sum(sums)
     elif features is None:

@@ -15,7 +15,7 @@ from fertool.train.augment import (
     draw_epoch,
     mix,
     move_boxes,
-    move_planes,
+    move_masks,
 )
 
 SIDE = 24
@@ -362,7 +362,7 @@ def test_a_box_that_is_turned_is_the_upright_one_around_it() -> None:
     assert torch.allclose(grown, torch.tensor([[4.0, -4.0, 20.0, 4.0]]), atol=1e-4)
 
 
-# --- planes follow -----------------------------------------------------------------------------------------
+# --- masks follow -----------------------------------------------------------------------------------------
 
 ELSEWHERE, MARK, VOID = range(3)
 ALONE = [
@@ -377,7 +377,7 @@ ALONE = [
 
 
 def marked(rows: list[int], columns: list[int]) -> tuple[Tensor, Tensor]:
-    """Black faces with one bright pixel, and their planes: the pixel's, the rest's, void."""
+    """Black faces with one bright pixel, and their masks: the pixel's, the rest's, void."""
     faces = torch.zeros(len(rows), SIDE, SIDE, dtype=torch.uint8)
     faces[range(len(rows)), rows, columns] = 255
     mark = (faces > 0).float()
@@ -393,13 +393,13 @@ places = st.lists(st.integers(0, SIDE - 1), min_size=4, max_size=4)
     columns=places,
     augmentation=st.sampled_from([*ALONE, MOVES, TURNS, replace(EVERYTHING, jitter=0.0, noise=0.0)]),
 )
-def test_the_plane_of_a_marked_pixel_lies_where_its_brightness_does(
+def test_the_mask_of_a_marked_pixel_lies_where_its_brightness_does(
     seed: int, rows: list[int], columns: list[int], augmentation: Augmentation
 ) -> None:
-    faces, planes = marked(rows, columns)
+    faces, masks = marked(rows, columns)
     _, draws = draw_epoch(4, SIDE, seed, 1, augmentation)
     picture = augment(faces, draws, augmentation).float()
-    moved = move_planes(planes, draws, augmentation, VOID)
+    moved = move_masks(masks, draws, augmentation, VOID)
     if augmentation.mixup:
         partners = draws.partners
         picture = mix(picture, picture[partners], draws)
@@ -413,35 +413,33 @@ def test_the_plane_of_a_marked_pixel_lies_where_its_brightness_does(
 
 
 def test_what_padding_made_is_void_and_nothing_else_is() -> None:
-    _, planes = marked([0], [0])
-    moved = move_planes(planes, chosen(shifts=torch.tensor([[2, -3]])), MOVES, VOID)[0]
+    _, masks = marked([0], [0])
+    moved = move_masks(masks, chosen(shifts=torch.tensor([[2, -3]])), MOVES, VOID)[0]
     outside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     outside[:2] = outside[:, SIDE - 3 :] = True
     assert torch.equal(moved[VOID] == 1, outside)
     assert (moved[:VOID, outside] == 0).all()
-    looked_up = move_planes(planes, chosen(shifts=torch.tensor([[2, -3]])), replace(MOVES, crop=1e-6), VOID)[
-        0
-    ]
+    looked_up = move_masks(masks, chosen(shifts=torch.tensor([[2, -3]])), replace(MOVES, crop=1e-6), VOID)[0]
     assert torch.allclose(looked_up, moved, atol=1e-4)
 
 
 def test_what_a_crop_enlarges_is_wholly_the_pictures_own() -> None:
-    _, planes = marked([0], [0])
-    moved = move_planes(planes, chosen(crops=torch.tensor([[0.5, -0.25, -0.25]])), TURNS, VOID)[0]
+    _, masks = marked([0], [0])
+    moved = move_masks(masks, chosen(crops=torch.tensor([[0.5, -0.25, -0.25]])), TURNS, VOID)[0]
     assert (moved[VOID] == 0).all()
     assert moved[MARK, 0, 0] == 1
 
 
 def test_what_erasing_painted_over_is_void() -> None:
-    _, planes = marked([12], [12])
+    _, masks = marked([12], [12])
     erased = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
-    moved = move_planes(planes, chosen(erased=erased), Augmentation(erase=1.0), VOID)[0]
+    moved = move_masks(masks, chosen(erased=erased), Augmentation(erase=1.0), VOID)[0]
     inside = torch.zeros(SIDE, SIDE)
     inside[6:18, 6:18] = 1
     assert torch.equal(moved[VOID], inside)
-    assert moved[MARK].sum() == 0 and planes[0, MARK].sum() == 1
+    assert moved[MARK].sum() == 0 and masks[0, MARK].sum() == 1
 
 
-def test_planes_of_faces_that_stay_stay() -> None:
-    _, planes = marked([3], [4])
-    assert move_planes(planes, chosen(), Augmentation(jitter=0.2, noise=0.1), VOID) is planes
+def test_masks_of_faces_that_stay_stay() -> None:
+    _, masks = marked([3], [4])
+    assert move_masks(masks, chosen(), Augmentation(jitter=0.2, noise=0.1), VOID) is masks

@@ -98,10 +98,10 @@ WHIRLED = {"shift": 0.1, "rotate_deg": 20.0, "crop": 0.3}
 @pytest.mark.parametrize(
     "settings", [{"shift": 0.1}, WHIRLED, {**WHIRLED, "mixup": 1.0}, {**WHIRLED, "train_fraction": 0.5}]
 )
-def test_faces_that_show_their_masks_are_seen_where_the_planes_lie(
+def test_faces_that_show_their_masks_are_seen_where_the_masks_lie(
     synthetic: Workspace, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of faces that are white on the background and black elsewhere, the picture is the background's plane."""
+    """Of faces that are white on the background and black elsewhere, the picture is the background's mask."""
     pictures: list[torch.Tensor] = []
     targets: list[GuideTarget] = []
     forward, target_of = FaceClassifier.forward, Guide.target
@@ -123,11 +123,11 @@ def test_faces_that_show_their_masks_are_seen_where_the_planes_lie(
     config = replace(GUIDED, epochs=1, batch_size=16, guide_weight=0.0, **settings)
     train(synthetic, config, name="guided", device="cpu")
     assert len(pictures) == len(targets) > 2
-    seen, planes = torch.cat(pictures), torch.cat([target.planes for target in targets])
-    known = planes[:, -1] == 0
+    seen, masks = torch.cat(pictures), torch.cat([target.masks for target in targets])
+    known = masks[:, -1] == 0
     assert known.float().mean() > 0.5
     assert 0.1 < seen[known].mean() < 0.9
-    assert (seen - planes[:, BACKGROUND])[known].abs().max() < 1e-5
+    assert (seen - masks[:, BACKGROUND])[known].abs().max() < 1e-5
 
 
 def test_the_warm_up_is_counted_in_epochs(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

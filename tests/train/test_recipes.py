@@ -109,13 +109,13 @@ def test_a_preset_is_all_of_the_augmentation(model: str, preset: str) -> None:
     assert configure(model, augment="none").augmentation == Augmentation()
 
 
-def test_one_cycle_has_a_rise_of_its_own() -> None:
+def test_one_cycle_has_a_warm_up_of_its_own() -> None:
     assert (
         configure("resnet50").warmup_epochs
         > 0
         == configure("resnet50", settings={"schedule": "one-cycle"}).warmup_epochs
     )
-    with pytest.raises(UserError, match="--warmup-epochs: the schedule one-cycle has a rise of its own"):
+    with pytest.raises(UserError, match="--warmup-epochs: the schedule one-cycle has a warm-up of its own"):
         configure("cnn", settings={"schedule": "one-cycle", "warmup_epochs": 2.0})
 
 

@@ -1,10 +1,10 @@
-"""Batch norms behind the CAM layer, through which a face's map stays its own.
+"""Batch norms behind the CAM layer, through which a face's map depends on no other face.
 
-In training a batch norm takes the statistics of its batch, so each face's logits hang on all of them: of what the
-gradient of a sum over the batch is at one face, the batch's mean is taken away, and a map of the face's label would
-be one of its label less the others'. The map of a face, as in evaluation, is of its own logits: for its gradient
-the statistics are given numbers, and so they are where that gradient is differentiated in turn. The gradient of the
-classification's loss goes through them as ever.
+In training a batch norm uses the statistics of its batch, so each face's logits depend on all faces: the gradient of a
+sum over the batch loses the batch's mean at each face, and the map of a face's label would be one of its label less the
+others'. The map of a face is to be one of its own logits, as in evaluation: its gradient takes the statistics as
+constants, also where that gradient is differentiated in turn. The gradient of the classification loss goes through the
+statistics as usual.
 """
 
 import contextlib
@@ -21,51 +21,51 @@ from fertool.models import FaceClassifier
 
 
 @dataclass
-class Road:
-    """Which way gradients take now."""
+class GradientRoute:
+    """The way that gradients take through batch norms now: through the statistics, or past them as constants."""
 
-    of_maps: bool = False
+    is_for_maps: bool = False
 
     @contextlib.contextmanager
     def for_maps(self) -> Iterator[None]:
-        """Inside, a gradient takes the statistics as given."""
-        self.of_maps = True
+        """Inside, gradients take the statistics as constants."""
+        self.is_for_maps = True
         try:
             yield
         finally:
-            self.of_maps = False
+            self.is_for_maps = False
 
 
 class _Fork(torch.autograd.Function):
-    """The first of two equal tensors; its gradient is the first's, or, of maps, the second's."""
+    """The first of two equal tensors; the gradient goes to the first, or, for maps, to the second."""
 
     @staticmethod
-    def forward(ctx: Any, together: Tensor, apart: Tensor, road: Road) -> Tensor:
-        ctx.road = road
-        return together.clone()  # the next layer may work in place, which a view of it would forbid
+    def forward(ctx: Any, together: Tensor, _apart: Tensor, route: GradientRoute) -> Tensor:
+        ctx.route = route
+        return together.clone()  # the next layer may work in place, which a view would forbid
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        return (None, gradient, None) if ctx.road.of_maps else (gradient, None, None)
+        return (None, gradient, None) if ctx.route.is_for_maps else (gradient, None, None)
 
 
 @contextlib.contextmanager
-def faces_apart(model: FaceClassifier, is_behind: Callable[[], bool]) -> Iterator[Road]:
-    """Inside, batch norms in training mode have two roads back, from where on `is_behind` holds in a forward pass.
+def faces_apart(model: FaceClassifier, is_behind: Callable[[], bool]) -> Iterator[GradientRoute]:
+    """Inside, batch norms in training mode give gradients two routes, once `is_behind` holds in a forward pass.
 
-    Those that are the CAM layer, or in it, are not behind it.
+    Batch norms that are the CAM layer, or lie in it, are not behind it.
     """
-    road, before = Road(), {*model.layer(model.cam_layer).modules()}
+    route, before = GradientRoute(), {*model.layer(model.cam_layer).modules()}
 
     def fork(norm: _BatchNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
         if not (norm.training and norm.track_running_stats and is_behind() and output.requires_grad):
             return None
-        return _Fork.apply(output, _with_given_statistics(norm, inputs[0]), road)
+        return _Fork.apply(output, _with_constant_statistics(norm, inputs[0]), route)
 
     with contextlib.ExitStack() as hooks:
         for norm in set(batch_norms(model)) - before:
             hooks.enter_context(norm.register_forward_hook(fork))
-        yield road
+        yield route
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -73,7 +73,9 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
-def _with_given_statistics(norm: _BatchNorm, inputs: Tensor) -> Tensor:
+def _with_constant_statistics(norm: _BatchNorm, inputs: Tensor) -> Tensor:
+    """The norm's output with the batch's statistics as constants."""
+    assert norm.running_mean is not None  # `fork` asks for norms that track statistics
     others = [dim for dim in range(inputs.ndim) if dim != 1]
     exact = inputs.detach().to(norm.running_mean.dtype)
     variance, mean = torch.var_mean(exact, others, correction=0)

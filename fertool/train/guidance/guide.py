@@ -1,4 +1,4 @@
-"""What the training loop asks of guidance: a batch's targets, its loss, and how the maps lie on val."""
+"""Guidance as the training loop uses it: a batch's targets, its loss, and the figures of the maps on val."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from fertool.models import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
 from fertool.models.predict import Faces, face_batches
 from fertool.runtime.hardware import Compute
-from fertool.train.augment import Augmentation, Draws, mix, move_planes
+from fertool.train.augment import Augmentation, Draws, mix, move_masks
 from fertool.train.guidance.forms import FORMS, MapOnFace, background_shares, regions
 from fertool.train.guidance.maps import (
     Watch,
@@ -22,27 +22,33 @@ from fertool.train.guidance.maps import (
     guide_map,
     watched,
 )
-from fertool.train.guidance.planes import GuidePlanes, plane_reader, region_planes
+from fertool.train.guidance.masks import GuideMasks, mask_count, mask_reader
 
 TAKE_SIGNED_MAPS = ("background-sum", "action-units", "landmarks")
-"""The forms that a signed map is judged by as it is. The others are of shares, which only its size has."""
+"""The forms that judge a signed map as it is. The others judge shares, which are those of its absolute values."""
 
 
 @dataclass(frozen=True)
 class GuideTarget:
-    """Where the maps of a batch are to lie."""
+    """Where the maps of a batch are to lie.
 
-    planes: Tensor  # float32 (B, P, H, W): of regions, then void, augmented as the faces are
-    wanted: Tensor | None  # float32 (B, H, W), likewise
-    class_weights: Tensor  # float32 (B, C): of which logits the maps are
-    guided: Tensor  # bool (B,): of a mix where both its faces are
-    divisor: (
-        Tensor  # float32 (): what the losses' sum is divided by, the guided faces where this is all the batch
-    )
+    Attributes:
+        masks: float32 (B, M, H, W): those of the regions, then void, augmented as the faces are.
+        wanted: float32 (B, H, W), augmented likewise; None for forms that want no map.
+        class_weights: float32 (B, C): the map explains the sum of the logits, each by its weight.
+        guided: bool (B,): a mix is guided where both its faces are.
+        divisor: float32 (): what the sum of losses is divided by, the number of guided faces where the batch is whole.
+    """
+
+    masks: Tensor
+    wanted: Tensor | None
+    class_weights: Tensor
+    guided: Tensor
+    divisor: Tensor
 
 
 class Guide:
-    """A training's guidance: the form that is asked for, of which map, how strongly from when on.
+    """A training's guidance: a form of loss, the map it is taken of, and its weight lambda.
 
     A step is
 
@@ -51,13 +57,14 @@ class Guide:
             logits = network(pixels)
         loss, sums = guide.loss(watch, logits.float(), target)
 
-    and `weight_at` times that loss is added to the class loss. Sums are those of `guide_figures`.
+    and `weight_at` times that loss is added to the classification loss. `sums` are summed over steps, and
+    `guide_figures` makes figures of them.
     """
 
     def __init__(
         self,
         model: FaceClassifier,
-        planes: GuidePlanes,
+        masks: GuideMasks,
         labels: Tensor,
         augmentation: Augmentation,
         *,
@@ -68,10 +75,22 @@ class Guide:
         warmup_epochs: float = 0.0,
         wanted_shares: Mapping[str, float] | None = None,
     ) -> None:
-        """`planes` and `labels`, int64 (N,) on the training's device, are of the faces that are trained on.
+        """Guide a model's maps.
 
-        None is the model's own default of explainer and kind of map. `wanted_shares` are those of the form
-        `regions`. Raises UserError where the model cannot be guided so.
+        Args:
+            model: the network that is trained.
+            masks: of the N faces that are trained on.
+            labels: theirs, int64 (N,), on the training's device.
+            augmentation: what happens to the faces.
+            form: one of FORMS.
+            kind: relu, abs or signed; None: the explainer's default.
+            explainer: one of GUIDE_EXPLAINERS; None: the default for the model.
+            weight: lambda.
+            warmup_epochs: epochs in which lambda rises linearly from 0.
+            wanted_shares: region -> weight, for the form `regions`.
+
+        Raises:
+            UserError: the model cannot be guided so.
         """
         self.explainer, self.kind = check_guidance(model, explainer, kind)
         self.linear_head = find_linear_head(model) if self.explainer == "gradcam" else None
@@ -79,53 +98,64 @@ class Guide:
         self.weight = weight
         self.warmup_epochs = warmup_epochs
         self._judge = regions(wanted_shares) if form == "regions" else FORMS[form]
-        self._void = region_planes(form)  # the plane behind them
-        self._planes_of = plane_reader(planes, labels.device, self._void)
-        self._guided = torch.from_numpy(planes.guided).to(labels.device)
+        self._void = mask_count(form)  # the number of the mask behind them
+        self._masks_of = mask_reader(masks, labels.device, self._void)
+        self._guided = torch.from_numpy(masks.guided).to(labels.device)
         self._labels = labels
         self._classes = model.recipe["classes"]
         self._augmentation = augmentation
 
     def weight_at(self, epochs_done: float) -> float:
-        """The loss's weight after so many epochs, parts of one too: it rises linearly from 0 in the warm-up."""
+        """Lambda after so many epochs, fractions included: it rises linearly from 0 in the warm-up."""
         if epochs_done >= self.warmup_epochs:
             return self.weight
         return self.weight * epochs_done / self.warmup_epochs
 
     def target(self, rows: Tensor, draws: Draws, batch: Tensor | None = None) -> GuideTarget:
-        """The targets of faces `rows` int64 (B,), augmented by `draws`, which are of all faces.
+        """The targets of a batch.
 
-        `batch` is all of a batch that several processes share: losses then average over its guided faces.
+        Args:
+            rows: its faces, int64 (B,).
+            draws: the random choices of all faces of train.
+            batch: the rows of the whole batch where several processes share it; losses then average over all of its
+                guided faces.
         """
-        planes, class_weights = self._moved_planes(rows, draws), self._of_labels(rows)
+        masks, class_weights = self._moved_masks(rows, draws), self._one_hot_labels(rows)
         if self._augmentation.mixup:
-            of_rows = draws[rows]
-            planes = mix(planes, self._moved_planes(of_rows.partners, draws), of_rows)
-            class_weights = mix(class_weights, self._of_labels(of_rows.partners), of_rows)
+            row_draws = draws[rows]
+            masks = mix(masks, self._moved_masks(row_draws.partners, draws), row_draws)
+            class_weights = mix(class_weights, self._one_hot_labels(row_draws.partners), row_draws)
         guided = self._guided_rows(rows, draws)
         divisor = guided.sum().float()
         if batch is not None and len(batch) != len(rows):
             divisor = self._guided_rows(batch, draws).sum() * (len(rows) / len(batch))
-        wanted = planes[:, -1] if planes.shape[1] > self._void + 1 else None
-        return GuideTarget(planes[:, : self._void + 1], wanted, class_weights, guided, divisor)
+        wanted = masks[:, -1] if masks.shape[1] > self._void + 1 else None
+        return GuideTarget(masks[:, : self._void + 1], wanted, class_weights, guided, divisor)
 
     def watching(self, model: FaceClassifier) -> AbstractContextManager[Watch]:
-        """Inside, a forward pass of the model leaves what `loss` makes the map of."""
+        """Inside, a forward pass of the model keeps what `loss` needs to make the map."""
         return watched(model, self.explainer, self.linear_head)
 
     def loss(
         self, watch: Watch, logits: Tensor, target: GuideTarget, *, differentiable: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """The mean loss of the guided faces, a scalar, and the sums (4,) of `guide_figures`, without a graph.
+        """The mean loss of the guided faces, and the sums for `guide_figures`.
 
-        0 where no face is guided; without a graph there, and where it is not to be `differentiable`.
+        Args:
+            watch: what the forward pass left.
+            logits: its logits, float32 (B, C).
+            target: the batch's targets.
+            differentiable: whether the loss has a graph.
+
+        Returns:
+            the loss, a scalar, 0 and without a graph where no face is guided; and sums (4,), without a graph.
         """
         if not bool(target.guided.any()):
             return logits.new_zeros(()), logits.new_zeros(4)
         with torch.autocast(logits.device.type, enabled=False), torch.set_grad_enabled(differentiable):
             heatmap = guide_map(watch, logits, target.class_weights, self.kind, differentiable=differentiable)
             absolute = heatmap.abs() if self.kind == "signed" else heatmap
-            laid = judged = MapOnFace(absolute, target.planes, target.wanted)
+            laid = judged = MapOnFace(absolute, target.masks, target.wanted)
             if self.kind == "signed" and self.form in TAKE_SIGNED_MAPS:
                 judged = replace(laid, cells=heatmap)
             losses = self._judge(judged).where(target.guided, 0)
@@ -133,16 +163,25 @@ class Guide:
         return loss, _sums(losses.detach(), laid, target.guided)
 
     def measure(
-        self, model: FaceClassifier, faces: Faces, labels: np.ndarray, planes: GuidePlanes, compute: Compute
+        self, model: FaceClassifier, faces: Faces, labels: np.ndarray, masks: GuideMasks, compute: Compute
     ) -> tuple[np.ndarray, Tensor]:
-        """How the maps of the labels lie on faces as they are: logits float32 (N, C), and sums, without a loss.
+        """Measure the maps of the labels on faces as they are, in evaluation mode.
 
-        In evaluation mode; no graph is built but, where a map needs one, behind the CAM layer. `planes` are the
-        true ones of any form, `labels` int64 (N,).
+        A graph is built only where a map needs one, and then behind the CAM layer only.
+
+        Args:
+            model: the network.
+            faces: uint8 (N, H, W[, 3]).
+            labels: int64 (N,).
+            masks: the faces' own, of any form.
+            compute: device and number format.
+
+        Returns:
+            logits float32 (N, C), and the sums (4,) for `guide_figures`, whose loss is 0.
         """
-        background_and_rest = region_planes("background")
-        planes_of = plane_reader(planes, compute.device, background_and_rest)
-        guided = torch.from_numpy(planes.guided).to(compute.device)
+        background_and_rest = mask_count("background")
+        masks_of = mask_reader(masks, compute.device, background_and_rest)
+        guided = torch.from_numpy(masks.guided).to(compute.device)
         codes = torch.from_numpy(labels).to(compute.device)
         sums, all_logits, start = torch.zeros(4, device=compute.device), [], 0
         needs_gradient = self.explainer == "gradcam" and self.linear_head is None
@@ -157,15 +196,15 @@ class Guide:
                 weights = F.one_hot(codes[rows], logits.shape[1]).float()
                 heatmap = guide_map(watch, logits, weights, self.kind, differentiable=False)
                 absolute = heatmap.abs() if self.kind == "signed" else heatmap
-                laid = MapOnFace(absolute, planes_of(rows)[:, : background_and_rest + 1])
+                laid = MapOnFace(absolute, masks_of(rows)[:, : background_and_rest + 1])
                 sums += _sums(torch.zeros_like(heatmap[:, 0, 0]), laid, guided[rows])
                 all_logits.append(logits.detach().cpu())
         return torch.cat(all_logits).numpy(), sums
 
-    def _moved_planes(self, rows: Tensor, draws: Draws) -> Tensor:
-        return move_planes(self._planes_of(rows), draws[rows], self._augmentation, self._void)
+    def _moved_masks(self, rows: Tensor, draws: Draws) -> Tensor:
+        return move_masks(self._masks_of(rows), draws[rows], self._augmentation, self._void)
 
-    def _of_labels(self, rows: Tensor) -> Tensor:
+    def _one_hot_labels(self, rows: Tensor) -> Tensor:
         return F.one_hot(self._labels[rows], self._classes).float()
 
     def _guided_rows(self, rows: Tensor, draws: Draws) -> Tensor:
@@ -181,10 +220,10 @@ def _sums(losses: Tensor, laid: MapOnFace, guided: Tensor) -> Tensor:
 
 
 def guide_figures(sums: Tensor) -> dict[str, float | None]:
-    """The figures of sums (4,) of losses, empty maps, background shares and faces over all guided faces.
+    """Figures from sums (4,) over the guided faces: of losses, empty maps, background shares, and faces.
 
-    `guide_loss` and `empty_maps` are means over them, `background_share` over those whose map is not empty; None
-    where there are none.
+    `guide_loss` and `empty_maps` are means over the guided faces, `background_share` over those whose map is not empty;
+    None where there are no such faces.
     """
     loss, is_empty, share, guided = sums.tolist()
     return {

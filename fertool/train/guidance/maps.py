@@ -1,7 +1,7 @@
-"""Differentiable maps of the classes that are asked for, from the forward pass that gives the logits.
+"""Differentiable maps of given classes, made from the forward pass that gives the logits.
 
-A convolutional network has its Grad-CAM at the CAM layer, in logits: with A (B, K, h, w) the layer's output,
-S = sum_c weight_c logit_c what the map is of, and G = dS/dA,
+Convolutional networks have Grad-CAM at the CAM layer, in logits. With A (B, K, h, w) the layer's output,
+S = sum_c weight_c logit_c the score that the map explains, and G = dS/dA,
 
     relu      max(L_ij, 0)      L_ij = sum_k a_k A_kij      a_k = 1/(h w) sum_ij G_kij
     signed    L_ij
@@ -9,16 +9,16 @@ S = sum_c weight_c logit_c what the map is of, and G = dS/dA,
 
 Selvaraju et al. 2017, 'Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization', for L.
 Where the logits are linear in the mean of A over its cells, a_k = G_kij = sum_c weight_c W_ck / (h w) with W the
-weights of that layer, so nothing need be differentiated twice, and the cells of L add up to S less the bias.
+weights of that layer; then nothing needs to be differentiated twice, and the cells of L add up to S less the bias.
 
-A vision transformer has a map of its attention, whatever the class: shares of the class token's attention (the
-mean over the patches' where the head reads none) to the patches, mean over heads; never negative. It has Grad-CAM as
-well, and with `norm_pre` as its CAM layer, the tokens before the first block, that is of what each patch gives before
-any is mixed with another. Attention says how often a patch is read, not how much is carried from it.
+Vision transformers have maps of their attention, the same for every class: the class token's attention to the patches
+(the mean over the patches' attention where the head reads no class token), mean over heads; never negative. They have
+Grad-CAM as well. With `norm_pre` as CAM layer, the tokens before the first block, Grad-CAM shows what each patch gives
+before patches are mixed. Attention shows how often a patch is read, not how much is carried from it.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -30,32 +30,43 @@ from fertool.explain.methods.attention import attended_in_all_blocks, attended_p
 from fertool.models import FaceClassifier
 from fertool.models.classifier import TokenGrid
 from fertool.models.frozen_eval import frozen_eval
-from fertool.train.guidance.batch_norms import Road, batch_norms, faces_apart
+from fertool.train.guidance.batch_norms import GradientRoute, batch_norms, faces_apart
 from fertool.train.guidance.twice_differentiable import twice_differentiable
 
 KINDS = ("relu", "abs", "signed")
 OF_ATTENTION = ("rollout", "attention", "all-blocks")
 GUIDE_EXPLAINERS = (*OF_ATTENTION, "gradcam")
 
-LINEAR_TOLERANCE = 1e-3  # of the largest weight: what single precision makes of equal numbers
+LINEAR_TOLERANCE = (
+    1e-3  # as a share of the largest weight: what single precision leaves between equal numbers
+)
 
 
 @dataclass
 class Watch:
-    """What the last forward pass left to make its map of; empty before it."""
+    """What the last forward pass left to make its map of; empty before the first.
+
+    Attributes:
+        model: the network.
+        explainer: one of GUIDE_EXPLAINERS.
+        linear_head: what `find_linear_head` found.
+        activation: the CAM layer's output.
+        route: which way gradients take through the batch norms behind the CAM layer.
+        attention: for each block that is read the attention, mean over heads, (B, T, T).
+    """
 
     model: FaceClassifier
     explainer: str
-    linear_head: str | None  # see `find_linear_head`
-    activation: Activation = field(default_factory=Activation)  # the CAM layer's output
-    road: Road = field(default_factory=Road)  # of gradients, through what comes behind it
-    attention: list[Tensor] = field(default_factory=list)  # of each block read, mean over heads: (B, T, T)
+    linear_head: str | None
+    activation: Activation = field(default_factory=Activation)
+    route: GradientRoute = field(default_factory=GradientRoute)
+    attention: list[Tensor] = field(default_factory=list)
 
 
 def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | None) -> tuple[str, str]:
-    """Explainer and kind of map that guide the model: those asked for, or for None the model's own default.
+    """The explainer and the kind of map that guide the model; None is replaced by the model's default.
 
-    Raises UserError for an explainer that cannot guide it, or a kind of map that it does not make.
+    Raises UserError for an explainer that cannot guide the model, or a kind of map that the explainer does not make.
     """
     explainer = explainer or default_guide_explainer(len(model.attention_blocks))
     kind = kind or default_kind(explainer)
@@ -63,7 +74,7 @@ def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | Non
     fitting = GUIDE_EXPLAINERS if model.attention_blocks else ("gradcam",)
     if len(model.views) > 1 or model.needs_boxes:
         raise UserError(
-            f"--guide: {name} sees the face in several views, and only models of one can be guided"
+            f"--guide: {name} sees the face in several views, and only models with one view can be guided"
         )
     if explainer not in fitting:
         raise UserError(f"--guide-explainer {explainer}: {name} can be guided by {', '.join(fitting)}")
@@ -75,20 +86,20 @@ def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | Non
 
 
 def default_guide_explainer(attention_blocks: int) -> str:
-    """Rollout where there are blocks that attend, else Grad-CAM."""
+    """Rollout for a model with attention blocks, else Grad-CAM."""
     return "rollout" if attention_blocks else "gradcam"
 
 
 def default_kind(explainer: str) -> str:
-    """The absolute map of Grad-CAM; the one that there is of attention."""
+    """abs for Grad-CAM; for attention its only one, relu."""
     return "abs" if explainer == "gradcam" else "relu"
 
 
 @contextlib.contextmanager
 def watched(model: FaceClassifier, explainer: str, linear_head: str | None = None) -> Iterator[Watch]:
-    """Inside, each forward pass leaves what its map is made of, its graph uncut.
+    """Inside, each forward pass leaves in the Watch what its map is made of; its graph is not cut.
 
-    What comes before the CAM layer may be frozen. Hooks are on the model's own modules, so it may be wrapped.
+    The layers before the CAM layer may be frozen. Hooks are on the model's own modules, so the model may be wrapped.
     `linear_head` is what `find_linear_head` found.
     """
     watch = Watch(model, explainer, linear_head)
@@ -96,7 +107,7 @@ def watched(model: FaceClassifier, explainer: str, linear_head: str | None = Non
         blocks = model.attention_blocks[-1:] if explainer == "attention" else model.attention_blocks
 
         def see(attention: Tensor) -> Tensor:
-            if len(watch.attention) == len(blocks):  # of the pass before
+            if len(watch.attention) == len(blocks):  # those of the last pass
                 watch.attention.clear()
             with torch.autocast(attention.device.type, enabled=False):
                 watch.attention.append(attention.float().mean(dim=1))
@@ -106,12 +117,12 @@ def watched(model: FaceClassifier, explainer: str, linear_head: str | None = Non
             yield watch
         return
 
-    # nothing but a mean comes behind a layer with a linear head: no copy is needed, no second derivative
+    # behind a layer with a linear head comes nothing but a mean: no copy and no second derivative are needed
     twice = linear_head is None
     with contextlib.ExitStack() as inside:
         watch.activation = inside.enter_context(captured(model, model.cam_layer, cut=False, copy=twice))
         if twice:
-            watch.road = inside.enter_context(faces_apart(model, lambda: watch.activation.value is not None))
+            watch.route = inside.enter_context(faces_apart(model, lambda: watch.activation.value is not None))
             inside.enter_context(twice_differentiable())
         yield watch
 
@@ -119,26 +130,36 @@ def watched(model: FaceClassifier, explainer: str, linear_head: str | None = Non
 def guide_map(
     watch: Watch, logits: Tensor, class_weights: Tensor, kind: str, *, differentiable: bool = True
 ) -> Tensor:
-    """The map of `sum_c class_weights_c logits_c`, float32 (B, h, w), of the forward pass that gave these logits.
+    """The map of the score `sum_c class_weights_c logits_c`, from the forward pass that gave these logits.
 
-    `logits` and `class_weights` (B, C). In logits by Grad-CAM, see above; in shares by attention. Without
-    `differentiable` it has no graph; that of the logits still serves their own backward pass.
+    Args:
+        watch: what the forward pass left.
+        logits: (B, C).
+        class_weights: (B, C).
+        kind: relu, abs or signed.
+        differentiable: whether the map has a graph. The logits keep theirs for their own backward pass either way.
+
+    Returns:
+        float32 (B, h, w); Grad-CAM in logits (see above), attention in shares.
     """
     with torch.autocast(logits.device.type, enabled=False), torch.set_grad_enabled(differentiable):
         if watch.explainer != "gradcam":
+            assert watch.model.tokens is not None  # a model with attention blocks has tokens
             return _ATTENTION_MAPS[watch.explainer](watch.attention, watch.model.tokens)
-        maps = watch.model.feature_maps(watch.activation.value)
+        activation = watch.activation.value
+        assert activation is not None  # the forward pass that gave the logits went through the CAM layer
+        maps = watch.model.feature_maps(activation)
         if watch.linear_head is not None:
             weights = watch.model.network.get_parameter(watch.linear_head).flatten(1)
             by_channel = class_weights.to(weights.dtype) @ weights / maps[0, 0].numel()
-            if kind == "abs":  # each factor's absolute: nothing as large as the layer is multiplied
+            if kind == "abs":  # the product of absolutes: no tensor as large as the layer is multiplied
                 return _weighted(maps.abs(), by_channel.abs())
             heat = _weighted(maps, by_channel)
         else:
-            with torch.enable_grad(), watch.road.for_maps():
+            with torch.enable_grad(), watch.route.for_maps():
                 score = (logits * class_weights).sum()
                 (gradient,) = torch.autograd.grad(
-                    score, watch.activation.value, retain_graph=True, create_graph=differentiable
+                    score, activation, retain_graph=True, create_graph=differentiable
                 )
             gradient = watch.model.feature_maps(gradient)
             if kind == "abs":
@@ -148,18 +169,18 @@ def guide_map(
 
 
 def _weighted(maps: Tensor, by_channel: Tensor) -> Tensor:
-    """The sum over channels of maps (B, K, h, w), each weighted by its (B, K): (B, h, w), of the weights' format."""
-    # in the maps' own format, bfloat16 being half the bytes; and cells first, channels last, as convolutions lay
-    # them out: so does the gradient, and nothing is reordered
+    """The sum over channels of maps (B, K, h, w), weighted by channel (B, K): (B, h, w), in the weights' format."""
+    # computed in the maps' own format, as bfloat16 is half the bytes, and with channels last, as convolutions lay out
+    # their outputs: the gradient comes in the same layout, and nothing is reordered
     cells = maps.permute(0, 2, 3, 1).flatten(1, 2) @ by_channel.to(maps.dtype)[:, :, None]
     return cells.to(by_channel.dtype).unflatten(1, maps.shape[2:])[..., 0]
 
 
 def find_linear_head(model: FaceClassifier) -> str | None:
-    """The name of the weights W (classes, K) by which logits = W mean(A) + b, A being the CAM layer's maps.
+    """The name of the weights W (classes, K) for which logits = W mean(A) + b, where A are the CAM layer's maps.
 
-    None where logits are anything else of A, or may come to be as the network learns. Found by trying maps of
-    noise, in evaluation mode: dropout before the layer counts as none.
+    None where the logits are another function of A, or may become one as the network learns. It is found by trying maps
+    of noise, in evaluation mode, so that dropout before the layer does not count.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -169,11 +190,11 @@ def find_linear_head(model: FaceClassifier) -> str | None:
     tried: list[Tensor] = []
     normed_behind: list[nn.Module] = []
 
-    def replace(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def replace(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         tried.append(noise(output).requires_grad_())
         return tried[-1].clone()
 
-    def note(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(norm: nn.Module, _inputs: tuple[Tensor, ...], _output: Tensor) -> None:
         normed_behind.extend([norm] if tried else [])
 
     parameters = dict(model.network.named_parameters())
@@ -187,7 +208,7 @@ def find_linear_head(model: FaceClassifier) -> str | None:
             (logits,) = model.logits(inputs)
             if normed_behind or not logits.requires_grad:
                 return None
-            # a layer that runs several times is read the last time
+            # a layer that runs several times is read when it runs the last time
             slopes.append(torch.stack([_slope(model, logit, tried[-1]) for logit in logits]))
         mean = slopes[0].mean(dim=(2, 3))
         tolerance = LINEAR_TOLERANCE * mean.abs().max()
@@ -197,20 +218,21 @@ def find_linear_head(model: FaceClassifier) -> str | None:
         ):
             return None
         weights = mean * slopes[0][0, 0].numel()
-        name = next((name for name, of in parameters.items() if _is_alike(of.detach(), weights)), None)
+        found = (name for name, parameter in parameters.items() if _is_alike(parameter.detach(), weights))
+        name = next(found, None)
         if name is None:
             return None
         model.requires_grad_(True)
-        slopes_of = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             model.logits(inputs).sum(), list(parameters.values()), allow_unused=True
         )
-    behind = {name for name, slope in zip(parameters, slopes_of, strict=True) if slope is not None}
-    # a scale that begins as 1 is seen in nothing else
+    behind = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+    # this finds a scale that begins as 1, which changes no logit yet
     return name if behind <= {name, f"{name.removesuffix('weight')}bias"} else None
 
 
 def _is_alike(parameter: Tensor, weights: Tensor) -> bool:
-    """Whether it is these weights (classes, K), or as many with further dimensions of one."""
+    """Whether a parameter is these weights (classes, K), further dimensions of size one aside."""
     if parameter.shape[:2] != weights.shape or parameter.numel() != weights.numel():
         return False
     return bool((parameter.flatten(1) - weights).abs().max() <= LINEAR_TOLERANCE * weights.abs().max())
@@ -225,4 +247,8 @@ def _last_block(attention: Sequence[Tensor], tokens: TokenGrid) -> Tensor:
     return attended_patches(attention[-1], tokens)
 
 
-_ATTENTION_MAPS = {"rollout": rolled_out, "attention": _last_block, "all-blocks": attended_in_all_blocks}
+_ATTENTION_MAPS: dict[str, Callable[[Sequence[Tensor], TokenGrid], Tensor]] = {
+    "rollout": rolled_out,
+    "attention": _last_block,
+    "all-blocks": attended_in_all_blocks,
+}

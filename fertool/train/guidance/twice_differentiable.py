@@ -11,9 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 @contextlib.contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Inside, what torch computes in one step whose gradient has no derivative is computed in several.
+    """Inside, functions whose gradient torch cannot differentiate are computed in several steps, which it can.
 
-    That is fused attention, and the hard sigmoid of MobileNetV3 and its kin.
+    They are fused attention, and the hard sigmoid of MobileNetV3 and related networks.
     """
     with sdpa_kernel(SDPBackend.MATH), _HardSigmoidInSteps():
         yield

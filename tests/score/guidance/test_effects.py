@@ -26,7 +26,7 @@ from fertool.score.suites.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, c
 from fertool.score.suites.shares import shares_and_ceilings
 from fertool.train.augment import Augmentation
 from fertool.train.config import TrainConfig
-from fertool.train.guidance import Guide, GuidePlanes, guide_figures
+from fertool.train.guidance import Guide, GuideMasks, guide_figures
 from fertool.train.guide_weights import background_share
 from fertool.train.mapped_faces import MappedFaces
 from fertool.workspace import Run, Workspace
@@ -268,7 +268,7 @@ def test_the_explainer_that_guided_has_the_share_that_training_measures(
     network, draw = build_model(model, 7).eval(), np.random.default_rng(0)
     faces, labels = draw.integers(0, 256, (4, 48, 48), dtype=np.uint8), np.array([0, 2, 4, 6])
     regions = np.repeat(draw.integers(0, len(REGIONS), (4, 6, 48), dtype=np.uint8), 8, axis=1)
-    planes, codes = GuidePlanes(MappedFaces(regions), np.ones(4, bool)), torch.from_numpy(labels)
+    planes, codes = GuideMasks(MappedFaces(regions), np.ones(4, bool)), torch.from_numpy(labels)
     guide = Guide(network, planes, codes, Augmentation(), form=form, kind=kind)
     _, sums = guide.measure(network, faces, labels, planes, Compute(torch.device("cpu"), "fp32"))
     raw = explainer.explain(network, torch.from_numpy(faces), lambda logits: codes[:, None]).heatmaps[:, 0]

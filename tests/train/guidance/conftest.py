@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fertool.models import FaceClassifier, build_model
 from fertool.models.backbones.cnn import INPUT
-from fertool.train.guidance.planes import GuidePlanes
+from fertool.train.guidance.masks import GuideMasks
 from fertool.train.mapped_faces import MappedFaces
 
 CLASSES = 7
@@ -88,8 +88,8 @@ def regions() -> np.ndarray:
 
 
 @pytest.fixture
-def planes(regions: np.ndarray) -> GuidePlanes:
-    return GuidePlanes(MappedFaces(regions), np.ones(len(regions), dtype=bool))
+def masks(regions: np.ndarray) -> GuideMasks:
+    return GuideMasks(MappedFaces(regions), np.ones(len(regions), dtype=bool))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ SIDE = 12
 VOID = len(REGIONS)
 
 
-def planes_of(codes: Tensor) -> Tensor:
+def masks_of(codes: Tensor) -> Tensor:
     """Planes of region codes (B, H, W), VOID among them."""
     return (codes[:, None] == torch.arange(VOID + 1)[:, None, None]).double()
 
@@ -36,7 +36,7 @@ def halves(right: int = REGIONS.index("mouth")) -> Tensor:
     """Background on the left half, another code on the right."""
     codes = torch.zeros(1, SIDE, SIDE, dtype=torch.long)
     codes[:, :, SIDE // 2 :] = right
-    return planes_of(codes)
+    return masks_of(codes)
 
 
 def on_halves(left: float, right: float) -> MapOnFace:
@@ -51,7 +51,7 @@ def some_maps(seed: int, count: int = 3, size: float = 1.0) -> MapOnFace:
     codes = torch.randint(0, VOID + 1, (count, SIDE, SIDE), generator=generator)
     wanted = torch.rand(count, SIDE, SIDE, generator=generator) ** 4 * (codes != VOID)
     heat = torch.rand(count, SIDE, SIDE, generator=generator, dtype=torch.float64) ** 4
-    return MapOnFace(size * heat, planes_of(codes), wanted.double())
+    return MapOnFace(size * heat, masks_of(codes), wanted.double())
 
 
 # --- known answers -----------------------------------------------------------------------------------------
@@ -80,8 +80,8 @@ def test_the_cosine_is_the_scores(seed: int) -> None:
     generator = np.random.default_rng(seed)
     heat, wanted = generator.random((3, 5, 4)) ** 3, generator.random((3, SIDE, SIDE)) ** 3
     _, cosine = agreement_with(heat, wanted)
-    planes = planes_of(torch.zeros(3, SIDE, SIDE, dtype=torch.long))
-    losses = wanted_cosine(MapOnFace(1000 * torch.from_numpy(heat), planes, torch.from_numpy(wanted)))
+    masks = masks_of(torch.zeros(3, SIDE, SIDE, dtype=torch.long))
+    losses = wanted_cosine(MapOnFace(1000 * torch.from_numpy(heat), masks, torch.from_numpy(wanted)))
     assert torch.allclose(1 - losses, torch.from_numpy(cosine), atol=1e-6)
 
 
@@ -99,14 +99,14 @@ def test_where_one_face_of_a_mix_is_void_the_other_ones_wish_counts_for_its_part
     laid = some_maps(0, size=1000)
     half = torch.zeros_like(laid.void).bool()
     half[:, :, ::3] = True
-    planes, wanted = laid.planes.clone(), laid.wanted.clone()
-    planes[:, :VOID] *= torch.where(half, 0.5, 1)[:, None]
-    planes[:, VOID] = 1 - planes[:, :VOID].sum(dim=1)
+    masks, wanted = laid.masks.clone(), laid.wanted.clone()
+    masks[:, :VOID] *= torch.where(half, 0.5, 1)[:, None]
+    masks[:, VOID] = 1 - masks[:, :VOID].sum(dim=1)
     wanted[half] /= 2  # as a mix of two halves has it, of which one is void
-    mixed = replace(laid, planes=planes, wanted=wanted)
+    mixed = replace(laid, masks=masks, wanted=wanted)
     twice = []
     for face in range(len(laid.heat)):
-        times = torch.round(2 * (1 - planes[face, VOID])).long().flatten()
+        times = torch.round(2 * (1 - masks[face, VOID])).long().flatten()
         heat, wish = (of[face].flatten().repeat_interleave(times) for of in (laid.heat, laid.wanted))
         if form is wanted_correlation:
             heat, wish = heat - heat.mean(), wish - wish.mean()
@@ -116,20 +116,20 @@ def test_where_one_face_of_a_mix_is_void_the_other_ones_wish_counts_for_its_part
 
 def test_a_map_that_is_the_wanted_one_costs_nothing_and_its_opposite_most() -> None:
     wanted = torch.rand(1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).double()
-    planes = planes_of(torch.zeros(1, SIDE, SIDE, dtype=torch.long))
+    masks = masks_of(torch.zeros(1, SIDE, SIDE, dtype=torch.long))
     for sign, form, cost in ((1, wanted_cosine, 0), (1, wanted_correlation, 0), (-1, wanted_correlation, 2)):
-        loss = form(MapOnFace(sign * 100 * wanted, planes, wanted))
+        loss = form(MapOnFace(sign * 100 * wanted, masks, wanted))
         assert loss.item() == pytest.approx(cost, abs=1e-6)
 
 
 @pytest.mark.parametrize("grid", [(12, 12), (3, 4), (5, 1), (20, 7)])
 def test_heat_on_regions_is_that_of_their_pixels_however_regions_are_parted(grid: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
-    planes = some_maps(0).planes
-    laid = MapOnFace(torch.randn(3, *grid, generator=generator, dtype=torch.float64), planes)
-    expected = torch.stack([(laid.heat * planes[:, region]).sum(dim=(1, 2)) for region in range(VOID)], dim=1)
-    assert torch.allclose(laid.of_regions, expected)
-    two = torch.stack([planes[:, BACKGROUND], planes[:, 1:VOID].sum(dim=1), planes[:, VOID]], dim=1)
+    masks = some_maps(0).masks
+    laid = MapOnFace(torch.randn(3, *grid, generator=generator, dtype=torch.float64), masks)
+    expected = torch.stack([(laid.heat * masks[:, region]).sum(dim=(1, 2)) for region in range(VOID)], dim=1)
+    assert torch.allclose(laid.region_sums, expected)
+    two = torch.stack([masks[:, BACKGROUND], masks[:, 1:VOID].sum(dim=1), masks[:, VOID]], dim=1)
     merged = MapOnFace(laid.cells.abs(), two)
     for of in (background, background_sum, lambda laid: background_shares(laid)[0]):
         assert torch.allclose(of(merged), of(replace(laid, cells=laid.cells.abs())))
@@ -156,7 +156,7 @@ def test_a_map_that_vanishes_costs_as_much_as_one_on_the_background(seed: int) -
     vanished = replace(laid, cells=0 * laid.cells)
     assert (background(vanished) == 1).all()
     assert background_shares(vanished)[1].all()
-    on_background = replace(laid, cells=laid.planes[:, BACKGROUND])
+    on_background = replace(laid, cells=laid.masks[:, BACKGROUND])
     assert (background(on_background) == 1).all()
     assert (FORMS["regions"](vanished) > FORMS["regions"](laid)).all()
     assert (wanted_cosine(vanished) == 1).all() and (wanted_correlation(vanished) == 1).all()
@@ -174,16 +174,16 @@ def test_what_is_void_counts_for_nothing(seed: int, form: str) -> None:
 def test_losses_and_their_gradients_are_finite_for_any_map(form: str) -> None:
     everything = some_maps(1)
     nothing = torch.zeros_like(everything.void)
-    all_void = torch.zeros_like(everything.planes)
+    all_void = torch.zeros_like(everything.masks)
     all_void[:, VOID] = 1
     cells = everything.cells
-    for dtype, heat, (planes, wanted) in product(
+    for dtype, heat, (masks, wanted) in product(
         (torch.float32, torch.float64),
         (0 * cells, 1e-30 * cells, 1e6 * cells, torch.ones_like(cells)),
-        ((everything.planes, everything.wanted), (everything.planes, nothing), (all_void, nothing)),
+        ((everything.masks, everything.wanted), (everything.masks, nothing), (all_void, nothing)),
     ):
         leaf = heat.to(dtype).requires_grad_()
-        losses = FORMS[form](MapOnFace(leaf, planes.to(dtype), wanted.to(dtype)))
+        losses = FORMS[form](MapOnFace(leaf, masks.to(dtype), wanted.to(dtype)))
         assert torch.isfinite(losses).all()
         losses.sum().backward()
         assert torch.isfinite(leaf.grad).all()

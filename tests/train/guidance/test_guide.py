@@ -14,11 +14,11 @@ from fertool.models import FaceClassifier
 from fertool.models.predict import face_batches, predict_logits
 from fertool.runtime.hardware import Compute
 from fertool.score.suites.shares import region_shares, region_weights
-from fertool.train.augment import Augmentation, augment, draw_epoch, move_planes
-from fertool.train.guidance import FORMS, KINDS, Guide, GuidePlanes, guide_figures
+from fertool.train.augment import Augmentation, augment, draw_epoch, move_masks
+from fertool.train.guidance import FORMS, KINDS, Guide, GuideMasks, guide_figures
 from fertool.train.guidance.forms import MapOnFace, background_shares
 from fertool.train.guidance.maps import guide_map
-from fertool.train.guidance.planes import plane_reader
+from fertool.train.guidance.masks import mask_reader
 from fertool.train.mapped_faces import MappedFaces
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])
@@ -43,39 +43,39 @@ def step(
     return *guide.loss(watch, logits, target), logits
 
 
-def with_wanted(planes: GuidePlanes) -> GuidePlanes:
+def with_wanted(masks: GuideMasks) -> GuideMasks:
     maps = np.zeros((8, 48, 48), dtype=np.uint8)
     maps[:, 10:20, 12:36] = 200
-    return GuidePlanes(planes.regions, planes.guided, MappedFaces(maps))
+    return GuideMasks(masks.regions, masks.guided, MappedFaces(maps))
 
 
 # --- what is guided is what is measured --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("grid", [(12, 12), (7, 9), (48, 48), (60, 60), (1, 1)])
-def test_shares_on_faces_as_they_are_are_the_scores(grid, regions, planes) -> None:
+def test_shares_on_faces_as_they_are_are_the_scores(grid, regions, masks) -> None:
     heat = np.random.default_rng(0).random((8, *grid)) ** 4
     read = (torch.from_numpy(regions)[:, None] == torch.arange(7)[:, None, None]).float()
     laid = MapOnFace(torch.from_numpy(heat).float(), read)
-    ours = laid.of_regions / laid.of_regions.sum(dim=1, keepdim=True)
+    ours = laid.region_sums / laid.region_sums.sum(dim=1, keepdim=True)
     assert np.allclose(ours, region_shares(heat, region_weights(regions, grid)), atol=1e-5)
 
 
 def test_heat_at_pixels_adds_up_to_that_of_the_cells(regions) -> None:
-    planes = torch.ones(8, 7, 48, 48)
+    masks = torch.ones(8, 7, 48, 48)
     heat = torch.zeros(8, 12, 12)
     heat[:, 3:9, 3:9] = torch.rand(8, 6, 6, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(MapOnFace(heat, planes).heat.sum(dim=(1, 2)), heat.sum(dim=(1, 2)), rtol=1e-5)
+    assert torch.allclose(MapOnFace(heat, masks).heat.sum(dim=(1, 2)), heat.sum(dim=(1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("which", ["gap", "convolved"])
 def test_val_is_measured_as_the_score_measures_the_explainers_map(
-    which, request, faces, regions, planes
+    which, request, faces, regions, masks
 ) -> None:
     model = request.getfixturevalue(which)
-    guide = Guide(model, planes, LABELS, LIGHT, kind="relu")
+    guide = Guide(model, masks, LABELS, LIGHT, kind="relu")
     model.train()
-    some = GuidePlanes(planes.regions, np.arange(8) != 2)
+    some = GuideMasks(masks.regions, np.arange(8) != 2)
     logits, sums = guide.measure(model, faces.numpy(), LABELS.numpy(), some, CPU)
     assert model.training and all(parameter.requires_grad for parameter in model.parameters())
     assert np.array_equal(logits, predict_logits(model, faces.numpy(), CPU))
@@ -87,9 +87,9 @@ def test_val_is_measured_as_the_score_measures_the_explainers_map(
     assert figures["empty_maps"] == pytest.approx((np.isnan(shares).sum() - 1) / 7)
 
 
-def test_val_is_measured_alike_in_batches(gap, faces, planes, monkeypatch) -> None:
-    guide = Guide(gap, planes, LABELS, NONE)
-    some = GuidePlanes(planes.regions, np.arange(8) != 5)
+def test_val_is_measured_alike_in_batches(gap, faces, masks, monkeypatch) -> None:
+    guide = Guide(gap, masks, LABELS, NONE)
+    some = GuideMasks(masks.regions, np.arange(8) != 5)
     of_val = (gap, faces.numpy(), LABELS.numpy(), some, CPU)
     logits, sums = guide.measure(*of_val)
     in_threes = functools.partial(face_batches, batch_size=3)
@@ -116,14 +116,14 @@ def test_figures_of_no_faces_are_no_numbers() -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("which", ["gap", "convolved"])
-def test_a_step_of_descent_lowers_the_loss(which, kind, form, request, faces, planes) -> None:
+def test_a_step_of_descent_lowers_the_loss(which, kind, form, request, faces, masks) -> None:
     model = request.getfixturevalue(which).eval()
-    assert_descends(Guide(model, with_wanted(planes), LABELS, NONE, form=form, kind=kind), model, faces)
+    assert_descends(Guide(model, with_wanted(masks), LABELS, NONE, form=form, kind=kind), model, faces)
 
 
 @pytest.mark.parametrize("explainer", ["rollout", "attention", "all-blocks"])
-def test_so_does_a_transformers(explainer, small_vit, faces, planes) -> None:
-    assert_descends(Guide(small_vit, planes, LABELS, NONE, explainer=explainer), small_vit.eval(), faces)
+def test_so_does_a_transformers(explainer, small_vit, faces, masks) -> None:
+    assert_descends(Guide(small_vit, masks, LABELS, NONE, explainer=explainer), small_vit.eval(), faces)
 
 
 def assert_descends(guide: Guide, model: FaceClassifier, faces: Tensor) -> None:
@@ -140,7 +140,7 @@ def assert_descends(guide: Guide, model: FaceClassifier, faces: Tensor) -> None:
     assert 0.5 * 1e-3 * slope < before - after < 2 * 1e-3 * slope
 
 
-def test_guidance_moves_the_evidence_off_the_background(gap, planes) -> None:
+def test_guidance_moves_the_evidence_off_the_background(gap, masks) -> None:
     """A mark in the background tells the class as well as one on the face does; guided, the face's is believed."""
     torch.manual_seed(0)
     faces = torch.full((8, 48, 48), 128, dtype=torch.uint8)
@@ -150,14 +150,14 @@ def test_guidance_moves_the_evidence_off_the_background(gap, planes) -> None:
     shares = {}
     for weight in (0.0, 3.0):
         model = copy.deepcopy(gap)
-        guide = Guide(model, planes, labels, NONE, weight=weight)
+        guide = Guide(model, masks, labels, NONE, weight=weight)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
         for _ in range(60):
             loss, _, logits = step(guide, model, faces)
             optimizer.zero_grad()
             (F.cross_entropy(logits, labels) + weight * loss).backward()
             optimizer.step()
-        logits, sums = guide.measure(model, faces.numpy(), labels.numpy(), planes, CPU)
+        logits, sums = guide.measure(model, faces.numpy(), labels.numpy(), masks, CPU)
         assert (logits.argmax(axis=1) == labels.numpy()).all()
         shares[weight] = guide_figures(sums)["background_share"]
     assert shares[3.0] < shares[0.0] / 2
@@ -166,7 +166,7 @@ def test_guidance_moves_the_evidence_off_the_background(gap, planes) -> None:
 def test_faces_without_guidance_have_no_part(gap, faces, regions) -> None:
     gap.eval()
     some = np.array([True, False, True, True, False, True, True, True])
-    guide = Guide(gap, GuidePlanes(MappedFaces(regions), some), LABELS, NONE)
+    guide = Guide(gap, GuideMasks(MappedFaces(regions), some), LABELS, NONE)
     loss, sums, _ = step(guide, gap, faces)
     only, only_sums, _ = step(guide, gap, faces, torch.from_numpy(np.flatnonzero(some)))
     assert sums[3] == 6 and torch.allclose(loss, only) and torch.allclose(sums, only_sums)
@@ -177,7 +177,7 @@ def test_faces_without_guidance_have_no_part(gap, faces, regions) -> None:
 def test_parts_of_a_batch_add_up_to_it(gap, faces, regions) -> None:
     gap.eval()
     some = np.array([True, False, True, True, False, False, True, True])
-    guide = Guide(gap, GuidePlanes(MappedFaces(regions), some), LABELS, NONE)
+    guide = Guide(gap, GuideMasks(MappedFaces(regions), some), LABELS, NONE)
     whole, sums, _ = step(guide, gap, faces)
     parts = [ROWS[:3], ROWS[3:]]
     losses = [step(guide, gap, faces, part, batch=ROWS) for part in parts]
@@ -190,7 +190,7 @@ def test_a_mix_is_guided_where_both_its_faces_are_and_by_the_mixed_logit(gap, fa
     augmentation = Augmentation(mixup=1.0)
     _, draws = draw_epoch(8, 48, 0, 1, augmentation)
     some = np.arange(8) != 3
-    guide = Guide(gap, GuidePlanes(MappedFaces(regions), some), LABELS, augmentation)
+    guide = Guide(gap, GuideMasks(MappedFaces(regions), some), LABELS, augmentation)
     target = guide.target(ROWS, draws)
     assert target.guided.tolist() == [bool(some[row] and some[draws.partners[row]]) for row in range(8)]
     for row in range(8):
@@ -200,43 +200,43 @@ def test_a_mix_is_guided_where_both_its_faces_are_and_by_the_mixed_logit(gap, fa
         assert torch.allclose(target.class_weights[row], expected)
 
 
-def test_a_mix_has_the_planes_of_both_its_faces_each_moved_by_its_own_draws(gap, planes) -> None:
-    augmentation, guidance, void = replace(LIGHT, mixup=1.0), with_wanted(planes), 2
+def test_a_mix_has_the_masks_of_both_its_faces_each_moved_by_its_own_draws(gap, masks) -> None:
+    augmentation, guidance, void = replace(LIGHT, mixup=1.0), with_wanted(masks), 2
     _, draws = draw_epoch(8, 48, 0, 1, augmentation)
     rows = (draws.partners != ROWS).nonzero()[:, 0].flip(0)
     assert len(rows) > 3
     target = Guide(gap, guidance, LABELS, augmentation, form="landmarks").target(rows, draws)
-    read = plane_reader(guidance, CPU.device, void)(ROWS)
-    moved = move_planes(read, draws, augmentation, void)
+    read = mask_reader(guidance, CPU.device, void)(ROWS)
+    moved = move_masks(read, draws, augmentation, void)
     share = draws.own_shares[rows, None, None, None]
     expected = share * moved[rows] + (1 - share) * moved[draws.partners[rows]]
-    assert torch.allclose(target.planes, expected[:, : void + 1], atol=1e-6)
+    assert torch.allclose(target.masks, expected[:, : void + 1], atol=1e-6)
     assert torch.allclose(target.wanted, expected[:, void + 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["background", "regions"])
-def test_planes_move_with_the_faces(form, gap, regions, planes) -> None:
+def test_masks_move_with_the_faces(form, gap, regions, masks) -> None:
     _, draws = draw_epoch(8, 48, 0, 1, LIGHT)
     rows = torch.tensor([6, 1, 3, 4, 0])
-    planes = Guide(gap, planes, LABELS, LIGHT, form=form).target(rows, draws).planes
-    *of_regions, void = range(planes.shape[1])
-    shown = augment(torch.from_numpy(regions)[rows], draws[rows], LIGHT).clamp(max=of_regions[-1])
-    known = planes[:, void] == 0
+    masks = Guide(gap, masks, LABELS, LIGHT, form=form).target(rows, draws).masks
+    *numbers, void = range(masks.shape[1])
+    shown = augment(torch.from_numpy(regions)[rows], draws[rows], LIGHT).clamp(max=numbers[-1])
+    known = masks[:, void] == 0
     assert known.float().mean() > 0.7 and (shown[known] != BACKGROUND).any()
-    for region in of_regions:
-        assert torch.equal(planes[:, region][known], (shown == region)[known].float())
+    for region in numbers:
+        assert torch.equal(masks[:, region][known], (shown == region)[known].float())
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_signed_map_is_judged_as_it_is_but_its_shares_by_size(form, gap, faces, planes) -> None:
+def test_a_signed_map_is_judged_as_it_is_but_its_shares_by_size(form, gap, faces, masks) -> None:
     gap.eval()
-    guide = Guide(gap, with_wanted(planes), LABELS, NONE, form=form, kind="signed")
+    guide = Guide(gap, with_wanted(masks), LABELS, NONE, form=form, kind="signed")
     _, draws = draw_epoch(8, 48, 0, 1, NONE)
     target = guide.target(ROWS, draws)
     with guide.watching(gap) as watch:
         logits = gap(faces)
     heat = guide_map(watch, logits, target.class_weights, "signed")
-    as_it_is, by_size = (MapOnFace(cells, target.planes, target.wanted) for cells in (heat, heat.abs()))
+    as_it_is, by_size = (MapOnFace(cells, target.masks, target.wanted) for cells in (heat, heat.abs()))
     signed, absolute = (FORMS[form](laid).mean().item() for laid in (as_it_is, by_size))
     assert signed != pytest.approx(absolute, rel=1e-2)
     loss, sums = guide.loss(watch, logits, target)
@@ -244,9 +244,9 @@ def test_a_signed_map_is_judged_as_it_is_but_its_shares_by_size(form, gap, faces
     assert sums[2] == pytest.approx(background_shares(by_size)[0].sum().item(), rel=1e-5)
 
 
-def test_a_measured_step_builds_no_graph(convolved, gap, faces, planes) -> None:
+def test_a_measured_step_builds_no_graph(convolved, gap, faces, masks) -> None:
     for model in (convolved, gap):
-        guide = Guide(model, planes, LABELS, NONE, weight=0.0)
+        guide = Guide(model, masks, LABELS, NONE, weight=0.0)
         _, draws = draw_epoch(8, 48, 0, 1, NONE)
         with guide.watching(model) as watch:
             logits = model(faces)
@@ -257,15 +257,15 @@ def test_a_measured_step_builds_no_graph(convolved, gap, faces, planes) -> None:
 
 def test_the_weight_rises_linearly() -> None:
     model = _tiny()
-    guide = Guide(model, _no_planes(), torch.zeros(1, dtype=torch.long), NONE, weight=3.0, warmup_epochs=2)
+    guide = Guide(model, _no_masks(), torch.zeros(1, dtype=torch.long), NONE, weight=3.0, warmup_epochs=2)
     assert [guide.weight_at(epochs) for epochs in (0, 0.5, 1, 2, 9)] == [0, 0.75, 1.5, 3, 3]
-    at_once = Guide(model, _no_planes(), torch.zeros(1, dtype=torch.long), NONE, weight=3.0)
+    at_once = Guide(model, _no_masks(), torch.zeros(1, dtype=torch.long), NONE, weight=3.0)
     assert at_once.weight_at(0) == 3
 
 
-def test_a_wrapped_model_is_guided_alike(gap, faces, planes) -> None:
+def test_a_wrapped_model_is_guided_alike(gap, faces, masks) -> None:
     gap.eval()
-    guide = Guide(gap, planes, LABELS, NONE)
+    guide = Guide(gap, masks, LABELS, NONE)
     _, draws = draw_epoch(8, 48, 0, 1, NONE)
     wrapped = nn.Sequential(gap)
     with guide.watching(gap) as watch:
@@ -274,13 +274,13 @@ def test_a_wrapped_model_is_guided_alike(gap, faces, planes) -> None:
     assert torch.equal(loss, step(guide, gap, faces)[0])
 
 
-def test_a_copy_of_the_model_is_measured_by_its_own_weights(gap, faces, planes) -> None:
-    guide = Guide(gap, planes, LABELS, NONE, kind="relu")
+def test_a_copy_of_the_model_is_measured_by_its_own_weights(gap, faces, masks) -> None:
+    guide = Guide(gap, masks, LABELS, NONE, kind="relu")
     against = copy.deepcopy(gap)
     with torch.no_grad():
         against.network.behind3.weight.abs_().neg_()  # whatever the layer sees speaks against every class
     ours, others = (
-        guide.measure(model, faces.numpy(), LABELS.numpy(), planes, CPU)[1] for model in (gap, against)
+        guide.measure(model, faces.numpy(), LABELS.numpy(), masks, CPU)[1] for model in (gap, against)
     )
     assert others.tolist() == [0, 8, 0, 8]
     assert ours[1] < 8 and ours[2] > 0
@@ -292,5 +292,5 @@ def _tiny() -> FaceClassifier:
     return build_model("cnn", 7)
 
 
-def _no_planes() -> GuidePlanes:
-    return GuidePlanes(MappedFaces(np.zeros((1, 48, 48), dtype=np.uint8)), np.ones(1, dtype=bool))
+def _no_masks() -> GuideMasks:
+    return GuideMasks(MappedFaces(np.zeros((1, 48, 48), dtype=np.uint8)), np.ones(1, dtype=bool))

@@ -14,8 +14,8 @@ from fertool.masks.regions import REGIONS
 from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import write_npz
 from fertool.train import mapped_faces
-from fertool.train.guidance import planes as planes_module
-from fertool.train.guidance.planes import load_guide_planes, plane_reader
+from fertool.train.guidance import masks as masks_module
+from fertool.train.guidance.masks import load_guide_masks, mask_reader
 from fertool.workspace import Workspace
 
 Accept = Callable[[Workspace, Path, Path], None]
@@ -45,16 +45,16 @@ def landmarks_of(workspace: Workspace) -> np.ndarray:
         return stored["landmarks"]
 
 
-def test_planes_are_the_regions_in_order_then_an_empty_void(some_unlocated) -> None:
+def test_masks_are_the_regions_in_order_then_an_empty_void(some_unlocated) -> None:
     workspace, located = some_unlocated
-    planes = load_guide_planes(workspace, "train", "background")
-    assert np.array_equal(planes.guided, located)
+    masks = load_guide_masks(workspace, "train", "background")
+    assert np.array_equal(masks.guided, located)
     rows = torch.tensor([5, 0, 17])
-    read = plane_reader(planes, CPU)(rows)
+    read = mask_reader(masks, CPU)(rows)
     assert read.dtype == torch.float32 and read.shape[1] == len(REGIONS) + 1
     assert np.array_equal(read.argmax(dim=1).numpy(), workspace.load_region_maps("train")[rows])
     assert (read.sum(dim=1) == 1).all() and (read[:, -1] == 0).all()
-    background_and_rest = plane_reader(planes, CPU, 2)(rows)
+    background_and_rest = mask_reader(masks, CPU, 2)(rows)
     assert torch.equal(background_and_rest[:, 0], read[:, 0])
     assert torch.equal(background_and_rest[:, 1], 1 - read[:, 0]) and (background_and_rest[:, 2] == 0).all()
 
@@ -68,11 +68,11 @@ def test_wanted_maps_are_the_labels_action_units_and_the_landmarks(some_unlocate
         ("action-units", action_unit_maps(emotions, landmarks, shape)),
         ("landmarks", landmark_heatmaps(landmarks, shape)),
     ]:
-        planes = load_guide_planes(workspace, "train", form)
-        wanted = plane_reader(planes, CPU)(rows)[:, -1].numpy()
+        masks = load_guide_masks(workspace, "train", form)
+        wanted = mask_reader(masks, CPU)(rows)[:, -1].numpy()
         assert np.abs(wanted - maps).max() <= 0.51 / 255
         with_units = np.array([name != "neutral" for name in emotions])
-        assert np.array_equal(planes.guided, located & with_units if form == "action-units" else located)
+        assert np.array_equal(masks.guided, located & with_units if form == "action-units" else located)
     assert "neutral" in emotions
 
 
@@ -81,10 +81,10 @@ def test_many_wanted_maps_stay_in_a_file_that_leaves_nothing(
     synthetic: Workspace, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(synthetic.root.iterdir())
-    few = load_guide_planes(synthetic, "train", form).wanted
-    monkeypatch.setattr(planes_module, "IN_MEMORY_BYTES", 0)
+    few = load_guide_masks(synthetic, "train", form).wanted
+    monkeypatch.setattr(masks_module, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(mapped_faces, "FORGET_BYTES", 0)
-    many = load_guide_planes(synthetic, "train", form).wanted
+    many = load_guide_masks(synthetic, "train", form).wanted
     assert np.array_equal(many[10:], few[10:]) and np.array_equal(many[:10], few[:10])
     assert isinstance(many._faces, np.memmap) and sorted(synthetic.root.iterdir()) == before
 
@@ -93,11 +93,11 @@ def test_some_of_the_faces_in_their_order(some_unlocated) -> None:
     workspace, _ = some_unlocated
     rows = np.array([9, 2, 8, 30, 7])
     for form in ("landmarks", "action-units"):
-        whole, some = (load_guide_planes(workspace, "train", form, rows=which) for which in (None, rows))
-        expected = plane_reader(whole, CPU)(torch.from_numpy(rows))
+        whole, some = (load_guide_masks(workspace, "train", form, rows=which) for which in (None, rows))
+        expected = mask_reader(whole, CPU)(torch.from_numpy(rows))
         for part in (some, whole.part(rows)):
             assert np.array_equal(part.guided, whole.guided[rows])
-            assert torch.equal(plane_reader(part, CPU)(torch.arange(5)), expected)
+            assert torch.equal(mask_reader(part, CPU)(torch.arange(5)), expected)
 
 
 @pytest.mark.parametrize("rows", [None, np.arange(60, 10, -3)])
@@ -107,7 +107,7 @@ def test_the_placebo_gives_each_guided_face_anothers_place(some_unlocated, rows)
     if rows is not None:
         regions, located = regions[rows], located[rows]
     placebo, again, other = (
-        load_guide_planes(workspace, "train", "background", rows=rows, placebo_seed=seed).regions[:]
+        load_guide_masks(workspace, "train", "background", rows=rows, placebo_seed=seed).regions[:]
         for seed in (0, 0, 1)
     )
     assert np.array_equal(placebo, again) and not np.array_equal(placebo, other)
@@ -120,26 +120,26 @@ def test_the_placebo_gives_each_guided_face_anothers_place(some_unlocated, rows)
 
 def test_the_placebos_action_units_are_the_own_labels_on_the_others_landmarks(some_unlocated) -> None:
     workspace, _ = some_unlocated
-    planes = load_guide_planes(workspace, "train", "action-units", placebo_seed=3)
+    masks = load_guide_masks(workspace, "train", "action-units", placebo_seed=3)
     regions = np.asarray(workspace.load_region_maps("train"))
     emotions, landmarks = emotions_of(workspace), landmarks_of(workspace)
     donors = {face.tobytes(): row for row, face in enumerate(regions)}
-    for row in np.flatnonzero(planes.guided)[:20]:
-        donor = donors[planes.regions[np.array([row])][0].tobytes()]
-        assert donor != row and planes.guided[donor]
+    for row in np.flatnonzero(masks.guided)[:20]:
+        donor = donors[masks.regions[np.array([row])][0].tobytes()]
+        assert donor != row and masks.guided[donor]
         expected = action_unit_maps([emotions[row]], landmarks[[donor]], regions.shape[1:])[0]
-        assert np.abs(planes.wanted[np.array([row])][0] / 255 - expected).max() <= 0.51 / 255
+        assert np.abs(masks.wanted[np.array([row])][0] / 255 - expected).max() <= 0.51 / 255
 
 
 def test_what_is_missing_is_said_in_one_line(synthetic: Workspace, tmp_path: Path) -> None:
     bare = Workspace(tmp_path / "bare")
     prepare(bare, "synthetic", PrepareSettings(count=70))
     with pytest.raises(UserError, match="fertool masks"):
-        load_guide_planes(bare, "train", "background")
+        load_guide_masks(bare, "train", "background")
     neutral = np.flatnonzero(np.array(emotions_of(synthetic)) == "neutral")
     with pytest.raises(UserError, match="no face of 'train' can be guided") as caught:
-        load_guide_planes(synthetic, "train", "action-units", rows=neutral)
+        load_guide_masks(synthetic, "train", "action-units", rows=neutral)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="only one face"):
-        load_guide_planes(synthetic, "train", "background", rows=neutral[:1], placebo_seed=0)
+        load_guide_masks(synthetic, "train", "background", rows=neutral[:1], placebo_seed=0)
     shutil.rmtree(bare.root)

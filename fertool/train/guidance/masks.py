@@ -1,8 +1,8 @@
-"""Where the maps of a split's faces are to lie: planes of coverage that are augmented as the faces are.
+"""The masks that say where the maps of a split's faces are to lie; they are augmented as the faces are.
 
-A face has a plane for its background (1 where it is, 0 elsewhere) and one for the rest, or for the form `regions`
-one for each region; then one for what augmentation made and counts for nothing, void, and, where the form asks for
-one, the map that is wanted.
+A face has a mask of its background (1 there, 0 elsewhere) and one of the rest, or for the form `regions` one of each
+region. Behind them comes the mask of void: pixels that augmentation made, which count for nothing. The wanted map comes
+last, where a form has one.
 """
 
 import tempfile
@@ -29,39 +29,54 @@ WantedMaps = Callable[[list[str], np.ndarray, tuple[int, int]], np.ndarray]
 
 WANTED_MAPS: dict[str, WantedMaps] = {
     "action-units": action_unit_maps,
-    "landmarks": lambda emotions, landmarks, shape: landmark_heatmaps(landmarks, shape),
+    "landmarks": lambda _emotions, landmarks, shape: landmark_heatmaps(landmarks, shape),
 }
-"""The forms that want a map: the action units of the label's emotion, or all 68 landmarks."""
+"""The forms with a wanted map: the action units of the label's emotion, or all 68 landmarks."""
 
 
 @dataclass(frozen=True)
-class GuidePlanes:
-    """A split's guidance, small: planes are made of it a batch at a time, by `plane_reader`."""
+class GuideMasks:
+    """A split's guidance in small; `mask_reader` makes masks of it, a batch at a time.
 
-    regions: MappedFaces  # region codes, uint8 (N, H, W)
-    guided: np.ndarray  # bool (N,): False for faces that nothing can be asked of
-    wanted: MappedFaces | None = None  # uint8 (N, H, W), 255 for 1
+    Attributes:
+        regions: region codes, uint8 (N, H, W).
+        guided: bool (N,): False for faces that cannot be guided.
+        wanted: wanted maps, uint8 (N, H, W), 255 for 1.
+    """
 
-    def part(self, index: slice | np.ndarray) -> "GuidePlanes":
-        """Those of some of the faces."""
+    regions: MappedFaces
+    guided: np.ndarray
+    wanted: MappedFaces | None = None
+
+    def part(self, index: slice | np.ndarray) -> "GuideMasks":
+        """The guidance of some of the faces."""
         wanted = None if self.wanted is None else self.wanted.part(index)
-        return GuidePlanes(self.regions.part(index), self.guided[index], wanted)
+        return GuideMasks(self.regions.part(index), self.guided[index], wanted)
 
 
-def load_guide_planes(
+def load_guide_masks(
     workspace: Workspace,
     split: str,
     form: str,
     *,
     rows: np.ndarray | None = None,
     placebo_seed: int | None = None,
-) -> GuidePlanes:
-    """The guidance by which a form is asked of the faces of a split, or of `rows` of them, in their order.
+) -> GuideMasks:
+    """The guidance of the faces of a split.
 
-    Not guided are faces with the template's landmarks, and by `action-units` those whose label's emotion has
-    none. With a seed each guided face is given another guided face's place, drawn by it: that one's regions and
-    landmarks; the action units stay those of its own label. Raises UserError where masks are missing or of other
-    faces, and where no face of train can be guided: other splits are only measured.
+    Faces with the template's landmarks are not guided, nor by `action-units` those whose label's emotion has none.
+
+    Args:
+        workspace: where faces and masks lie.
+        split: its name.
+        form: one of FORMS.
+        rows: the faces, in this order (default: all).
+        placebo_seed: gives each guided face the regions and landmarks of another guided face, drawn by this seed; the
+            action units stay those of its own label.
+
+    Raises:
+        UserError: masks are missing or of other faces, or no face of train can be guided (other splits are only
+            measured).
     """
     maps = workspace.load_region_maps(split)
     rows = np.arange(len(maps)) if rows is None else rows
@@ -78,27 +93,30 @@ def load_guide_planes(
             "landmarks or a label without action units; run 'fertool masks' with another detector, or change the "
             "form"
         )
-    places = rows if placebo_seed is None else rows[_shuffled(guided, placebo_seed, workspace, split)]
+    sources = rows if placebo_seed is None else rows[_shuffled(guided, placebo_seed, workspace, split)]
     if form in WANTED_MAPS:
-        wanted = MappedFaces(_wanted_maps(form, emotions, landmarks[places], maps.shape[1:], workspace.root))
-    return GuidePlanes(MappedFaces(maps, places), guided, wanted)
+        height, width = maps.shape[1:]
+        wanted = MappedFaces(
+            _wanted_maps(form, emotions, landmarks[sources], (height, width), workspace.root)
+        )
+    return GuideMasks(MappedFaces(maps, sources), guided, wanted)
 
 
-def region_planes(form: str) -> int:
-    """How many planes the regions have: one each for `regions`, otherwise the background's and the rest's."""
+def mask_count(form: str) -> int:
+    """The number of masks of regions: one for each in the form `regions`, otherwise the background's and the rest's."""
     return len(REGIONS) if form == "regions" else 2
 
 
-def plane_reader(
-    planes: GuidePlanes, device: torch.device, count: int = len(REGIONS)
+def mask_reader(
+    masks: GuideMasks, device: torch.device, count: int = len(REGIONS)
 ) -> Callable[[Tensor], Tensor]:
-    """What gives the planes float32 (B, P, H, W) of rows int64 (B,), on the device.
+    """A function from rows int64 (B,) to their masks float32 (B, M, H, W), on the device.
 
-    First `count` of REGIONS in their order, the last with all that follow it, then void, which is empty, then the
-    wanted map, 0..1, if there is one.
+    The first `count` masks are those of REGIONS in their order, the last of them with all regions that follow it. Then
+    come void, which is empty, and the wanted map, 0..1, if there is one.
     """
-    regions_of = face_reader(planes.regions, device)
-    wanted_of = None if planes.wanted is None else face_reader(planes.wanted, device)
+    regions_of = face_reader(masks.regions, device)
+    wanted_of = None if masks.wanted is None else face_reader(masks.wanted, device)
     codes = torch.arange(count + 1, dtype=torch.uint8, device=device)[:, None, None]
 
     def read(rows: Tensor) -> Tensor:
@@ -111,21 +129,22 @@ def plane_reader(
 
 
 def _shuffled(guided: np.ndarray, seed: int, workspace: Workspace, split: str) -> np.ndarray:
-    """For each face the one whose place it is given: a guided face never its own, the others always."""
+    """For each face the number of the face whose masks it is given: never its own for a guided face, else its own."""
     if guided.sum() < 2:
         raise UserError(f"{workspace.root}: --guide-masks shuffled: only one face of '{split}' can be guided")
-    # one cycle through all of them: nobody is left with their own
+    # one cycle through all of them: no face is left with its own
     cycle = np.random.default_rng([seed, len(guided)]).permutation(np.flatnonzero(guided))
-    places = np.arange(len(guided))
-    places[cycle] = np.roll(cycle, 1)
-    return places
+    sources = np.arange(len(guided))
+    sources[cycle] = np.roll(cycle, 1)
+    return sources
 
 
 def _wanted_maps(
     form: str, emotions: Sequence[str], landmarks: np.ndarray, shape: tuple[int, int], folder: Path
 ) -> np.ndarray:
-    """The maps uint8 (N, H, W), 255 for 1: if they are many in a file of `folder` that nobody sees, and that goes."""
+    """The maps uint8 (N, H, W), 255 for 1; many maps lie in an unnamed file in `folder` that ends with the process."""
     size = (len(landmarks), *shape)
+    maps: np.ndarray
     if np.prod(size, dtype=np.int64) > IN_MEMORY_BYTES:
         with tempfile.TemporaryFile(dir=folder) as file:
             maps = np.memmap(file, np.uint8, "w+", shape=size)
