@@ -6,22 +6,12 @@ from torch.nn import functional as F
 
 from fertool.errors import UserError
 from fertool.models import build_model, load_model, save_model
-from fertool.models.backbones import timm_backbone, vggface
 
 # every model of the table, at the least size that it can be explained at where it takes any
 MODELS = {
     "cnn": None, "cnn-gap": 56, "resnet48": 40, "resnet50": 64, "efficientnet_b0": 64, "mobilenetv2_100": 64, "vit": 48,
     "vggface": None, "vggface2": 64, "dlibface": None, "facevit": 56,
 }  # fmt: skip
-
-
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """VGG-Face and the ViT with fewer channels: what is saved and loaded is a few megabytes, not half a gigabyte."""
-    monkeypatch.setattr(vggface, "HIDDEN_UNITS", 8)
-    monkeypatch.setattr(vggface, "STAGES", ((4, 2), (4, 2), (8, 3), (8, 3), (8, 3)))
-    small = timm_backbone.TimmNetwork("vit_base_patch16_224", {"embed_dim": 48, "depth": 2, "num_heads": 3})
-    monkeypatch.setitem(timm_backbone.NAMED, "vit", small)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -6,6 +6,7 @@ are inert records, numbers come from `np.frombuffer`, and nothing is larger than
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ def read_array_pickle(path: Path) -> dict[str, Tensor]:
     Raises UserError for a pickle that names anything but arrays: to load it would be to run it.
     """
     try:
-        content = _ArrayMachine(path.read_bytes()).run()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, about escapes in the file's texts
+            content = _ArrayMachine(path.read_bytes()).run()
     except _RefusedError as error:
         raise UserError(
             f"{path}: refused, for this pickle runs code ({_short(error)}) when it is loaded; a file of weights holds "
@@ -94,7 +97,8 @@ class _ArrayMachine:
         self.stack: list[Any] = []
         self.marks: list[int] = []  # where on the stack the operation MARK was met
         self.memo: dict[int, Any] = {}
-        self.bytes_left = len(data)  # arrays and texts made so far are no larger than the file
+        # all arrays together, and all texts that were turned into bytes, are no larger than the file
+        self.bytes_left = {"arrays": len(data), "texts": len(data)}
 
     def run(self) -> dict[str, np.ndarray]:
         """The arrays by name. Raises an error of this module, or any other where the pickle is damaged."""
@@ -110,15 +114,15 @@ class _ArrayMachine:
             else:
                 raise _NoArraysError
         (content,) = self.stack
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not content:
             raise _NoArraysError
         return {name: _filled(array) for name, array in content.items()}
 
-    def spend(self, count: int) -> None:
+    def spend(self, what: str, count: int) -> None:
         """Count bytes that are made. Raises ValueError once they are more than the file's."""
-        self.bytes_left -= count
-        if self.bytes_left < 0:
-            raise ValueError("arrays larger than the file")
+        self.bytes_left[what] -= count
+        if self.bytes_left[what] < 0:
+            raise ValueError(f"{what} larger than the file")
 
     def since_mark(self) -> list[Any]:
         """What was put on the stack since the last MARK, taken off it."""
@@ -180,11 +184,10 @@ class _ArrayMachine:
         if not isinstance(dtype, _Dtype) or dtype.code not in FLOATS or dtype.order not in BYTE_ORDERS:
             raise _NoArraysError
         if isinstance(content, str):  # Python 2's
-            self.spend(len(content))
-            content = content.encode("latin1")
+            content = self.encode(content, "latin1")
         if not isinstance(content, bytes | bytearray):
             raise _NoArraysError
-        self.spend(len(content))
+        self.spend("arrays", len(content))
         values = np.frombuffer(content, dtype=np.dtype(dtype.order + dtype.code)).astype(np.float32)
         if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
             raise _NoArraysError
@@ -194,7 +197,7 @@ class _ArrayMachine:
         """The bytes that a text stands for, in the one codec that Python 3 uses for it."""
         if codec != "latin1":
             raise _RefusedError(f"_codecs.encode to {codec}")
-        self.spend(len(text))
+        self.spend("texts", len(text))
         return text.encode("latin1")
 
 

@@ -160,7 +160,7 @@ def test_embedding_equals_dlibs_on_fer2013(pretrained: FaceClassifier, shared: C
 
     faces = []
     with zipfile.ZipFile(shared("fer2013/fer2013.zip")) as archive:
-        for name in sorted(name for name in archive.namelist() if "PrivateTest" in name)[::100]:
+        for name in sorted(name for name in archive.namelist() if "PrivateTest" in name)[::200]:
             picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB").resize((192, 192))
             faces.append(np.asarray(picture))
     find_boxes = dlib.get_frontal_face_detector()
@@ -175,7 +175,7 @@ def test_embedding_equals_dlibs_on_fer2013(pretrained: FaceClassifier, shared: C
             chips.append(dlib.get_face_chip(face, points, size=150))
             # of the whole picture: dlib cuts the same chip out itself
             expected.append(describe.compute_face_descriptor(face, points))
-    assert len(chips) >= 15
+    assert len(chips) >= 8
     ours = embedding(pretrained, np.array(chips))
     assert np.abs(ours - np.array(expected)).max() < 1e-4
     apart = np.linalg.norm(ours[:, None] - ours[None], axis=2)[np.triu_indices(len(ours), 1)]

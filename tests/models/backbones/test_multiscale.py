@@ -1,3 +1,4 @@
+import functools
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
-from fertool.models import build_model, load_model, save_model
+from fertool.models import FaceClassifier, build_model, load_model, save_model
 from fertool.models.backbones.multiscale import read_views
 from fertool.models.registry import parameter_count
 
@@ -38,13 +39,18 @@ def test_colour_is_cropped_as_grey_is() -> None:
         assert torch.allclose(model.preprocess(grey), colour, atol=1e-4)
 
 
+@functools.cache
+def sees_the_face() -> FaceClassifier:
+    return build_model("multiscale:cnn", 7, views="face")
+
+
 @given(
     st.tuples(*[st.floats(-20, 60)] * 2),
     st.tuples(*[st.floats(0.5, 70)] * 2),
     st.sampled_from([(48, 48), (40, 64)]),
 )
 def test_crops_are_squares_within_the_picture(corner, size, shape) -> None:
-    model = build_model("multiscale:cnn", 7, views="face")
+    model = sees_the_face()
     box = torch.tensor([[corner[0], corner[1], corner[0] + size[0], corner[1] + size[1]]])
     with model.looking_at(box):
         left, top, right, bottom = model.crop_boxes(torch.zeros(1, *shape))[0].tolist()

@@ -19,9 +19,12 @@ MEAN_BGR = torch.tensor([91.4953, 103.8827, 131.0912]).view(1, 3, 1, 1)
 
 @pytest.fixture(scope="module")
 def published() -> nn.Module:
-    """resnet50_ft with weights of noise: its stride in the first 1x1 convolutions, its pooling rounding up."""
+    """resnet50_ft with weights of noise and fewer identities.
+
+    Its stride is in the first 1x1 convolutions, and its pooling rounds up.
+    """
     torch.manual_seed(0)
-    network = torchvision.models.resnet50(num_classes=8631).eval()
+    network = torchvision.models.resnet50(num_classes=31).eval()
     network.maxpool = nn.MaxPool2d(3, stride=2, padding=0, ceil_mode=True)
     for stage in (network.layer2, network.layer3, network.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
@@ -84,10 +87,10 @@ def test_both_files_give_the_published_features(
     save(published, tmp_path)
     weights = find_weights("vggface2", weights_dir=tmp_path)
     assert (weights.name, weights.path) == ("vggface2", next(tmp_path.iterdir()))
-    model = build_model("vggface2", 7).eval()
+    model = build_model("vggface2", 7, image_size=64).eval()
     head = model.network.fc.weight.clone()
     load_weights(model, weights)
-    faces = torch.randint(0, 256, (2, 224, 224, 3), generator=torch.Generator().manual_seed(0))
+    faces = torch.randint(0, 256, (2, 64, 64, 3), generator=torch.Generator().manual_seed(0))
     rgb = faces.permute(0, 3, 1, 2).float() - MEAN_BGR.flip(1)
     expected = features(published, rgb)
     assert torch.allclose(features(model.network, model.preprocess(faces)), expected, atol=1e-4)
