@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from fertool.workspace import Run
@@ -109,6 +110,8 @@ def setting_words(name: str, value: object) -> str:
         return ""
     if isinstance(value, bool):
         return option if value else f"no {option}"
+    if name == "weights" and "/" in str(value):
+        return f"{option} {PurePath(str(value)).name}"
     if name == "epochs":
         return f"{value} epoch{'' if value == 1 else 's'}"
     if isinstance(value, float):

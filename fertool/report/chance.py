@@ -66,6 +66,11 @@ class ChanceLevels:
             self._known[key] = self._compare(condition, view)
         return self._known[key]
 
+    def is_trusted(self, condition: Condition) -> bool:
+        """Whether a condition's accuracy is shown to be above guessing; where it is not, no map of it means a thing."""
+        accuracy = self.evidence.accuracy(condition)
+        return accuracy is None or not is_like_guessing(estimates(accuracy)[0], self.evidence.labels)
+
     def _compare(self, condition: Condition, view: View) -> Chance | None:
         beyond = self._beyond_blob(condition, view)
         if beyond is None:

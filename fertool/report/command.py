@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fertool.errors import UserError
+from fertool.report.answers import answer_all
 from fertool.report.chance import ChanceLevels
 from fertool.report.evidence import Evidence
 from fertool.report.first_screen import first_screen
@@ -37,6 +38,7 @@ def write_report(workspace: Workspace, settings: ReportSettings | None = None) -
         rows,
         sections_of(evidence, rows),
         make_gallery(evidence),
+        answer_all(evidence, chance),
         headline=headline(evidence, chance),
         warnings=find_warnings(evidence, chance),
         notes=notes,

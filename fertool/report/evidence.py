@@ -4,7 +4,7 @@ Every estimate has a 95% interval over images and, with several seeds, over seed
 images (`fertool.score.statistics.intervals`). No network is run here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -87,6 +87,15 @@ class Evidence:
         of_run = {run["run"]: run for run in found.scores} if found else {}
         return [of_run[name] for name in condition.run_names if name in of_run]
 
+    def most_accurate(self, conditions: Iterable[Condition]) -> list[Condition]:
+        """Conditions, the most accurate first; those without an accuracy last."""
+
+        def accuracy(condition: Condition) -> float:
+            means = self.accuracy(condition)
+            return float(means.figures[0]) if means is not None else -1.0
+
+        return sorted(conditions, key=accuracy, reverse=True)
+
     # --- figures over images and seeds ------------------------------------------------------------------
 
     def accuracy(self, condition: Condition) -> Resampled | None:
@@ -134,6 +143,31 @@ class Evidence:
             of_condition.apply(lambda both: both[..., :regions] / both[..., regions:])
             for of_condition in means
         ]
+
+    def lifts_by_class(self, view: View, condition: Condition) -> dict[str, dict[str, Estimate]]:
+        """A condition's lifts over the faces of each true class, by class and region; classes without faces are out."""
+        classes, regions = len(self.classes), len(REGIONS)
+        columns = [of_run for of_run in self.columns(view.gathered, condition) if with_map(of_run).any()]
+        if not columns:
+            return {}
+
+        def values(of_run: Columns) -> np.ndarray:
+            both = np.concatenate([shares_in(of_run), areas_in(of_run)], axis=1)
+            of_class = with_map(of_run)[:, None] & (of_run["label"][:, None] == np.arange(classes))
+            return np.where(of_class[:, :, None], both[:, None], np.nan).reshape(len(both), -1)
+
+        def lifts(means: np.ndarray) -> np.ndarray:
+            both = means.reshape(*means.shape[:-1], classes, 2 * regions)
+            ratio: np.ndarray = both[..., :regions] / both[..., regions:]
+            return ratio.reshape(*means.shape[:-1], -1)
+
+        means = resample_means(np.stack([values(of_run) for of_run in columns]), self.clusters)
+        known = estimates(means.apply(lifts))
+        return {
+            name: dict(zip(REGIONS, known[regions * code : regions * (code + 1)], strict=True))
+            for code, name in enumerate(self.classes)
+            if np.isfinite(known[regions * code].value)
+        }
 
     def measure(self, view: View, name: str, conditions: Sequence[Condition]) -> list[Resampled] | None:
         """A measure of how the heat lies (entropy, extent), over the faces that all have a map of."""

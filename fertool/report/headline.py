@@ -1,7 +1,7 @@
 """The headline: what was found above all, in two sentences that follow from the figures."""
 
 from fertool.masks.regions import BACKGROUND, REGIONS
-from fertool.report.chance import ChanceLevels, is_like_guessing
+from fertool.report.chance import ChanceLevels
 from fertool.report.conditions import Condition
 from fertool.report.evidence import Evidence, differences, estimates
 from fertool.report.pairs import Pair, pretraining_pairs
@@ -14,7 +14,11 @@ MOST_REGIONS = 2
 
 def headline(evidence: Evidence, chance: ChanceLevels) -> str:
     """What the best of the networks leans on, or the one whose pretraining moved its background share most."""
-    trusted = [condition for condition in evidence.conditions if _is_trusted(evidence, condition)]
+    trusted = [
+        condition
+        for condition in evidence.conditions
+        if evidence.accuracy(condition) is not None and chance.is_trusted(condition)
+    ]
     if not trusted:
         return (
             "No network here is shown to classify better than guessing, so where their maps lie says nothing "
@@ -24,7 +28,7 @@ def headline(evidence: Evidence, chance: ChanceLevels) -> str:
     if moved is not None:
         pair, difference = moved
         return f"{_leans(evidence, chance, pair.one)} {_moved(pair, difference)}"
-    best = max(trusted, key=lambda condition: _accuracy(evidence, condition).value)
+    best = evidence.most_accurate(trusted)[0]
     return f"{_leans(evidence, chance, best)} {_best(evidence, best)}"
 
 
@@ -45,11 +49,6 @@ def leaning(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> l
         if region != REGIONS[BACKGROUND] and lift.low > 1 and compared.is_above_blob(region)
     ]
     return sorted(found, key=lambda item: -item[1].value)
-
-
-def _is_trusted(evidence: Evidence, condition: Condition) -> bool:
-    accuracy = evidence.accuracy(condition)
-    return accuracy is not None and not is_like_guessing(estimates(accuracy)[0], evidence.labels)
 
 
 def _accuracy(evidence: Evidence, condition: Condition) -> Estimate:

@@ -70,7 +70,7 @@ def family_pairs(conditions: Sequence[Condition]) -> list[Pair]:
 
 
 def _unguided(conditions: Sequence[Condition]) -> Iterator[Condition]:
-    return (condition for condition in conditions if condition.guidance == "none")
+    return (condition for condition in conditions if condition.config.get("guide") is None)
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:

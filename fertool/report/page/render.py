@@ -7,6 +7,7 @@ import jinja2
 
 import fertool
 from fertool.masks.regions import REGIONS
+from fertool.report.answers.answer import Answer
 from fertool.report.conditions import settings_that_differ
 from fertool.report.dataset_title import dataset_title
 from fertool.report.evidence import Evidence
@@ -27,6 +28,7 @@ def render_page(
     rows: Sequence[Row],
     sections: Sequence[Section],
     gallery: Gallery | None,
+    answers: Sequence[Answer],
     *,
     headline: str,
     warnings: Sequence[Warning],
@@ -62,9 +64,11 @@ def render_page(
             runs=[run.config() for run in evidence.runs],
             sections=sections,
             gallery=gallery,
+            answers=answers,
             contents=[
                 ("answer", "The answer"),
                 ("conditions-heading", "The conditions"),
+                ("answers", "The questions"),
                 *((section.anchor, section.name) for section in sections),
                 *([("gallery", "Gallery")] if gallery else []),
                 ("reproduction", "How these numbers were made"),

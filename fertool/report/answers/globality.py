@@ -1,0 +1,135 @@
+"""Are transformers more global than convolutional networks: extent, entropy and background, by one explainer?"""
+
+from collections.abc import Sequence
+
+from fertool.masks.regions import BACKGROUND
+from fertool.report.answers.answer import Answer, Missing, Sentence, left_out, paired
+from fertool.report.answers.recognition import seeds_of
+from fertool.report.chance import ChanceLevels
+from fertool.report.evidence import Evidence, differences
+from fertool.report.pairs import Pair, family_pairs
+from fertool.report.shell_lines import new_train_line, score_line, train_line
+from fertool.report.views import View, recommended_grid
+from fertool.report.words import listed, points, signed
+from fertool.score.guidance.effects import Estimate
+
+QUESTION = "Are transformers more global than convolutional networks?"
+FOR_BOTH = "occlusion"  # an explainer that needs nothing of a network
+
+
+def are_transformers_more_global(evidence: Evidence, chance: ChanceLevels) -> Answer:
+    """Differences in extent, entropy and background share, the same explainer on one grid."""
+    sentences: list[Sentence] = []
+    missing: list[Missing] = []
+    untrusted: list[str] = []
+    for pair in family_pairs(evidence.conditions):
+        view = common_view(evidence, pair)
+        guessing = [
+            condition.name for condition in (pair.one, pair.other) if not chance.is_trusted(condition)
+        ]
+        untrusted += guessing
+        if view is not None and not guessing:
+            sentences += _compare(evidence, pair, view)
+    families = {condition.family for condition in evidence.conditions}
+    if not {"cnn", "transformer"} <= families:
+        model = "vit_tiny_patch16_224" if "transformer" not in families else "cnn"
+        kind = "transformer" if "transformer" not in families else "convolutional network"
+        lines: tuple[str, ...] = (
+            new_train_line(model),
+            score_line(["attention"], explainer=FOR_BOTH, split=evidence.split),
+        )
+        missing.append(Missing(f"there is no {kind} among them", lines))
+    elif not sentences and untrusted:
+        lines = tuple(
+            train_line(condition.config, epochs=2 * condition.config["epochs"])
+            for condition in evidence.conditions
+            if condition.name in untrusted
+        )
+        missing.append(Missing("no transformer and CNN are both shown to be better than guessing", lines))
+    elif not sentences:
+        missing.append(_no_common_grid(evidence))
+    sentences += left_out(list(dict.fromkeys(untrusted)))
+    return Answer("globality", QUESTION, sentences, missing)
+
+
+def common_view(evidence: Evidence, pair: Pair) -> View | None:
+    """A view in which both have maps of the same explainer and target on one grid; a common grid first."""
+    names = (*pair.one.run_names, *pair.other.run_names)
+    fitting = []
+    for view in evidence.views_with(pair.one):
+        grids = {tuple(run["grid"]) for run in view.gathered.scores if run["run"] in names}
+        if pair.other.name in view.conditions and len(grids) == 1:
+            fitting.append(view)
+    return max(fitting, key=lambda view: (view.grid is not None, view.target == "predicted"), default=None)
+
+
+def _compare(evidence: Evidence, pair: Pair, view: View) -> list[Sentence]:
+    both = [pair.one, pair.other]
+    measures = {name: evidence.measure(view, name, both) for name in ("extent", "entropy")}
+    shares = evidence.shares(view, both)
+    if shares is None or any(of_measure is None for of_measure in measures.values()):
+        return []
+    found = {name: differences(*of_measure)[0] for name, of_measure in measures.items() if of_measure}
+    background = differences(*shares)[BACKGROUND]
+    test = paired(evidence.faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1)
+    return [
+        Sentence(globality_sentence(pair, view.name, found["extent"], found["entropy"], background), test)
+    ]
+
+
+def globality_sentence(
+    pair: Pair, view: str, extent: Estimate, entropy: Estimate, background: Estimate
+) -> str:
+    """What extent and entropy say together, and what the background's share adds.
+
+    More global: both are larger as far as intervals show; more local: both are smaller; else mixed or open.
+    """
+    one, other = pair.one.name, pair.other.name
+    directions = [extent.direction, entropy.direction]
+    if directions == [1, 1]:
+        verdict = f"{one} (transformer) looks more globally than {other} (CNN)"
+    elif directions == [-1, -1]:
+        verdict = f"{one} (transformer) looks more locally than {other} (CNN)"
+    elif 1 in directions and -1 in directions:
+        verdict = f"Extent and entropy disagree on whether {one} (transformer) looks more globally than {other} (CNN)"
+    else:
+        verdict = (
+            f"That {one} (transformer) looks more globally than {other} (CNN) is not shown by both measures"
+        )
+    side = {1: "higher", -1: "lower", 0: "not shown to differ"}.get(background.direction or 0)
+    return (
+        f"{verdict}: extent {signed(extent)} inter-ocular distances, entropy {signed(entropy, 3)}; its background "
+        f"share is {side} ({points(background)}); {view}, {seeds_of(pair)}."
+    )
+
+
+def _no_common_grid(evidence: Evidence) -> Missing:
+    pairs = family_pairs(evidence.conditions)
+    if not pairs:
+        return Missing(
+            "all transformers, or all convolutional networks, were guided", (new_train_line("cnn"),)
+        )
+    shared = [
+        view for pair in pairs for view in evidence.views_with(pair.one) if pair.other.name in view.conditions
+    ]
+    if not shared:
+        lines = (score_line(["attention"], explainer=FOR_BOTH, split=evidence.split),)
+        return Missing("no explainer was scored for both families", lines)
+    return _unlike_grids(evidence, shared)
+
+
+def _unlike_grids(evidence: Evidence, shared: Sequence[View]) -> Missing:
+    regions = evidence.workspace.load_region_maps(evidence.split)
+    for view in shared:
+        grid = recommended_grid(view, regions)
+        if grid is not None:
+            line = score_line(
+                ["attention"], explainer=view.explainer, target=view.target, grid=grid, split=evidence.split
+            )
+            return Missing(f"the maps of {view.explainer} lie on unlike grids", (line,))
+    names = listed(list(dict.fromkeys(view.explainer for view in shared)))
+    line = score_line(["attention"], explainer=FOR_BOTH, split=evidence.split)
+    return Missing(
+        f"the maps of {names} lie on unlike grids, and the coarsest hides a region (its ceiling is below 50%)",
+        (line,),
+    )

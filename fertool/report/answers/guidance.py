@@ -1,0 +1,73 @@
+"""Does guidance improve interpretability, robustness, accuracy; did it move the model or the map?"""
+
+from fertool.report.answers.answer import Answer, Missing, Sentence
+from fertool.report.chance import ChanceLevels
+from fertool.report.evidence import Evidence
+from fertool.report.shell_lines import new_train_line, score_line
+from fertool.score.guidance.effects import ROAD, Guidance, Outcome, gather_guidance, is_of
+from fertool.score.guidance.sweeps import OWN
+from fertool.score.guidance.verdict import signed, verdicts_of
+
+QUESTION = "Does attention guidance help, and did it move the model or the map?"
+TEST = "95% intervals of differences to lambda 0, paired over faces"
+OF_MERIT = ("Accuracy:", "Robustness (mCE):", "Own less shuffled")
+
+
+def does_guidance_help(evidence: Evidence, _: ChanceLevels) -> Answer:
+    """The verdict on each lambda of each sweep, then what it did to faithfulness, accuracy and robustness."""
+    sweeps = gather_guidance(evidence.workspace, evidence.runs, evidence.split)
+    sentences = [sentence for guidance in sweeps for sentence in _of_sweep(guidance)]
+    return Answer("guidance-answer", QUESTION, sentences, _missing(evidence, sweeps, sentences))
+
+
+def _of_sweep(guidance: Guidance) -> list[Sentence]:
+    sentences = []
+    outcomes = {
+        outcome.condition.weight: outcome
+        for outcome in guidance.outcomes
+        if outcome.condition.masks == OWN and outcome.change
+    }
+    for verdict in verdicts_of(guidance):
+        merit = [text for text in verdict.sentences[1:] if text.startswith(OF_MERIT)]
+        faithful = faithfulness_sentence(guidance, outcomes[verdict.weight])
+        text = " ".join([verdict.sentences[0], *([faithful] if faithful else []), *merit])
+        sentences.append(Sentence(f"{guidance.sweep.name}, lambda {verdict.weight:g}: {text}", TEST))
+    return sentences
+
+
+def faithfulness_sentence(guidance: Guidance, outcome: Outcome) -> str:
+    """Whether the guided explainer's map tells more of the model (ROAD); nothing where it was not scored."""
+    for measure in guidance.measures:
+        if measure.kind is not ROAD or not is_of(
+            measure.explainer or "", guidance.sweep.explainer.split("-")[0]
+        ):
+            continue
+        change = outcome.change[measure.name]
+        if change.direction is None:
+            continue
+        word = {1: "more faithful", -1: "less faithful", 0: "not shown to be more or less faithful"}[
+            change.direction
+        ]
+        return f"Interpretability: the map of {measure.of} is {word} (ROAD, {signed(change, ROAD)} points)."
+    return ""
+
+
+def _missing(evidence: Evidence, sweeps: list[Guidance], sentences: list[Sentence]) -> list[Missing]:
+    if not sweeps:
+        lines = (
+            new_train_line("cnn", guide="background", guide_weight="0,0.3,1"),
+            new_train_line("cnn", guide="background", guide_weight="0.3,1", guide_masks="shuffled"),
+            score_line(
+                ["classification", "attention", "causal", "faithfulness", "robustness"], target="label"
+            ),
+        )
+        return [Missing("no run was guided beside one that was not", lines)]
+    missing = []
+    guided = {run.name for guidance in sweeps for of in guidance.sweep.conditions for run in of.runs}
+    for suite, what in (("causal", "what the model rests on"), ("robustness", "robustness")):
+        found = evidence.suite(suite)
+        scored = set() if found is None else {run["run"] for run in found.scores}
+        if not guided <= scored:
+            line = score_line([suite], target="label" if suite == "causal" else None, split=evidence.split)
+            missing.append(Missing(f"{what} is not scored for all of the sweep's runs", (line,)))
+    return missing if sentences or missing else []

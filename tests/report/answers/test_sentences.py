@@ -1,0 +1,201 @@
+"""Each sentence of an answer: an example in which it must appear, and one in which it must not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fertool.report.answers.answer import Answer, Missing, Sentence, left_out
+from fertool.report.answers.emotions import action_unit_regions, highest_feature, reading_sentence
+from fertool.report.answers.evidence_moves import agreement_sentence, expectation_sentence, move_sentence
+from fertool.report.answers.failures import (
+    Confusion,
+    confusion_sentence,
+    crowd_sentence,
+    leak_sentence,
+    looked_sentence,
+)
+from fertool.report.answers.globality import globality_sentence
+from fertool.report.answers.recognition import accuracy_sentence, fraction_sentence, seeds_of
+from fertool.report.answers.truthfulness import planted_sentence, truth_sentence
+from fertool.report.conditions import Condition
+from fertool.report.pairs import Pair
+from fertool.score.guidance.effects import Estimate
+from fertool.workspace import Run
+
+UP, DOWN, OPEN = Estimate(0.05, 0.03, 0.07), Estimate(-0.05, -0.07, -0.03), Estimate(0.01, -0.02, 0.04)
+FIGURE = Estimate(0.6, 0.58, 0.62)
+
+
+def condition(name: str = "net", seeds: int = 2, **record: object) -> Condition:
+    config = {"guide": None, "train_fraction": 1.0, "epochs": 5} | dict(record.pop("config", {}))
+    full = {"model": "net", "family": "cnn", "weights": "none", "config": config} | record
+    return Condition(name, "a", tuple(Run(Path(f"{name}-s{s}")) for s in range(seeds)), full)
+
+
+def pair(seeds: int = 2, also_differ: tuple[str, ...] = (), **config: object) -> Pair:
+    one = condition("net on faces", seeds, weights="dlibface", config=config)
+    return Pair(one, condition("net", seeds, config=config), also_differ)
+
+
+@pytest.mark.parametrize(
+    ("difference", "begins"),
+    [
+        (UP, "Pretraining on face recognition helps net:"),
+        (DOWN, "Pretraining on face recognition hurts net:"),
+        (OPEN, "Whether pretraining on face recognition helps net is not shown:"),
+    ],
+)
+def test_pretraining_helps_or_hurts_where_the_interval_shows_it(difference: Estimate, begins: str) -> None:
+    text = accuracy_sentence(pair(), difference, FIGURE, FIGURE)
+    assert text.startswith(begins)
+    for other in (UP, DOWN, OPEN):
+        assert accuracy_sentence(pair(), other, FIGURE, FIGURE).startswith(begins) == (other is difference)
+
+
+def test_an_accuracy_names_the_part_of_the_training_faces_only_where_it_is_a_part() -> None:
+    part = accuracy_sentence(pair(train_fraction=0.1), UP, FIGURE, FIGURE)
+    assert "on 10% of the training faces" in part
+    assert "of the training faces" not in accuracy_sentence(pair(), UP, FIGURE, FIGURE)
+
+
+def test_other_settings_that_differ_are_named() -> None:
+    assert "(they also differ in image size)" in accuracy_sentence(
+        pair(also_differ=("image_size",)), UP, FIGURE, FIGURE
+    )
+    assert "differ in" not in accuracy_sentence(pair(), UP, FIGURE, FIGURE)
+
+
+def test_one_seed_each_compares_networks_and_not_methods() -> None:
+    assert "two networks are compared and not two methods" in seeds_of(pair(seeds=1))
+    assert seeds_of(pair(seeds=2)) == "two seeds each"
+    mixed = Pair(condition(seeds=1), condition(seeds=3), ())
+    assert seeds_of(mixed) == "one seed against three seeds"
+
+
+def test_gains_stand_by_the_part_of_the_faces_the_smallest_first() -> None:
+    text = fraction_sentence("net", "ImageNet", {1.0: OPEN, 0.1: UP})
+    assert text.index("at 10%") < text.index("at 100%")
+
+
+def moves(**by_region: Estimate) -> dict[str, Estimate]:
+    return {"eyes": OPEN, "nose": OPEN, "mouth": OPEN} | by_region
+
+
+def test_a_move_is_told_by_its_direction() -> None:
+    text = move_sentence(pair(), "share", moves(eyes=UP, mouth=DOWN))
+    assert "more on eyes (+5.0 points" in text and "less on mouth (-5.0 points" in text
+    assert "no move shown on nose" in text
+    still = move_sentence(pair(), "lift", moves())
+    assert "more on" not in still and "less on" not in still and "points" not in still
+
+
+def test_shares_and_causes_disagree_only_where_they_move_oppositely() -> None:
+    assert "disagree about eyes" in agreement_sentence(moves(eyes=UP), moves(eyes=DOWN))
+    assert "agree about eyes" in agreement_sentence(moves(eyes=UP), moves(eyes=UP))
+    assert "disagree" not in agreement_sentence(moves(eyes=UP), moves(eyes=UP))
+    neither = agreement_sentence(moves(eyes=UP), moves(nose=UP))
+    assert "no move of the same region" in neither and "disagree" not in neither
+
+
+def test_the_page_s_example_is_as_expected_only_within_the_interval() -> None:
+    text = expectation_sentence(
+        pair(), {"eyes": Estimate(0.4, 0.35, 0.45), "mouth": Estimate(0.3, 0.25, 0.35)}
+    )
+    assert "eyes 40.0% [35.0, 45.0] (as expected: 40%)" in text
+    assert "mouth 30.0% [25.0, 35.0] (not as expected: 12%)" in text
+
+
+@pytest.mark.parametrize(
+    ("extent", "entropy", "says"),
+    [
+        (UP, UP, "looks more globally than"),
+        (DOWN, DOWN, "looks more locally than"),
+        (UP, DOWN, "Extent and entropy disagree"),
+        (UP, OPEN, "is not shown by both measures"),
+    ],
+)
+def test_a_transformer_is_more_global_only_where_both_measures_show_it(
+    extent: Estimate, entropy: Estimate, says: str
+) -> None:
+    text = globality_sentence(pair(), "gradcam", extent, entropy, OPEN)
+    assert says in text and "not shown to differ" in text
+    assert text.startswith("net on faces (transformer) looks more globally") == (
+        extent is UP and entropy is UP
+    )
+
+
+def test_a_map_is_trusted_only_where_every_test_is_passed() -> None:
+    passed = truth_sentence("gradcam for net", [], [], True, UP)
+    assert passed.startswith("The map of gradcam for net passes the tests that were made")
+    assert "cannot be trusted" not in passed
+    for failed in (
+        truth_sentence("m", ["centre"], [], True, UP),
+        truth_sentence("m", [], ["edges"], True, UP),
+        truth_sentence("m", [], [], False, UP),
+    ):
+        assert "cannot be trusted as it is" in failed and "It does pass this" in failed
+    assert "not shown to be more faithful than centre" in truth_sentence("m", ["centre"], None, None, None)
+    only_sane = truth_sentence("m", None, None, True, None)
+    assert "faithful" not in only_sane and "agreement" not in only_sane
+
+
+def test_planted_evidence_is_found_where_the_interval_is_above_chance() -> None:
+    figures = {"auc": 0.7, "intervals": {"auc": [0.6, 0.8]}}
+    assert "finds it" in planted_sentence("m", "evidence", figures)
+    figures = {"auc": 0.55, "intervals": {"auc": [0.45, 0.65]}}
+    assert "not shown to find it" in planted_sentence("m", "evidence", figures)
+    assert planted_sentence("m", "evidence", {"auc": 0.7, "intervals": {"auc": [None, None]}}) == ""
+
+
+def lifts(**by_region: Estimate) -> dict[str, Estimate]:
+    return dict.fromkeys(("eyes", "eyebrows", "nose", "mouth"), Estimate(1, 0.9, 1.1)) | by_region
+
+
+def test_an_emotion_is_read_where_the_lift_is_above_one() -> None:
+    high, higher = Estimate(1.5, 1.2, 1.8), Estimate(2, 1.5, 2.5)
+    assert highest_feature(lifts(nose=high, mouth=higher)) == "mouth"
+    assert highest_feature(lifts(mouth=Estimate(2, 0.9, 3))) is None
+    text = reading_sentence("net", {"happy": lifts(mouth=high), "sad": lifts(eyes=high), "fear": lifts()})
+    assert "happy at the mouth (lift 1.50 [1.20, 1.80], as its action units" in text
+    assert "sad at the eyes" in text and "its action units 1, 4, 15 lie at eyebrows, nose and mouth" in text
+    assert "No feature has a lift above 1 for fear." in text
+    assert reading_sentence("net", {"fear": lifts()}) == "net reads no emotion at a feature of the face."
+    assert action_unit_regions("neutral") == [] and action_unit_regions("happy") == ["eyes", "mouth"]
+
+
+def test_confusions_and_where_the_maps_lay_on_them() -> None:
+    confusion = Confusion("fear", "sad", 40, Estimate(0.3, 0.2, 0.4))
+    assert "takes fear for sad (30.0% [20.0, 40.0] of its faces)" in confusion_sentence("net", [confusion])
+    assert confusion_sentence("net", []).startswith("net confuses no two emotions")
+    text = looked_sentence("net", confusion, moves(eyes=UP, mouth=DOWN))
+    assert "more on the eyes (+5.0 points" in text and "less on the mouth" in text and "nose" not in text
+    assert "not shown to lie elsewhere" in looked_sentence("net", confusion, moves())
+
+
+def test_leaks_and_the_crowd() -> None:
+    assert "net is more accurate on them" in leak_sentence("net", 288, UP, dropped=False)
+    assert "which it trained on" in leak_sentence("net", 288, UP, dropped=False)
+    assert "which its training left out" in leak_sentence("net", 288, OPEN, dropped=True)
+    assert "not shown to differ" in leak_sentence("net", 288, OPEN, dropped=True)
+    assert "agrees more often with the crowd" in crowd_sentence("net", 725, 0.5, 0.4)
+    assert "agrees less often with the crowd" in crowd_sentence("net", 725, 0.3, 0.4)
+
+
+def test_a_network_that_guesses_is_left_out_by_name() -> None:
+    assert left_out([]) == []
+    (sentence,) = left_out(["a", "b"])
+    assert sentence.text.startswith("a and b are left out here")
+
+
+def test_an_answer_as_markdown_holds_its_shell_lines() -> None:
+    answer = Answer("x", "Why?", [Sentence("So.", "a test")], [Missing("no run", ("fertool train",))])
+    assert "## Why?" in answer.markdown and "So. (a test)" in answer.markdown
+    assert "Cannot be answered from these runs: no run; run:" in answer.markdown
+    assert "    fertool train" in answer.markdown
+    assert "Cannot" not in Answer("x", "Why?", [Sentence("So.")]).markdown
+
+
+def test_intervals_of_nothing_show_nothing() -> None:
+    unknown = Estimate(np.nan, np.nan, np.nan)
+    assert "is not shown" in accuracy_sentence(pair(), unknown, FIGURE, FIGURE)
