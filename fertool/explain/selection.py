@@ -4,6 +4,7 @@ import difflib
 import fnmatch
 from collections.abc import Sequence
 
+from fertool.condition_names import runs_called
 from fertool.errors import UserError
 from fertool.explain.registry import Request, explainers_of
 from fertool.workspace import Run, Workspace
@@ -27,7 +28,7 @@ def select_runs(workspace: Workspace, names: Sequence[str]) -> list[Run]:
 
 def _called(workspace: Workspace, runs: Sequence[Run], name: str) -> list[Run]:
     exact = [run for run in runs if run.name == name]
-    called = exact or _of_condition(runs, name)
+    called = exact or runs_called(name, runs)
     if not called and GLOB & set(name):
         called = [run for run in runs if fnmatch.fnmatchcase(run.name, name)]
     if not called:
@@ -35,16 +36,6 @@ def _called(workspace: Workspace, runs: Sequence[Run], name: str) -> list[Run]:
             f"{workspace.root}: no such run '{name}'; {_there_are([run.name for run in runs], name)}"
         )
     return called
-
-
-def _of_condition(runs: Sequence[Run], name: str) -> list[Run]:
-    """The runs of a condition, by its name in run.json or by the runs' common name without the seed."""
-    records = {run: run.config() for run in runs}
-    return [
-        run
-        for run, record in records.items()
-        if name in (record["condition"], run.name.removesuffix(f"-s{record['config']['seed']}"))
-    ]
 
 
 def _there_are(names: Sequence[str], asked: str) -> str:
