@@ -1,9 +1,9 @@
-"""Where an emotion shows: maps of its action units, drawn from the landmarks.
+"""Maps of the action units that show an emotion, made from the landmarks.
 
-The emotions' units are EMFACS' (`fertool.masks.emfacs`). Each unit is seen where its muscle moves the skin
+The emotions' units are EMFACS' (`fertool.masks.emfacs`). A unit shows where its muscle moves the skin
 (Ekman, Friesen and Hager 2002, 'Facial Action Coding System'); LANDMARKS names the points of the 68 that lie
 there, as Belharbi et al. 2024, 'Guided Interpretable Facial Expression Recognition via Spatial Action Unit
-Cues', build their maps. A map is that of its points (`fertool.masks.landmark_heatmaps`).
+Cues', build their maps. The map of a unit is the heatmap of its points (`fertool.masks.landmark_heatmaps`).
 """
 
 import numpy as np
@@ -33,8 +33,8 @@ LANDMARKS: dict[int, tuple[int, ...]] = {
 def action_unit_maps(emotions: list[str], landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The action-unit map of each face's emotion, float32 (N, H, W), 0..1.
 
-    `emotions` are N names; `landmarks` float (N, 68, 2) in pixels. An emotion without units (neutral, or a
-    class that EMFACS does not know) has a map of zeros.
+    `emotions` are N names; `landmarks` are float (N, 68, 2), in pixels; `shape` is (H, W). An emotion without units
+    (neutral, or a class that EMFACS does not know) has a map of zeros.
     """
     maps = np.zeros((len(emotions), *shape), dtype=np.float32)
     for emotion in dict.fromkeys(emotions):
@@ -44,7 +44,7 @@ def action_unit_maps(emotions: list[str], landmarks: np.ndarray, shape: tuple[in
 
 
 def has_action_units(emotion: str) -> bool:
-    """Whether EMFACS knows units of the emotion: without any its map is empty."""
+    """Whether EMFACS knows action units of the emotion: without any its map is empty."""
     return bool(_points(emotion))
 
 

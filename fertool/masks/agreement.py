@@ -1,4 +1,4 @@
-"""How far MediaPipe's and dlib's landmarks lie apart on faces that both find."""
+"""The distance between MediaPipe's and dlib's landmarks on faces that both find."""
 
 import functools
 from typing import Any
@@ -19,8 +19,8 @@ SAMPLED_FACES = 500
 def measure_agreement(mediapipe: np.ndarray, dlib: np.ndarray) -> dict[str, Any]:
     """Distances between two detectors' landmarks (N, 68, 2) of the same faces, in inter-ocular distances.
 
-    For each face the mean over the points, divided by MediaPipe's inter-ocular distance; then the median over
-    the faces: of all 68 points and of each part. None where there is no face.
+    A face's distance is the mean over the points, divided by MediaPipe's inter-ocular distance. The result holds the
+    median over the faces for all 68 points and for each part, None where there is no face.
     """
     apart = np.linalg.norm(mediapipe - dlib, axis=-1) / interocular_distance(mediapipe)[:, None]
 
@@ -37,7 +37,10 @@ def measure_agreement(mediapipe: np.ndarray, dlib: np.ndarray) -> dict[str, Any]
 def sampled_agreement(
     workspace: Workspace, partials: dict[str, PartialRows], pool: WorkerPool, detectors: Detectors
 ) -> dict[str, Any]:
-    """`measure_agreement` on a fixed random sample of the faces that MediaPipe found, by `partials` of the splits."""
+    """`measure_agreement` on a fixed random sample of the faces that MediaPipe found.
+
+    `partials` are the finished rows of each split; `pool` runs dlib on the sample.
+    """
     faces = np.concatenate(
         [
             np.stack([np.full(len(rows), index), rows], axis=1)

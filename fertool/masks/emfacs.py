@@ -1,8 +1,8 @@
-"""Which facial action units make up each emotion."""
+"""The facial action units that make up each emotion."""
 
 # The prototypes of P. Ekman and W. V. Friesen, 'EMFACS-7: Emotional Facial Action Coding System' (1983), in
 # the action units of their 'Facial Action Coding System' (1978). A smile may part the lips (25). All units
-# are bilateral: the one-sided prototype, contempt's 14, is none of the classes.
+# are bilateral: contempt, whose prototype (14) is one-sided, is not here.
 EMFACS: dict[str, dict[int, tuple[float, float]]] = {
     "angry": {4: (0.7, 1.0), 5: (0.4, 0.8), 7: (0.6, 1.0), 23: (0.7, 1.0)},
     "disgust": {9: (0.7, 1.0), 10: (0.6, 1.0), 15: (0.4, 0.8), 16: (0.4, 0.9)},

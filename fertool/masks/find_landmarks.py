@@ -1,4 +1,4 @@
-"""The landmarks of faces, and their regions: those of the first detector that finds each."""
+"""The landmarks of faces, by the first detector that finds each, and their regions."""
 
 import functools
 from collections.abc import Iterator
@@ -13,13 +13,17 @@ from fertool.masks.detectors.small_faces import DETECTORS, DLIB, MEDIAPIPE, TEMP
 from fertool.masks.detectors.template import mean_face
 from fertool.masks.regions import region_maps
 
-BATCH_FACES = 32  # to a worker at a time
+BATCH_FACES = 32  # handed to a worker at a time
 PADDINGS = {MEDIAPIPE: MEDIAPIPE_PADDINGS, DLIB: DLIB_PADDINGS}
 
 
 @dataclass(frozen=True)
 class Detectors:
-    """Which detectors are tried on a face, in this order, and how."""
+    """The detectors that are tried on a face.
+
+    `order` holds their codes; `confidence` (0..1) is the least that MediaPipe accepts; `mediapipe_model` is the file
+    of its model, None where MediaPipe is not tried.
+    """
 
     order: tuple[int, ...]
     confidence: float
@@ -39,9 +43,10 @@ def running_detector(code: int, settings: Detectors) -> Detector:
 def find_landmarks(settings: Detectors, faces: np.ndarray) -> dict[str, np.ndarray]:
     """The landmarks of N faces, uint8 (N, H, W[, 3]), by the first detector that finds each.
 
-    A face that none finds gets the mean face's.
+    A face that no detector finds gets the mean face's.
 
-    Returns `landmarks` float32 (N, 68, 2), `detector` uint8 (N,), `confidence` float32 (N,).
+    Returns:
+        `landmarks` float32 (N, 68, 2), `detector` uint8 (N,), `confidence` float32 (N,).
     """
     landmarks = np.tile(mean_face(faces.shape[1:3]), (len(faces), 1, 1))
     codes = np.full(len(faces), TEMPLATE, np.uint8)
@@ -56,7 +61,7 @@ def find_landmarks(settings: Detectors, faces: np.ndarray) -> dict[str, np.ndarr
 
 
 def find_regions(settings: Detectors, margin: float, faces: np.ndarray) -> dict[str, np.ndarray]:
-    """What `find_landmarks` returns, and the `regions` uint8 (N, H, W) drawn from it."""
+    """The arrays of `find_landmarks`, and `regions` uint8 (N, H, W) made from the landmarks."""
     found = find_landmarks(settings, faces)
     return {**found, "regions": region_maps(found["landmarks"], faces.shape[1:3], margin)}
 

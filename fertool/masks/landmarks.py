@@ -1,4 +1,4 @@
-"""The 68 landmarks of iBUG 300-W (Sagonas et al., 2013), which every detector's points are brought to.
+"""The 68 landmarks of iBUG 300-W (Sagonas et al., 2013); every detector's points are brought to them.
 
 'Right' and 'left' are the pictured person's: the right eye is on the picture's left.
 Coordinates are x, then y, in pixels of the face as stored; the centre of pixel (column i, row j) lies at
@@ -39,9 +39,9 @@ MIRRORED = np.array(
 
 
 def interocular_distance(landmarks: np.ndarray) -> np.ndarray:
-    """Distance between the outer corners of the eyes, as 300-W normalises with.
+    """Distance between the outer corners of the eyes, by which 300-W normalises.
 
-    `landmarks` (..., 68, 2); returns (...), in the landmarks' unit.
+    `landmarks` are (..., 68, 2); the distances are (...), in the landmarks' unit.
     """
     return np.linalg.norm(
         landmarks[..., LEFT_EYE_OUTER_CORNER, :] - landmarks[..., RIGHT_EYE_OUTER_CORNER, :], axis=-1

@@ -1,4 +1,4 @@
-"""What `masks` says of the landmarks that it found."""
+"""The tables and notes that `masks` prints."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from fertool.summary import Table
 
 
 def masks_tables(data: dict[str, Any]) -> list[Table]:
-    """Which detector found how many faces, of a masks.json, and of which classes those are that none found."""
+    """The number of faces that each detector found, and the classes of the faces that none found, of a masks.json."""
     found, by_class = data["found"], data["found_by_class"]
     total = {name: sum(counts[name] for counts in found.values()) for name in DETECTORS}
     columns = {**found, "all": total}
@@ -17,7 +17,7 @@ def masks_tables(data: dict[str, Any]) -> list[Table]:
 
     tables = [
         Table(
-            "Which detector found the faces' landmarks",
+            "Detectors that found the faces' landmarks",
             ["detector", *columns],
             [
                 [name, *(share(counts[name], sum(counts.values())) for counts in columns.values())]
@@ -44,7 +44,7 @@ def masks_tables(data: dict[str, Any]) -> list[Table]:
 
 
 def agreement_notes(agreement: dict[str, Any] | None) -> list[str]:
-    """How far two detectors disagree, in a sentence where it was measured."""
+    """A sentence on the disagreement of two detectors, where it was measured."""
     if agreement is None or agreement["median_distance_iod"] is None:
         return []
     parts = ", ".join(f"{part} {distance:.3f}" for part, distance in agreement["by_part_iod"].items())

@@ -11,6 +11,7 @@ from fertool.masks.detectors.small_faces import DETECTORS
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
 from fertool.runtime.files import replacing
+from fertool.runtime.printable import printable
 from fertool.workspace import Workspace
 
 # as OpenCV takes them
@@ -22,10 +23,10 @@ CAPTION_HEIGHT = 18
 
 
 def choose_preview_faces(detector: np.ndarray) -> np.ndarray:
-    """Which faces of a set to show, at most PREVIEW_FACES, given the detectors' codes (N,).
+    """Rows of the faces to show, at most PREVIEW_FACES, given the detectors' codes (N,).
 
-    Up to an eighth each are those of a rare detector, the rest from all, always the same ones, in the order of
-    the codes.
+    Every detector, however rare, has up to an eighth of the sheet; the other faces are drawn from all. The choice is
+    always the same, in the order of the codes.
     """
     shuffled = np.random.default_rng(0).permutation(len(detector))
     by_detector = [shuffled[detector[shuffled] == code] for code in np.unique(detector)]
@@ -57,13 +58,21 @@ def write_preview(
 ) -> None:
     """Write faces with their regions as a PNG, each captioned with its detector and its name.
 
-    Raises UserError where the file cannot be written.
+    Args:
+        target: the PNG.
+        faces: uint8 (H, W) or RGB (H, W, 3) each.
+        region_maps: region codes, uint8 (H, W) each.
+        detector: codes of the detectors.
+        names: captions.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     tiles = []
     for face, region_map, code, name in zip(faces, region_maps, detector, names, strict=True):
         picture = draw_regions(face, region_map)
         caption = np.full((CAPTION_HEIGHT, picture.shape[1], 3), 32, np.uint8)
-        text = f"{DETECTORS[code]} {name}"
+        text = f"{DETECTORS[code]} {_ascii(name)}"
         cv2.putText(caption, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (230, 230, 230), 1, cv2.LINE_AA)
         tiles.append(np.vstack([caption, picture]))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
@@ -83,20 +92,24 @@ def write_preview(
         ) from None
 
 
-def preview_masks(workspace: Workspace, splits: list[str], target: Path) -> None:
+def _ascii(name: str) -> str:
+    """A name with a question mark for every character that OpenCV's font has not."""
+    return printable(name).encode("ascii", "replace").decode("ascii")
+
+
+def preview_masks(workspace: Workspace, splits: Sequence[str], target: Path) -> None:
     """Write some faces of the splits with their regions, see `choose_preview_faces` and `write_preview`."""
-    codes = []
-    for split in splits:
-        with np.load(workspace.landmarks(split)) as masks:
-            codes.append(masks["detector"])
+    codes = [workspace.load_landmarks(split, ["detector"])["detector"] for split in splits]
     detector = np.concatenate(codes)
-    places = [(split, row) for split, of in zip(splits, codes, strict=True) for row in range(len(of))]
+    faces_of_all = [
+        (split, row) for split, of_split in zip(splits, codes, strict=True) for row in range(len(of_split))
+    ]
     faces = {split: workspace.load_faces(split) for split in splits}
     maps = {split: workspace.load_region_maps(split) for split in splits}
     labels = {split: workspace.load_labels(split) for split in splits}
     classes = workspace.dataset()["classes"]
     chosen = choose_preview_faces(detector)
-    shown = [places[index] for index in chosen]
+    shown = [faces_of_all[index] for index in chosen]
     write_preview(
         target,
         [np.asarray(faces[split][row]) for split, row in shown],

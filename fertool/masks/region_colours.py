@@ -1,4 +1,4 @@
-"""A colour a region, wherever regions are drawn."""
+"""The colour of each region, in every picture."""
 
 from fertool.masks.regions import REGIONS
 

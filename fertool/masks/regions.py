@@ -2,19 +2,19 @@
 
 The polygons, in inter-ocular distances (IOD, between the outer corners of the eyes):
 
-- mouth: the hull of the outer lips; what an open mouth shows belongs to it;
+- mouth: the hull of the outer lips; the inside of an open mouth belongs to it;
 - nose: the hull of bridge, tip and nostrils, as wide as the wings of the nose, which the 68 points leave out;
 - eyes: the hull of each eye, with its lids;
 - eyebrows: iBUG's brow points run along the upper half of the hair; each brow is the band under them;
-- face contour: what is left inside the outline, the forehead included, and the skin between the features of a
+- face contour: everything else inside the outline, the forehead included, and the skin between the features of a
   profile that stand out beyond it (the hulls of brows and nose, of nose and mouth, of mouth and chin);
-- background: the rest.
+- background: everything outside.
 
 Each of the four features is then grown on all sides by the margin. Where they overlap, a pixel goes to
 eyebrows before eyes before mouth before nose before face contour before background: a frowning brow comes
 down over the lid, the upper lip of a grin over the nostrils. A feature that reaches over the outline (the
 nose of a profile) keeps its pixels. Every map is drawn several times finer than the face, and each pixel
-takes the region that covers most of it (of equals, the first in that order), so the regions partition the
+takes the region that covers most of it (the first in that order where two cover the same), so the regions partition the
 picture.
 """
 
@@ -48,8 +48,8 @@ DEFAULT_MARGIN_IOD = 0.04
 
 # How far the forehead's top lies above the brows, as a share of the way from chin to brows: the median over
 # 3,850 faces of FER2013 of where the top of MediaPipe's face oval (its point 10) lies on that line. The point
-# so found is 0.056 IOD (median) from MediaPipe's own, 0.042 on near-frontal faces: of the lines through
-# points of jaw and brows alone that were tried, the closest.
+# so found is 0.056 IOD (median) from MediaPipe's own, 0.042 on near-frontal faces: the closest of the lines through
+# points of jaw and brows alone that were tried.
 FOREHEAD_HEIGHT = 0.237
 # The arc is the upper half of |x|^2.75 + |y|^2.75 = 1 between the jaw's ends: the exponent that comes closest
 # to the rest of MediaPipe's oval on the same faces (0.035 IOD away in the median; an ellipse, 0.049).
@@ -150,7 +150,7 @@ def region_maps(
 
 
 def most_covering(canvas: np.ndarray, fineness: int, order: Sequence[int]) -> np.ndarray:
-    """The region that covers most of each pixel; of equals the first in `order`, which names every code.
+    """The region that covers most of each pixel; the first in `order`, which names every code, where two are equal.
 
     `canvas`, uint8 (H * fineness, W * fineness), holds region codes; returns uint8 (H, W).
     """

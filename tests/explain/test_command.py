@@ -11,10 +11,13 @@ import torch
 
 from fertool.errors import UserError
 from fertool.explain import ExplainSettings, explain, making
+from fertool.explain.heatmaps import HeatmapJob, read_stored
 from fertool.explain.methods.cams import gradcam
-from fertool.explain.registry import EXPLAINERS
+from fertool.explain.registry import EXPLAINERS, parse_request
 from fertool.models import load_model
-from fertool.runtime.partial_rows import PartialRows
+from fertool.runtime.files import write_json
+from fertool.runtime.hardware import choose_compute
+from fertool.runtime.partial_rows import PartialRows, partial_folder
 from fertool.workspace import Workspace
 
 
@@ -67,6 +70,8 @@ def test_what_is_up_to_date_is_left_alone_and_what_is_not_is_made_again(workspac
     explain(workspace, ExplainSettings(device="cpu"), force=True)
     assert place.stat().st_mtime_ns != written
     written = place.stat().st_mtime_ns
+    dataset = json.loads(workspace.dataset_json.read_text())
+    write_json(workspace.dataset_json, dataset | {"products": {}})  # as if other faces had been prepared
     faces = np.load(workspace.faces("test"))
     np.save(workspace.faces("test"), faces[:, ::-1])
     explain(workspace, ExplainSettings(device="cpu"))
@@ -311,3 +316,83 @@ def test_two_calls_at_once_make_the_maps_once(
     assert len(made) == 1
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     assert np.load(place).any(axis=(1, 2)).mean() > 0.5 and not list(place.parent.glob("*.partial"))
+
+
+def test_the_layer_that_was_read_stands_in_table_and_record(workspace: Workspace) -> None:
+    summary = explain(
+        workspace, ExplainSettings(["gradcam@layer=relu2", "gradcam", "occlusion@stride=24"], device="cpu")
+    )
+    assert [row[1:3] for row in summary.tables[0].rows] == [
+        ["gradcam@layer=relu2", "relu2"],
+        ["gradcam", "relu3"],
+        ["occlusion@stride=24", "-"],
+    ]
+    place = workspace.run("cnn").heatmaps("gradcam@layer=relu2", "predicted", "test")
+    assert json.loads(place.with_suffix(".json").read_text())["layer"] == "relu2"
+    assert np.load(place).shape[1:] == (24, 24)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
+def test_damaged_maps_are_made_again_and_never_read(workspace: Workspace, damage: str) -> None:
+    explain(workspace, ExplainSettings(device="cpu"))
+    place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
+    content = place.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+    place.write_bytes({"flipped": flipped, "cut": content[:middle], "empty": b""}[damage])
+    job = HeatmapJob(
+        workspace,
+        workspace.run("cnn"),
+        parse_request("gradcam"),
+        "test",
+        "predicted",
+        choose_compute("cpu", "fp32"),
+    )
+    with pytest.raises(UserError, match=r"test\.npy: .*; run 'fertool explain --run cnn --force'"):
+        read_stored(job, made_now=False)
+    explain(workspace, ExplainSettings(device="cpu"))
+    assert place.read_bytes() == content
+
+
+def test_rows_that_a_kill_left_beside_finished_maps_are_removed(workspace: Workspace) -> None:
+    explain(workspace, ExplainSettings(device="cpu"))
+    left = partial_folder(workspace.run("cnn").heatmaps("gradcam", "predicted", "test"))
+    left.mkdir()
+    explain(workspace, ExplainSettings(device="cpu"))
+    assert not left.exists()
+
+
+def test_a_class_may_be_called_as_a_target_is(workspace: Workspace) -> None:
+    """The maps of the class 'label' lie apart from those of each face's label."""
+    run = workspace.run("cnn")
+    for path in (workspace.dataset_json, run.run_json):
+        path.write_text(path.read_text().replace('"happy"', '"label"'))
+    code = workspace.dataset()["classes"].index("label")
+    explain(workspace, ExplainSettings(target="label", device="cpu"))
+    explain(workspace, ExplainSettings(target="class=label", device="cpu"))
+    labels = workspace.load_labels("test")
+    by_label, by_class = (
+        np.load(run.heatmaps("gradcam", target, "test")) for target in ("label", "class=label")
+    )
+    assert np.allclose(by_label[labels == code], by_class[labels == code], atol=1e-6)
+    assert not np.allclose(by_label[labels != code], by_class[labels != code], atol=1e-6)
+    explain(workspace, ExplainSettings(target="all", device="cpu"))
+    assert np.allclose(np.load(run.heatmaps("gradcam", "class=label", "test")), by_class, atol=1e-6)
+    assert np.array_equal(np.load(run.heatmaps("gradcam", "label", "test")), by_label)
+
+
+def test_many_empty_maps_are_said_with_an_explainer_that_has_none(workspace: Workspace) -> None:
+    explain(workspace, ExplainSettings(device="cpu"))
+    run = workspace.run("cnn")
+    place = run.heatmaps("gradcam", "predicted", "test")
+    record = place.with_suffix(".json")
+    content = json.loads(record.read_text())
+    faces = content["faces"]
+    for empty, said in ((faces // 10, False), (faces // 10 + 1, True)):
+        record.write_text(json.dumps(content | {"empty": empty}))
+        notes = explain(workspace, ExplainSettings(device="cpu")).notes
+        about = [note for note in notes if "are empty" in note]
+        assert len(about) == said
+    (note,) = about
+    assert note.startswith(f"cnn: {faces // 10 + 1} of {faces} maps of gradcam for predicted are empty")
+    assert "gradcam-size, which counts cells by their size, has none" in note

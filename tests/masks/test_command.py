@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.masks import MaskSettings, command, make_masks
+from fertool.masks import MaskSettings, command, known_landmarks, make_masks, making
 from fertool.masks.detectors.dlib import dlib_version
 from fertool.masks.detectors.small_faces import DETECTORS, DLIB, MEDIAPIPE, SYNTHETIC, TEMPLATE
 from fertool.masks.detectors.template import mean_face
 from fertool.masks.regions import REGIONS, face_outline, region_map
 from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
-from fertool.runtime.partial_rows import PartialRows
+from fertool.runtime.partial_rows import PartialRows, partial_folder
 from fertool.workspace import Workspace
 
 CLASSES = ["angry", "happy"]
@@ -28,7 +28,9 @@ def fill(root: Path, faces: dict[str, np.ndarray]) -> Workspace:
         rows = [[row, f"{split}-{row}", row % 2, "", ""] for row in range(len(pixels))]
         write_csv(workspace.faces_csv(split), ["row", "id", "label", "source", "twin_group"], rows)
     splits = {split: {"images": len(pixels)} for split, pixels in faces.items()}
-    write_json(workspace.dataset_json, {"classes": CLASSES, "splits": splits})
+    write_json(
+        workspace.dataset_json, {"name": "blank", "classes": CLASSES, "splits": splits, "made_from": {}}
+    )
     return workspace
 
 
@@ -44,8 +46,8 @@ def blank(tmp_path: Path) -> Workspace:
 @pytest.fixture(scope="module")
 def real_faces(shared: Callable[[str], Path]) -> np.ndarray:
     with zipfile.ZipFile(shared("fer2013/fer2013.zip")) as archive:
-        names = sorted(name for name in archive.namelist() if "PublicTest" in name)[::110]
-        files = [np.frombuffer(archive.read(name), np.uint8) for name in names[:32]]
+        names = sorted(name for name in archive.namelist() if "PublicTest" in name)[::220]
+        files = [np.frombuffer(archive.read(name), np.uint8) for name in names[:16]]
     return np.stack([cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) for file in files])
 
 
@@ -138,15 +140,15 @@ def test_up_to_date_masks_are_left_alone_until_something_changes(blank: Workspac
 def test_two_calls_at_once_make_the_masks_once(
     blank: Workspace, monkeypatch: pytest.MonkeyPatch, second_waits: Callable
 ) -> None:
-    template, made = command._from_template, []
+    mean_face_rows, made = making.mean_face_rows, []
 
     def hold_up(at_it: Callable[[], None]) -> list[object]:
         def watched(*arguments) -> Iterator[dict[str, np.ndarray]]:
             made.append(arguments)
             at_it()
-            return template(*arguments)
+            return mean_face_rows(*arguments)
 
-        monkeypatch.setattr(command, "_from_template", watched)
+        monkeypatch.setattr(making, "mean_face_rows", watched)
         return made
 
     second_waits(lambda: make_masks(blank, MaskSettings(detector="template")), hold_up)
@@ -156,7 +158,7 @@ def test_two_calls_at_once_make_the_masks_once(
 def test_an_interrupted_call_is_gone_on_with(
     blank: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(known_landmarks, "ROWS_AT_ONCE", 4)
     landmarks = mean_face((48, 48)) + np.random.default_rng(0).normal(0, 1, (40, 68, 2)).astype(np.float32)
     write_npz(blank.truth("train"), landmarks=landmarks)
     write_npz(blank.truth("test"), landmarks=landmarks[:10])
@@ -198,13 +200,13 @@ class interrupted_after:  # noqa: N801 (a context manager)
 def test_real_faces_interrupted_and_not(
     real_faces: np.ndarray, shared: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "BATCH_FACES", 4)
+    monkeypatch.setattr(making, "BATCH_FACES", 4)
     model = shared("models/face_landmarker.task")
     blank = np.zeros((3, 48, 48), np.uint8)
     workspaces = [
         fill(tmp_path / name, {"train": real_faces, "test": blank}) for name in ("straight", "interrupted")
     ]
-    with interrupted_after(4, monkeypatch), pytest.raises(KeyboardInterrupt):
+    with interrupted_after(2, monkeypatch), pytest.raises(KeyboardInterrupt):
         make_masks(workspaces[1], MaskSettings(mediapipe_model=model, workers=2))
     assert not workspaces[1].masks_json.exists()
     summaries = [
@@ -216,7 +218,7 @@ def test_real_faces_interrupted_and_not(
 
     with np.load(workspaces[0].landmarks("train")) as masks:
         codes = masks["detector"]
-        assert (codes == MEDIAPIPE).mean() > 0.85
+        assert (codes == MEDIAPIPE).mean() > 0.8
         assert set(codes) <= {TEMPLATE, MEDIAPIPE, DLIB}
         assert np.isnan(masks["confidence"][codes != DLIB]).all()
         box = masks["box"][codes == MEDIAPIPE]
@@ -227,13 +229,13 @@ def test_real_faces_interrupted_and_not(
     agreement = summaries[0].data["agreement"]
     if dlib_version():
         assert agreement["sampled"] == found["train"]["mediapipe"]
-        assert 15 < agreement["faces"] <= agreement["sampled"]
+        assert 8 <= agreement["faces"] <= agreement["sampled"]
         assert 0.02 < agreement["median_distance_iod"] < 0.08
     else:
         assert agreement is None
     assert summaries[0].tables[1].columns == ["class", "not found", "faces"]
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
-    assert sheet.shape[0] > 5 * 192
+    assert sheet.shape[0] > 2 * 192
     assert sheet.shape[1] == 8 * 192
 
 
@@ -308,3 +310,39 @@ def test_detector_codes_are_their_places() -> None:
     assert (DETECTORS[TEMPLATE], DETECTORS[MEDIAPIPE], DETECTORS[DLIB], DETECTORS[SYNTHETIC]) == (
         "template", "mediapipe", "dlib", "drawn",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["train.npy", "test.npz"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
+def test_damaged_masks_are_made_again_and_never_read(blank: Workspace, name: str, damage: str) -> None:
+    make_masks(blank, MaskSettings(detector="template"))
+    path, whole = blank.masks_json.parent / name, products(blank)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+    path.write_bytes({"flipped": flipped, "cut": content[:middle], "empty": b""}[damage])
+    read = blank.load_region_maps if path.suffix == ".npy" else blank.load_landmarks
+    with pytest.raises(
+        UserError, match=rf"{name}: .*; run 'fertool masks --force' to make it again"
+    ) as error:
+        read(path.stem)
+    assert "\n" not in str(error.value)
+    make_masks(blank, MaskSettings(detector="template"))
+    assert products(blank) == whole
+
+
+def test_rows_that_a_kill_left_beside_finished_masks_are_removed(blank: Workspace) -> None:
+    make_masks(blank, MaskSettings(detector="template"))
+    left = partial_folder(blank.region_maps("train"))
+    left.mkdir()
+    make_masks(blank, MaskSettings(detector="template"))
+    assert not left.exists()
+
+
+def test_synthetic_landmarks_that_do_not_fit_are_one_line(blank: Workspace) -> None:
+    write_npz(blank.truth("train"), landmarks=np.zeros((3, 68, 2), np.float32))
+    write_npz(blank.truth("test"), landmarks=np.zeros((10, 68, 2), np.float32))
+    with pytest.raises(
+        UserError, match=r"train\.truth\.npz: holds no landmarks of 40 faces; run 'fertool prepare"
+    ):
+        make_masks(blank)

@@ -1,8 +1,12 @@
+from pathlib import Path
+
+import cv2
 import numpy as np
+import pytest
 from matplotlib.colors import to_rgb
 
 from fertool.masks.detectors.small_faces import DLIB, MEDIAPIPE, TEMPLATE
-from fertool.masks.preview import PREVIEW_FACES, choose_preview_faces, draw_regions
+from fertool.masks.preview import PREVIEW_FACES, choose_preview_faces, draw_regions, write_preview
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
 
@@ -27,3 +31,11 @@ def test_regions_are_outlined_in_the_colours_that_they_have_everywhere() -> None
     assert (picture[40, 40:152] == of_eyes).all()
     assert (picture[120, 40:152] == of_mouth).all()
     assert (picture[100] == 128).all() and (picture[60, 60] == 128).all()
+
+
+@pytest.mark.parametrize("name", ["f\udcfcr", "日本語", "a\x1b[31mb\nc", "$a_$"])
+def test_names_of_any_characters_are_captions(name: str, tmp_path: Path) -> None:
+    """OpenCV's font is ASCII; a byte that is no UTF-8 made it end the process."""
+    faces = np.full((2, 48, 48), 128, np.uint8)
+    write_preview(tmp_path / "sheet.png", faces, np.zeros_like(faces), [MEDIAPIPE, DLIB], [name, "b"])
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[1] == 8 * 192

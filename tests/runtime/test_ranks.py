@@ -43,14 +43,14 @@ JOB = """
 import sys
 from pathlib import Path
 from fertool.explain import ExplainSettings, explain
-from fertool.masks import MaskSettings, command, make_masks
+from fertool.masks import MaskSettings, make_masks, making
 from fertool.runtime.ranks import join_ranks
 from fertool.train import train
 from fertool.workspace import Workspace
 from tests_config import CONFIG, DESCENDED, DETECTOR, DISTILLED, GUIDED, NORMED
 
 if __name__ == "__main__":  # and not in workers, which import this again
-    command.DEALT_FACES = 32
+    making.DEALT_FACES = 32
     workspace = Workspace(sys.argv[1])
     train(workspace, GUIDED, name="guided", device="cpu")
     make_masks(workspace, MaskSettings(detector=DETECTOR, workers=1), force=True)

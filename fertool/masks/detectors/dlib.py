@@ -10,10 +10,10 @@ from fertool.errors import UserError
 from fertool.masks.detectors.small_faces import Detection, Detector, face_size
 from fertool.runtime.dlib_files import INSTALL_DLIB, dlib_file
 
-# Borders to try, as shares of the face's longer side. Of the faces that MediaPipe misses they find all but a
-# few of those that wider ones find too, in half the time.
+# Borders to try, as shares of the face's longer side. On the faces that MediaPipe misses they find all but a few
+# of the faces that wider borders find too, in half the time.
 DLIB_PADDINGS = (1 / 8, 0.0, 1 / 4)
-LEAST_SCORE = 0.0  # dlib's own; lower ones add as many wrong faces as right ones
+LEAST_SCORE = 0.0  # dlib's own; a lower score adds as many wrong faces as right ones
 
 
 def dlib_version() -> str | None:

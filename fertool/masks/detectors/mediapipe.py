@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 MEDIAPIPE_PADDINGS = (1 / 4, 1 / 2)
 MOST_FACES = 3
 
-# For each of the 68 points the one or two of MediaPipe's whose mean it is. Anatomy gave the candidates; among
-# them those were taken that lie closest to dlib's points (median distance over the 1,483 near-frontal of
-# 4,000 faces of FER2013 that both found, either side of the face with its mirror image). On all 3,040 that
+# Each of the 68 points is the mean of one or two of MediaPipe's. Anatomy gave the candidates; among
+# them those that lie closest to dlib's points were taken (median distance over the 1,483 near-frontal of
+# 4,000 faces of FER2013 that both found, either side of the face with its mirror image). On all 3,040 faces that
 # both found the 68 points are 0.046 inter-ocular distances from dlib's (median face): jaw 0.085, where
 # neither sees an edge; eyebrows 0.039, nose 0.030, mouth 0.032, eyes 0.023.
 # fmt: off
@@ -52,9 +52,9 @@ def to_68(points: np.ndarray) -> np.ndarray:
 
 
 def mediapipe_detector(model: Path, confidence: float) -> Detector:
-    """The detector with the bundle `model`; it tells no score, `confidence` (0..1) is the least it accepts.
+    """The detector with the bundle `model`; it gives no score; `confidence` (0..1) is the least that it accepts.
 
-    It gives the face that MediaPipe is surest of, then, if that is not wanted, up to three by size: to look
+    It gives the face that MediaPipe is surest of, then, if that one is not wanted, up to three by size: to look
     for several from the start takes a tenth more time and hardly ever changes the choice. Raises UserError
     where MediaPipe does not start or cannot read the bundle.
     """

@@ -1,4 +1,4 @@
-"""Where the model of MediaPipe's Face Landmarker lies, or comes from."""
+"""The file of MediaPipe's Face Landmarker: named by the user, cached, or downloaded."""
 
 import os
 from pathlib import Path
@@ -20,8 +20,7 @@ SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 def find_mediapipe_model(option: Path | None = None) -> Path:
     """The model's file: `option`, else FERTOOL_MEDIAPIPE_MODEL, else the cache, else a download into it.
 
-    Raises UserError where the file named does not exist, and where the model is to be downloaded and
-    cannot be.
+    Raises UserError where the named file does not exist, and where the download fails.
     """
     for named, where in ((option, "--mediapipe-model"), (os.environ.get(MODEL_VARIABLE), MODEL_VARIABLE)):
         if named:

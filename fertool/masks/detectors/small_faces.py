@@ -1,4 +1,4 @@
-"""How a detector made for large photographs is put to work on a small, tightly cropped face."""
+"""Detectors made for large photographs at work on small, tightly cropped faces."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ TEMPLATE, MEDIAPIPE, DLIB, SYNTHETIC = range(len(DETECTORS))
 LEAST_SIDE = 192  # smaller faces are enlarged to this many pixels, border not counted
 
 # Detectors find faces in ears, open mouths and the lenses of glasses. A set of expressions holds crops around
-# a face: what is smaller than these shares of the picture's shorter side, or mostly outside it, is not the
-# face.
+# a face: a find smaller than these shares of the picture's shorter side, or mostly outside it, is not the face.
 LEAST_FACE = 3 / 8
 LEAST_INTEROCULAR = 1 / 16
 LEAST_INSIDE = 0.6
@@ -24,21 +23,21 @@ LEAST_INSIDE = 0.6
 
 @dataclass(frozen=True)
 class Detection:
-    """Landmarks float32 (68, 2), in pixels, and the detector's own score (nan where it tells none)."""
+    """Landmarks float32 (68, 2), in pixels, and the detector's own score, nan where it gives none."""
 
     landmarks: np.ndarray
     confidence: float
 
 
-# From a picture, uint8 RGB (h, w, 3), to the faces that the detector sees in it, the one to prefer first.
 Detector = Callable[[np.ndarray], Iterable[Detection]]
+"""From a picture, uint8 RGB (h, w, 3), to the faces that the detector sees in it, the one to prefer first."""
 
 
 def detect(face: np.ndarray, detector: Detector, paddings: Sequence[float]) -> Detection | None:
     """The face in `face`, uint8 (H, W) or (H, W, 3), in its pixels; None where the detector finds none.
 
-    The face is enlarged and framed by repeating its border, `paddings` being the frames to try, in shares of
-    the face's longer side. The first thing that can be the face (`is_plausible`) is taken.
+    The face is enlarged and framed by repeating its border; `paddings` are the frames to try, in shares of the face's
+    longer side. The first find that can be the face (`is_plausible`) is taken.
     """
     for padding in paddings:
         picture, scale, border_px = enlarge(face, padding)

@@ -31,11 +31,12 @@ def mean_face(shape: tuple[int, int]) -> np.ndarray:
 def measure_mean_face(workspace: Workspace) -> list[list[float]]:
     """The mean of MediaPipe's landmarks on the training faces, (68, 2), as shares of the picture."""
     height, width = workspace.load_faces("train").shape[1:3]
-    with np.load(workspace.landmarks("train")) as masks:
-        found = masks["landmarks"][masks["detector"] == MEDIAPIPE]
+    stored = workspace.load_landmarks("train", ["landmarks", "detector"])
+    found = stored["landmarks"][stored["detector"] == MEDIAPIPE]
     shares = found.mean(axis=0, dtype=np.float64) / [width, height]
     mirrored = shares[MIRRORED] * [-1, 1] + [1, 0]
-    return ((shares + mirrored) / 2).round(5).tolist()
+    mean: list[list[float]] = ((shares + mirrored) / 2).round(5).tolist()
+    return mean
 
 
 if __name__ == "__main__":

@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from captum.attr import LayerGradCam, LayerGradientXActivation
@@ -5,6 +8,7 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from fertool.errors import UserError
 from fertool.explain.explainer import rectify
 from fertool.explain.hooks import captured
 from fertool.explain.methods.cams import gradcam, gradcam_abs, gradcam_plus_plus, hirescam
@@ -147,3 +151,35 @@ class TimesInPlace(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features.mul_(self.factor)
+
+
+def test_another_layer_is_read_where_the_option_names_one(built, faces, predicted, close) -> None:
+    """As if the model had been built with it; for a transformer, whose layers give tokens, likewise."""
+    for name, size, layer in (("cnn", None, "relu2"), ("test_vit", 64, "blocks.2")):
+        model = built(name, size)
+        moved = copy.deepcopy(model)
+        moved.views = (replace(model.views[0], cam_layer=layer),)
+        for explainer in ("gradcam", "gradcam-size", "hirescam", "gradcam-abs", "gradcam++"):
+            ours = EXPLAINERS[explainer].explain(model, faces, predicted, layer=layer)
+            close(ours.heatmaps[:, 0], EXPLAINERS[explainer].explain(moved, faces, predicted).heatmaps[:, 0])
+    ours = EXPLAINERS["guided-gradcam"].explain(built("cnn"), faces, predicted, layer="relu2")
+    assert not torch.allclose(
+        ours.heatmaps, EXPLAINERS["guided-gradcam"].explain(built("cnn"), faces, predicted).heatmaps
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            "relu9",
+            "layer=relu9: no such layer; nearest are relu.*; the default is relu3; there are conv1, relu1, ",
+        ),
+        ("classifier", "layer=classifier: gives no map of the image"),
+    ],
+)
+def test_a_layer_that_there_is_not_names_those_there_are(built, faces, predicted, layer, message) -> None:
+    for name in ("gradcam", "guided-gradcam"):
+        with pytest.raises(UserError, match=message) as error:
+            EXPLAINERS[name].explain(built("cnn"), faces, predicted, layer=layer)
+        assert "\n" not in str(error.value)
