@@ -16,7 +16,7 @@ from fertool.workspace import Run, Workspace
 @pytest.fixture(scope="session")
 def synthetic_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("synthetic"))
-    prepare(workspace, "synthetic", PrepareSettings(count=140))
+    prepare(workspace, "synthetic", PrepareSettings(count=84))
     make_masks(workspace)
     return workspace.root
 

@@ -44,7 +44,7 @@ GUIDED = replace(CONFIG, guide="background")
 def planted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic faces with a mark in the background that gives most labels of train away."""
     workspace = Workspace(tmp_path_factory.mktemp("planted"))
-    prepare(workspace, "synthetic", PrepareSettings(count=700, spurious=0.9))
+    prepare(workspace, "synthetic", PrepareSettings(count=420, spurious=0.9))
     make_masks(workspace)
     return workspace.root
 
@@ -70,7 +70,7 @@ def test_maps_that_are_only_measured_leave_the_weights_as_they_are(
 
 def test_guidance_moves_the_maps_off_the_background(planted_once: Path, tmp_path: Path) -> None:
     workspace = Workspace(shutil.copytree(planted_once, tmp_path / "ws"))
-    config = replace(GUIDED, epochs=4)
+    config = replace(GUIDED, epochs=3)
     shares = {}
     for weight in (0.0, 10.0):
         train(workspace, replace(config, guide_weight=weight), name=f"g{weight}", device="cpu")
