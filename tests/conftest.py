@@ -1,3 +1,4 @@
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -5,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from fertool.masks import make_masks
 from fertool.prepare import PrepareSettings, prepare
@@ -77,6 +80,23 @@ def second_waits() -> Callable:
         return made
 
     return check
+
+
+@pytest.fixture(scope="session")
+def with_other_weights() -> Callable[[Workspace, str, Callable[[dict[str, torch.Tensor]], None]], None]:
+    """Give a finished run other weights, as another training would have: edited in place, and recorded in run.json."""
+
+    def change(workspace: Workspace, name: str, edit: Callable[[dict[str, torch.Tensor]], None]) -> None:
+        run = workspace.run(name)
+        with safe_open(run.best, framework="pt") as file:
+            metadata = file.metadata()
+        state = load_file(run.best)
+        edit(state)
+        save_file(state, run.best, metadata)
+        record = {**run.config(), "products": workspace.products(run.run_json, [run.best])}
+        run.run_json.write_text(json.dumps(record))
+
+    return change
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from fertool.explain.heatmaps import (
 )
 from fertool.explain.methods.nulls import Null
 from fertool.explain.targets import choose_classes
-from fertool.models import FaceClassifier, load_model
+from fertool.models import FaceClassifier, load_run_model
 from fertool.models.predictions import keep_logits, made_elsewhere, model_inputs
 from fertool.models.structure.named_layers import views_at
 from fertool.runtime.files import write_json
@@ -128,7 +128,7 @@ def _made_from(job: HeatmapJob) -> list[dict[str, Any]]:
 
 
 def _explain_split(job: HeatmapJob, made_from: list[dict[str, Any]]) -> None:
-    model = load_model(job.run.best, job.compute.device)
+    model = load_run_model(job.workspace, job.run, job.compute.device)
     ranks, faces = join_ranks(), job.workspace.load_faces(job.split)
     explain = _row_explainer(job, model, faces)
     layout = {

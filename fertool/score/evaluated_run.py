@@ -11,7 +11,7 @@ from fertool.explain.heatmaps import HeatmapJob, Heatmaps
 from fertool.explain.making import ensure_heatmaps
 from fertool.explain.registry import Request
 from fertool.masks.detectors.small_faces import TEMPLATE
-from fertool.models import FaceClassifier, load_model, predict_logits
+from fertool.models import FaceClassifier, load_run_model, predict_logits
 from fertool.models.predictions import Predict, keep_logits, read_logits
 from fertool.runtime.hardware import Compute
 from fertool.workspace import Run, Workspace
@@ -86,7 +86,7 @@ class EvaluatedRun:
         """The run's best epoch, in evaluation mode, on the device."""
         # weights loaded in inference mode could not be differentiated through later
         with torch.inference_mode(False):
-            return load_model(self.run.best, self.compute.device)
+            return load_run_model(self.workspace, self.run, self.compute.device)
 
     @cached_property
     def logits(self) -> np.ndarray:

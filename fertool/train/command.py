@@ -161,7 +161,8 @@ def _train_alone(
     except UserError as error:
         note("failed", reason=str(error))
         raise
-    note("done", best=best)
+    if ranks.is_first:
+        note("done", best=best, products=training.workspace.products(run.run_json, [run.best]))
     ranks.wait()
 
 

@@ -1,10 +1,10 @@
 import json
 import shutil
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
 
 from fertool.errors import UserError
 from fertool.explain import ExplainSettings, explain
@@ -41,27 +41,36 @@ def turn_faces(workspace: Workspace) -> None:
     workspace.dataset_json.write_text(json.dumps(record))
 
 
-def weaken_weights(workspace: Workspace) -> None:
-    best = workspace.run("cnn").best
-    content = best.read_bytes()
-    metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__")
-    weights = load_file(best)
-    save_file({name: values * np.float32(0.9) for name, values in weights.items()}, best, metadata)
-
-
 def foreign_logits(workspace: Workspace) -> np.ndarray:
     """Logits that are always right."""
     return 9 * np.eye(len(workspace.dataset()["classes"]), dtype=np.float32)[workspace.load_labels("test")]
 
 
-@pytest.mark.parametrize("spoil", [turn_faces, weaken_weights])
-def test_other_faces_or_weights_have_other_predictions(workspace: Workspace, spoil) -> None:
+@pytest.mark.parametrize("change", ["faces", "weights"])
+def test_other_faces_or_weights_have_other_predictions(
+    workspace: Workspace, with_other_weights: Callable, change: str
+) -> None:
     before, of_views = evaluated_run(workspace).logits, tta_logits(evaluated_run(workspace), "tencrop")
-    spoil(workspace)
+    if change == "faces":
+        turn_faces(workspace)
+    else:
+        with_other_weights(workspace, "cnn", lambda state: [value.mul_(0.9) for value in state.values()])
     after = evaluated_run(workspace).logits
     expected = predict_logits(load_model(workspace.run("cnn").best), workspace.load_faces("test"), CPU)
     assert np.array_equal(after, expected) and not np.allclose(after, before)
     assert not np.allclose(tta_logits(evaluated_run(workspace), "tencrop"), of_views)
+
+
+def test_weights_that_changed_since_they_were_trained_are_refused(workspace: Workspace) -> None:
+    best = workspace.run("cnn").best
+    content = bytearray(best.read_bytes())
+    content[-1] ^= 1
+    best.write_bytes(content)
+    with pytest.raises(UserError, match=r"best\.safetensors: not the file that run\.json describes") as error:
+        score(workspace, ScoreSettings(suites=["classification"]), device="cpu")
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"best\.safetensors: not the file that run\.json describes"):
+        explain(workspace, ExplainSettings(device="cpu"))
 
 
 def test_what_is_up_to_date_is_left_alone_unless_forced(workspace: Workspace) -> None:

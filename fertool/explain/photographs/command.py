@@ -16,7 +16,7 @@ from fertool.explain.registry import Request
 from fertool.explain.selection import explainable_runs
 from fertool.explain.settings import ExplainSettings
 from fertool.masks.regions import REGIONS
-from fertool.models import load_model
+from fertool.models import load_run_model
 from fertool.runtime.files import replacing
 from fertool.runtime.hardware import Compute
 from fertool.summary import Summary, Table
@@ -63,7 +63,7 @@ def explain_photographs(workspace: Workspace, settings: ExplainSettings, compute
         _share_table(),
     )
     for one in asked:
-        model = load_model(one.run.best, compute.device)
+        model = load_run_model(workspace, one.run, compute.device)
         explained = explain_faces(model, one.run, one.requests, crops, settings.target, compute)
         start = 0
         for photograph, described in zip(photographs, data, strict=True):

@@ -12,6 +12,7 @@ from fertool.models.registry import build_model
 from fertool.models.weights.files import read_safetensors
 from fertool.models.weights.recipe import METADATA_KEY, parse_recipe
 from fertool.runtime.files import replacing
+from fertool.workspace import Run, Workspace
 
 
 def save_model(model: FaceClassifier, path: Path) -> None:
@@ -22,6 +23,15 @@ def save_model(model: FaceClassifier, path: Path) -> None:
     }
     with replacing(path) as handle:
         handle.write(save(weights, metadata={METADATA_KEY: json.dumps(model.recipe)}))
+
+
+def load_run_model(workspace: Workspace, run: Run, device: torch.device | str = "cpu") -> FaceClassifier:
+    """The model of a finished run, in evaluation mode.
+
+    Raises UserError where its weights are missing, damaged, or not those that run.json describes.
+    """
+    workspace.require_intact(run.run_json, run.best)
+    return load_model(run.best, device)
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> FaceClassifier:

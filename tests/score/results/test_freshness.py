@@ -2,13 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from fertool.errors import UserError
 from fertool.explain.registry import EXPLAINERS
@@ -60,11 +59,10 @@ def test_figures_of_an_earlier_revision_are_left_out_and_named(workspace: Worksp
 
 
 @pytest.mark.parametrize("suite", ["classification", "attention"])
-def test_figures_of_other_weights_are_left_out(workspace: Workspace, suite: str) -> None:
-    best = workspace.run("cnn").best
-    with safe_open(best, framework="pt") as file:
-        metadata = file.metadata()
-    save_file({name: 0.9 * value for name, value in load_file(best).items()}, best, metadata)
+def test_figures_of_other_weights_are_left_out(
+    workspace: Workspace, with_other_weights: Callable, suite: str
+) -> None:
+    with_other_weights(workspace, "cnn", lambda state: [value.mul_(0.9) for value in state.values()])
     assert gathered(workspace) == []
     score(workspace, ScoreSettings(suites=[suite]), device="cpu")
     assert gathered(workspace) == [suite]
