@@ -1,12 +1,27 @@
 """The command line: each command parses, calls one function, prints. No logic."""
 
+# ruff: noqa: ARG001 (`train` hands its options over as context.params; tests/test_cli.py holds that each arrives)
+
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from fertool.exits import one_line_exits
+from fertool import completion
+from fertool.errors import UserError
+from fertool.exits import ctrl_c_interrupts, one_line_exits
+
+COMPUTE_PANEL = "Computing"
+OPTIMIZATION_PANEL = "Optimization"
+TARGETS_PANEL = "Targets of the loss"
+NETWORK_PANEL = "The network"
+FINE_TUNING_PANEL = "Fine-tuning in stages"
+FACES_PANEL = "The faces (a preset of --augment replaces the recipe's augmentation)"
+GUIDANCE_PANEL = "Attention guidance (needs masks)"
+SYNTHETIC_PANEL = "Synthetic faces"
+SUITES_PANEL = "Single suites"
+PHOTOGRAPHS_PANEL = "Photographs"
 
 
 class _Commands(TyperGroup):
@@ -17,31 +32,110 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
 
+class _Command(TyperCommand):
+    """A command that refuses an option given twice, of which typer would take the last in silence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(list(args))
+            for parameter in set(order):
+                takes_one = parameter.param_type_name == "option" and not (
+                    parameter.multiple or parameter.is_flag
+                )
+                if takes_one and order.count(parameter) > 1:
+                    raise UserError(
+                        f"{parameter.opts[0]} is given {order.count(parameter)} times; give it once"
+                    )
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     cls=_Commands,
     help="Which parts of the face does a facial expression model rely on? Measured, step by step:\n\n"
     "prepare -> masks -> train -> explain -> score -> report",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("give the name of a folder; it is empty")
+    return Path(text)
+
+
+def _seed(text: str | int) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no whole number; several seeds are --seeds {text}") from None
+
+
+def _names(texts: list[str] | None) -> tuple[str, ...]:
+    """Names, each given by an option of its own or with commas between."""
+    return tuple(name.strip() for text in texts or () for name in text.split(","))
+
+
+def _renamed(option: str) -> Any:
+    """A hidden option of an earlier version, which says what it is called now."""
+
+    def refuse(value: Any) -> None:
+        if value is not None:
+            raise typer.BadParameter(f"is called {option} now")
+
+    return typer.Option(hidden=True, callback=refuse, help=f"Earlier name of {option} (default: refused)")
+
 
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
-        "--workspace", "-w", metavar="DIR", help="Folder of all results (default: $FERTOOL_WORKSPACE or data)"
+        "--workspace",
+        "-w",
+        metavar="DIR",
+        parser=_folder,
+        is_eager=True,  # completion of runs and splits needs it first
+        help="Folder of all results (default: $FERTOOL_WORKSPACE, else data)",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else there")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Make it again, even where it is up to date")]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object on stdout and nothing else there (default: tables)"),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Make the result again, even where it is up to date (default: off)")
+]
 RunOption = Annotated[
-    list[str] | None, typer.Option("--run", metavar="NAME", help="A run, repeatable (default: all that fit)")
+    list[str] | None,
+    typer.Option(
+        "--run",
+        metavar="NAME",
+        autocompletion=completion.runs,
+        help="Run to use, repeatable: the name of a run or of a condition, or a pattern as 'cnn-*' (default: all "
+        "that fit)",
+    ),
 ]
-SplitOption = Annotated[str, typer.Option(help="train, val or test")]
-TargetOption = Annotated[
-    str, typer.Option(help="Class to explain: predicted, label, a class by name, or all")
+SplitOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", autocompletion=completion.splits, help="Split to use: train, val or test"),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=completion.one_of(*completion.DEVICES),
+        rich_help_panel=COMPUTE_PANEL,
+        help="Device that computes: auto, cpu, cuda or mps",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=completion.one_of(*completion.PRECISIONS),
+        rich_help_panel=COMPUTE_PANEL,
+        help="Number format of what is still to be computed: auto, fp32 or bf16",
+    ),
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -55,55 +149,80 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop"),
     ] = False,
 ) -> None:
     pass
 
 
-@app.command()
+@app.command(cls=_Command)
 def prepare(
     source: Annotated[
-        str, typer.Argument(help="fer2013.csv, .gz, .zip, .tar.gz, a folder of pictures, or 'synthetic'")
+        str,
+        typer.Argument(
+            help="Data set to read: fer2013.csv, .gz, .zip, .tar.gz, a folder of pictures, or 'synthetic' for drawn "
+            "faces"
+        ),
     ],
-    size: Annotated[int, typer.Option(help="Height and width of the faces, pixels")] = 48,
-    seed: Annotated[int, typer.Option(help="Of splits, and of synthetic faces")] = 0,
+    size: Annotated[int, typer.Option(help="Height and width of the faces, 16 to 1024 pixels")] = 48,
+    seed: Annotated[
+        int, typer.Option(help="Seed of splits that the source lacks, and of synthetic faces, 0 or more")
+    ] = 0,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Classes to keep (default: the seven emotions)")
+        str | None,
+        typer.Option(
+            metavar="A,B,...", help="Classes to keep, in this order (default: those of the seven emotions)"
+        ),
     ] = None,
     group_by: Annotated[
         str | None,
-        typer.Option(metavar="REGEX", help="Person in a file name: one person's faces share a split"),
+        typer.Option(
+            metavar="REGEX",
+            help="Regular expression that finds the person in a file's name; a person's faces share a split "
+            "(default: every picture for itself)",
+        ),
     ] = None,
     ferplus: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="fer2013new.csv, the crowd's votes")
+        Path | None,
+        typer.Option(metavar="CSV", help="File fer2013new.csv with the votes of FER+ (default: no votes)"),
     ] = None,
     labels_from: Annotated[
         str,
         typer.Option(
-            metavar="original|ferplus",
-            help="Where the labels come from: original (the source), or ferplus (what most taggers of FER+ saw)",
+            metavar="NAME",
+            autocompletion=completion.one_of("original", "ferplus"),
+            help="Origin of the labels: original (the source's), or ferplus (the answer of most taggers of FER+)",
         ),
     ] = "original",
     drop_leaks: Annotated[
         bool,
         typer.Option(
             "--drop-leaks",
-            help="Leave out of train what has an identical twin in val or test (default: keep and count it)",
+            help="Leave faces out of train that have an identical twin in val or test (default: keep and count them)",
         ),
     ] = False,
-    count: Annotated[int, typer.Option(help="How many faces to draw, for 'synthetic'")] = 4000,
+    count: Annotated[
+        int, typer.Option(rich_help_panel=SYNTHETIC_PANEL, help="Number of synthetic faces, 1 or more")
+    ] = 4000,
     evidence: Annotated[
         str | None,
         typer.Option(
             metavar="REGION",
-            help="The one region of synthetic faces that tells the class: "
-            "eyes, eyebrows, nose, mouth, face or background (default: all do)",
+            autocompletion=completion.one_of("eyes", "eyebrows", "nose", "mouth", "face", "background"),
+            rich_help_panel=SYNTHETIC_PANEL,
+            help="Only region that tells the class: eyes, eyebrows, nose, mouth, face or background (default: all "
+            "regions tell it)",
         ),
     ] = None,
     spurious: Annotated[
-        float, typer.Option(help="How often a background mark agrees with the label, in train only")
+        float,
+        typer.Option(
+            rich_help_panel=SYNTHETIC_PANEL,
+            help="Probability, 0 to 1, that a mark in the background agrees with the label, in train only",
+        ),
     ] = 0.0,
+    labels: Annotated[str | None, _renamed("--labels-from")] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -113,48 +232,62 @@ def prepare(
     Example: fertool prepare fer2013.zip --ferplus fer2013new.csv
     """
     from fertool import console
-    from fertool.prepare import PrepareSettings, prepare
+    from fertool.prepare import PrepareSettings
+    from fertool.prepare import prepare as prepare_faces
     from fertool.workspace import Workspace
 
-    console.show(
-        prepare(
-            Workspace.locate(workspace),
-            source,
-            PrepareSettings(
-                size=size,
-                seed=seed,
-                classes=classes.split(",") if classes else None,
-                group_by=group_by,
-                ferplus=ferplus,
-                labels_from=labels_from,
-                drop_leaks=drop_leaks,
-                count=count,
-                evidence=evidence,
-                spurious=spurious,
+    with ctrl_c_interrupts():
+        console.show(
+            prepare_faces(
+                Workspace.locate(workspace),
+                source,
+                PrepareSettings(
+                    size=size,
+                    seed=seed,
+                    classes=_names([classes]) if classes else None,
+                    group_by=group_by,
+                    ferplus=ferplus,
+                    labels_from=labels_from,
+                    drop_leaks=drop_leaks,
+                    count=count,
+                    evidence=evidence,
+                    spurious=spurious,
+                ),
+                force=force,
             ),
-            force=force,
-        ),
-        as_json,
-    )
+            as_json,
+        )
 
 
-@app.command()
+@app.command(cls=_Command)
 def masks(
-    detector: Annotated[str, typer.Option(help="auto, mediapipe, dlib or template")] = "auto",
-    confidence: Annotated[float, typer.Option(help="Least confidence of a MediaPipe face")] = 0.3,
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of("auto", "mediapipe", "dlib", "template"),
+            help="Landmark detector: auto, mediapipe, dlib or template (the mean face)",
+        ),
+    ] = "auto",
+    confidence: Annotated[
+        float, typer.Option(help="Least confidence of a face that MediaPipe finds, 0 to 1")
+    ] = 0.3,
     margin: Annotated[
-        float, typer.Option(help="How far regions are grown, in inter-ocular distances")
+        float, typer.Option(help="Margin by which regions grow on all sides, inter-ocular distances, 0 to 1")
     ] = 0.04,
     mediapipe_model: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="face_landmarker.task (default: $FERTOOL_MEDIAPIPE_MODEL, the cache, else downloaded)",
+            help="File face_landmarker.task (default: $FERTOOL_MEDIAPIPE_MODEL, the cache, else downloaded)",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes (default: one a core)")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of detecting processes, 1 or more (default: one per core)")
+    ] = None,
     preview: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Also draw a sheet of faces with their regions")
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Picture to draw of faces with their regions (default: none)"),
     ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
@@ -168,179 +301,365 @@ def masks(
     from fertool.masks import MaskSettings, make_masks
     from fertool.workspace import Workspace
 
-    console.show(
-        make_masks(
-            Workspace.locate(workspace),
-            MaskSettings(
-                detector=detector,
-                confidence=confidence,
-                margin=margin,
-                mediapipe_model=mediapipe_model,
-                workers=workers,
+    with ctrl_c_interrupts():
+        console.show(
+            make_masks(
+                Workspace.locate(workspace),
+                MaskSettings(
+                    detector=detector,
+                    confidence=confidence,
+                    margin=margin,
+                    mediapipe_model=mediapipe_model,
+                    workers=workers,
+                ),
+                preview=preview,
+                force=force,
             ),
-            preview=preview,
-            force=force,
-        ),
-        as_json,
-    )
+            as_json,
+        )
 
 
-NETWORK_PANEL = "The network"
-FINE_TUNING_PANEL = "Fine-tuning in stages"
-FACES_PANEL = "The faces"
-GUIDING_PANEL = "Attention guidance (needs masks)"
-
-
-@app.command()
+@app.command(cls=_Command)
 def train(
+    context: typer.Context,
+    # the settings of TrainConfig reach it by their names; None leaves them to the recipe
     model: Annotated[
         str,
         typer.Option(
-            help="A name of --list-models, any timm model, multiscale:NAME, or package.module:factory"
+            metavar="NAME",
+            autocompletion=completion.one_of(*completion.MODELS),
+            help="Network to train: a name of --list-models, any timm model, multiscale:NAME, or "
+            "package.module:factory",
         ),
     ] = "cnn",
-    list_them: Annotated[
-        bool, typer.Option("--list-models", help="Print the models there are, and their weights")
-    ] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="page: the same plain training for every model; strong: cnn's and resnet48's best (default: the "
-            "kind's own)"
+            metavar="NAME",
+            autocompletion=completion.one_of("page", "strong"),
+            help="Recipe of settings: page (the same plain training for every model), or strong (the best for cnn "
+            "and resnet48) (default: that of the model's kind)",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the train split")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Faces a step")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd (Nesterov)")] = None,
-    lr: Annotated[float | None, typer.Option(help="Largest learning rate")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant, cosine, one-cycle or plateau")] = None,
-    warmup_epochs: Annotated[
-        float | None, typer.Option(help="In which the rate rises (not one-cycle)")
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the train split, 1 or more (default: the recipe's; page 30)"),
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="L2 penalty (adam) or decay")] = None,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient; 0: any")] = None,
-    ema: Annotated[
-        float | None, typer.Option(help="Keep the weights' moving mean, of this decay a step")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better val accuracy")
-    ] = None,
-    balance: Annotated[
-        bool | None, typer.Option("--balance", help="Count a face by the inverse of its class's frequency")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="own, or ferplus-soft: the crowd's votes as a distribution")
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option(help="Share of the target spread over all classes")
-    ] = None,
-    self_distillation: Annotated[
-        float | None,
-        typer.Option(help="Share of its own earlier predictions in the targets, rising to this by the end"),
+    batch_size: Annotated[int | None, typer.Option(help="Faces per step, 1 or more (default: 64)")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate, above 0 (default: the recipe's; page 1e-4)")
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="auto, none, imagenet, a file, an address, or hf_hub:ORG/NAME (default: auto)",
-            rich_help_panel=NETWORK_PANEL,
+            metavar="NAME",
+            autocompletion=completion.one_of("auto", "none", "imagenet", "hf_hub:"),
+            help="Pretrained weights: none, imagenet, a file, an address, or hf_hub:ORG/NAME (default: auto, the "
+            "model's own)",
         ),
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of("none", "light", "strong"),
+            help="Preset of augmentation: none, light or strong (default: the recipe's; page light)",
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="INTEGER", parser=_seed, help="Seed of weights, order and augmentation, 0 or more"
+        ),
+    ] = 0,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0-4",
+            help="Several seeds, as 0-4 or 0,2,7: one run after another, NAME-s0, NAME-s1 (default: --seed alone)",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the run's folder (default: model, hash of the changed settings, seed)"),
+    ] = None,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    # --- optimization
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of("adam", "adamw", "sgd"),
+            rich_help_panel=OPTIMIZATION_PANEL,
+            help="Optimizer: adam, adamw, or sgd with Nesterov momentum (default: the recipe's; page adam)",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of("constant", "cosine", "one-cycle", "plateau"),
+            rich_help_panel=OPTIMIZATION_PANEL,
+            help="Schedule of the learning rate: constant, cosine, one-cycle or plateau (default: the recipe's; page "
+            "constant)",
+        ),
+    ] = None,
+    warmup_epochs: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION_PANEL,
+            help="Warm-up epochs of the learning rate, 0 or more; one-cycle has its own (default: the recipe's; page "
+            "0)",
+        ),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION_PANEL,
+            help="L2 penalty of adam, decoupled weight decay of adamw and sgd, 0 or more (default: the recipe's; page "
+            "1e-4)",
+        ),
+    ] = None,
+    clip: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION_PANEL,
+            help="Largest norm of the gradient, 0 for no limit (default: the recipe's; page none)",
+        ),
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION_PANEL,
+            help="Decay per step of the weights' moving average, which is then evaluated and kept, 0 to below 1 "
+            "(default: the recipe's; page none)",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION_PANEL,
+            help="Epochs without a better val accuracy before training stops, 1 or more (default: none, train to the "
+            "end)",
+        ),
+    ] = None,
+    # --- targets
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of("own", "ferplus-soft"),
+            rich_help_panel=TARGETS_PANEL,
+            help="Targets: own (the labels), or ferplus-soft (the votes of FER+ as a distribution) (default: own)",
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=TARGETS_PANEL,
+            help="Share of the target spread over all classes, 0 to below 1 (default: the recipe's; page 0.1)",
+        ),
+    ] = None,
+    self_distillation: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=TARGETS_PANEL,
+            help="Share of the network's own earlier predictions in the targets, rising to this by the end, 0 to 1 "
+            "(default: the recipe's; page 0)",
+        ),
+    ] = None,
+    balance: Annotated[
+        bool | None,
+        typer.Option(
+            "--balance",
+            rich_help_panel=TARGETS_PANEL,
+            help="Weigh each face by the inverse frequency of its class (default: off)",
+        ),
+    ] = None,
+    # --- network
+    list_them: Annotated[
+        bool,
+        typer.Option(
+            "--list-models",
+            rich_help_panel=NETWORK_PANEL,
+            help="Print the models and their weights, and stop (default: off)",
+        ),
+    ] = False,
     weights_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where weights lie or go (default: $FERTOOL_WEIGHTS or the cache)",
             rich_help_panel=NETWORK_PANEL,
+            help="Folder of weights files, downloads included (default: $FERTOOL_WEIGHTS, else the cache)",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=NETWORK_PANEL,
+            help="Height and width of the network's input, pixels (default: the model's own)",
         ),
     ] = None,
     dropout: Annotated[
-        float | None, typer.Option(rich_help_panel=NETWORK_PANEL, help="Before the head")
+        float | None,
+        typer.Option(
+            rich_help_panel=NETWORK_PANEL,
+            help="Dropout probability before the head, 0 to below 1 (default: the model's own)",
+        ),
     ] = None,
     drop_path: Annotated[
         float | None,
-        typer.Option(rich_help_panel=NETWORK_PANEL, help="Of residual branches, where there are any"),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(rich_help_panel=NETWORK_PANEL, help="Pixels that the network sees")
+        typer.Option(
+            rich_help_panel=NETWORK_PANEL,
+            help="Probability of skipping a residual branch, 0 to below 1 (default: the recipe's; page none, the "
+            "model's own)",
+        ),
     ] = None,
     views: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=NETWORK_PANEL, help="Of multiscale: whole,face or face,face or whole ..."
+            metavar="VIEW,...",
+            autocompletion=completion.some_of("whole", "face"),
+            rich_help_panel=NETWORK_PANEL,
+            help="Views of a multiscale model: whole, face, or both with a comma between (default: whole,face)",
         ),
     ] = None,
     cam_layer: Annotated[
         str | None,
-        typer.Option(rich_help_panel=NETWORK_PANEL, help="Where a CAM reads it (default: found by trying)"),
+        typer.Option(
+            metavar="LAYER",
+            rich_help_panel=NETWORK_PANEL,
+            help="Layer that CAMs read, by its name in the network (default: found by a trial)",
+        ),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(rich_help_panel=NETWORK_PANEL, help="Of your own network's input: 1 or 3")
+        int | None,
+        typer.Option(
+            rich_help_panel=NETWORK_PANEL,
+            help="Input channels of your own network: 1 (grey) or 3 (RGB) (default: 3)",
+        ),
     ] = None,
     mean: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=NETWORK_PANEL, metavar="A,B,C", help="Of its input's channels, pixels being 0..1"
+            metavar="A,B,C",
+            rich_help_panel=NETWORK_PANEL,
+            help="Mean of your own network's input, a number per channel, pixels being 0 to 1 (default: ImageNet's)",
         ),
     ] = None,
     std: Annotated[
         str | None,
-        typer.Option(rich_help_panel=NETWORK_PANEL, metavar="A,B,C", help="Standard deviations of these"),
+        typer.Option(
+            metavar="A,B,C",
+            rich_help_panel=NETWORK_PANEL,
+            help="Standard deviation of your own network's input, a number per channel (default: ImageNet's)",
+        ),
     ] = None,
+    # --- fine-tuning
     freeze_epochs: Annotated[
-        int | None, typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="In which the new head trains alone")
+        int | None,
+        typer.Option(
+            rich_help_panel=FINE_TUNING_PANEL,
+            help="First epochs, in which the new head trains alone, 0 or more (default: 0)",
+        ),
     ] = None,
     unfreeze: Annotated[
         str | None,
-        typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="Afterwards: all, last:N stages, or none"),
+        typer.Option(
+            metavar="PART",
+            autocompletion=completion.one_of("all", "last:", "none"),
+            rich_help_panel=FINE_TUNING_PANEL,
+            help="Part of the backbone that trains afterwards: all, last:N stages, or none (default: all)",
+        ),
     ] = None,
     backbone_lr: Annotated[
-        float | None, typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="Largest rate of the backbone")
+        float | None,
+        typer.Option(
+            rich_help_panel=FINE_TUNING_PANEL,
+            help="Peak learning rate of the backbone, above 0 (default: that of --lr)",
+        ),
     ] = None,
     layer_decay: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FINE_TUNING_PANEL, help="Of the rate, stage by stage from the head"),
+        typer.Option(
+            rich_help_panel=FINE_TUNING_PANEL,
+            help="Factor of the learning rate from a stage to the one below it, above 0 to 1 (default: the recipe's; "
+            "page 1)",
+        ),
     ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=FACES_PANEL, help="A preset of what follows: none, light or strong"),
-    ] = None,
+    # --- faces
     flip: Annotated[
         bool | None,
-        typer.Option("--flip/--no-flip", rich_help_panel=FACES_PANEL, help="Mirror one face in two"),
+        typer.Option(
+            "--flip/--no-flip",
+            rich_help_panel=FACES_PANEL,
+            help="Mirror every second face at random (default: on)",
+        ),
     ] = None,
     shift: Annotated[
-        float | None, typer.Option(rich_help_panel=FACES_PANEL, help="By up to this share of the side")
+        float | None,
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Largest shift, a share of the side, 0 to below 1 (default: the recipe's; page 0.05)",
+        ),
     ] = None,
     rotate_deg: Annotated[
-        float | None, typer.Option(rich_help_panel=FACES_PANEL, help="By up to so many degrees")
+        float | None,
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Largest rotation, degrees, 0 to 180 (default: the recipe's; page 0)",
+        ),
     ] = None,
     crop: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FACES_PANEL, help="A random square, up to this share smaller"),
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Largest share of the side that a random square crop leaves out, 0 to below 1 (default: the "
+            "recipe's; page 0)",
+        ),
     ] = None,
     zoom: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FACES_PANEL, help="Larger or smaller, by up to this share"),
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Largest enlargement or reduction, a share, 0 to below 1 (default: the recipe's; page 0)",
+        ),
     ] = None,
     jitter: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FACES_PANEL, help="Brightness and contrast, by up to this share"),
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Largest change of brightness and contrast, a share, 0 to below 1 (default: the recipe's; page 0)",
+        ),
     ] = None,
     noise: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FACES_PANEL, help="Deviation of normal noise, a share of white"),
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Standard deviation of Gaussian noise, a share of white, 0 to below 1 (default: 0)",
+        ),
     ] = None,
     erase: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FACES_PANEL, help="How often a random rectangle is painted over"),
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Probability of random erasing, 0 to 1 (default: the recipe's; page 0)",
+        ),
     ] = None,
-    mixup: Annotated[float | None, typer.Option(rich_help_panel=FACES_PANEL, help="Alpha of MixUp")] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=FACES_PANEL, help="Alpha of MixUp's Beta distribution, 0 or more (default: 0)"
+        ),
+    ] = None,
     preview_augment: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=FACES_PANEL,
             metavar="FILE.png",
-            help="Draw a sheet of what faces become, and stop",
+            rich_help_panel=FACES_PANEL,
+            help="Picture to draw of augmented faces in place of training (default: none)",
         ),
     ] = None,
     drop_leaks: Annotated[
@@ -348,341 +667,395 @@ def train(
         typer.Option(
             "--drop-leaks",
             rich_help_panel=FACES_PANEL,
-            help="Leave out faces with an identical twin in val or test",
+            help="Leave faces out of train that have an identical twin in val or test (default: off)",
         ),
     ] = None,
     train_fraction: Annotated[
         float | None,
-        typer.Option(rich_help_panel=FACES_PANEL, help="Use this part of each class, drawn by seed"),
+        typer.Option(
+            rich_help_panel=FACES_PANEL,
+            help="Share of each class's training faces to use, chosen by the seed, above 0 to 1 (default: 1)",
+        ),
     ] = None,
+    # --- guidance
     guide: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=GUIDING_PANEL,
-            help="What is asked of the label's map: background, background-sum, regions, action-units or landmarks "
-            "(background, where only another of these options is given)",
+            metavar="NAME",
+            autocompletion=completion.one_of(
+                "background", "background-sum", "regions", "action-units", "landmarks"
+            ),
+            rich_help_panel=GUIDANCE_PANEL,
+            help="Loss on the label's map: background, background-sum, regions, action-units or landmarks (default: "
+            "none; background where only another option of this panel is given)",
         ),
     ] = None,
     guide_weight: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=GUIDING_PANEL,
             metavar="LAMBDA",
-            help="Of that loss (default: 1); several, 0 among them, as 0,0.1,1: each is trained, one chosen on val",
+            rich_help_panel=GUIDANCE_PANEL,
+            help="Weight lambda of that loss, 0 or more; several, as 0,0.1,1, are all trained, and one is chosen on "
+            "val (default: 1)",
         ),
     ] = None,
     guide_explainer: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=GUIDING_PANEL,
-            help="gradcam; of a vision transformer also rollout, there the default, attention or all-blocks",
+            metavar="NAME",
+            autocompletion=completion.one_of("gradcam", "rollout", "attention", "all-blocks"),
+            rich_help_panel=GUIDANCE_PANEL,
+            help="Explainer whose maps are guided: gradcam; for a vision transformer also rollout, attention or "
+            "all-blocks (default: gradcam, or rollout for a vision "
+            "transformer)",
         ),
     ] = None,
     guide_map: Annotated[
         str | None,
-        typer.Option(rich_help_panel=GUIDING_PANEL, help="Of gradcam: abs, relu or signed (default: abs)"),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of("abs", "relu", "signed"),
+            rich_help_panel=GUIDANCE_PANEL,
+            help="Kind of Grad-CAM map that is guided: abs, relu or signed (default: abs)",
+        ),
     ] = None,
     guide_warmup: Annotated[
         float | None,
-        typer.Option(rich_help_panel=GUIDING_PANEL, help="Epochs in which lambda rises from nothing"),
+        typer.Option(rich_help_panel=GUIDANCE_PANEL, help="Warm-up epochs of lambda, 0 or more (default: 0)"),
     ] = None,
     guide_masks: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=GUIDING_PANEL, help="own, or shuffled: another face's, the placebo (default: own)"
+            metavar="NAME",
+            autocompletion=completion.one_of("own", "shuffled"),
+            rich_help_panel=GUIDANCE_PANEL,
+            help="Masks that guide a face: own, or shuffled (another face's, the placebo) (default: own)",
         ),
     ] = None,
     guide_regions: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=GUIDING_PANEL,
             metavar="eyes=2,mouth=1",
-            help="Wanted shares for --guide regions; others 0 (default: the face's regions alike)",
+            rich_help_panel=GUIDANCE_PANEL,
+            help="Wanted shares for --guide regions, others 0 (default: the five regions of the face alike)",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation")] = 0,
-    seeds: Annotated[
-        str | None,
-        typer.Option(metavar="0-4", help="Several, as 0-4 or 0,2,7: one run after another, NAME-s0 ..."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the run (default: model, settings, seed)")] = None,
+    # --- computing
     device: DeviceOption = "auto",
     precision: Annotated[
         str | None,
         typer.Option(
-            help="auto (on a CPU by trial, on a GPU bf16 where it has it), fp32 or bf16 (default: auto)"
+            metavar="NAME",
+            autocompletion=completion.one_of(*completion.PRECISIONS),
+            rich_help_panel=COMPUTE_PANEL,
+            help="Number format: auto, fp32 or bf16 (default: auto, which tries both on a CPU)",
         ),
     ] = None,
-    compile_it: Annotated[
+    compile: Annotated[
         bool | None,
         typer.Option(
-            "--compile", help="Compile the network first, by torch.compile; its dropout draws other numbers"
+            "--compile",
+            rich_help_panel=COMPUTE_PANEL,
+            help="Compile the network first, by torch.compile; dropout then draws other numbers (default: off)",
         ),
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Begin no new run; one that was begun goes on without this, too"),
+        typer.Option(
+            "--resume",
+            rich_help_panel=COMPUTE_PANEL,
+            help="Go on with a run and begin no new one (default: off; a run that was begun goes on anyway)",
+        ),
     ] = False,
-    force: ForceOption = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Train a model; the best epoch is chosen on val. An interrupted run goes on where it stopped.
 
-    Options that are not given follow --recipe, else the kind of model; run.json records them all.
+    Settings that are not given follow --recipe; run.json records them all.
 
     Example: fertool train --model cnn --seeds 0-4
     """
     from fertool import console
     from fertool.models.listing import model_table
     from fertool.train import preview, train_series
+    from fertool.train.config import settings_in
     from fertool.train.recipes import configure
     from fertool.workspace import Workspace
 
     if list_them:
         console.show(model_table(), as_json)
         return
-    config = configure(
-        model,
-        recipe,
-        augment,
-        {
-            "weights": weights,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "optimizer": optimizer,
-            "lr": lr,
-            "schedule": schedule,
-            "warmup_epochs": warmup_epochs,
-            "weight_decay": weight_decay,
-            "clip": clip,
-            "label_smoothing": label_smoothing,
-            "self_distillation": self_distillation,
-            "patience": patience,
-            "balance": balance,
-            "labels": labels,
-            "ema": ema,
-            "compile": compile_it,
-            "freeze_epochs": freeze_epochs,
-            "unfreeze": unfreeze,
-            "backbone_lr": backbone_lr,
-            "layer_decay": layer_decay,
-            "dropout": dropout,
-            "drop_path": drop_path,
-            "image_size": image_size,
-            "views": views,
-            "cam_layer": cam_layer,
-            "channels": channels,
-            "mean": mean,
-            "std": std,
-            "flip": flip,
-            "shift": shift,
-            "rotate_deg": rotate_deg,
-            "crop": crop,
-            "zoom": zoom,
-            "jitter": jitter,
-            "noise": noise,
-            "erase": erase,
-            "mixup": mixup,
-            "guide": guide,
-            "guide_weight": guide_weight,
-            "guide_explainer": guide_explainer,
-            "guide_map": guide_map,
-            "guide_warmup": guide_warmup,
-            "guide_masks": guide_masks,
-            "guide_regions": guide_regions,
-            "drop_leaks": drop_leaks,
-            "train_fraction": train_fraction,
-            "precision": precision,
-            "seed": seed,
-        },
-    )
-    if preview_augment:
-        console.show(preview(Workspace.locate(workspace), config, preview_augment, seeds=seeds), as_json)
-        return
-    console.show(
-        train_series(
-            Workspace.locate(workspace),
-            config,
-            seeds=seeds,
-            guide_weights=guide_weight,
-            name=name,
-            weights_dir=weights_dir,
-            device=device,
-            force=force,
-            resume=resume,
-            on_epoch=console.EpochTable(),
-        ),
-        as_json,
-    )
+    with ctrl_c_interrupts():
+        config = configure(model, recipe, augment, settings_in(context.params))
+        if preview_augment:
+            console.show(preview(Workspace.locate(workspace), config, preview_augment, seeds=seeds), as_json)
+            return
+        console.show(
+            train_series(
+                Workspace.locate(workspace),
+                config,
+                seeds=seeds,
+                guide_weights=guide_weight,
+                name=name,
+                weights_dir=weights_dir,
+                device=device,
+                force=force,
+                resume=resume,
+                on_epoch=console.EpochTable(),
+            ),
+            as_json,
+        )
 
 
-@app.command()
+@app.command(cls=_Command)
 def explain(
+    photographs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PHOTOGRAPH",
+            help="Photographs or folders of them, besides those of --image (default: none, explain a split)",
+        ),
+    ] = None,
     explainer: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="NAME or NAME@option=value,...; repeatable (default: gradcam)"),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of(*completion.EXPLAINERS),
+            help="Explainer that makes the maps, NAME or NAME@option=value,..., repeatable (default: gradcam)",
+        ),
     ] = None,
     list_them: Annotated[
-        bool, typer.Option("--list-explainers", help="Print the explainers there are, with their rules")
+        bool,
+        typer.Option(
+            "--list-explainers", help="Print the explainers and their rules, and stop (default: off)"
+        ),
     ] = False,
+    run: RunOption = None,
+    split: SplitOption = "test",
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.targets("predicted", "label", "all"),
+            help="Class to explain: predicted, label, a class by its name, or all",
+        ),
+    ] = "predicted",
+    gallery: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Picture to draw of two faces of each class with their maps (default: none)",
+        ),
+    ] = None,
     image: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="A photograph, repeatable: explain its faces, not a split's"),
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=PHOTOGRAPHS_PANEL,
+            help="Photograph, or folder of photographs, whose faces are explained, repeatable (default: none, explain "
+            "a split)",
+        ),
     ] = None,
     overlay_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where overlays go (default: beside each photograph)"),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=PHOTOGRAPHS_PANEL,
+            help="Folder of the overlays (default: beside each photograph)",
+        ),
     ] = None,
-    gallery: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Also draw faces of the split, two a class, with their maps"),
-    ] = None,
-    run: RunOption = None,
-    split: SplitOption = "test",
-    target: TargetOption = "predicted",
-    device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "fp32",
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "fp32",
 ) -> None:
-    """Make heatmaps, and predictions with them: of a split, or of the faces in photographs.
+    """Make heatmaps, and predictions with them, for the faces of a split or of photographs.
 
     Example: fertool explain --explainer gradcam --explainer occlusion --image photo.jpg
     """
     from fertool import console
-    from fertool.explain import ExplainSettings, explain, list_explainers
+    from fertool.explain import ExplainSettings, list_explainers
+    from fertool.explain import explain as explain_runs
     from fertool.workspace import Workspace
 
     if list_them:
         console.show(list_explainers(), as_json)
         return
-    console.show(
-        explain(
-            Workspace.locate(workspace),
-            ExplainSettings(
-                explainer or ["gradcam"],
-                runs=run or (),
-                split=split,
-                target=target,
-                device=device,
-                precision=precision,
-                images=image or (),
-                overlay_dir=overlay_dir,
-                gallery=gallery,
+    with ctrl_c_interrupts():
+        console.show(
+            explain_runs(
+                Workspace.locate(workspace),
+                ExplainSettings(
+                    tuple(explainer or ["gradcam"]),
+                    runs=tuple(run or ()),
+                    split=split,
+                    target=target,
+                    device=device,
+                    precision=precision,
+                    images=(*(image or ()), *(photographs or ())),
+                    overlay_dir=overlay_dir,
+                    gallery=gallery,
+                ),
+                force=force,
             ),
-            force=force,
-        ),
-        as_json,
-    )
+            as_json,
+        )
 
 
-@app.command()
+@app.command(cls=_Command)
 def score(
     explainer: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Whose heatmaps to score, one a call: NAME or NAME@option=value,..."
+            metavar="NAME",
+            autocompletion=completion.one_of(*completion.EXPLAINERS),
+            help="Explainer whose maps are scored, one per call: NAME or NAME@option=value,...",
         ),
     ] = "gradcam",
     suite: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SUITE",
-            help="A family of figures, repeatable, or all (default: classification, attention)",
+            autocompletion=completion.some_of(*completion.SUITES),
+            help="Suites of figures to compute, repeatable or with commas between, or all (default: "
+            "classification,attention)",
         ),
     ] = None,
     run: RunOption = None,
     on: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Score on the faces of another workspace")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Workspace whose faces the runs are scored on (default: the runs' own)"
+        ),
     ] = None,
     split: SplitOption = "test",
     target: Annotated[
-        str, typer.Option(help="Class to explain: predicted, label, or a class by name")
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.targets("predicted", "label"),
+            help="Class that is explained: predicted, label, or a class by its name",
+        ),
     ] = "predicted",
     by: Annotated[
-        str, typer.Option(metavar="FIELD,...", help="Fields of run.json whose values make a row")
+        str,
+        typer.Option(
+            metavar="FIELD,...", help="Fields of run.json; runs that agree in all of them share a row"
+        ),
     ] = "condition",
-    grid: Annotated[int | None, typer.Option(help="Compare on a common grid of so many cells a side")] = None,
-    jitter: Annotated[
-        float, typer.Option(help="Move landmarks by so many inter-ocular distances, and say what changes")
-    ] = 0.0,
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            help="Cells per side of a common grid on which all models' maps are compared (default: each map's own)"
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Seed of samples of faces and of all random choices, 0 or more")
+    ] = 0,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
     contrasts: Annotated[
-        str, typer.Option(metavar="REGION,...", help="Regions whose differences between models are tested")
+        str,
+        typer.Option(
+            metavar="REGION,...",
+            autocompletion=completion.some_of(*completion.REGIONS),
+            rich_help_panel=SUITES_PANEL,
+            help="Regions in attention whose differences between models are tested",
+        ),
     ] = "mouth,eyes,background",
+    landmark_jitter: Annotated[
+        float,
+        typer.Option(
+            rich_help_panel=SUITES_PANEL,
+            help="Distance by which attention moves the landmarks to see what changes, inter-ocular distances, 0 or "
+            "more",
+        ),
+    ] = 0.0,
+    tta: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.one_of("flip", "tencrop"),
+            rich_help_panel=SUITES_PANEL,
+            help="Test-time augmentation in classification: flip or tencrop (default: none)",
+        ),
+    ] = None,
     fill: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FILL",
-            help="How regions are covered in the suite causal, repeatable: mean, blur, noise, paste (default: all)",
+            autocompletion=completion.some_of("mean", "blur", "noise", "paste"),
+            rich_help_panel=SUITES_PANEL,
+            help="Covers of a region in causal: mean, blur, noise, paste, repeatable or with commas between (default: "
+            "all)",
         ),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="For robustness: the run whose error is 100% (default: the first)"),
-    ] = None,
-    tta: Annotated[
-        str | None, typer.Option(help="Test-time augmentation in the suite classification: flip or tencrop")
     ] = None,
     nulls: Annotated[
         bool,
         typer.Option(
-            help="Score null maps beside the explainer's in faithfulness and causal-agreement; without them "
-            "its own figures are the same, and faithfulness takes a sixth of the time"
+            rich_help_panel=SUITES_PANEL,
+            help="Score null maps as well in faithfulness (which takes six times as long with them) and "
+            "causal-agreement",
         ),
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of samples, and of what is drawn for a face")] = 0,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            autocompletion=completion.runs,
+            rich_help_panel=SUITES_PANEL,
+            help="Run whose error counts as 100% in robustness (default: the first)",
+        ),
+    ] = None,
+    jitter: Annotated[float | None, _renamed("--landmark-jitter")] = None,
     device: DeviceOption = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Of all that is still to be computed: auto, fp32 or bf16")
-    ] = "fp32",
-    force: ForceOption = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
+    precision: PrecisionOption = "fp32",
 ) -> None:
     """Score runs, suite by suite; missing heatmaps are made first.
 
     Suites: classification, attention, faithfulness, causal, causal-agreement, robustness, robustness-attention,
     sanity, representation, truth, all.
 
-    Example: fertool score --suite attention --suite causal --target label --by model
+    Example: fertool score --suite attention,causal --target label --by model
     """
     from fertool import console
-    from fertool.score import ScoreSettings, score
+    from fertool.score import ScoreSettings
+    from fertool.score import score as score_runs
     from fertool.score.perturbations.fills import FILLS
     from fertool.score.settings import DEFAULT_SUITES
     from fertool.workspace import Workspace
 
-    console.show(
-        score(
-            Workspace.locate(workspace),
-            ScoreSettings(
-                explainer,
-                suites=suite or DEFAULT_SUITES,
-                split=split,
-                target=target,
-                by=by.split(","),
-                grid=grid,
-                jitter=jitter,
-                contrasts=contrasts.split(","),
-                fills=fill or FILLS,
-                reference=reference,
-                seed=seed,
-                tta=tta,
-                nulls=nulls,
+    with ctrl_c_interrupts():
+        console.show(
+            score_runs(
+                Workspace.locate(workspace),
+                ScoreSettings(
+                    explainer,
+                    suites=_names(suite) or DEFAULT_SUITES,
+                    split=split,
+                    target=target,
+                    by=_names([by]),
+                    grid=grid,
+                    jitter=landmark_jitter,
+                    contrasts=_names([contrasts]),
+                    fills=_names(fill) or FILLS,
+                    reference=reference,
+                    seed=seed,
+                    tta=tta,
+                    nulls=nulls,
+                ),
+                runs=tuple(run or ()),
+                on=Workspace(on) if on else None,
+                device=device,
+                precision=precision,
+                force=force,
             ),
-            runs=run or (),
-            on=Workspace(on) if on else None,
-            device=device,
-            precision=precision,
-            force=force,
-        ),
-        as_json,
-    )
+            as_json,
+        )
 
 
-@app.command()
+@app.command(cls=_Command)
 def report(
     run: RunOption = None,
     split: SplitOption = "test",
@@ -697,9 +1070,9 @@ def report(
     from fertool.report import ReportSettings, write_report
     from fertool.workspace import Workspace
 
-    console.show(
-        write_report(Workspace.locate(workspace), ReportSettings(runs=run or (), split=split)), as_json
-    )
+    with ctrl_c_interrupts():
+        settings = ReportSettings(runs=tuple(run or ()), split=split)
+        console.show(write_report(Workspace.locate(workspace), settings), as_json)
 
 
 def main() -> None:
