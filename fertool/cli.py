@@ -1,6 +1,6 @@
 """The command line: each command parses, calls one function, prints. No logic."""
 
-# ruff: noqa: ARG001 (`train` hands its options over as context.params; tests/test_cli.py holds that each arrives)
+# ruff: noqa: ARG001, RUF100 (`train` hands its options over as context.params; a test holds that each arrives)
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -909,7 +909,7 @@ def score(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.one_of(*completion.EXPLAINERS),
-            help="Explainer whose maps are scored, one per call: NAME or NAME@option=value,...",
+            help="Explainer whose maps are scored, NAME or NAME@option=value,..., one per call",
         ),
     ] = "gradcam",
     suite: Annotated[

@@ -68,4 +68,4 @@ class ScoreSettings:
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
         if not (self.jitter >= 0 and math.isfinite(self.jitter)):
-            raise UserError(f"--jitter {self.jitter:g}: must be 0 or more inter-ocular distances")
+            raise UserError(f"--landmark-jitter {self.jitter:g}: must be 0 or more inter-ocular distances")
