@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from fertool import completion
 from fertool.errors import UserError
@@ -38,14 +38,9 @@ class _Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(list(args))
-            for parameter in set(order):
-                takes_one = parameter.param_type_name == "option" and not (
-                    parameter.multiple or parameter.is_flag
-                )
-                if takes_one and order.count(parameter) > 1:
-                    raise UserError(
-                        f"{parameter.opts[0]} is given {order.count(parameter)} times; give it once"
-                    )
+            for option in {each for each in order if isinstance(each, TyperOption)}:
+                if order.count(option) > 1 and not (option.multiple or option.is_flag):
+                    raise UserError(f"{option.opts[0]} is given {order.count(option)} times; give it once")
         return super().parse_args(ctx, args)
 
 

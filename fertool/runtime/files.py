@@ -73,7 +73,7 @@ def write_npy(target: Path, array: np.ndarray) -> None:
 def write_npz(target: Path, **arrays: np.ndarray) -> None:
     """Write several arrays, uncompressed."""
     with replacing(target) as handle:
-        np.savez(handle, **arrays)
+        np.savez(handle, **dict[str, Any](arrays))
 
 
 def file_sha256(path: Path) -> str:

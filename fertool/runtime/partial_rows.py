@@ -41,14 +41,14 @@ class PartialRows:
         if self.done == 0:
             self.discard()
             self.folder.mkdir(parents=True)
-        self.arrays = {
+        self.arrays: dict[str, np.memmap] = {
             name: np.load(self.folder / f"{name}.npy", mmap_mode="r+")
             if self.done
             else self._new_array(name, shape, dtype)
             for name, (shape, dtype) in layout.items()
         }
 
-    def _new_array(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    def _new_array(self, name: str, shape: tuple[int, ...], dtype: str) -> np.memmap:
         """An array whose room on the disk is taken: a page that finds none when it is written kills the process."""
         file = self.folder / f"{name}.npy"
         array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)

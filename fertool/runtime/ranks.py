@@ -60,7 +60,7 @@ class Ranks:
         jobs = iter(jobs)
         while dealt := tuple(itertools.islice(jobs, self.count)):
             done = do(dealt[self.rank]) if self.rank < len(dealt) else None
-            gathered = [None] * self.count if self.is_first else None
+            gathered: list[Any] | None = [None] * self.count if self.is_first else None
             _distributed().gather_object(done, gathered, dst=0)
             if gathered is not None:
                 yield from gathered[: len(dealt)]
