@@ -31,7 +31,7 @@ def condition_labels(runs: Sequence[Run]) -> dict[str, str]:
         if record["condition"] not in conditions:
             conditions[record["condition"]] = record["config"]
             of_model.setdefault(record["model"], []).append(record["condition"])
-    labels = {}
+    labels: dict[str, str] = {}
     for model, members in of_model.items():
         labels |= _labels_of_model(model, {name: conditions[name] for name in members})
     labels |= _given_names(records)

@@ -59,6 +59,11 @@ class Run:
         return Run(self.folder, self.folder / "on" / f"{root.name}-{digest}")
 
     @property
+    def trained_in(self) -> "Workspace":
+        """The workspace whose faces it was trained on."""
+        return Workspace(self.folder.parent.parent)
+
+    @property
     def run_json(self) -> Path:
         """The configuration, its condition, versions, hardware and state."""
         return self.folder / "run.json"

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from fertool.masks import make_masks
 from fertool.prepare import PrepareSettings, prepare
+from fertool.runtime.files import read_json, write_json
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
@@ -49,6 +50,19 @@ def shared() -> Callable[[str], Path]:
 def seeded() -> None:
     """Draws that name no generator are the same whatever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def accept() -> Callable[[Workspace, Path, Path], None]:
+    """`accept(workspace, record, path)` lets the record describe a file as a test has changed it."""
+
+    def accept(workspace: Workspace, record: Path, path: Path) -> None:
+        content = read_json(record)
+        write_json(
+            record, {**content, "products": content.get("products", {}) | workspace.products(record, [path])}
+        )
+
+    return accept
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class Evidence:
                 found.settings.request.key == view.explainer
                 and (found.suite.only_target is not None or found.settings.target == view.target)
             )
-            if of_view or not found.suite.of_heatmaps:
+            if of_view or not found.suite.explains:
                 return found
         return None
 

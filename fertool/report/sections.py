@@ -75,7 +75,7 @@ def sections_of(evidence: Evidence, rows: Sequence[Row]) -> list[Section]:
 def _suite_section(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> Section:
     settings, name = found.settings, NAMES.get(found.suite.name, found.suite.name.capitalize())
     anchor = found.suite.name
-    if found.suite.of_heatmaps:
+    if found.suite.explains:
         grid = f", {settings.grid}x{settings.grid} cells" if settings.grid else ""
         target = f", target {settings.target}" if found.suite.only_target is None else ""
         name = f"{name}: {settings.request.key}{target}{grid}"

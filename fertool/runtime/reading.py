@@ -36,7 +36,7 @@ def damaged(path: Path, what: str, remedy: str = REMAKE) -> DamagedError:
 
 def read_json(path: Path, remedy: str = REMAKE, keys: Iterable[str] = ()) -> dict[str, Any]:
     """The JSON object in a file, which must have these keys."""
-    text = _read_text(path, remedy)
+    text = read_text(path, remedy)
     try:
         # NaN stood in figures of early versions
         content = json.loads(text, parse_constant=lambda _name: None)
@@ -61,7 +61,7 @@ def read_csv(
         columns: names that the header must have.
         rows: the number of rows that there must be; None: any.
     """
-    reader = csv.DictReader(io.StringIO(_read_text(path, remedy), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(path, remedy), newline=""), strict=True)
     try:
         header = reader.fieldnames or []
         if missing := [name for name in columns if name not in header]:
@@ -192,7 +192,8 @@ def _require_file(path: Path, remedy: str) -> None:
         raise damaged(path, "the file is empty", remedy)
 
 
-def _read_text(path: Path, remedy: str) -> str:
+def read_text(path: Path, remedy: str = REMAKE) -> str:
+    """The text of a file, UTF-8."""
     _require_file(path, remedy)
     try:
         return path.read_bytes().decode("utf-8")

@@ -1,5 +1,7 @@
 """What a suite scores: one run on one split, with everything about its faces at hand."""
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,12 +54,19 @@ class EvaluatedRun:
 
     @cached_property
     def has_twin_in_train(self) -> np.ndarray:
-        """Whether an identical face stands in train, bool (N,)."""
+        """Whether an identical face is in the train split of the workspace that the run was trained in, bool (N,)."""
+        if self.is_on_other_faces:
+            return identical_faces(self.faces, self.run.trained_in.load_faces("train"))
         groups = self.workspace.load_twin_groups(self.split)
-        if self.split == "train" or self.run.results != self.run.folder:  # other faces than it trained on
+        if self.split == "train":
             return np.zeros(len(groups), dtype=bool)
         in_train = self.workspace.load_twin_groups("train")
         return np.isin(groups, in_train[in_train >= 0])
+
+    @property
+    def is_on_other_faces(self) -> bool:
+        """Whether the faces are those of another workspace than the one that the run was trained in."""
+        return self.run.results != self.run.folder
 
     @cached_property
     def region_maps(self) -> np.ndarray:
@@ -108,6 +117,22 @@ class EvaluatedRun:
         job = HeatmapJob(self.workspace, self.run, request, self.split, target, self.compute)
         (heatmaps,) = ensure_heatmaps(job)
         return heatmaps
+
+
+def identical_faces(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which faces have all their pixels in common with one of the others, bool (N,).
+
+    Both are uint8 (N, H, W[, 3]); a colour picture whose three channels are equal is the grey one. Faces of another
+    size are never identical.
+    """
+    digests = set(_digests(others)) if faces.shape[1:3] == others.shape[1:3] else set()
+    return np.array([digest in digests for digest in _digests(faces)], dtype=bool)
+
+
+def _digests(faces: np.ndarray) -> Iterator[bytes]:
+    for face in faces:
+        grey = face.ndim == 3 and (face == face[..., :1]).all()
+        yield hashlib.blake2b((face[..., 0] if grey else face).tobytes(), digest_size=16).digest()
 
 
 def cluster_faces(twin_groups: np.ndarray) -> np.ndarray:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from fertool.runtime.files import read_json
 from fertool.runtime.hardware import choose_compute
 from fertool.score.evaluated_run import Columns, EvaluatedRun
-from fertool.score.registry import SUITES, Compared, Suite
+from fertool.score.registry import SUITES
 from fertool.score.results.conditions import identities
-from fertool.score.results.face_csv import read_columns
 from fertool.score.results.freshness import EXPLAINER_REVISION
+from fertool.score.results.stored import read_figures
 from fertool.score.results.tables import Scores, run_label, said_of_runs
 from fertool.score.settings import ScoreSettings
-from fertool.score.suites.sanity import marked
+from fertool.score.suites.sanity import SANITY, marked
+from fertool.score.suites.suite import Compared, Results, Suite, described
 from fertool.summary import Table
 from fertool.workspace import Run, StoredScores, Workspace
 
@@ -54,11 +55,14 @@ def gather_scores(
         settings = ScoreSettings(split=split)
         if first.explainer is not None and first.target is not None:
             settings = ScoreSettings(first.explainer, split=split, target=first.target, grid=first.grid)
-        scores = [read_json(stored.path) | known[run.name] for run, stored in found[key]]
-        columns = {run.name: read_columns(stored.path.with_suffix(".csv")) for run, stored in found[key]}
         evaluated_runs = [EvaluatedRun(workspace, run, split, compute) for run, _ in found[key]]
-        compared, tables = suite.show(evaluated_runs, scores, columns, settings)
-        tables = with_marks(_with_settings(tables, scores), suite, evaluated_runs, settings)
+        scores, columns = [], {}
+        for evaluated, (run, stored) in zip(evaluated_runs, found[key], strict=True):
+            figures, columns[run.name] = read_figures(evaluated, stored.path)
+            scores.append(described(suite, evaluated, settings, figures, known[run.name]))
+        results = Results(evaluated_runs, scores, columns, settings)
+        compared, tables = suite.show(results)
+        tables = with_marks(_with_settings(tables, scores), suite, results)
         gathered.append(Gathered(suite, settings, scores, columns, compared, tables))
     return gathered
 
@@ -72,8 +76,8 @@ def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> lis
             of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
     return said_of_runs(
         {
-            name: f"{', '.join(dict.fromkeys(suites))}: of other faces, masks or weights than there are now, or by an "
-            "older way of scoring; left out, 'fertool score' makes them again"
+            name: f"{', '.join(dict.fromkeys(suites))}: made from other faces, masks or weights than there are now, by "
+            "an older way of scoring, or damaged since; left out, 'fertool score' makes them again"
             for name, suites in of_run.items()
         }
     )
@@ -92,34 +96,38 @@ def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
     """Tables of runs that were not scored alike, with a note on the first that says so."""
     made_with = [run.get("made_from", {}).get("settings", {}) for run in scores]
     names = dict.fromkeys(
-        name for of in made_with for name in of if name not in ("run", "nulls", EXPLAINER_REVISION)
+        name
+        for recorded in made_with
+        for name in recorded
+        if name not in ("run", "nulls", EXPLAINER_REVISION)
     )
-    unlike = [name for name in names if len({str(of.get(name)) for of in made_with}) > 1]
+    unlike = [name for name in names if len({str(recorded.get(name)) for recorded in made_with}) > 1]
     if not unlike or not tables:
         return tables
     first, *others = tables
     notes = [
         f"These runs were not scored alike: their {name} is "
-        + ", ".join(f"{of.get(name)} ({run_label(run)})" for run, of in zip(scores, made_with, strict=True))
+        + ", ".join(
+            f"{recorded.get(name)} ({run_label(run)})"
+            for run, recorded in zip(scores, made_with, strict=True)
+        )
         + "."
         for name in unlike
     ]
     return [dataclasses.replace(first, notes=[*first.notes, *notes]), *others]
 
 
-def with_marks(
-    tables: list[Table], suite: Suite, evaluated_runs: Sequence[EvaluatedRun], settings: ScoreSettings
-) -> list[Table]:
+def with_marks(tables: list[Table], suite: Suite, results: Results) -> list[Table]:
     """Tables of heatmaps, marked where the suite `sanity` found that the explainer's map hardly changes."""
-    if not suite.of_heatmaps or suite.name == "sanity":
+    if not suite.explains or suite is SANITY:
         return tables
-    sanity = SUITES["sanity"]
+    labels = {run["run"]: run_label(run) for run in results.scores}
     notes = [
-        f"† {evaluated.run.name}: the map of {settings.request.key} hardly changes when the weights are "
-        "randomised (suite sanity); it says little of this model."
-        for evaluated in evaluated_runs
-        if (path := sanity.path(evaluated.run, evaluated.split, settings)).exists()
-        and not sanity.is_outdated(evaluated.workspace, evaluated.run, path)
+        f"† {labels[evaluated.run.name]}: the map of {results.settings.request.key} hardly changes when the "
+        "weights are randomised (suite sanity); it says little of this model."
+        for evaluated in results.evaluated_runs
+        if (path := SANITY.path(evaluated.run, results.settings)).exists()
+        and not SANITY.is_outdated(evaluated.workspace, evaluated.run, path)
         and marked(read_json(path))
     ]
     if not notes:

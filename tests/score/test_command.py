@@ -47,7 +47,8 @@ def test_missing_heatmaps_are_made_first_and_figures_stored(workspace: Workspace
     assert run.heatmaps("gradcam", "predicted", "test").exists()
     stored = json.loads(run.scores("attention", "test", "gradcam", "predicted").read_text())
     assert summary.data["attention"][0] == stored | {
-        key: summary.data["attention"][0][key] for key in ("run_label", "group", "label", "config")
+        key: summary.data["attention"][0][key]
+        for key in ("run_label", "group", "label", "config", "cam_layer")
     }
     assert sum(stored["overall"]["share"].values()) == pytest.approx(1)
     assert sum(stored["overall"]["area"].values()) == pytest.approx(1)
@@ -90,7 +91,7 @@ def test_heatmaps_of_a_wrong_shape_are_one_line(workspace: Workspace) -> None:
         score(workspace, device="cpu")
 
 
-def test_faces_with_a_twin_in_train_are_scored_apart(workspace: Workspace) -> None:
+def test_faces_with_a_twin_in_train_are_scored_apart(workspace: Workspace, accept) -> None:
     for split, row in (("train", 4), ("test", 2)):
         path = workspace.faces_csv(split)
         lines = path.read_text().splitlines()
@@ -98,6 +99,7 @@ def test_faces_with_a_twin_in_train_are_scored_apart(workspace: Workspace) -> No
         cells[lines[0].split(",").index("twin_group")] = "7"
         lines[row + 1] = ",".join(cells)
         path.write_text("\n".join(lines) + "\n")
+        accept(workspace, workspace.dataset_json, path)
     scores = score(workspace, device="cpu").data["classification"][0]
     assert scores["faces"] - scores["without_twins_in_train"]["faces"] == 1
     rows = read_csv(workspace.run("cnn").scores("classification", "test").with_suffix(".csv"))
@@ -146,7 +148,7 @@ def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> 
     assert difference["difference"] == pytest.approx(first - second, abs=1e-6)
     assert difference["low"] < difference["difference"] < difference["high"]
     notes = [note for table in summary.tables for note in table.notes]
-    assert "One seed each: this table compares two networks and not two methods." in notes
+    assert "One seed each: this table compares networks, not methods." in notes
 
 
 def test_a_face_empty_in_one_run_is_dropped_from_all(workspace: Workspace) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from fertool.masks import make_masks
 from fertool.prepare import PrepareSettings, prepare
-from fertool.runtime.files import read_json, write_json
 from fertool.train.state import TrainingState
 from fertool.workspace import Run, Workspace
 
@@ -52,16 +51,3 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AbstractContextMa
             yield
 
     return at
-
-
-@pytest.fixture
-def accept() -> Callable[[Workspace, Path, Path], None]:
-    """`accept(workspace, record, path)` lets the record describe a file as a test has changed it."""
-
-    def accept(workspace: Workspace, record: Path, path: Path) -> None:
-        content = read_json(record)
-        write_json(
-            record, {**content, "products": content.get("products", {}) | workspace.products(record, [path])}
-        )
-
-    return accept

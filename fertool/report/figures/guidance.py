@@ -72,7 +72,7 @@ def lifts_figure(guidance: Guidance) -> Figure | None:
     None where none is known of two conditions.
     """
     lifts = {
-        (measure.of, measure.region): measure
+        (measure.variant, measure.region): measure
         for measure in guidance.measures
         if measure.kind is LIFT and _is_curve(guidance, measure)
     }

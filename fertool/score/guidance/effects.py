@@ -40,6 +40,7 @@ from fertool.score.perturbations.corruptions import SEVERITIES
 from fertool.score.registry import SUITES
 from fertool.score.results.face_csv import read_columns
 from fertool.score.statistics.intervals import Limits, Resampled, difference_interval, resample_means
+from fertool.score.statistics.scales import CORRELATION, POSITIVE, PROPORTION, UNBOUNDED, Scale
 from fertool.score.suites.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
 from fertool.score.suites.region_shares import area_column, share_column
 from fertool.workspace import Run, Workspace
@@ -53,6 +54,7 @@ class Kind:
     table: str  # its title
     scale: float = 100
     digits: int = 1
+    range: Scale = PROPORTION  # where the figure can lie
 
 
 MODEL, MAPS = "the model", "the maps"
@@ -60,18 +62,20 @@ LIFTS = "lift by {of}"  # in detail, as are those that follow
 ACCURACIES, LOGITS = "worth of the background to accuracy", "worth of the background to the label's logit"
 
 ACCURACY = Kind("accuracy", MODEL)
-CORRUPTION_ERROR = Kind("mCE", MODEL)
-CAUSAL_WEIGHT = Kind("causal weight", MODEL)
-CAUSAL_PART = Kind("causal part", MODEL)
+CORRUPTION_ERROR = Kind("mCE", MODEL, range=POSITIVE)
+CAUSAL_WEIGHT = Kind(
+    "causal weight", MODEL, range=CORRELATION
+)  # from -1 to 1, as all Shapley values of 0 and 1
+CAUSAL_PART = Kind("causal part", MODEL, range=UNBOUNDED)  # weights below 0 make parts above 1
 SWAP_CHANGED = Kind("changed by swap", MODEL)
 SHARE = Kind("background share", MAPS)
 SHARE_OF_ALL = Kind("background share of all maps", MAPS)
 EMPTY = Kind("empty maps", MAPS)
-ROAD = Kind("ROAD", MAPS)
-LIFT = Kind("lift", LIFTS, scale=1, digits=2)
-ACCURACY_WORTH = Kind("background worth", ACCURACIES)
-SWAP_LOSS = Kind("swap loss", ACCURACIES)
-LOGIT_WORTH = Kind("background worth, logit", LOGITS, scale=1, digits=2)
+ROAD = Kind("ROAD", MAPS, range=CORRELATION)  # half a difference of probabilities
+LIFT = Kind("lift", LIFTS, scale=1, digits=2, range=POSITIVE)
+ACCURACY_WORTH = Kind("background worth", ACCURACIES, range=CORRELATION)
+SWAP_LOSS = Kind("swap loss", ACCURACIES, range=CORRELATION)
+LOGIT_WORTH = Kind("background worth, logit", LOGITS, scale=1, digits=2, range=UNBOUNDED)
 
 Figure = Callable[[np.ndarray], np.ndarray]  # means (..., K) of a measure's columns -> (..., 1)
 
@@ -87,7 +91,7 @@ class Measure:
     """One figure, and where runs have it stored."""
 
     kind: Kind
-    of: str  # an explainer or a fill; nothing where the kind says it all
+    variant: str  # an explainer or a fill; empty where the kind says it all
     suite: str
     columns: tuple[str, ...]  # its values a face
     figure: Figure = _as_it_is
@@ -98,17 +102,17 @@ class Measure:
     @property
     def name(self) -> str:
         """Unique in a sweep, as `background share, gradcam`."""
-        return ", ".join(part for part in (self.kind.name, self.of, self.region) if part)
+        return ", ".join(part for part in (self.kind.name, self.variant, self.region) if part)
 
     @property
     def table(self) -> str:
         """The title of the table that it stands in."""
-        return self.kind.table.format(of=self.of)
+        return self.kind.table.format(of=self.variant)
 
     @property
     def column(self) -> str:
         """What it is called there."""
-        called = {LIFTS: self.region, ACCURACIES: self.of, LOGITS: self.of}
+        called = {LIFTS: self.region, ACCURACIES: self.variant, LOGITS: self.variant}
         return called.get(self.kind.table) or self.name.removeprefix("background ")
 
     def path(self, run: Run, split: str) -> Path:
@@ -129,10 +133,10 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
     corruptions, errors = _reference_errors(workspace, sweep.unguided, split)
     if corruptions:
         columns = tuple(f"right_{name}" for name in corruptions)
-        figure = partial(_mean_corruption_error, reference=errors)
-        measures.append(Measure(CORRUPTION_ERROR, "", "robustness", columns, figure))
+        mean_error = partial(_mean_corruption_error, reference=errors)
+        measures.append(Measure(CORRUPTION_ERROR, "", "robustness", columns, mean_error))
     causal = [read_json(stored.path) for run in runs for stored in SUITES["causal"].stored(run, split)]
-    fills = list(dict.fromkeys(fill for of in causal for fill in of["fills"]))
+    fills = list(dict.fromkeys(fill for record in causal for fill in record["fills"]))
     measures += [_of_background(CAUSAL_WEIGHT, fill, "answer") for fill in fills]
     measures += [
         Measure(
@@ -147,11 +151,12 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
     measures += [Measure(SWAP_CHANGED, "", "causal", (SWAP_CHANGED_COLUMN,))] if causal else []
     of_attention = _explained(runs, "attention", split, sweep.explainer)
     share = share_column(REGIONS[BACKGROUND])
-    for kind, columns, figure in (
+    kinds: list[tuple[Kind, tuple[str, ...], Figure]] = [
         (SHARE, (share,), _as_it_is),
         (SHARE_OF_ALL, (share, "empty"), _share_of_all_maps),
         (EMPTY, ("empty",), _as_it_is),
-    ):
+    ]
+    for kind, columns, figure in kinds:
         measures += [
             Measure(kind, label, "attention", columns, figure, explainer, target)
             for (explainer, target), label in of_attention.items()
@@ -229,7 +234,9 @@ def _reference_errors(
         return [], np.empty(0)
     stored = [read_json(measure.path(run, split))["corruptions"] for run in runs]
     names = [
-        name for name, of in stored[0].items() if all(name in run and run[name]["faces"] for run in stored)
+        name
+        for name, figures in stored[0].items()
+        if all(name in run and run[name]["faces"] for run in stored)
     ]
     return names, np.array([np.mean([run[name]["error"] for run in stored]) for name in names])
 
@@ -282,7 +289,7 @@ class Guidance:
             measure
             for measure in self.measures
             if measure.kind is not SHARE_OF_ALL
-            or any(of.figures[replace(measure, kind=EMPTY).name].value > 0 for of in self.outcomes)
+            or any(outcome.figures[replace(measure, kind=EMPTY).name].value > 0 for outcome in self.outcomes)
         ]
 
 
@@ -312,10 +319,13 @@ def _of_sweep(workspace: Workspace, sweep: Sweep, split: str, clusters: np.ndarr
             change = _differences(measures, of_condition, resampled[sweep.unguided])
         if condition.masks == OWN and condition.weight in placebos:
             beyond_placebo = _differences(measures, of_condition, resampled[placebos[condition.weight]])
-        figures = _estimates(measures, of_condition.figures, of_condition.interval())
+        ranges = [measure.kind.range for measure in measures]
+        figures = _estimates(measures, of_condition.figures, of_condition.interval(ranges))
         outcomes.append(Outcome(condition, figures, change, beyond_placebo))
     known = [
-        measure for measure in measures if any(np.isfinite(of.figures[measure.name].value) for of in outcomes)
+        measure
+        for measure in measures
+        if any(np.isfinite(outcome.figures[measure.name].value) for outcome in outcomes)
     ]
     return Guidance(sweep, split, known, outcomes)
 
@@ -373,7 +383,9 @@ def _counted(columns: Columns) -> Columns:
 
 
 def _differences(measures: Sequence[Measure], one: Resampled, other: Resampled) -> Estimates:
-    return _estimates(measures, one.figures - other.figures, difference_interval(one, other))
+    ranges = [measure.kind.range for measure in measures]
+    limits = difference_interval(one, other, ranges)
+    return _estimates(measures, one.figures - other.figures, limits)
 
 
 def _estimates(measures: Sequence[Measure], values: np.ndarray, limits: Limits) -> Estimates:

@@ -43,7 +43,7 @@ class Sweep:
     @property
     def unguided(self) -> Condition | None:
         """The condition with lambda 0, where there is one."""
-        return next((of for of in self.conditions if of.masks is None), None)
+        return next((condition for condition in self.conditions if condition.masks is None), None)
 
 
 def find_sweeps(runs: Iterable[Run]) -> list[Sweep]:

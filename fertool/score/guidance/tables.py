@@ -68,17 +68,24 @@ def _notes(guidance: Guidance, title: str) -> list[str]:
         " Less shuffled: own masks' figure less that of shuffled masks at the same lambda, what a face's own masks do "
         "that another face's do not."
     )
+    with_placebo = any(outcome.beyond_placebo for outcome in guidance.outcomes)
     notes = [
-        "Means [95% interval over images and, of several seeds, over seeds], and below each its change from "
-        f"lambda 0.{placebo if any(of.beyond_placebo for of in guidance.outcomes) else ''} Intervals are of one "
-        "comparison each, not corrected for their number; - is what is not stored for every seed.",
+        "Means [95% interval over images and, where there are several, over seeds], and below each its change from "
+        f"lambda 0.{placebo if with_placebo else ''} Each interval is for one comparison; their number is not corrected"
+        " for. A dash: not stored for every seed.",
         "mCE: 100% is the mean error at lambda 0. Causal weight: how far the answers, right or wrong, rest on the "
         "background, its Shapley value by each way of covering, in % of the faces. Causal part: that "
         "weight in % of all six regions' together; where it does not fall with the weight, answers rest less on "
         "everything. Changed by swap: faces, in %, that are answered otherwise before another face's background.",
     ]
-    if all(len(of.condition.runs) == 1 for of in guidance.outcomes):
-        notes.append("One seed each: this table compares networks and not methods.")
+    if all(len(outcome.condition.runs) == 1 for outcome in guidance.outcomes):
+        notes.append("One seed each: this table compares networks, not methods.")
+    two = [outcome.condition.name for outcome in guidance.outcomes if len(outcome.condition.runs) == 2]
+    if two:
+        notes.append(
+            f"{', '.join(two)}: two seeds. Two numbers tell next to nothing of how far seeds spread, so neither do the "
+            "intervals."
+        )
     if guidance.sweep.repeated:
         names = ", ".join(guidance.sweep.repeated)
         notes.append(f"Left out, as their condition has a run of the same seed already: {names}.")
@@ -91,24 +98,24 @@ def _shows(guidance: Guidance, kind: Kind) -> bool:
 
 def _rows(outcomes: Sequence[Outcome], measures: Sequence[Measure]) -> list[list[str]]:
     rows = []
-    for of in outcomes:
-        cells = (_cell(of.figures[measure.name], measure.kind) for measure in measures)
-        rows.append([of.condition.name, str(len(of.condition.runs)), *cells])
-        for called, differences in (("change", of.change), ("less shuffled", of.beyond_placebo)):
+    for outcome in outcomes:
+        cells = (_cell(outcome.figures[measure.name], measure.kind) for measure in measures)
+        rows.append([outcome.condition.name, str(len(outcome.condition.runs)), *cells])
+        for called, differences in (("change", outcome.change), ("less shuffled", outcome.beyond_placebo)):
             if differences:
                 cells = (_change_cell(differences[measure.name], measure.kind) for measure in measures)
                 rows.append([f"  {called}", "", *cells])
     return rows
 
 
-def _cell(of: Estimate, kind: Kind) -> str:
-    return with_interval(of.value, _limits(of), scale=kind.scale, digits=kind.digits)
+def _cell(estimate: Estimate, kind: Kind) -> str:
+    return with_interval(estimate.value, _limits(estimate), scale=kind.scale, digits=kind.digits)
 
 
-def _change_cell(of: Estimate, kind: Kind) -> str:
-    if of.direction is None:
-        return f"{kind.scale * of.value:+.{kind.digits}f}" if np.isfinite(of.value) else "-"
-    return signed(of, kind)
+def _change_cell(estimate: Estimate, kind: Kind) -> str:
+    if estimate.direction is None:
+        return f"{kind.scale * estimate.value:+.{kind.digits}f}" if np.isfinite(estimate.value) else "-"
+    return signed(estimate, kind)
 
 
 def guidance_record(guidance: Guidance) -> dict[str, Any]:
@@ -118,14 +125,14 @@ def guidance_record(guidance: Guidance) -> dict[str, Any]:
         "explainer": guidance.sweep.explainer,
         "conditions": [
             {
-                "lambda": of.condition.weight,
-                "masks": of.condition.masks,
-                "runs": [run.name for run in of.condition.runs],
-                "figures": _record(of.figures, guidance.measures),
-                "change": _record(of.change, guidance.measures),
-                "beyond_placebo": _record(of.beyond_placebo, guidance.measures),
+                "lambda": outcome.condition.weight,
+                "masks": outcome.condition.masks,
+                "runs": [run.name for run in outcome.condition.runs],
+                "figures": _record(outcome.figures, guidance.measures),
+                "change": _record(outcome.change, guidance.measures),
+                "beyond_placebo": _record(outcome.beyond_placebo, guidance.measures),
             }
-            for of in guidance.outcomes
+            for outcome in guidance.outcomes
         ],
         "verdicts": [
             {"lambda": verdict.weight, "moved": verdict.moved, "sentences": verdict.sentences}
@@ -138,26 +145,31 @@ def _record(estimates: Estimates, measures: Sequence[Measure]) -> dict[str, Any]
     if not estimates:
         return {}
     named = {measure.name: estimates[measure.name] for measure in measures}
-    return {name: {"value": number_or_none(of.value), "interval": _limits(of)} for name, of in named.items()}
+    return {
+        name: {"value": number_or_none(estimate.value), "interval": _limits(estimate)}
+        for name, estimate in named.items()
+    }
 
 
-def _limits(of: Estimate) -> list[float | None]:
-    return numbers_or_none([of.low, of.high])
+def _limits(estimate: Estimate) -> list[float | None]:
+    return numbers_or_none([estimate.low, estimate.high])
 
 
 def guidance_summary(workspace: Workspace, runs: Sequence[Run], split: str) -> Summary:
     """`gather_guidance` as tables, a line of words a lambda, and `guidance` in the data; empty without sweeps."""
     gathered = gather_guidance(workspace, runs, split)
-    guided = [run for of in gathered for condition in of.sweep.conditions for run in condition.runs]
+    guided = [
+        run for guidance in gathered for condition in guidance.sweep.conditions for run in condition.runs
+    ]
     return Summary(
-        data={"guidance": [guidance_record(of) for of in gathered]} if gathered else {},
-        tables=[table for of in gathered for table in guidance_tables(of)],
+        data={"guidance": [guidance_record(guidance) for guidance in gathered]} if gathered else {},
+        tables=[table for guidance in gathered for table in guidance_tables(guidance)],
         notes=[
             *outdated_notes(workspace, guided, split),
             *(
-                f"{of.sweep.name}, lambda {verdict.weight:g}: {' '.join(verdict.sentences)}"
-                for of in gathered
-                for verdict in verdicts_of(of)
+                f"{guidance.sweep.name}, lambda {verdict.weight:g}: {' '.join(verdict.sentences)}"
+                for guidance in gathered
+                for verdict in verdicts_of(guidance)
             ),
         ],
     )

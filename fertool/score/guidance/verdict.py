@@ -44,37 +44,44 @@ class Verdict:
 
 def verdicts_of(guidance: Guidance) -> list[Verdict]:
     """A verdict for each lambda whose masks were the faces' own, where there is a lambda 0 to compare with."""
-    return [_verdict(guidance, of) for of in guidance.outcomes if of.condition.masks == OWN and of.change]
+    return [
+        _verdict(guidance, outcome)
+        for outcome in guidance.outcomes
+        if outcome.condition.masks == OWN and outcome.change
+    ]
 
 
-def _verdict(guidance: Guidance, of: Outcome) -> Verdict:
+def _verdict(guidance: Guidance, outcome: Outcome) -> Verdict:
     """What a condition with own masks is, beside lambda 0 and beside its placebo: the conclusion first."""
-    known = [measure for measure in guidance.measures if of.change[measure.name].direction is not None]
+    known = [measure for measure in guidance.measures if outcome.change[measure.name].direction is not None]
     # the label's map is what guides
     guiding = sorted(_of_kinds(known, SHARE_OF_ALL), key=lambda measure: measure.target != "label")[:1]
     others = [
-        share for share in _of_kinds(known, SHARE) if not is_of(share.explainer, guidance.sweep.explainer)
+        share
+        for share in _of_kinds(known, SHARE)
+        if share.explainer and not is_of(share.explainer, guidance.sweep.explainer)
     ]
     weights, parts = _of_kinds(known, CAUSAL_WEIGHT, SWAP_CHANGED), _of_kinds(known, CAUSAL_PART)
-    if guiding and weights and _fell(of, guiding):
-        moved, conclusion = _on_causes(guidance, of, weights, parts)
+    moved: str | None
+    if guiding and weights and _fell(outcome, guiding):
+        moved, conclusion = _on_causes(guidance, outcome, weights, parts)
     else:
-        moved, conclusion = _on_maps(guidance, of, guiding, others, weights)
+        moved, conclusion = _on_maps(guidance, outcome, guiding, others, weights)
     sentences = [
         *conclusion,
-        *_on_changes("Background share", of, [*guiding, *others], guiding),
-        *_on_empty_maps(of, known, guiding),
-        *_on_changes("Causal weight of the background", of, weights),
-        *_on_changes("Its part of what all regions weigh", of, parts),
-        *_on_placebo(guidance, of, [*guiding, *weights, *parts]),
-        *_on_merit(of, known),
+        *_on_changes("Background share", outcome, [*guiding, *others], guiding),
+        *_on_empty_maps(outcome, known, guiding),
+        *_on_changes("Causal weight of the background", outcome, weights),
+        *_on_changes("Its part of what all regions weigh", outcome, parts),
+        *_on_placebo(guidance, outcome, [*guiding, *weights, *parts]),
+        *_on_merit(outcome, known),
     ]
-    return Verdict(of.condition.weight, moved, sentences)
+    return Verdict(outcome.condition.weight, moved, sentences)
 
 
 def _on_maps(
     guidance: Guidance,
-    of: Outcome,
+    outcome: Outcome,
     guiding: Sequence[Measure],
     others: Sequence[Measure],
     weights: Sequence[Measure],
@@ -85,12 +92,12 @@ def _on_maps(
             f"Whether the map moved is not known: no attention of {guidance.sweep.explainer}, which guided, is "
             "stored for all seeds."
         ]
-    if not _fell(of, guiding):
-        fell = _fell(of, weights)
+    if not _fell(outcome, guiding):
+        fell = _fell(outcome, weights)
         yet = f", yet the causal weight fell by {_listed(fell)}" if fell else ""
         moved = "nothing" if weights and not fell else None
         return moved, [f"No fall of the background share that guidance asked for is shown{yet}."]
-    only = others and not _fell(of, others)
+    only = others and not _fell(outcome, others)
     hint = " It fell only where it was asked for, which speaks for a taught heatmap." if only else ""
     return None, [
         "The map moved; whether the model did is not known, as no causal weight (suite causal) is stored for all "
@@ -99,13 +106,13 @@ def _on_maps(
 
 
 def _on_causes(
-    guidance: Guidance, of: Outcome, weights: Sequence[Measure], parts: Sequence[Measure]
+    guidance: Guidance, outcome: Outcome, weights: Sequence[Measure], parts: Sequence[Measure]
 ) -> tuple[str, list[str]]:
     """What moved where the map did, in a word and in a sentence or two."""
-    fell, parts_fell = _fell(of, weights), _fell(of, parts)
+    fell, parts_fell = _fell(outcome, weights), _fell(outcome, parts)
     rest = [weight for weight in weights if weight not in fell]
     by_fill = _of_kinds(fell, CAUSAL_WEIGHT)
-    with_part = [weight for weight in by_fill if weight.of in [part.of for part in parts_fell]]
+    with_part = [weight for weight in by_fill if weight.variant in [part.variant for part in parts_fell]]
     alike = [weight for weight in by_fill if weight not in with_part]
     if with_part and not alike and not rest:
         return "model", [
@@ -121,7 +128,9 @@ def _on_causes(
         ]
     if fell:
         found = [f"the causal weight fell by {_listed(fell)}"]
-        part_alone = [part for part in parts_fell if part.of not in [weight.of for weight in by_fill]]
+        part_alone = [
+            part for part in parts_fell if part.variant not in [weight.variant for weight in by_fill]
+        ]
         if alike:
             found.append(f"no fall of its part of what all regions weigh is shown by {_listed(alike)}")
         if part_alone:
@@ -151,32 +160,32 @@ def _of_kinds(measures: Sequence[Measure], *kinds: Kind) -> list[Measure]:
     return [measure for measure in measures if measure.kind in kinds]
 
 
-def _fell(of: Outcome, measures: Sequence[Measure]) -> list[Measure]:
+def _fell(outcome: Outcome, measures: Sequence[Measure]) -> list[Measure]:
     """Those whose change from lambda 0 is shown to be a fall."""
-    return [measure for measure in measures if of.change[measure.name].direction == -1]
+    return [measure for measure in measures if outcome.change[measure.name].direction == -1]
 
 
 def _on_changes(
-    what: str, of: Outcome, measures: Sequence[Measure], guiding: Sequence[Measure] = ()
+    what: str, outcome: Outcome, measures: Sequence[Measure], guiding: Sequence[Measure] = ()
 ) -> list[str]:
     """Changes from lambda 0, sorted by what their intervals show."""
     found: dict[str, list[str]] = {}
     for measure in measures:
-        change = of.change[measure.name]
-        word = {-1: "fell", 1: "rose", 0: "no change shown"}[change.direction]
+        change = outcome.change[measure.name]
+        word = {-1: "fell", 1: "rose"}.get(change.direction or 0, "no change shown")
         guided = ", which guided," if measure in guiding else ""
         found.setdefault(word, []).append(f"{_word(measure)}{guided} {signed(change, measure.kind)}")
     parts = "; ".join(f"{word}: {', '.join(found[word])}" for word in found)
     return [f"{what}, points, {parts}."] if parts else []
 
 
-def _on_empty_maps(of: Outcome, known: Sequence[Measure], guiding: Sequence[Measure]) -> list[str]:
+def _on_empty_maps(outcome: Outcome, known: Sequence[Measure], guiding: Sequence[Measure]) -> list[str]:
     """Where more or fewer maps are empty; of the explainer that guided also what became of the other maps."""
     found: dict[int, list[str]] = {}
     for measure in _of_kinds(known, EMPTY):
-        change = of.change[measure.name]
+        change = outcome.change[measure.name]
         if change.direction:
-            found.setdefault(change.direction, []).append(f"{measure.of} {signed(change, EMPTY)}")
+            found.setdefault(change.direction, []).append(f"{measure.variant} {signed(change, EMPTY)}")
     words = {1: "More maps are empty", -1: "Fewer maps are empty"}
     sentences = [
         f"{word}, points: {', '.join(found[direction])}."
@@ -184,30 +193,30 @@ def _on_empty_maps(of: Outcome, known: Sequence[Measure], guiding: Sequence[Meas
         if direction in found
     ]
     for measure in guiding:
-        empty, share = (of.change[replace(measure, kind=kind).name] for kind in (EMPTY, SHARE))
+        empty, share = (outcome.change[replace(measure, kind=kind).name] for kind in (EMPTY, SHARE))
         if empty.direction and share.direction is not None:
             sentences.append(
-                f"An empty map of {measure.of} counts as wholly on the background; of its other maps the share "
+                f"An empty map of {measure.variant} counts as wholly on the background; of its other maps the share "
                 f"changed by {signed(share, SHARE)} points."
             )
     return sentences
 
 
-def _on_placebo(guidance: Guidance, of: Outcome, measures: Sequence[Measure]) -> list[str]:
+def _on_placebo(guidance: Guidance, outcome: Outcome, measures: Sequence[Measure]) -> list[str]:
     """Of what fell with own masks: whether shuffled masks lower it as much."""
-    fell = _fell(of, measures)
+    fell = _fell(outcome, measures)
     if not fell:
         return []
-    if not of.beyond_placebo:
+    if not outcome.beyond_placebo:
         return ["Without shuffled masks at this lambda it is open whether any mask would do it."]
     placebo = next(
-        outcome
-        for outcome in guidance.outcomes
-        if outcome.condition.masks == SHUFFLED and outcome.condition.weight == of.condition.weight
+        other
+        for other in guidance.outcomes
+        if other.condition.masks == SHUFFLED and other.condition.weight == outcome.condition.weight
     )
     found: dict[str, list[str]] = {}
     for measure in fell:
-        beyond = of.beyond_placebo[measure.name]
+        beyond = outcome.beyond_placebo[measure.name]
         if beyond.direction is None:
             continue
         fell_too = placebo.change[measure.name].direction == -1
@@ -221,15 +230,15 @@ def _on_placebo(guidance: Guidance, of: Outcome, measures: Sequence[Measure]) ->
     return [f"Own less shuffled masks, points, {parts}."] if parts else []
 
 
-def _on_merit(of: Outcome, known: Sequence[Measure]) -> list[str]:
+def _on_merit(outcome: Outcome, known: Sequence[Measure]) -> list[str]:
     """A sentence on accuracy and one on robustness, each beside lambda 0 and beside the placebo."""
     sentences = []
     for kind, what, good in ((ACCURACY, "Accuracy", 1), (CORRUPTION_ERROR, "Robustness (mCE)", -1)):
         if not _of_kinds(known, kind):
             continue
         word = {good: "better", -good: "worse", 0: "no difference shown"}
-        change, beyond = of.change[kind.name], of.beyond_placebo.get(kind.name)
-        sentence = f"{what}: {word[change.direction]}, {signed(change, kind)} points"
+        change, beyond = outcome.change[kind.name], outcome.beyond_placebo.get(kind.name)
+        sentence = f"{what}: {word[change.direction or 0]}, {signed(change, kind)} points"
         if beyond is not None and beyond.direction is not None:
             sentence += f"; beyond shuffled masks {word[beyond.direction]}, {signed(beyond, kind)}"
         sentences.append(f"{sentence}.")
@@ -237,7 +246,7 @@ def _on_merit(of: Outcome, known: Sequence[Measure]) -> list[str]:
 
 
 def _word(measure: Measure) -> str:
-    return "swap" if measure.kind is SWAP_CHANGED else measure.of
+    return "swap" if measure.kind is SWAP_CHANGED else measure.variant
 
 
 def _listed(measures: Sequence[Measure]) -> str:
@@ -248,6 +257,6 @@ def _listed(measures: Sequence[Measure]) -> str:
 def signed(change: Estimate, kind: Kind) -> str:
     """A difference with its interval, as `-3.1 [-4.2, -2.0]`."""
     value, low, high = (
-        f"{kind.scale * of:+.{kind.digits}f}" for of in (change.value, change.low, change.high)
+        f"{kind.scale * limit:+.{kind.digits}f}" for limit in (change.value, change.low, change.high)
     )
     return f"{value} [{low}, {high}]"

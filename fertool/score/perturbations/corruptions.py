@@ -118,7 +118,7 @@ def noise(batch: FaceBatch, severity: float, seed: int) -> Tensor:
     return batch.planes + severity * RANGE * drawn
 
 
-def blur(batch: FaceBatch, severity: float, seed: int) -> Tensor:
+def blur(batch: FaceBatch, severity: float, _seed: int) -> Tensor:
     """A Gaussian blur, the picture reflected at its edges."""
     deviation = severity * _side(batch.planes)
     size = 2 * math.ceil(3 * deviation) + 1
@@ -130,13 +130,13 @@ def brightness(batch: FaceBatch, severity: float, seed: int) -> Tensor:
     return batch.planes + severity * RANGE * _signs("brightness", seed, batch.rows)[:, None, None, None]
 
 
-def contrast(batch: FaceBatch, severity: float, seed: int) -> Tensor:
+def contrast(batch: FaceBatch, severity: float, _seed: int) -> Tensor:
     """Deviations from the picture's mean, made smaller."""
     mean = batch.planes.mean(dim=(1, 2, 3), keepdim=True)
     return mean + severity * (batch.planes - mean)
 
 
-def jpeg(batch: FaceBatch, severity: float, seed: int) -> Tensor:
+def jpeg(batch: FaceBatch, severity: float, _seed: int) -> Tensor:
     """Written as JPEG and read again."""
     pictures = batch.planes.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(severity)]
@@ -144,12 +144,12 @@ def jpeg(batch: FaceBatch, severity: float, seed: int) -> Tensor:
     read = np.empty_like(pictures)
     for index, picture in enumerate(pictures):  # there is no batch of JPEGs
         # colours reversed: cv2 takes and gives BGR
-        decoded = cv2.imdecode(cv2.imencode(".jpg", picture[..., ::-1], quality)[1], flag)
+        decoded = np.asarray(cv2.imdecode(cv2.imencode(".jpg", picture[..., ::-1], quality)[1], flag))
         read[index] = decoded.reshape(picture.shape)[..., ::-1]
     return torch.from_numpy(read).to(batch.planes.device).permute(0, 3, 1, 2).float()
 
 
-def downscaling(batch: FaceBatch, severity: float, seed: int) -> Tensor:
+def downscaling(batch: FaceBatch, severity: float, _seed: int) -> Tensor:
     """Made smaller and enlarged again, both bilinear, smoothed first on the way down."""
     shape = batch.planes.shape[-2:]
     share = min(1.0, severity / _side(batch.planes))
@@ -201,7 +201,7 @@ def _resampled(planes: Tensor, grid: Tensor) -> Tensor:
 # --- what covers it -----------------------------------------------------------------------------------------
 
 
-def sunglasses(batch: FaceBatch, severity: float, seed: int) -> Tensor:
+def sunglasses(batch: FaceBatch, severity: float, _seed: int) -> Tensor:
     """Two dark lenses over the eyes, and the bridge between them.
 
     A lens is |x/a|^4 + |y/b|^4 <= 1 in the face's upright frame about the middle of the eye, b the severity and
@@ -225,7 +225,7 @@ def sunglasses(batch: FaceBatch, severity: float, seed: int) -> Tensor:
     return _painted(batch.planes, covered, LENS_BRIGHTNESS)
 
 
-def mask(batch: FaceBatch, severity: float, seed: int) -> Tensor:
+def mask(batch: FaceBatch, severity: float, _seed: int) -> Tensor:
     """A light mask over mouth and chin, up to some height of the nose.
 
     A polygon along the jaw; its upper edge runs from the jaw over the wings of the nose, moved up by the severity

@@ -58,6 +58,8 @@ def fill_pictures(
     """
     faces = load(evaluated, rows)
     if fill == "paste":
+        if donors is None:
+            raise ValueError("paste takes from donors")
         return paste_fill(
             faces,
             _as_tensor(evaluated.region_maps, rows, evaluated),

@@ -1,24 +1,35 @@
-"""Stored figures that would come out otherwise now: by other faces, masks or weights, or by another way of scoring."""
+"""Stored figures that have to be made again: other faces, masks or weights, another way of scoring, damaged files."""
 
 from pathlib import Path
+from typing import Any
 
 from fertool.explain.registry import parse_request
-from fertool.runtime.files import read_json
+from fertool.runtime.reading import read_json
 from fertool.workspace import Run, Workspace
 
 EXPLAINER_REVISION = "explainer_revision"  # among a record's settings, where it is not the first
 
 
 def is_outdated(workspace: Workspace, run: Run, record: Path, revision: int) -> bool:
-    """Whether the figures in `record`, a JSON file, are of another revision or of files that have changed since.
+    """Whether the figures in `record`, a JSON file, have to be made again.
 
-    Files that are gone are not asked for, and predictions and heatmaps of the run's own neither: these come from
-    files that the record has as well, and differ by their number format alone. Of figures of heatmaps the
-    explainer's revision counts too. Figures without a record were made elsewhere.
+    So it is where they are of another revision, of files that have changed since, or of another revision of their
+    explainer, and where a file beside the record is missing or is not the one that was written with it. Files that
+    are gone do not count, nor do the run's own predictions and heatmaps: these come from files that the record has as
+    well, and differ by their number format alone. Figures without `made_from` were made elsewhere.
     """
-    made_from = read_json(record).get("made_from")
-    if made_from is None:
+    content = read_json(record, workspace.remedy(record))
+    if not record.with_suffix(".csv").exists() or not _products_are_intact(workspace, record, content):
+        return True
+    if "made_from" not in content:
         return False
+    try:
+        return _is_made_otherwise(workspace, run, content["made_from"], revision)
+    except (AttributeError, KeyError, TypeError):  # no record that this program writes
+        return True
+
+
+def _is_made_otherwise(workspace: Workspace, run: Run, made_from: dict[str, Any], revision: int) -> bool:
     settings = made_from["settings"]
     if made_from["revision"] != revision:
         return True
@@ -26,10 +37,20 @@ def is_outdated(workspace: Workspace, run: Run, record: Path, revision: int) -> 
         explainer = parse_request(settings["explainer"]).explainer
         if settings.get(EXPLAINER_REVISION, 1) != explainer.revision:
             return True
+    inputs = {workspace.root / name: digest for name, digest in made_from["inputs"].items()}
     return any(
         file.exists() and not _is_own_product(run, file) and workspace.fingerprint(file) != digest
-        for file, digest in ((workspace.root / name, digest) for name, digest in made_from["inputs"].items())
+        for file, digest in inputs.items()
     )
+
+
+def _products_are_intact(workspace: Workspace, record: Path, content: dict[str, Any]) -> bool:
+    products = content.get("products", {})
+    if not isinstance(products, dict):
+        return False
+    # figures outlive what was kept for comparisons alone
+    there = [path for path in (record.parent / name for name in products) if path.exists()]
+    return all(workspace.is_intact(record, path) for path in there)
 
 
 def _is_own_product(run: Run, file: Path) -> bool:

@@ -39,6 +39,17 @@ def groups(scores: Scores) -> list[Group]:
     return [Group(name, list(runs)) for name, runs in groupby(ordered, key=lambda run: run["group"])]
 
 
+def seed_notes(rows: Sequence[Group]) -> list[str]:
+    """Notes that say how little two seeds tell, for the rows that have two."""
+    two = [row.label for row in rows if len(row.runs) == 2]
+    if not two:
+        return []
+    return [
+        f"{', '.join(two)}: two seeds. Two numbers tell next to nothing of how far seeds spread, so neither does the "
+        "interval; train three or more."
+    ]
+
+
 def said_of_runs(of_run: Mapping[str, str]) -> list[str]:
     """Notes out of what is to be said of each run, by its name: what is the same of several is said once."""
     names: dict[str, list[str]] = {}
@@ -61,7 +72,7 @@ def over_seeds(values: Iterable[float | None]) -> str:
         return "-"
     if len(known) == 1:
         return percent(known[0])
-    return f"{percent(np.mean(known))} ± {np.std(known, ddof=1) * 100:.1f}"
+    return f"{percent(float(np.mean(known)))} ± {np.std(known, ddof=1) * 100:.1f}"
 
 
 def with_interval(
@@ -71,7 +82,7 @@ def with_interval(
     if value is None or np.isnan(value):
         return "-"
     text = f"{scale * value:.{digits}f}"
-    if interval is None or None in interval:
+    low, high = interval or (None, None)
+    if low is None or high is None:
         return text
-    low, high = interval
     return f"{text} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"

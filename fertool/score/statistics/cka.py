@@ -21,9 +21,10 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
 
 def linear_ckas(firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray]) -> np.ndarray:
     """`linear_cka` of each of several features of N faces with each of several others, float64 (P, Q)."""
-    firsts, seconds = ([_centred(of) for of in several] for several in (firsts, seconds))
-    # what a stage has with itself is asked for once: of wide layers that takes long
-    own = np.outer(*([_unbiased_hsic(of, of) for of in several] for several in (firsts, seconds)))
+    firsts, seconds = list(map(_centred, firsts)), list(map(_centred, seconds))
+    # once for each stage: for wide layers it takes long
+    own_first, own_second = ([_unbiased_hsic(x, x) for x in features] for features in (firsts, seconds))
+    own = np.outer(own_first, own_second)
     both = np.array([[_unbiased_hsic(first, second) for second in seconds] for first in firsts])
     return np.divide(both, np.sqrt(np.where(own > 0, own, 1)), out=np.full_like(both, np.nan), where=own > 0)
 

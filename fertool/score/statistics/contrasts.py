@@ -26,6 +26,7 @@ from fertool.score.statistics.intervals import (
     difference_interval,
     resample_means,
 )
+from fertool.score.statistics.scales import PROPORTION
 
 PERMUTATIONS = 20_000
 DETECTION_LIMIT = 1e-3  # a share below is taken as zero: its logarithm would say nothing else
@@ -103,7 +104,7 @@ def compare_all(
     comparisons = []
     for row, (a, b) in enumerate(pairs):
         difference = resampled[a].figures - resampled[b].figures
-        low, high = difference_interval(resampled[a], resampled[b])
+        low, high = difference_interval(resampled[a], resampled[b], PROPORTION)
         of_contrasts = zip(regions, difference, low, high, p[row, 1:], p_holm[row], strict=True)
         comparisons.append(
             Comparison(

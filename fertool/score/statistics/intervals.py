@@ -19,7 +19,8 @@ the variance that is interaction. The method of variance estimates recovery join
 
 This covers at least 95% however large or small the part of the seeds is (by simulation up to 97% with five
 seeds and 99% with two; differences up to 98% and 99.7%). With two seeds it is wide: two tell little of their
-spread.
+spread. So that limits lie where their figure can lie, they are joined on a scale that ends nowhere (see `scales`): the
+logit of a proportion, the logarithm of a ratio.
 """
 
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import sparse
 from scipy.stats import norm, t
+
+from fertool.score.statistics.scales import UNBOUNDED, Scale, Scales, columns_by_scale
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -58,22 +61,35 @@ class Resampled:
         """The figures, means over seeds, (K,)."""
         return self.estimates.mean(axis=0)
 
-    def interval(self) -> Limits:
-        """Limits of the figures over images and, with several seeds, over seeds.
+    def interval(self, scales: Scales = UNBOUNDED) -> Limits:
+        """Limits of the figures over images and, with several seeds, over seeds, which lie in the range of `scales`.
 
         nan where fewer than two clusters count. A figure that no cluster changes gets an interval of no width.
-        With few seeds limits may pass the ends of a figure's range.
+        Limits of one seed lie where the figures of resamples lie, whatever the scale.
         """
-        return _joined(_over_mean_seed([self]), [self])
+        mean = _over_mean_seed([self])
+        low, high = np.empty(len(mean.figures)), np.empty(len(mean.figures))
+        for scale, columns in columns_by_scale(scales, len(mean.figures)):
+            low[columns], high[columns] = _joined(mean.columns(columns), [self.columns(columns)], scale)
+        return low, high
+
+    def columns(self, numbers: np.ndarray) -> "Resampled":
+        """The figures of these numbers alone."""
+        return Resampled(self.estimates[:, numbers], self.draws[..., numbers], self.left_out[..., numbers])
 
 
-def difference_interval(a: Resampled, b: Resampled) -> Limits:
+def difference_interval(a: Resampled, b: Resampled, scales: Scales = UNBOUNDED) -> Limits:
     """Limits of a's figures less b's, paired over images: both must come from the same resamples.
 
     Seeds of the two sides are unpaired, and each side adds its own part t^2 v. A side with one seed is taken
-    as that one network: what another seed of it would give is not in the interval.
+    as that one network: what another seed of it would give is not in the interval. No limit is further from 0 than
+    two figures of their scale can be apart.
     """
-    return _joined(_over_mean_seed([a, b]), [a, b])
+    low, high = _joined(_over_mean_seed([a, b]), [a, b], UNBOUNDED)
+    for scale, columns in columns_by_scale(scales, len(low)):
+        low[columns] = low[columns].clip(min=-scale.widest)
+        high[columns] = high[columns].clip(max=scale.widest)
+    return low, high
 
 
 def mean_interval(values: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS) -> Limits:
@@ -162,8 +178,8 @@ def _over_mean_seed(sides: list[Resampled]) -> Resampled:
     )
 
 
-def _joined(mean: Resampled, sides: list[Resampled]) -> Limits:
-    """The limits of `mean`, over the images and the seeds of its sides."""
+def _joined(mean: Resampled, sides: list[Resampled], scale: Scale) -> Limits:
+    """The limits of `mean` on a scale, over the images and the seeds of its sides."""
     figures = mean.figures
     low, high = _over_images(mean)
     several = [side for side in sides if len(side.estimates) > 1]
@@ -180,10 +196,16 @@ def _joined(mean: Resampled, sides: list[Resampled]) -> Limits:
     with np.errstate(divide="ignore", invalid="ignore"):
         common = 1 - interaction / _variance(mean)[0]
     common = np.nan_to_num(common).clip(0, 1)
-    return (
-        figures - np.sqrt(common * (figures - low) ** 2 + of_seeds),
-        figures + np.sqrt(common * (high - figures) ** 2 + of_seeds),
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        middle, of_seeds = scale.to(figures), of_seeds * scale.slope(figures) ** 2
+        # a limit at the end of the range is infinitely far
+        down, up = (
+            np.where(common > 0, common * (middle - scale.to(limit)) ** 2, 0) for limit in (low, high)
+        )
+        joined = scale.back(middle - np.sqrt(down + of_seeds)), scale.back(middle + np.sqrt(up + of_seeds))
+    # a figure at the end of its range is there for every seed
+    inside = scale.has(figures)
+    return np.where(inside, joined[0], low), np.where(inside, joined[1], high)
 
 
 def _interaction_variance(side: Resampled) -> np.ndarray:

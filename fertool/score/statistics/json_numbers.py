@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fertool.score.statistics.intervals import Resampled
+from fertool.score.statistics.scales import UNBOUNDED, Scales
 
 
 def number_or_none(value: float) -> float | None:
@@ -19,26 +20,29 @@ def numbers_or_none(values: Iterable[float]) -> list[float | None]:
 
 
 def mean_or_none(values: np.ndarray) -> float | None:
-    """The mean of values (N,), None of none."""
+    """The mean of values (N,); None where there are none."""
     return float(np.mean(values)) if len(values) else None
 
 
 def mean_known(values: Iterable[float | None]) -> float | None:
-    """The mean of the figures that are known, None of none."""
+    """The mean of the figures that are known; None where none is."""
     return mean_or_none(np.array([value for value in values if value is not None]))
 
 
-def named(names: Sequence[str], of: Resampled) -> dict[str, float | None]:
+def named(names: Sequence[str], resampled: Resampled) -> dict[str, float | None]:
     """The figures by their names."""
-    return dict(zip(names, numbers_or_none(of.figures), strict=True))
+    return dict(zip(names, numbers_or_none(resampled.figures), strict=True))
 
 
-def named_intervals(names: Sequence[str], of: Resampled) -> dict[str, list[float | None]]:
-    """The figures' 95% limits by their names."""
-    return {name: numbers_or_none(limits) for name, *limits in zip(names, *of.interval(), strict=True)}
+def named_intervals(
+    names: Sequence[str], resampled: Resampled, scales: Scales = UNBOUNDED
+) -> dict[str, list[float | None]]:
+    """The figures' 95% limits by their names, in the range of `scales`."""
+    limits = zip(names, *resampled.interval(scales), strict=True)
+    return {name: numbers_or_none([low, high]) for name, low, high in limits}
 
 
-def with_intervals(names: Sequence[str], of: Resampled) -> dict[str, Any]:
+def with_intervals(names: Sequence[str], resampled: Resampled, scales: Scales = UNBOUNDED) -> dict[str, Any]:
     """The figures by their names, and the limits of each as `<name>_interval`."""
-    intervals = {f"{name}_interval": limits for name, limits in named_intervals(names, of).items()}
-    return named(names, of) | intervals
+    intervals = named_intervals(names, resampled, scales)
+    return named(names, resampled) | {f"{name}_interval": limits for name, limits in intervals.items()}

@@ -37,6 +37,8 @@ from fertool.score.statistics.shapley import (
     shapley_matrix,
     variance_of_coalitions,
 )
+from fertool.score.suites.input_files import model_files
+from fertool.score.suites.suite import Suite, tables_alone
 from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
@@ -304,16 +306,16 @@ def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = (
     rows = []
     for run in runs:
         for fill, of_fill in run["fills"].items():
-            of = of_fill[game]
+            figures = of_fill[game]
             scale, digits = (1, 2) if game == "logit" else (100, 1)
-            ends = (f"{scale * of[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
+            ends = (f"{scale * figures[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
             weights = (
-                with_interval(of["shapley"][name], of["shapley_interval"][name], **_scaled(game))
+                with_interval(figures["shapley"][name], figures["shapley_interval"][name], **_scaled(game))
                 for name in REGIONS
             )
             # a ratio to nothing on some resamples of the faces is not to be read
-            known = None not in of["holism_interval"]
-            holism = with_interval(of["holism"] if known else None, of["holism_interval"])
+            known = None not in figures["holism_interval"]
+            holism = with_interval(figures["holism"] if known else None, figures["holism_interval"])
             rows.append([run_label(run), fill, *weights, *ends, holism])
     return Table(title, ["run", "fill", *REGIONS, "all seen", "all covered", "holism, %"], rows, list(notes))
 
@@ -374,3 +376,17 @@ def _background_table(runs: Scores) -> Table:
             "changed: of all faces, whether the answer was right or wrong."
         ],
     )
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+CAUSAL = Suite(
+    name="causal",
+    explains=False,
+    score=lambda evaluated, settings: score_causal(evaluated, fills=settings.fills, seed=settings.seed),
+    show=tables_alone(causal_tables),
+    inputs=model_files,
+    recorded=lambda settings: {"fills_asked": list(settings.fills), "seed": settings.seed},
+    revision=3,
+)

@@ -16,6 +16,7 @@ their size, or the class is not looked at), is compared with their sizes. The fi
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,15 @@ from fertool.explain.registry import Request
 from fertool.masks.regions import REGIONS
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.fills import FILLS
+from fertool.score.results.face_csv import read_columns
 from fertool.score.results.tables import Scores, groups, run_label, with_interval
+from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import named_intervals
-from fertool.score.suites.causal import CAUSAL_TARGETS, cause_column, causes_of
+from fertool.score.suites.causal import CAUSAL, CAUSAL_TARGETS, cause_column, causes_of
+from fertool.score.suites.input_files import explainer_and_target, heatmap_files, without_nulls
 from fertool.score.suites.shares import area_shares, shares_and_ceilings
+from fertool.score.suites.suite import Suite, tables_alone
 from fertool.score.suites.suite_inputs import faces_counted, maps_beside_nulls
 from fertool.summary import Table
 
@@ -56,7 +61,7 @@ def score_causal_agreement(
     maps = maps_beside_nulls(evaluated, request, target)
     of_maps, _ = shares_and_ceilings(list(maps.values()), regions)
     shares = dict(zip(maps, of_maps, strict=True))
-    known = np.all([np.isfinite(of).all(axis=1) for of in shares.values()], axis=0)
+    known = np.all([np.isfinite(values).all(axis=1) for values in shares.values()], axis=0)
     fills = [fill for fill in FILLS if cause_column(target, fill, REGIONS[0]) in causes]
     caused = np.ones(len(areas), dtype=bool)
     for fill in fills:
@@ -78,8 +83,10 @@ def score_causal_agreement(
     for fill in fills:
         truth = causes_of(causes, target, fill)
         figures["fills"][fill] = {
-            name: truth_correlation(of[counted], truth[counted], areas[counted], evaluated.clusters[counted])
-            for name, of in shares.items()
+            name: truth_correlation(
+                values[counted], truth[counted], areas[counted], evaluated.clusters[counted]
+            )
+            for name, values in shares.items()
             if nulls or name == request.key
         }
         columns[f"told_{fill}"] = np.where(
@@ -223,3 +230,38 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
     if figure is None or figure["correlation"] is None or None in figure["interval"]:
         return "-"
     return with_interval(figure["correlation"], figure["interval"], scale=1, digits=2)
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+def _causal_columns(evaluated: EvaluatedRun) -> Path:
+    """The values a face that the suite causal has stored.
+
+    Raises UserError where there are none, and where they are of other faces, masks or weights.
+    """
+    record = evaluated.run.scores(CAUSAL.name, evaluated.split)
+    path = record.with_suffix(".csv")
+    if not (path.exists() and record.exists()):
+        raise UserError(f"{path}: no such file; run 'fertool score --suite causal' for this run")
+    if CAUSAL.is_outdated(evaluated.workspace, evaluated.run, record):
+        raise UserError(
+            f"{path}: of other faces, masks or weights, or by an older way of scoring; run 'fertool score --suite "
+            "causal' again for this run"
+        )
+    return path
+
+
+def _score(evaluated: EvaluatedRun, settings: ScoreSettings) -> tuple[Figures, Columns]:
+    causes = read_columns(_causal_columns(evaluated))
+    return score_causal_agreement(evaluated, settings.request, settings.target, causes, nulls=settings.nulls)
+
+
+CAUSAL_AGREEMENT = Suite(
+    name="causal-agreement",
+    explains=True,
+    score=_score,
+    show=tables_alone(causal_agreement_tables),
+    inputs=lambda evaluated, settings: [*heatmap_files(evaluated, settings), _causal_columns(evaluated)],
+    recorded=lambda settings: explainer_and_target(settings) | without_nulls(settings),
+)

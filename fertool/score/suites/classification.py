@@ -1,5 +1,6 @@
 """The suite `classification`: how well a run classifies, by the measures that the field reports."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,21 @@ from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
-from fertool.score.results.tables import Group, Scores, groups, over_seeds, run_label, with_interval
+from fertool.score.results.tables import (
+    Group,
+    Scores,
+    groups,
+    over_seeds,
+    run_label,
+    seed_notes,
+    with_interval,
+)
+from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import named_intervals, with_intervals
+from fertool.score.statistics.scales import PROPORTION
+from fertool.score.suites.input_files import prediction_files
+from fertool.score.suites.suite import Suite
 from fertool.score.suites.tta import tta_logits
 from fertool.summary import Table
 
@@ -34,7 +47,10 @@ def score_classification(evaluated: EvaluatedRun, tta: str | None = None) -> tup
         )
 
     everyone = np.ones(len(labels), dtype=bool)
-    figures = on(everyone) | {"without_twins_in_train": on(~leaked), "with_twins_in_train": on(leaked)}
+    figures = (on(everyone) or {}) | {
+        "without_twins_in_train": on(~leaked),
+        "with_twins_in_train": on(leaked),
+    }
     if tta is not None:
         several = tta_logits(evaluated, tta)
         figures["tta"] = {
@@ -106,13 +122,13 @@ def classification_figures(
         "ece": _calibration_error(_calibration_sums(confidence, predicted == labels).mean(axis=0)),
         "per_class": {
             name: {
-                **{measure: float(of[code]) for measure, of in by_class.items()},
+                **{measure: float(values[code]) for measure, values in by_class.items()},
                 "faces": int(support[code]),
             }
             for code, name in enumerate(classes)
         },
-        "macro": {name: float(of[there].mean()) for name, of in by_class.items()},
-        "weighted": {name: float(np.average(of, weights=support)) for name, of in by_class.items()},
+        "macro": {name: float(values[there].mean()) for name, values in by_class.items()},
+        "weighted": {name: float(np.average(values, weights=support)) for name, values in by_class.items()},
         "intervals": _intervals(predicted, labels, confidence, clusters, len(classes)),
         "confusion": matrix.tolist(),
     }
@@ -218,7 +234,10 @@ def classification_tables(
             ]
             for group in rows
         ],
-        [] if clean and clean["faces"] == first["faces"] else [_left_without_twins(clean)],
+        [
+            *seed_notes(rows),
+            *([] if clean and clean["faces"] == first["faces"] else [_left_without_twins(clean)]),
+        ],
     )
     # of one run its classes are what there is to see, of many they are a wall
     by_class = [_class_table(run, detail=len(scores) > 1) for run in scores]
@@ -229,7 +248,7 @@ def classification_tables(
 def _joint_accuracy(group: Group, columns: dict[str, Columns], clusters: np.ndarray) -> dict[str, Any]:
     """The mean accuracy of a row's runs, with its 95% interval over images and, with several seeds, over seeds."""
     correct = np.stack([columns[run["run"]]["correct"] for run in group.runs])
-    return with_intervals(["accuracy"], resample_means(correct[:, :, None], clusters))
+    return with_intervals(["accuracy"], resample_means(correct[:, :, None], clusters), PROPORTION)
 
 
 def _accuracy_cell(group: Group, joint: dict[str, Any]) -> str:
@@ -265,7 +284,10 @@ def _leak_tables(scores: Scores) -> list[Table]:
                 [
                     run_label(run),
                     "no" if run["config"].get("drop_leaks") else "yes",
-                    *(_accuracy_of(of) for of in (run["with_twins_in_train"], run["without_twins_in_train"])),
+                    *(
+                        _accuracy_of(figures)
+                        for figures in (run["with_twins_in_train"], run["without_twins_in_train"])
+                    ),
                 ]
                 for run in scores
             ],
@@ -301,8 +323,34 @@ def _class_table(run: dict[str, Any], *, detail: bool) -> Table:
         f"{run_label(run)}: classes on {run['split']}",
         ["class", "faces", "precision", "recall", "F1"],
         [
-            [name, f"{of['faces']:,}", *(f"{of[measure]:.1%}" for measure in ("precision", "recall", "f1"))]
-            for name, of in run["per_class"].items()
+            [
+                name,
+                f"{figures['faces']:,}",
+                *(f"{figures[measure]:.1%}" for measure in ("precision", "recall", "f1")),
+            ]
+            for name, figures in run["per_class"].items()
         ],
         detail=detail,
     )
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+def _files(evaluated: EvaluatedRun, settings: ScoreSettings) -> list[Path]:
+    if evaluated.is_on_other_faces:
+        trained_on = evaluated.run.trained_in.faces("train")
+    else:
+        trained_on = evaluated.workspace.faces_csv("train")
+    return [*prediction_files(evaluated, settings), trained_on]
+
+
+CLASSIFICATION = Suite(
+    name="classification",
+    explains=False,
+    score=lambda evaluated, settings: score_classification(evaluated, settings.tta),
+    show=lambda results: classification_tables(results.scores, results.columns, results.clusters),
+    inputs=_files,
+    recorded=lambda settings: {"tta_asked": settings.tta} if settings.tta else {},
+    revision=3,
+)

@@ -3,12 +3,11 @@
 import numpy as np
 
 from fertool.explain.interpolation import interpolate
-
-ROWS_AT_ONCE = 512
+from fertool.score.suites.map_batches import Maps, row_batches
 
 
 def spread_of_maps(
-    heatmaps: np.ndarray, shape: tuple[int, int], interocular_px: np.ndarray
+    heatmaps: Maps, shape: tuple[int, int], interocular_px: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Entropy and extent of rectified heatmaps (N, h, w), each float64 (N,), nan for a map of zeros.
 
@@ -18,8 +17,8 @@ def spread_of_maps(
     """
     rows_px, columns_px = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
     entropy, extent = np.full(len(heatmaps), np.nan), np.full(len(heatmaps), np.nan)
-    for start in range(0, len(heatmaps), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for rows in row_batches(heatmaps):
+        start = rows.start
         heat = interpolate(heatmaps[rows], shape)
         total = heat.sum(axis=(1, 2))
         known = np.flatnonzero(total > 0)
@@ -36,15 +35,15 @@ def spread_of_maps(
     return entropy, extent
 
 
-def agreement_with(heatmaps: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def agreement_with(heatmaps: Maps, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Energy on, and cosine with, maps (N, H, W) in 0..1, of rectified heatmaps (N, h, w): each float64 (N,).
 
     Energy: sum(H M) / sum(H). Cosine: <H, M> / (|H| |M|). H is brought bilinearly to the maps' resolution.
     nan where H or M is all zeros.
     """
     energy, cosine = np.full(len(heatmaps), np.nan), np.full(len(heatmaps), np.nan)
-    for start in range(0, len(heatmaps), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for rows in row_batches(heatmaps):
+        start = rows.start
         heat = interpolate(heatmaps[rows], maps.shape[1:])
         wanted = np.asarray(maps[rows], dtype=np.float64)
         common = (heat * wanted).sum(axis=(1, 2))

@@ -12,6 +12,7 @@ seed and the face's row: a rectified map is zero on half of the face, and the or
 is no order of relevance. All figures stand beside those of the null explanations on the same faces.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from fertool.score.perturbations.seeded_draws import normal_draws, uniform_draws
 from fertool.score.results.tables import Scores, groups, run_label, with_interval
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import with_intervals
+from fertool.score.suites.input_files import explainer_and_target, heatmap_files, without_nulls
+from fertool.score.suites.suite import Suite, tables_alone
 from fertool.score.suites.suite_inputs import explained_classes, faces_counted, maps_beside_nulls, with_heat
 from fertool.summary import Table
 
@@ -172,8 +175,8 @@ def _curves(
                 bar.update(len(faces))
     of_no_face = np.empty((0, steps + 1))
     joined = [
-        {key: np.concatenate(parts) if parts else of_no_face for key, parts in of.items()}
-        for of in (probability, right)
+        {key: np.concatenate(parts) if parts else of_no_face for key, parts in kept.items()}
+        for kept in (probability, right)
     ]
     return joined[0], joined[1]
 
@@ -181,7 +184,7 @@ def _curves(
 # --- pixels in the order of their relevance -----------------------------------------------------------------
 
 
-def to_faces(heatmaps: Tensor, shape: tuple[int, int]) -> Tensor:
+def to_faces(heatmaps: Tensor, shape: Sequence[int]) -> Tensor:
     """Maps (B, h, w) brought bilinearly to the faces' resolution (B, H, W), as shares of each one's largest.
 
     Equal pixels stay equal: interpolation leaves them different in the last digits.
@@ -246,8 +249,8 @@ def faithfulness_tables(scores: Scores) -> list[Table]:
     runs = [run for group in groups(scores) for run in group.runs]
     rows = []
     for run in runs:
-        for name, of in run["maps"].items():
-            cells = (with_interval(of[measure], of[f"{measure}_interval"]) for measure in MEASURES)
+        for name, figures in run["maps"].items():
+            cells = (with_interval(figures[measure], figures[f"{measure}_interval"]) for measure in MEASURES)
             rows.append([run_label(run), name, *cells])
     notes = [
         "mean probability of the explained class, in percent, over the shares of pixels removed; 95% "
@@ -264,3 +267,21 @@ def faithfulness_tables(scores: Scores) -> list[Table]:
             notes,
         )
     ]
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+FAITHFULNESS = Suite(
+    name="faithfulness",
+    explains=True,
+    score=lambda evaluated, settings: score_faithfulness(
+        evaluated, settings.request, settings.target, nulls=settings.nulls, seed=settings.seed
+    ),
+    show=tables_alone(faithfulness_tables),
+    inputs=heatmap_files,
+    recorded=lambda settings: (
+        explainer_and_target(settings) | {"seed": settings.seed} | without_nulls(settings)
+    ),
+    revision=2,
+)

@@ -15,6 +15,7 @@ from fertool.score.results.tables import (
     percent,
     run_label,
     said_of_runs,
+    seed_notes,
     with_interval,
 )
 from fertool.score.settings import CONTRASTS
@@ -22,6 +23,7 @@ from fertool.score.statistics.contrasts import Comparison, compare_all
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import mean_known
 from fertool.score.suites.region_shares import MEASURES, face_values, region_figures, share_column
+from fertool.score.suites.suite_inputs import cam_layers
 from fertool.summary import Greyed, Table
 
 LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed
@@ -41,16 +43,16 @@ def joint_figures(
     counted = _counted(scored.values(), columns, len(clusters))
     figures = {}
     for group in table_groups:
-        of = None
+        means = None
         if counted.any() and group.name in scored:
             of_runs = [face_values(columns[run["run"]]) for run in scored[group.name].runs]
             values = np.stack([np.where(counted[:, None], of_run, np.nan) for of_run in of_runs])
-            of = region_figures(resample_means(values, clusters), int(counted.sum()))
+            means = region_figures(resample_means(values, clusters), int(counted.sum()))
         of_group = [columns[run["run"]] for run in group.runs]
         figures[group.name] = {
-            "figures": of,
+            "figures": means,
             "empty_rate": _empty_rate(of_group),
-            "bounds": None if of is None else _bounds(of_group),
+            "bounds": None if means is None else _bounds(of_group),
         }
     return figures
 
@@ -75,20 +77,22 @@ def _has_map(columns: Columns) -> np.ndarray:
 
 
 def _empty_rate(runs: Sequence[Columns]) -> float | None:
-    empty = np.concatenate([of["empty"][of["located"] == 1] == 1 for of in runs])
+    empty = np.concatenate([columns["empty"][columns["located"] == 1] == 1 for columns in runs])
     return float(empty.mean()) if len(empty) else None
 
 
 def _bounds(runs: Sequence[Columns]) -> dict[str, list[float]]:
     """Shares of all maps, those of zeros counted as none of a region, and as all of it: means over the runs."""
 
-    def limits(of: Columns, region: str) -> tuple[float, float]:
-        located = of["located"] == 1
-        empty = of["empty"][located] == 1
-        least = np.where(empty, 0, of[share_column(region)][located]).mean()
+    def limits(columns: Columns, region: str) -> tuple[float, float]:
+        located = columns["located"] == 1
+        empty = columns["empty"][located] == 1
+        least = np.where(empty, 0, columns[share_column(region)][located]).mean()
         return least, least + empty.mean()
 
-    return {region: np.mean([limits(of, region) for of in runs], axis=0).tolist() for region in REGIONS}
+    return {
+        region: np.mean([limits(columns, region) for columns in runs], axis=0).tolist() for region in REGIONS
+    }
 
 
 def compare_groups(
@@ -107,7 +111,7 @@ def compare_groups(
         return {}
     everything = [columns[run["run"]] for group in table_groups for run in group.runs]
     counted = _counted(table_groups, columns, len(clusters))
-    right = np.all([of["predicted"] == of["label"] for of in everything], axis=0)
+    right = np.all([run_columns["predicted"] == run_columns["label"] for run_columns in everything], axis=0)
     comparisons = {}
     for what, faces in (("all faces", counted), ("faces that all get right", counted & right)):
         shares = {
@@ -142,7 +146,10 @@ def attention_tables(
         _share_table(f"{title}: share of each region, %", rows, joint),
         _lift_table(f"{title}: lift, share over area", rows, joint),
         _spread_table(f"{title}: how the heat lies", rows, joint),
-        *(_comparison_table(f"{title}: differences on {what}", rows, of) for what, of in comparisons.items()),
+        *(
+            _comparison_table(f"{title}: differences on {what}", rows, compared)
+            for what, compared in comparisons.items()
+        ),
         *(_class_table(run) for run in scores),
         *(_jitter_table(run) for run in scores if run["jitter"]),
         *_template_tables([run for run in scores if run["template_faces"]]),
@@ -150,36 +157,15 @@ def attention_tables(
     data = {
         "joint": joint,
         "comparisons": {
-            what: [dataclasses.asdict(comparison) for comparison in of] for what, of in comparisons.items()
+            what: [dataclasses.asdict(comparison) for comparison in compared]
+            for what, compared in comparisons.items()
         },
     }
     return data, tables
 
 
 def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
-    cells = []
-    for group in rows:
-        of = joint[group.name]["figures"]
-        ceiling = group.runs[0]["ceiling"]
-        if of is None:
-            cells.append([group.label, group.seeds, *("-" for _ in REGIONS)])
-            continue
-        cells.append(
-            [
-                group.label,
-                group.seeds,
-                *(
-                    _greyed_if_low(
-                        with_interval(of["share"][name], of["share_interval"][name]), ceiling[name]
-                    )
-                    for name in REGIONS
-                ),
-            ]
-        )
-        of_runs = [run["nulls"] for run in group.runs if run["nulls"]]
-        for null in of_runs[0]:
-            means = (mean_known(nulls[null][name] for nulls in of_runs) for name in REGIONS)
-            cells.append([f"  null: {null}", "", *(Greyed(with_interval(mean, None)) for mean in means)])
+    cells = [row for group in rows for row in _share_rows(group, joint[group.name]["figures"])]
     known = [group for group in rows if joint[group.name]["figures"]]
     if known:
         areas = joint[known[0].name]["figures"]["area"]
@@ -187,30 +173,59 @@ def _share_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]
     grids = {"x".join(map(str, run["grid"])): run["ceiling"] for group in known for run in group.runs}
     for grid, ceiling in grids.items():
         cells.append([f"ceiling {grid}", "", *(f"{100 * ceiling[name]:.1f}" for name in REGIONS)])
+    return Table(title, ["model", "seeds", *REGIONS], cells, _share_notes(rows, joint))
+
+
+def _share_rows(group: Group, figures: dict[str, Any] | None) -> list[list[str]]:
+    """A condition's shares, and below them what null maps get."""
+    if figures is None:
+        return [[group.label, group.seeds, *("-" for _ in REGIONS)]]
+    ceiling = group.runs[0]["ceiling"]
+    shares = (
+        _greyed_if_low(with_interval(figures["share"][name], figures["share_interval"][name]), ceiling[name])
+        for name in REGIONS
+    )
+    rows = [[group.label, group.seeds, *shares]]
+    of_runs = [run["nulls"] for run in group.runs if run["nulls"]]
+    for null in of_runs[0]:
+        means = (mean_known(nulls[null][name] for nulls in of_runs) for name in REGIONS)
+        rows.append([f"  null: {null}", "", *(Greyed(with_interval(mean, None)) for mean in means)])
+    return rows
+
+
+def _share_notes(rows: list[Group], joint: dict[str, dict[str, Any]]) -> list[str]:
+    runs = [run for group in rows for run in group.runs]
+    several = any(len(group.runs) > 1 for group in rows)
     notes = [
-        "Mean share of the heatmap on each region [95% interval over images"
-        + (" and seeds" if any(len(group.runs) > 1 for group in rows) else "")
-        + "]. Ceiling: the largest share that any map on the grid could reach, greyed where below "
-        f"{LOW_CEILING:.0%}. Nulls: what maps get that know nothing of the model or of the face, over all faces with a "
-        "map.",
-        *said_of_runs({run_label(run): _left_out(run) for group in rows for run in group.runs}),
+        f"Mean share of the heatmap on each region [95% interval over images{' and seeds' if several else ''}].",
+        f"Ceiling: the largest share that any map on this grid can have. A region with a ceiling below "
+        f"{LOW_CEILING:.0%} is greyed.",
+        "Nulls: shares of maps that know nothing of the model or of the face, over all faces with a map.",
+        *cam_layers(runs),
+        *said_of_runs({run_label(run): _left_out(run) for run in runs}),
     ]
     notes += [
         _empty_maps(group.label, joint[group.name]) for group in rows if joint[group.name]["empty_rate"]
     ]
-    without = [run_label(run) for group in rows for run in group.runs if run["overall"] is None]
+    known = any(joint[group.name]["figures"] for group in rows)
+    without = [run_label(run) for run in runs if run["overall"] is None]
     if without and known:
         notes.append(f"{', '.join(without)}: no map to score, so left out of means and differences.")
     if not known and len(rows) > 1:
         notes.append(
-            "No face has landmarks and a map in all of these runs: leave out those most of whose maps are empty."
+            "No face has landmarks and a map in all of these runs: leave out the runs that have the most empty maps."
         )
+    return [*notes, *_seeds_in_words(rows), *_unlike_grids(rows)]
+
+
+def _seeds_in_words(rows: list[Group]) -> list[str]:
     alone = [group.label for group in rows if len(group.runs) == 1]
+    notes = seed_notes(rows)
     if len(rows) > 1 and len(alone) == len(rows):
-        notes.append("One seed each: this table compares two networks and not two methods.")
+        notes.append("One seed each: this table compares networks, not methods.")
     elif 0 < len(alone) < len(rows):
-        notes.append(f"{', '.join(alone)}: one seed, so that its interval is over images alone.")
-    return Table(title, ["model", "seeds", *REGIONS], cells, [*notes, *_unlike_grids(rows)])
+        notes.append(f"{', '.join(alone)}: one seed, so the interval is over images alone.")
+    return notes
 
 
 def _unlike_grids(rows: list[Group]) -> list[str]:
@@ -218,7 +233,8 @@ def _unlike_grids(rows: list[Group]) -> list[str]:
     if len(sides) < 2:
         return []
     return [
-        f"The maps lie on unlike grids, which alone moves shares: 'fertool score --grid {min(sides)}' compares on one."
+        f"The maps lie on different grids, which alone moves shares; 'fertool score --grid {min(sides)}' compares them "
+        "on one grid."
     ]
 
 
@@ -228,50 +244,59 @@ def _greyed_if_low(text: str, ceiling: float) -> str:
 
 def _left_out(run: dict[str, Any]) -> str:
     counts = ", ".join(f"{count:,} with {why}" for why, count in run["left_out"].items())
-    return f"of {run['faces']:,} faces left out: {counts}."
+    return f"{run['faces']:,} faces; left out are {counts}."
 
 
-def _empty_maps(name: str, of: dict[str, Any]) -> str:
-    few = of["empty_rate"] < 0.001
-    rate = f"{name}: {of['empty_rate']:{'.2%' if few else '.1%'}} of maps are empty"
-    if of["bounds"] is None or few:  # whose bounds are the shares, as far as they are shown
+def _empty_maps(name: str, joint: dict[str, Any]) -> str:
+    few = joint["empty_rate"] < 0.001
+    rate = f"{name}: {joint['empty_rate']:{'.2%' if few else '.1%'}} of maps are empty"
+    if joint["bounds"] is None or few:  # whose bounds are the shares, as far as they are shown
         return f"{rate}."
-    within = (f"{region} {100 * low:.1f} to {100 * high:.1f}" for region, (low, high) in of["bounds"].items())
-    return f"{rate}; counted as none or all of a region, its share would lie within {', '.join(within)}"
+    within = (
+        f"{region} {100 * low:.1f} to {100 * high:.1f}" for region, (low, high) in joint["bounds"].items()
+    )
+    return f"{rate}. If each lay off a region, or wholly on it, the shares would be {', '.join(within)}."
 
 
 def _lift_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
     cells = []
     for group in rows:
-        of = joint[group.name]["figures"]
+        figures = joint[group.name]["figures"]
         texts = ["-"] * len(REGIONS)
-        if of is not None:
+        if figures is not None:
             ceiling = group.runs[0]["ceiling"]
             texts = [
                 _greyed_if_low(
-                    with_interval(of["lift"][name], of["lift_interval"][name], scale=1, digits=2),
+                    with_interval(figures["lift"][name], figures["lift_interval"][name], scale=1, digits=2),
                     ceiling[name],
                 )
                 for name in REGIONS
             ]
         cells.append([group.label, group.seeds, *texts])
-    notes = ["1 is a map that ignores the face: share over the region's share of the picture [95% interval]."]
-    return Table(title, ["model", "seeds", *REGIONS], cells, notes)
+    notes = [
+        "Lift: the region's share of the heatmap over its share of the picture [95% interval]. A map that ignores the "
+        "face has a lift of 1."
+    ]
+    layers = cam_layers([run for group in rows for run in group.runs])
+    return Table(title, ["model", "seeds", *REGIONS], cells, [*notes, *layers, *seed_notes(rows)])
 
 
 def _spread_table(title: str, rows: list[Group], joint: dict[str, dict[str, Any]]) -> Table:
     measures = ("background_ratio", *MEASURES)
     cells = []
     for group in rows:
-        of = joint[group.name]["figures"]
+        figures = joint[group.name]["figures"]
         texts = ["-"] * len(measures)
-        if of is not None:
-            texts = [with_interval(of[name], of[f"{name}_interval"], scale=1, digits=3) for name in measures]
+        if figures is not None:
+            texts = [
+                with_interval(figures[name], figures[f"{name}_interval"], scale=1, digits=3)
+                for name in measures
+            ]
         cells.append([group.label, group.seeds, *texts, percent(joint[group.name]["empty_rate"])])
     notes = [
-        "Background ratio: heat on the background over heat on the face. Entropy: 1 is uniform. Extent: "
-        "mean distance of the heat from its centre, in inter-ocular distances. AU energy and cosine: with the map of "
-        "the action units of the face's emotion; neutral has none and is not scored."
+        "Background ratio: heat on the background over heat on the face. Entropy: 1 for a uniform map. Extent: mean "
+        "distance of the heat from its centre, in inter-ocular distances. AU energy and AU cosine: how much of the "
+        "heat lies on the action units of the face's emotion, and the cosine with their map; neutral faces have none."
     ]
     columns = ["background ratio", "entropy", "extent", "AU energy", "AU cosine", "empty maps"]
     return Table(title, ["model", "seeds", *columns], cells, notes)
@@ -281,28 +306,28 @@ def _comparison_table(title: str, rows: list[Group], comparisons: list[Compariso
     labels = {group.name: group.label for group in rows}
     cells = [
         [
-            " - ".join(labels.get(name, name) for name in of.names),
-            f"{of.images:,}",
+            " - ".join(labels.get(name, name) for name in comparison.names),
+            f"{comparison.images:,}",
             REGIONS[contrast.region],
             f"{100 * contrast.difference:+.2f} [{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}]",
-            f"{of.omnibus_p_holm:.2g}",
+            f"{comparison.omnibus_p_holm:.2g}",
             f"{contrast.p:.2g}",
             f"{contrast.p_holm:.2g}",
         ]
-        for of in comparisons
-        for contrast in of.contrasts
+        for comparison in comparisons
+        for contrast in comparison.contrasts
     ]
     notes = [
-        "Difference of mean shares in points [95% interval], paired by image. Omnibus: permutation p that any "
-        "log-ratio of the shares differs; p of each contrast, and Holm-corrected over all of them."
+        "Difference of mean shares in points [95% interval], paired by image. Omnibus p: of a permutation test that "
+        "any log-ratio of the shares differs. p: of each contrast; p (Holm): corrected over all of them."
     ]
-    if any(max(of.seeds) > 1 for of in comparisons):
+    if any(max(comparison.seeds) > 1 for comparison in comparisons):
         notes.append(
-            "A p is of these trained networks on other faces; the interval is of other seeds as well. Where it holds 0 "
-            "a small p says that the networks differ, and not that the methods do."
+            "A p-value speaks of these trained networks on other faces; the interval speaks of other seeds as well. "
+            "Where the interval holds 0, a small p says that the networks differ, not that the methods do."
         )
-    if any(min(of.seeds) == 1 < max(of.seeds) for of in comparisons):
-        notes.append("Of a model with one seed the interval is of that network alone.")
+    if any(min(comparison.seeds) == 1 < max(comparison.seeds) for comparison in comparisons):
+        notes.append("A model with one seed stands for that network alone: no other seed is in its interval.")
     return Table(
         title,
         ["models", "faces", "region", "difference", "omnibus p", "p", "p (Holm)"],
@@ -313,8 +338,8 @@ def _comparison_table(title: str, rows: list[Group], comparisons: list[Compariso
 
 def _class_table(run: dict[str, Any]) -> Table:
     subsets = {
-        **{f"true {name}": of for name, of in run["per_class"].items()},
-        **{f"predicted {name}": of for name, of in run["per_predicted"].items()},
+        **{f"true {name}": figures for name, figures in run["per_class"].items()},
+        **{f"predicted {name}": figures for name, figures in run["per_predicted"].items()},
         "right": run["right"],
         "wrong": run["wrong"],
     }
@@ -324,24 +349,27 @@ def _class_table(run: dict[str, Any]) -> Table:
         [
             [
                 name,
-                f"{of['faces']:,}",
-                *(with_interval(of["share"][region], of["share_interval"][region]) for region in REGIONS),
+                f"{figures['faces']:,}",
+                *(
+                    with_interval(figures["share"][region], figures["share_interval"][region])
+                    for region in REGIONS
+                ),
             ]
-            for name, of in subsets.items()
-            if of is not None
+            for name, figures in subsets.items()
+            if figures is not None
         ],
         detail=True,
     )
 
 
 def _jitter_table(run: dict[str, Any]) -> Table:
-    of = run["jitter"]
+    figures = run["jitter"]
     return Table(
-        f"{run_label(run)}: landmarks moved by {of['iod']:g} inter-ocular distances, points",
+        f"{run_label(run)}: landmarks moved by {figures['iod']:g} inter-ocular distances, points",
         ["shares move by", *REGIONS],
         [
-            [what, *(f"{100 * of[key][name]:{sign}.2f}" for name in REGIONS)]
-            for what, key, sign in (
+            [kind, *(f"{100 * figures[key][name]:{sign}.2f}" for name in REGIONS)]
+            for kind, key, sign in (
                 ("mean over faces", "mean_moves", "+"),
                 ("a face, on average", "face_moves", ""),
             )
@@ -361,7 +389,7 @@ def _template_tables(runs: Scores) -> list[Table]:
             rows.append([run_label(run), what.replace("_", " "), *cells])
     return [
         Table(
-            "the faces left out for want of landmarks, beside the rest",
+            "the faces left out because no landmarks were found, beside the rest",
             ["run", "", "faces", "accuracy", *classes],
             rows,
             detail=len(runs) > 1,

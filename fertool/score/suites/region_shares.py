@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.masks.action_units import action_unit_maps
@@ -15,11 +14,14 @@ from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.face_csv import region_column
 from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import named, named_intervals, numbers_or_none, with_intervals
+from fertool.score.statistics.scales import POSITIVE, PROPORTION
 from fertool.score.suites.dispersion import agreement_with, spread_of_maps
+from fertool.score.suites.map_batches import Maps
 from fertool.score.suites.shares import area_shares, pooled, shares_and_ceilings
 from fertool.score.suites.suite_inputs import maps_beside_nulls
 
-MEASURES = ("entropy", "extent", "au_energy", "au_cosine")
+SCALES = {"entropy": PROPORTION, "extent": POSITIVE, "au_energy": PROPORTION, "au_cosine": PROPORTION}
+MEASURES = tuple(SCALES)
 
 
 def score_attention(
@@ -31,9 +33,9 @@ def score_attention(
     Normal(0, (jitter * inter-ocular distance)^2) and says how far shares move. Faces with a template's
     landmarks and maps of zeros have no shares: they are counted, described and left out.
     """
-    maps = maps_beside_nulls(evaluated, request, target)
+    maps: dict[str, Maps] = {**maps_beside_nulls(evaluated, request, target)}
     if grid is not None:
-        maps = {name: pooled(of_name[:], grid) for name, of_name in maps.items()}
+        maps = {name: pooled(own, grid) for name, own in maps.items()}
     regions = np.asarray(evaluated.region_maps)
     (shares, *of_nulls), ceilings = shares_and_ceilings(list(maps.values()), regions)
     heatmaps, *_ = maps.values()
@@ -88,7 +90,7 @@ def _mean_shares(shares: np.ndarray) -> np.ndarray:
 def _figures_of_subsets(evaluated: EvaluatedRun, columns: Columns, counted: np.ndarray) -> dict[str, Any]:
     """Figures overall, by true and by predicted class, and where the prediction is right and wrong."""
     right = evaluated.predicted == evaluated.labels
-    subsets = {
+    subsets: dict[tuple[str, str | None], np.ndarray] = {
         ("overall", None): counted,
         ("right", None): counted & right,
         ("wrong", None): counted & ~right,
@@ -107,10 +109,8 @@ def _figures_of_subsets(evaluated: EvaluatedRun, columns: Columns, counted: np.n
     figures: dict[str, Any] = {"per_class": {}, "per_predicted": {}}
     width = values.shape[1]
     for number, ((kind, name), subset) in enumerate(subsets.items()):
-        block = slice(number * width, (number + 1) * width)
-        of_subset = region_figures(
-            resampled.apply(lambda means, block=block: means[..., block]), int(subset.sum())
-        )
+        columns_of_subset = np.arange(number * width, (number + 1) * width)
+        of_subset = region_figures(resampled.columns(columns_of_subset), int(subset.sum()))
         if name is None:
             figures[kind] = of_subset
         else:
@@ -141,12 +141,12 @@ def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
     return {
         "faces": faces,
         "share": named(REGIONS, share),
-        "share_interval": named_intervals(REGIONS, share),
+        "share_interval": named_intervals(REGIONS, share, PROPORTION),
         "area": named(REGIONS, area),
         "lift": named(REGIONS, lift),
-        "lift_interval": named_intervals(REGIONS, lift),
-        **with_intervals(["background_ratio"], ratio),
-        **with_intervals(MEASURES, measures),
+        "lift_interval": named_intervals(REGIONS, lift, POSITIVE),
+        **with_intervals(["background_ratio"], ratio, POSITIVE),
+        **with_intervals(MEASURES, measures, list(SCALES.values())),
     }
 
 
@@ -169,7 +169,7 @@ def _describe_template_faces(evaluated: EvaluatedRun) -> dict[str, Any] | None:
 
 def _jitter(
     evaluated: EvaluatedRun,
-    heatmaps: np.ndarray | RectifiedMaps,
+    heatmaps: Maps,
     shares: np.ndarray,
     counted: np.ndarray,
     jitter: float,

@@ -25,9 +25,12 @@ from fertool.runtime.files import file_sha256, write_npz
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import run_label, with_interval
+from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.cka import linear_cka, linear_ckas
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
+from fertool.score.suites.input_files import model_files
+from fertool.score.suites.suite import Compared, Results, Suite
 from fertool.summary import Table
 
 MOST_COMPARED = 8  # runs, each with each other
@@ -69,7 +72,9 @@ def score_representation(
     low, high = mean_interval(np.column_stack(list(right.values())).astype(float), evaluated.clusters)
     limits = dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     rows = np.sort(np.random.default_rng(0).permutation(len(evaluated.faces))[:CKA_FACES])
-    sampled = {when: {stage: features[rows] for stage, features in of.items()} for when, of in tested.items()}
+    sampled = {
+        when: {stage: features[rows] for stage, features in stages.items()} for when, stages in tested.items()
+    }
     figures: Figures = {
         "faces": len(evaluated.labels),
         "train_faces": len(train),
@@ -113,7 +118,11 @@ def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.nd
 
 
 def write_features(evaluated: EvaluatedRun, features: Stages) -> None:
-    """Keep a run's features of the faces that CKA takes, beside its figures, and say of which faces they are."""
+    """Keep a run's features of the faces that CKA takes, beside its figures, and say of which faces they are.
+
+    The record of the figures before goes away first: it is not of these features.
+    """
+    evaluated.run.scores("representation", evaluated.split).unlink(missing_ok=True)
     arrays = {f"{OF_STAGE}{stage}": values for stage, values in features.items()}
     write_npz(_features_file(evaluated), faces_sha256=np.array(_faces_sha256(evaluated)), **arrays)
 
@@ -139,16 +148,20 @@ def _faces_sha256(evaluated: EvaluatedRun) -> str:
     return evaluated.workspace.fingerprint(evaluated.workspace.faces(evaluated.split))
 
 
-def compare_stages(evaluated_runs: Sequence[EvaluatedRun]) -> tuple[list[Figures], list[Table]]:
+def compare_stages(
+    evaluated_runs: Sequence[EvaluatedRun], labels: Mapping[str, str] | None = None
+) -> tuple[list[Figures], list[Table]]:
     """Linear CKA of every stage of a run with every stage of each later one, from the features that are kept.
 
-    A pair is left out where `read_features` has none of a run. Of more than MOST_COMPARED runs only the first of
-    each condition is compared: pairs grow with the square.
+    A pair is left out where `read_features` has none of a run. Among more than MOST_COMPARED runs only the first of
+    each condition is compared: pairs grow with the square. `labels` are what tables call runs, by their names.
     """
     if len(evaluated_runs) > MOST_COMPARED:
-        evaluated_runs = list({of.run.config()["condition"]: of for of in reversed(evaluated_runs)}.values())[
-            ::-1
-        ]
+        evaluated_runs = list(
+            {
+                evaluated.run.config()["condition"]: evaluated for evaluated in reversed(evaluated_runs)
+            }.values()
+        )[::-1]
     figures = []
     for first, second in combinations(evaluated_runs, 2):
         # read for each pair: those of many runs do not fit into memory
@@ -156,7 +169,7 @@ def compare_stages(evaluated_runs: Sequence[EvaluatedRun]) -> tuple[list[Figures
         if ours is not None and theirs is not None:
             names = {"runs": [first.run.name, second.run.name], "split": first.split}
             figures.append(names | cka_between(ours, theirs))
-    return figures, [cka_table(of) for of in figures]
+    return figures, [cka_table(pair, labels or {}) for pair in figures]
 
 
 def cka_between(ours: Stages, theirs: Stages) -> Figures:
@@ -214,21 +227,21 @@ def representation_tables(scores: list[dict[str, Any]]) -> list[Table]:
         tables.append(
             Table(
                 f"linear probes on {first['split']}: accuracy by stage, before and after training",
-                ["run", "weights", *(f"{of['stage']} ({of['channels']})" for of in first["stages"])],
+                ["run", "weights", *(f"{stage['stage']} ({stage['channels']})" for stage in first["stages"])],
                 [row for run in runs for row in _rows(run)],
                 [
-                    f"logistic regression (C = {first['penalty']:g}) on standardised pooled features, fitted on "
-                    f"{first['train_faces']:,} faces of train; channels in brackets, 95% intervals. CKA: "
-                    "linear, debiased (Kornblith et al. 2019), of a stage before with itself after.",
+                    f"Probe: a logistic regression (C = {first['penalty']:g}) on standardised pooled features, fitted "
+                    f"on {first['train_faces']:,} faces of train [95% interval over faces]. Channels in brackets. CKA: "
+                    "linear, debiased (Kornblith et al. 2019), of a stage before training with itself after.",
                 ],
             )
         )
     return tables
 
 
-def cka_table(figures: Mapping[str, Any]) -> Table:
+def cka_table(figures: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
     """Stages of one run by stages of another, from the figures of `cka_between`."""
-    first, second = figures["runs"]
+    first, second = (labels.get(name, name) for name in figures["runs"])
     rows, columns = figures["stages"]
     return Table(
         f"linear CKA of {first} (rows) and {second} (columns) on {figures['split']}",
@@ -237,12 +250,15 @@ def cka_table(figures: Mapping[str, Any]) -> Table:
             [stage, *(_two_digits(value) for value in values)]
             for stage, values in zip(rows, figures["cka"], strict=True)
         ],
-        [f"debiased, of pooled features of {figures['faces']:,} faces (Kornblith et al. 2019)."],
+        [
+            f"Linear CKA, debiased (Kornblith et al. 2019), of pooled features of {figures['faces']:,} faces: 1 for "
+            "the same representation up to a rotation and scale."
+        ],
     )
 
 
 def _names(run: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
-    return tuple((of["stage"], of["channels"]) for of in run["stages"])
+    return tuple((stage["stage"], stage["channels"]) for stage in run["stages"])
 
 
 def _rows(run: Mapping[str, Any]) -> list[list[str]]:
@@ -250,12 +266,43 @@ def _rows(run: Mapping[str, Any]) -> list[list[str]]:
         [
             run_label(run),
             when,
-            *(with_interval(of[when]["accuracy"], of[when]["interval"]) for of in run["stages"]),
+            *(with_interval(stage[when]["accuracy"], stage[when]["interval"]) for stage in run["stages"]),
         ]
         for when in ("before", "after")
     ]
-    return [*probes, [run_label(run), "CKA", *(_two_digits(of["cka"]) for of in run["stages"])]]
+    return [*probes, [run_label(run), "CKA", *(_two_digits(stage["cka"]) for stage in run["stages"])]]
 
 
 def _two_digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+def _files(evaluated: EvaluatedRun, settings: ScoreSettings) -> list[Path]:
+    workspace = evaluated.workspace
+    return [*model_files(evaluated, settings), workspace.faces("train"), workspace.faces_csv("train")]
+
+
+def _score(evaluated: EvaluatedRun, _settings: ScoreSettings) -> tuple[Figures, Columns]:
+    figures, columns, features = score_representation(evaluated)
+    write_features(evaluated, features)
+    return figures, columns
+
+
+def _show(results: Results) -> tuple[Compared, list[Table]]:
+    labels = {run["run"]: run_label(run) for run in results.scores}
+    between, tables = compare_stages(results.evaluated_runs, labels)
+    return {"cka": between}, [*representation_tables(results.scores), *tables]
+
+
+REPRESENTATION = Suite(
+    name="representation",
+    explains=False,
+    score=_score,
+    show=_show,
+    inputs=_files,
+    revision=4,
+    beside=(".csv", FEATURES_SUFFIX),
+)

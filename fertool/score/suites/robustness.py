@@ -32,6 +32,8 @@ from fertool.score.results.tables import percent, run_label, with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import mean_or_none, numbers_or_none
 from fertool.score.suites.head_pose import head_yaw_deg
+from fertool.score.suites.input_files import model_files
+from fertool.score.suites.suite import Suite
 from fertool.summary import Table
 
 # limits of the strata, each from the one before up to below it
@@ -92,7 +94,7 @@ def corruption_errors(
     if set(errors) != set(reference_errors):
         odd = ", ".join(sorted(set(errors) ^ set(reference_errors)))
         raise UserError(f"corruption errors cannot be compared: only one side has {odd}; score both again")
-    return {name: _ratio(sum(of), sum(reference_errors[name])) for name, of in errors.items()}
+    return {name: _ratio(sum(levels), sum(reference_errors[name])) for name, levels in errors.items()}
 
 
 def mean_corruption_error(
@@ -104,7 +106,7 @@ def mean_corruption_error(
 
 def above_clean(errors: Mapping[str, Sequence[float]], clean: Mapping[str, float]) -> dict[str, list[float]]:
     """What corruption adds to the error on the same faces clean: the errors of the relative mCE."""
-    return {name: [error - clean[name] for error in of] for name, of in errors.items()}
+    return {name: [error - clean[name] for error in levels] for name, levels in errors.items()}
 
 
 def _ratio(value: float, reference: float) -> float:
@@ -189,9 +191,9 @@ def _strata_figures(clean: np.ndarray, traits: Columns, clusters: np.ndarray) ->
                 "accuracy": mean_or_none(clean[members]),
                 "accuracy_interval": _interval(np.where(members, clean, np.nan), clusters),
             }
-            for name, members in of.items()
+            for name, members in by_stratum.items()
         }
-        for trait, of in by.items()
+        for trait, by_stratum in by.items()
     }
 
 
@@ -253,15 +255,15 @@ def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any
 
 
 def _errors(run: dict[str, Any]) -> tuple[dict[str, list[float]], dict[str, float]]:
-    seen = {name: of for name, of in run["corruptions"].items() if of["faces"]}
-    return {name: of["error"] for name, of in seen.items()}, {
-        name: of["clean_error"] for name, of in seen.items()
+    seen = {name: figures for name, figures in run["corruptions"].items() if figures["faces"]}
+    return {name: figures["error"] for name, figures in seen.items()}, {
+        name: figures["clean_error"] for name, figures in seen.items()
     }
 
 
 def _accuracy_table(scores: list[dict[str, Any]]) -> Table:
     first = scores[0]
-    occluded = {of["faces"] for of in first["corruptions"].values()}
+    occluded = {figures["faces"] for figures in first["corruptions"].values()}
     return Table(
         f"accuracy on {first['split']} under corruption, mean over five severities, with 95% intervals",
         ["run", "clean", *first["corruptions"]],
@@ -270,8 +272,8 @@ def _accuracy_table(scores: list[dict[str, Any]]) -> Table:
                 run_label(run),
                 with_interval(run["clean_accuracy"], run["clean_interval"]),
                 *(
-                    with_interval(of["accuracy"], of["accuracy_interval"])
-                    for of in run["corruptions"].values()
+                    with_interval(figures["accuracy"], figures["accuracy_interval"])
+                    for figures in run["corruptions"].values()
                 ),
             ]
             for run in scores
@@ -287,13 +289,13 @@ def _severity_table(run: dict[str, Any]) -> Table:
         [
             [
                 name,
-                of["unit"],
+                figures["unit"],
                 *(
                     f"{percent(None if error is None else 1 - error)}  ({severity:g})"
-                    for error, severity in zip(of["error"], of["severities"], strict=True)
+                    for error, severity in zip(figures["error"], figures["severities"], strict=True)
                 ),
             ]
-            for name, of in run["corruptions"].items()
+            for name, figures in run["corruptions"].items()
         ],
     )
 
@@ -302,15 +304,29 @@ def _stratum_table(scores: list[dict[str, Any]], trait: str) -> Table:
     first = scores[0]["strata"][trait]
     return Table(
         f"accuracy on {scores[0]['split']} by {trait}, with 95% intervals",
-        ["run", *(f"{name} ({of['faces']:,})" for name, of in first.items())],
+        ["run", *(f"{name} ({figures['faces']:,})" for name, figures in first.items())],
         [
             [
                 run_label(run),
                 *(
-                    with_interval(of["accuracy"], of["accuracy_interval"])
-                    for of in run["strata"][trait].values()
+                    with_interval(figures["accuracy"], figures["accuracy_interval"])
+                    for figures in run["strata"][trait].values()
                 ),
             ]
             for run in scores
         ],
     )
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+ROBUSTNESS = Suite(
+    name="robustness",
+    explains=False,
+    score=lambda evaluated, settings: score_robustness(evaluated, seed=settings.seed),
+    show=lambda results: ({}, robustness_tables(results.scores, results.settings.reference)),
+    inputs=model_files,
+    recorded=lambda settings: {"seed": settings.seed},
+    revision=2,
+)

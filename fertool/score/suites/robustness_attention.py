@@ -26,8 +26,10 @@ from fertool.score.perturbations.corruptions import (
 )
 from fertool.score.results.tables import Scores, percent, run_label
 from fertool.score.statistics.json_numbers import mean_known, mean_or_none
+from fertool.score.suites.input_files import explainer_and_target, model_files
 from fertool.score.suites.shares import shares_and_ceilings
-from fertool.score.suites.suite_inputs import explained_classes
+from fertool.score.suites.suite import Suite, tables_alone
+from fertool.score.suites.suite_inputs import cam_layers, explained_classes
 from fertool.summary import Table
 
 FACES = 1000
@@ -128,15 +130,31 @@ def robustness_attention_tables(scores: Scores) -> list[Table]:
 def _attention_table(run: dict[str, Any]) -> Table:
     clean = (percent(run["clean"]["share"][region][0]) for region in REGIONS)
     rows = [["clean", *clean, "", str(run["clean"]["empty"][0])]]
-    for name, of in run["corruptions"].items():
-        shares = [percent(mean_known(of["share"][region])) for region in REGIONS]
-        rows.append([name, *shares, percent(mean_known(of["moved"])), str(sum(of["empty"]))])
+    for name, figures in run["corruptions"].items():
+        shares = [percent(mean_known(figures["share"][region])) for region in REGIONS]
+        rows.append([name, *shares, percent(mean_known(figures["moved"])), str(sum(figures["empty"]))])
     return Table(
         f"{run_label(run)}: {run['explainer']} on spoilt faces of {run['split']}, target {run['target']}",
         ["corruption", *REGIONS, "moved", "empty maps"],
         rows,
         [
-            f"share of each region, mean over {run['faces']:,} faces with landmarks and five severities; "
-            "moved: the share of attention that lies on another region than on the clean face."
+            f"Share of each region, mean over {run['faces']:,} faces with landmarks and five severities. Moved: the "
+            "share of the heat that lies on another region than on the clean face.",
+            *cam_layers([run]),
         ],
     )
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+ROBUSTNESS_ATTENTION = Suite(
+    name="robustness-attention",
+    explains=True,
+    score=lambda evaluated, settings: score_robustness_attention(
+        evaluated, settings.request, settings.target, seed=settings.seed
+    ),
+    show=tables_alone(robustness_attention_tables),
+    inputs=model_files,
+    recorded=lambda settings: explainer_and_target(settings) | {"seed": settings.seed},
+)

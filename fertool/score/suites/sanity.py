@@ -13,6 +13,8 @@ map of another face.
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import run_label, with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
+from fertool.score.suites.input_files import explainer_and_target, model_files
+from fertool.score.suites.suite import Suite, tables_alone
 from fertool.summary import Table
 
 TARGET = "predicted"  # by the trained model: the class whose maps are compared
@@ -50,82 +54,105 @@ MOST_ABOVE_SWAPPED = 0.2
 READINGS = ("rectified", "raw")
 
 
+@dataclass(frozen=True)
+class MapSample:
+    """An explainer's maps of some faces, read in both ways, and what others are compared with them by."""
+
+    evaluated: EvaluatedRun
+    request: Request
+    rows: np.ndarray  # int64 (n,), of the faces in their split
+
+    @cached_property
+    def pictures(self) -> np.ndarray:
+        """The faces, uint8 (n, H, W[, 3])."""
+        return np.array(self.evaluated.faces[self.rows])
+
+    @cached_property
+    def original(self) -> dict[str, np.ndarray]:
+        """The trained model's maps (n, h, w), by reading."""
+        return self.maps_of(self.evaluated.model)
+
+    @cached_property
+    def empty(self) -> dict[str, np.ndarray]:
+        """Which of the trained model's maps are empty, bool (n,), by reading."""
+        return {reading: np.logical_not(maps.any(axis=(1, 2))) for reading, maps in self.original.items()}
+
+    def maps_of(self, model: FaceClassifier) -> dict[str, np.ndarray]:
+        """A model's maps of the classes that the trained model predicted, by reading."""
+        evaluated = self.evaluated
+        boxes = None if evaluated.boxes is None else evaluated.boxes[self.rows]
+        classes = evaluated.predicted[self.rows]
+        raw = unstored_heatmaps(model, self.request, self.pictures, evaluated.compute, classes, boxes)
+        return {"rectified": rectify(raw, self.request.explainer.negatives), "raw": raw}
+
+    def similarity(self, maps: np.ndarray, reading: str) -> np.ndarray:
+        """Rank correlation with the trained model's maps, float64 (n,); nan where these are empty."""
+        return np.where(self.empty[reading], np.nan, rank_correlation(self.original[reading], maps))
+
+    def of_nulls(self) -> dict[str, dict[str, np.ndarray]]:
+        """The similarity of the null maps' to the trained model's, by null and reading."""
+        numbers = np.arange(len(self.rows))
+        return {
+            name: {
+                reading: self.similarity(NULLS[name].make(self.pictures, numbers, maps), reading)
+                for reading, maps in self.original.items()
+            }
+            for name in ("swapped", "random")
+        }
+
+
 def score_sanity(
     evaluated: EvaluatedRun, request: Request, faces: int = FACES, seed: int = 0, draws: int = DRAWS
 ) -> tuple[Figures, Columns]:
-    """How similar an explainer's maps stay as weights are randomised, over at most `faces` faces by seed.
+    """How similar an explainer's maps stay as weights are randomised.
 
-    `changes` is false where either reading of the map, all weights random, is too much like the trained model's
-    (CHANGED_BELOW, MOST_ABOVE_SWAPPED): read it with `marked`. A map of the trained model's that is empty has
-    nothing to change: it is counted and left out. Columns: `similarity`, of a face's rectified maps before and after
-    all weights are random, nan outside the sample and for an empty map. The run's model is left as it is: layers
-    are randomised in copies of it.
+    The run's model is left as it is: layers are randomised in copies of it. A map of the trained model's that is empty
+    has nothing to change: it is counted and left out.
+
+    Args:
+        evaluated: the run and its faces.
+        request: the explainer.
+        faces: the size of the random sample of faces, at most.
+        seed: seed of the sample and of the random models.
+        draws: number of random models.
+
+    Returns:
+        Figures, among them `changes`: false where either reading of the map, all weights random, is too much like the
+        trained model's (CHANGED_BELOW, MOST_ABOVE_SWAPPED), see `marked`. Columns: `similarity` of a face's rectified
+        maps before and after all weights are random, nan outside the sample and for an empty map.
     """
     count = min(faces, len(evaluated.faces))
-    sample = np.sort(np.random.default_rng(seed).permutation(len(evaluated.faces))[:count])
-    pictures, codes = np.array(evaluated.faces[sample]), evaluated.predicted[sample]
-    boxes = None if evaluated.boxes is None else evaluated.boxes[sample]
+    rows = np.sort(np.random.default_rng(seed).permutation(len(evaluated.faces))[:count])
+    sample = MapSample(evaluated, request, rows)
     layers = parameterised_layers(evaluated.model)[::-1]
     steps = _steps(len(layers))
-
-    def maps_of(model: FaceClassifier) -> dict[str, np.ndarray]:
-        raw = unstored_heatmaps(model, request, pictures, evaluated.compute, codes, boxes)
-        return {"rectified": rectify(raw, request.explainer.negatives), "raw": raw}
-
-    original = maps_of(evaluated.model)
-    empty = {reading: ~maps.any(axis=(1, 2)) for reading, maps in original.items()}
-
-    def similarity_to(maps: np.ndarray, reading: str) -> np.ndarray:
-        return np.where(empty[reading], np.nan, rank_correlation(original[reading], maps))
-
-    by_draw = {reading: np.empty((draws, len(steps), count)) for reading in READINGS}
-    with progress_bar(f"{evaluated.run.name}: sanity of {request.key}", draws * len(steps), "steps") as bar:
-        for draw in range(draws):
-            model = copy.deepcopy(evaluated.model)
-            fresh = initial_model(model.recipe, _model_seed(seed, draw), evaluated.compute.device)
-            done = 0
-            for number, step in enumerate(steps):
-                for layer in layers[done:step]:
-                    randomise(model.layer(layer), fresh.layer(layer))
-                done = step
-                maps = maps_of(model)
-                for reading in READINGS:
-                    by_draw[reading][draw, number] = similarity_to(maps[reading], reading)
-                bar.update(1)
-
-    clusters = evaluated.clusters[sample]
+    by_draw = _randomised(sample, layers, steps, draws, seed)
     by_face = {reading: _mean_known(similarity) for reading, similarity in by_draw.items()}
-    nulls = {
-        name: {
-            reading: similarity_to(NULLS[name].make(pictures, np.arange(count), maps), reading)
-            for reading, maps in original.items()
-        }
-        for name in ("swapped", "random")
-    }
+    nulls, clusters = sample.of_nulls(), evaluated.clusters[rows]
     figures: Figures = {
         "explainer": request.key,
         "looks_at_target": request.looks_at_target,
         "faces": count,
         "seed": seed,
         "draws": draws,
-        "empty": {reading: int(of.sum()) for reading, of in empty.items()},
+        "empty": {reading: int(empty.sum()) for reading, empty in sample.empty.items()},
         "steps": [
             {
                 "layer": layers[step - 1] or "tokens and positions",
                 "layers_random": step,
                 "similarity": {reading: _figure(by_face[reading][number], clusters) for reading in READINGS},
-                # of a map and a random model, where one of the two maps is constant
+                # pairs of a map and a random model's, one of which is constant
                 "undefined": int(np.isnan(by_draw["rectified"][:, number]).sum()),
             }
             for number, step in enumerate(steps)
         ],
         "all_random_by_draw": {
-            reading: [number_or_none(_mean_known(of)) for of in similarity[:, -1]]
+            reading: [number_or_none(float(_mean_known(of_draw))) for of_draw in similarity[:, -1]]
             for reading, similarity in by_draw.items()
         },
         "nulls": {
-            name: {reading: _figure(similarity, clusters) for reading, similarity in of.items()}
-            for name, of in nulls.items()
+            name: {reading: _figure(similarity, clusters) for reading, similarity in by_reading.items()}
+            for name, by_reading in nulls.items()
         },
         "changed_below": CHANGED_BELOW,
         "most_above_swapped": MOST_ABOVE_SWAPPED,
@@ -135,15 +162,38 @@ def score_sanity(
         ),
     }
     column = np.full(len(evaluated.faces), np.nan)
-    column[sample] = by_face["rectified"][-1]
+    column[rows] = by_face["rectified"][-1]
     return figures, {"similarity": column}
 
 
-def changes(similarity: float, swapped: float) -> bool:
-    """Whether a map changes that is so `similar` to the trained model's once all weights are random.
+def _randomised(
+    sample: MapSample, layers: list[str], steps: list[int], draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Similarity (draws, steps, n) to the trained model's maps, by reading, as layers become random from the first."""
+    evaluated = sample.evaluated
+    by_draw = {reading: np.empty((draws, len(steps), len(sample.rows))) for reading in READINGS}
+    title = f"{evaluated.run.name}: sanity of {sample.request.key}"
+    with progress_bar(title, draws * len(steps), "steps") as bar:
+        for draw in range(draws):
+            model = copy.deepcopy(evaluated.model)
+            fresh = initial_model(model.recipe, _model_seed(seed, draw), evaluated.compute.device)
+            done = 0
+            for number, step in enumerate(steps):
+                for layer in layers[done:step]:
+                    randomise(model.layer(layer), fresh.layer(layer))
+                done = step
+                maps = sample.maps_of(model)
+                for reading in READINGS:
+                    by_draw[reading][draw, number] = sample.similarity(maps[reading], reading)
+                bar.update(1)
+    return by_draw
 
-    `swapped` is how similar the trained model's maps of two faces are. nan, of a map that random models never
-    have, has changed.
+
+def changes(similarity: float, swapped: float) -> bool:
+    """Whether a map counts as changed, given its similarity to the trained model's once all weights are random.
+
+    `swapped` is how similar the trained model's maps of two faces are. A `similarity` of nan is that of a map which
+    random models never have: it has changed.
     """
     above = similarity - max(np.nan_to_num(swapped), 0.0)
     return not (similarity >= CHANGED_BELOW or above > MOST_ABOVE_SWAPPED)
@@ -160,8 +210,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     nan where one map is constant and has no ranks; 1 where both are: such a map has not changed.
     """
     ranks = [rankdata(np.asarray(maps).reshape(len(maps), -1), axis=1) for maps in (first, second)]
-    centred = [of - of.mean(axis=1, keepdims=True) for of in ranks]
-    lengths = [np.linalg.norm(of, axis=1) for of in centred]
+    centred = [values - values.mean(axis=1, keepdims=True) for values in ranks]
+    lengths = [np.linalg.norm(values, axis=1) for values in centred]
     length = lengths[0] * lengths[1]
     product = (centred[0] * centred[1]).sum(axis=1)
     correlation = np.divide(product, length, out=np.full(len(product), np.nan), where=length > 0)
@@ -200,7 +250,7 @@ def _mean_known(values: np.ndarray) -> np.ndarray:
 def _figure(similarity: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
     (low,), (high,) = mean_interval(similarity, clusters)
     return {
-        "mean": number_or_none(_mean_known(similarity)),
+        "mean": number_or_none(float(_mean_known(similarity))),
         "interval": numbers_or_none([low, high]),
     }
 
@@ -221,16 +271,18 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
     first = runs[0]
     notes = [
         f"Spearman's rank correlation with the trained model's map over {first['faces']:,} faces and "
-        f"{first['draws']} random models, as layers become random from the logits down to the one named "
-        "(Adebayo et al. 2018), with 95% intervals over faces; raw: of maps with their negative cells; swapped: "
-        "of the trained model's maps of two faces.",
-        f"Marked, as showing little of what was learned: a map, of either reading, that stays at "
+        f"{first['draws']} random models [95% interval over faces], as layers become random from the logits down to "
+        "the one named (Adebayo et al. 2018). Raw: the maps with their negative cells. Swapped: the trained model's "
+        "maps of two different faces.",
+        f"A map is marked, because it shows little of what was learned, if its correlation stays at "
         f"{first['changed_below']:g} or above once all layers are random, or more than "
-        f"{first['most_above_swapped']:g} above swapped.",
+        f"{first['most_above_swapped']:g} above that of swapped maps.",
     ]
     notes += [_empty_maps(run) for run in runs if any(run["empty"].values())]
     if not first["looks_at_target"]:
-        notes.append("The class is not looked at, so the map does not change with the layer of the logits.")
+        notes.append(
+            "The explainer does not look at the class, so the layer of the logits does not change its map."
+        )
     return Table(
         f"{first['explainer']} on {first['split']}: similarity of maps as weights are randomised",
         [
@@ -245,7 +297,7 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
                 run_label(run),
                 reading,
                 *(_cell(step["similarity"][reading]) for step in run["steps"]),
-                *(_cell(of[reading]) for of in run["nulls"].values()),
+                *(_cell(figures[reading]) for figures in run["nulls"].values()),
                 _verdict(run),
             ]
             for run in runs
@@ -263,8 +315,23 @@ def _verdict(run: Mapping[str, Any]) -> str:
 
 def _empty_maps(run: Mapping[str, Any]) -> str:
     counts = " and ".join(f"{count:,} {reading}" for reading, count in run["empty"].items())
-    return f"{run_label(run)}: {counts} maps of {run['faces']:,} faces are empty and left out."
+    return f"{run_label(run)}: {counts} maps of {run['faces']:,} faces are empty and are left out."
 
 
 def _cell(figure: dict[str, Any]) -> str:
     return with_interval(figure["mean"], figure["interval"], scale=1, digits=2)
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+SANITY = Suite(
+    name="sanity",
+    explains=True,
+    score=lambda evaluated, settings: score_sanity(evaluated, settings.request, seed=settings.seed),
+    show=tables_alone(sanity_tables),
+    inputs=model_files,
+    recorded=lambda settings: explainer_and_target(settings, TARGET) | {"seed": settings.seed},
+    revision=2,
+    only_target=TARGET,
+)

@@ -14,11 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fertool.explain.heatmaps import RectifiedMaps
-from fertool.explain.interpolation import interpolation_matrix
+from fertool.explain.interpolation import interpolate, interpolation_matrix
 from fertool.masks.regions import REGIONS
-
-ROWS_AT_ONCE = 512
+from fertool.score.suites.map_batches import Maps, row_batches
 
 
 def region_weights(region_maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -36,24 +34,59 @@ def region_weights(region_maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray
 
 
 def shares_and_ceilings(
-    heatmaps: Sequence[np.ndarray | RectifiedMaps], region_maps: np.ndarray
+    heatmaps: Sequence[Maps], region_maps: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """`region_shares` of each of several explanations of the same faces, and the `region_ceilings` of the first.
 
-    Each of `heatmaps` is rectified, (N, h, w), on a grid of its own; `region_maps` are codes, uint8 (N, H, W).
-    All are float64 (N, regions), made in bounded memory; what a grid's cells put on the regions, which takes
-    longest, is made once for the maps that share it.
+    Cells' weights on the regions, which take longest, are made once for the maps that share a grid. Memory is bounded:
+    maps with more cells than their faces have pixels are brought to the faces' resolution instead, which is the same
+    sum, and no weights of theirs are held for more than a region of a face.
+
+    Args:
+        heatmaps: rectified maps (N, h, w), each explanation's on a grid of its own.
+        region_maps: region codes, uint8 (N, H, W).
+
+    Returns:
+        Shares of each explanation, and ceilings of the first one's grid, all float64 (N, regions).
     """
     shares = [np.empty((len(region_maps), len(REGIONS))) for _ in heatmaps]
     ceilings = np.empty((len(region_maps), len(REGIONS)))
-    for start in range(0, len(region_maps), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    first = heatmaps[0].shape[1:]
+    for rows in row_batches(max(heatmaps, key=lambda maps: np.prod(maps.shape[1:]))):
+        regions = region_maps[rows]
         grids = dict.fromkeys(maps.shape[1:] for maps in heatmaps)
-        weights = {grid: region_weights(region_maps[rows], grid) for grid in grids}
-        for maps, of_maps in zip(heatmaps, shares, strict=True):
-            of_maps[rows] = region_shares(maps[rows], weights[maps.shape[1:]])
-        ceilings[rows] = region_ceilings(weights[heatmaps[0].shape[1:]])
+        weights = {grid: region_weights(regions, grid) for grid in grids if not _is_finer(grid, regions)}
+        for maps, own_shares in zip(heatmaps, shares, strict=True):
+            grid, heat = maps.shape[1:], maps[rows]
+            if grid in weights:
+                own_shares[rows] = region_shares(heat, weights[grid])
+            else:
+                shown = interpolate(heat, regions.shape[1:])
+                own_shares[rows] = region_shares(shown, region_weights(regions, shown.shape[1:]))
+        if first in weights:
+            ceilings[rows] = region_ceilings(weights[first])
+        else:
+            ceilings[rows] = _ceilings_of_fine_grid(regions, first)
     return shares, ceilings
+
+
+def _is_finer(grid: tuple[int, int], regions: np.ndarray) -> bool:
+    return grid[0] * grid[1] > regions.shape[1] * regions.shape[2]
+
+
+def _ceilings_of_fine_grid(regions: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """`region_ceilings` of a grid with more cells than the faces have pixels, float64 (B, regions)."""
+    down = interpolation_matrix(regions.shape[1], grid[0])
+    across = interpolation_matrix(regions.shape[2], grid[1])
+    total = np.outer(down.sum(axis=0), across.sum(axis=0))
+    # no pixel lies on some of the cells
+    scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
+    return np.array(
+        [
+            [((down.T @ (face == code) @ across) * scale).max() for code in range(len(REGIONS))]
+            for face in np.asarray(regions)
+        ]
+    )
 
 
 def region_shares(heatmaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -84,14 +117,18 @@ def area_shares(region_maps: np.ndarray) -> np.ndarray:
     return np.stack([(codes == code).mean(axis=1) for code in range(len(REGIONS))], axis=1)
 
 
-def pooled(heatmaps: np.ndarray, grid: int) -> np.ndarray:
+def pooled(heatmaps: Maps, grid: int) -> np.ndarray:
     """Rectified heatmaps (N, h, w) on a common grid, float64 (N, grid, grid), each cell's mass kept.
 
     A cell is an area; what of it falls into a cell of the new grid takes that part of its mass. Cells of the
     result hold mass, which on a grid of equal cells is density up to a constant that shares do not see.
     """
     down, across = (_overlaps(cells, grid) for cells in heatmaps.shape[1:])
-    return np.einsum("ih,nhw,jw->nij", down, np.asarray(heatmaps, dtype=np.float64), across, optimize=True)
+    result = np.empty((len(heatmaps), grid, grid))
+    for rows in row_batches(heatmaps):
+        heat = np.asarray(heatmaps[rows], dtype=np.float64)
+        result[rows] = np.einsum("ih,nhw,jw->nij", down, heat, across, optimize=True)
+    return result
 
 
 def _overlaps(cells: int, grid: int) -> np.ndarray:

@@ -30,7 +30,7 @@ def maps_beside_nulls(evaluated: EvaluatedRun, request: Request, target: str) ->
 
 def with_heat(maps: Iterable[RectifiedMaps]) -> np.ndarray:
     """Which faces have no empty map among several explanations' of them, bool (N,)."""
-    return np.all([of.with_heat() for of in maps], axis=0)
+    return np.all([maps_of_one.with_heat() for maps_of_one in maps], axis=0)
 
 
 def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -41,6 +41,13 @@ def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
         return f"{run['counted']:,} of {run['faces']:,} faces scored{''.join(left_out)}."
 
     return said_of_runs({run_label(run): counted(run) for run in runs})
+
+
+def cam_layers(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The layer that each run's maps come from, for a table's notes; nothing where the explainer reads none."""
+    return said_of_runs(
+        {run_label(run): f"maps of the layer {run['cam_layer']}." for run in runs if run.get("cam_layer")}
+    )
 
 
 def explained_classes(evaluated: EvaluatedRun, target: str) -> np.ndarray:

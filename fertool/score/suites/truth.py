@@ -5,6 +5,7 @@ that carry a mark in the background (`--spurious 0.9`). A model that solves such
 there, so an explanation that points elsewhere is wrong about the model.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from fertool.explain.interpolation import interpolate, interpolation_matrix
 from fertool.explain.registry import Request
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import Scores, groups, over_seeds, with_interval
+from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import named, named_intervals
+from fertool.score.suites.input_files import explainer_and_target, heatmap_files
+from fertool.score.suites.map_batches import Maps, row_batches
+from fertool.score.suites.suite import Suite, tables_alone
 from fertool.score.suites.suite_inputs import maps_beside_nulls
 from fertool.summary import Table
 
@@ -61,7 +66,7 @@ def known_planes(evaluated: EvaluatedRun) -> dict[str, np.ndarray]:
     return planes
 
 
-def find_evidence(heatmaps: np.ndarray, where: np.ndarray) -> Columns:
+def find_evidence(heatmaps: Maps, where: np.ndarray) -> Columns:
     """MEASURES of rectified heatmaps (N, h, w) against planes bool (N, H, W), each float64 (N,).
 
     share, area, ceiling: as of a region (`fertool.score.suites.shares`). pointing: 1 where the hottest pixel lies on
@@ -74,8 +79,8 @@ def find_evidence(heatmaps: np.ndarray, where: np.ndarray) -> Columns:
         interpolation_matrix(*sides) for sides in zip(where.shape[1:], heatmaps.shape[1:], strict=True)
     )
     result = {name: np.full(len(heatmaps), np.nan) for name in MEASURES}
-    for start in range(0, len(heatmaps), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for rows in row_batches(heatmaps, ROWS_AT_ONCE):
+        start = rows.start
         plane = where[rows].reshape(len(where[rows]), -1).astype(np.float64)
         heat = interpolate(heatmaps[rows], where.shape[1:]).reshape(plane.shape)
         on_plane = np.einsum("ih,nij,jw->nhw", down, where[rows].astype(np.float64), across, optimize=True)
@@ -120,15 +125,15 @@ def truth_tables(scores: Scores) -> list[Table]:
         rows = []
         for group in groups(scores):
             accuracy = over_seeds(run["accuracy"] for run in group.runs)
-            for name, of in group.runs[0]["planes"][plane].items():
+            for name, figures in group.runs[0]["planes"][plane].items():
                 cells = ["-"] * 5
-                if of is not None:
+                if figures is not None:
                     cells = [
-                        _cell(of, "share", 100, 1),
-                        _cell(of, "lift", 1, 2),
-                        f"{100 * of['ceiling']:.1f}",
-                        _cell(of, "pointing", 100, 1),
-                        _cell(of, "auc", 1, 3),
+                        _cell(figures, "share", 100, 1),
+                        _cell(figures, "lift", 1, 2),
+                        f"{100 * figures['ceiling']:.1f}",
+                        _cell(figures, "pointing", 100, 1),
+                        _cell(figures, "auc", 1, 3),
                     ]
                 called = name if name == explainer else f"  null: {name} beside {explainer}"
                 rows.append([group.label, accuracy if name == explainer else "", called, *cells])
@@ -147,5 +152,23 @@ def truth_tables(scores: Scores) -> list[Table]:
     return tables
 
 
-def _cell(of: dict[str, Any], name: str, scale: float, digits: int) -> str:
-    return with_interval(of[name], of["intervals"][name], scale=scale, digits=digits)
+def _cell(figures: dict[str, Any], name: str, scale: float, digits: int) -> str:
+    return with_interval(figures[name], figures["intervals"][name], scale=scale, digits=digits)
+
+
+# --- the suite ----------------------------------------------------------------------------------------------
+
+
+def _files(evaluated: EvaluatedRun, settings: ScoreSettings) -> list[Path]:
+    known = evaluated.workspace.truth(evaluated.split)
+    return [*heatmap_files(evaluated, settings), *([known] if known.exists() else [])]
+
+
+TRUTH = Suite(
+    name="truth",
+    explains=True,
+    score=lambda evaluated, settings: score_truth(evaluated, settings.request, settings.target),
+    show=tables_alone(truth_tables),
+    inputs=_files,
+    recorded=explainer_and_target,
+)

@@ -22,6 +22,7 @@ from fertool.score.guidance.tables import guidance_record, guidance_summary, gui
 from fertool.score.guidance.verdict import verdicts_of
 from fertool.score.results.face_csv import read_columns, write_columns
 from fertool.score.statistics.intervals import difference_interval, resample_means
+from fertool.score.statistics.scales import PROPORTION
 from fertool.score.suites.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
 from fertool.score.suites.shares import shares_and_ceilings
 from fertool.train.augment import Augmentation
@@ -300,7 +301,7 @@ def test_figures_and_changes_are_those_of_the_stored_values(workspace: Workspace
     change = of.change["background share, gradcam-abs"]
     assert change.value == pytest.approx(-0.1, abs=1e-6)
     assert (change.low, change.high) == pytest.approx((low, high), abs=1e-6)
-    (low,), (high,) = sides[0].interval()
+    (low,), (high,) = sides[0].interval(PROPORTION)
     figure = of.figures["background share, gradcam-abs"]
     assert figure.value == pytest.approx(stored[1].mean(), abs=1e-6)
     assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-6)
@@ -395,7 +396,7 @@ def test_one_seed_has_intervals_over_images_only(workspace: Workspace) -> None:
     assert of.change["changed by swap"].value == pytest.approx(-0.1, abs=0.01)
     assert of.change["changed by swap"].direction == -1
     notes = [note for table in guidance_tables(guidance) for note in table.notes]
-    assert "One seed each: this table compares networks and not methods." in notes
+    assert "One seed each: this table compares networks, not methods." in notes
 
 
 @pytest.mark.parametrize(

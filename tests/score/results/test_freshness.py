@@ -51,7 +51,7 @@ def test_figures_of_an_earlier_revision_are_left_out_and_named(workspace: Worksp
     edit(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"), revision=1)
     assert gathered(workspace) == ["classification"]
     (note,) = outdated_notes(workspace, workspace.runs(), "test")
-    assert note.startswith("cnn: attention of gradcam: of other faces, masks or weights")
+    assert note.startswith("cnn: attention of gradcam: made from other faces, masks or weights")
     assert note in write_report(workspace).notes
     assert "'fertool score' makes them again" in workspace.report.read_text().replace("&#39;", "'")
     score(workspace, device="cpu")

@@ -28,7 +28,7 @@ def test_of_several_seeds_it_is_said_what_a_p_is_not_of() -> None:
     }
     assert not any("of other seeds" in note for note in tables[1].notes)
     assert any("of other seeds" in note for note in tables[3].notes)
-    alone = "Of a model with one seed the interval is of that network alone."
+    alone = "A model with one seed stands for that network alone: no other seed is in its interval."
     assert alone in tables[3].notes and alone not in tables[1].notes
     assert tables[3].rows[0][3] == "-3.60 [-11.10, +4.00]"
 
@@ -82,10 +82,11 @@ def test_unlike_grids_and_single_seeds_are_said() -> None:
         ]
 
     for of_table in notes(7):
-        assert any("unlike grids" in note and "--grid 7" in note for note in of_table)
+        assert any("different grids" in note and "--grid 7" in note for note in of_table)
     shared, *differences = notes(12)
-    assert not any("unlike grids" in note for note in [*shared, *differences[0]])
-    assert "a: one seed, so that its interval is over images alone." in shared
+    assert not any("different grids" in note for note in [*shared, *differences[0]])
+    assert "a: one seed, so the interval is over images alone." in shared
+    assert any(note.startswith("b: two seeds. Two numbers tell next to nothing") for note in shared)
     assert len(differences) == 2
 
 
@@ -96,14 +97,14 @@ def test_the_faces_without_landmarks_are_one_table_folded_away_of_several_runs()
     without = {"template_faces": {"left_out": mix, "rest": mix | {"faces": 60, "accuracy": None}}}
     for runs in ([record("a", "a") | without], [record("a", "a") | without, record("b", "b") | without]):
         _, tables = attention_tables(runs, columns, np.arange(100))
-        (table,) = [of for of in tables if "want of landmarks" in of.title]
+        (table,) = [of for of in tables if "no landmarks were found" in of.title]
         assert table.detail == (len(runs) > 1) and len(table.rows) == 2 * len(runs)
         assert table.rows[0] == ["a", "left out", "40", "25.0%", "75.0%", "25.0%"]
         assert table.rows[1][:4] == ["a", "rest", "60", "-"]
 
 
 @pytest.mark.parametrize(
-    ("empty", "said"), [(1, "a: 0.05% of maps are empty."), (40, "a: 2.0% of maps are empty; ")]
+    ("empty", "said"), [(1, "a: 0.05% of maps are empty."), (40, "a: 2.0% of maps are empty. If each lay")]
 )
 def test_bounds_are_said_where_they_say_something(empty: int, said: str) -> None:
     shares = np.random.default_rng(0).dirichlet(np.ones(len(REGIONS)), 2000)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
+from scipy.stats import norm
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from fertool.score.statistics.intervals import difference_interval, mean_interval, resample_means
+from fertool.score.statistics.scales import CORRELATION, POSITIVE, PROPORTION, UNBOUNDED, Scale
 
 SIMULATED = 1000
 DRAWS = 1000  # half of the default: enough for limits, and the simulations take seconds
@@ -172,3 +175,71 @@ def test_draws_hang_on_the_seed_alone() -> None:
     assert np.allclose(first.draws[:, :, 1], alone.draws[:, :, 0], atol=1e-6)
     assert np.array_equal(first.draws, resample_means(values, np.arange(30), seed=1).draws)
     assert not np.array_equal(first.draws, resample_means(values, np.arange(30), seed=2).draws)
+
+
+def accuracies(rng: np.random.Generator, p: float, spread: float, seeds: int, images: int) -> np.ndarray:
+    """Faces recognised or not, (S, N, simulated): seeds' accuracies spread on the logit scale, faces hard for all."""
+    recognised = expit(rng.normal(logit(p), spread, (seeds, 1, SIMULATED)))
+    difficulty = (
+        rng.normal(size=(1, images, SIMULATED)) + rng.normal(size=(seeds, images, SIMULATED))
+    ) / 2**0.5
+    return (norm.cdf(difficulty) < recognised).astype(float)
+
+
+@pytest.mark.parametrize(("seeds", "most"), [(2, 0.975), (3, 0.97), (5, 0.97)])
+@pytest.mark.parametrize("p", [0.375, 0.9])
+@pytest.mark.parametrize("spread", [0.5, 1.0])
+def test_intervals_of_accuracies_over_few_seeds_cover_and_lie_in_their_range(
+    seeds: int, most: float, p: float, spread: float
+) -> None:
+    rng = np.random.default_rng(11)
+    values = accuracies(rng, p, spread, seeds, 500)
+    truth = expit(rng.normal(logit(p), spread, 200_000)).mean()
+    limits = resample_means(values, np.arange(500), draws=200).interval(PROPORTION)
+    assert 0.93 <= coverage(limits, truth) <= most
+    assert (limits[0] >= 0).all() and (limits[1] <= 1).all()
+    assert (limits[0] < values.mean(axis=(0, 1))).all() and (values.mean(axis=(0, 1)) < limits[1]).all()
+
+
+@pytest.mark.parametrize(("seeds", "most"), [(2, 0.98), (3, 0.97), (5, 0.97)])
+def test_intervals_of_lifts_over_few_seeds_cover_and_are_above_0(seeds: int, most: float) -> None:
+    rng = np.random.default_rng(12)
+    of_seeds = np.exp(rng.normal(0, 0.3, (seeds, 1, SIMULATED)))
+    values = of_seeds * rng.gamma(4, 1 / 4, (1, 300, SIMULATED))
+    limits = resample_means(values, np.arange(300), draws=200).interval(POSITIVE)
+    assert 0.93 <= coverage(limits, np.exp(0.3**2 / 2)) <= most
+    assert (limits[0] > 0).all() and np.isfinite(limits[1]).all()
+
+
+def test_an_impossible_interval_is_none_any_more() -> None:
+    """Two seeds, 32 and 43% of 100 faces: 37.5 -+ 12.7 * 5.5 points were -32 to 107%."""
+    values = np.stack([np.arange(100) < 32, np.arange(100) < 43]).astype(float)[:, :, None]
+    resampled = resample_means(values, np.arange(100))
+    (low,), (high,) = resampled.interval()
+    assert low < 0 and high > 1
+    (low,), (high,) = resampled.interval(PROPORTION)
+    assert 0 < low < 0.1 and 0.85 < high < 1
+    other = resample_means(1 - values, np.arange(100))
+    (low,), (high,) = difference_interval(resampled, other, PROPORTION)
+    assert low == -1 and high < 1
+
+
+def test_scales_change_nothing_where_they_have_nothing_to_say() -> None:
+    rng = np.random.default_rng(13)
+    one = resample_means(rng.random((50, 2)), np.arange(50))
+    assert np.array_equal(one.interval(PROPORTION), one.interval())
+    several = resample_means(0.5 + 1e-3 * rng.normal(size=(5, 50, 2)), np.arange(50))
+    assert np.allclose(several.interval([PROPORTION, POSITIVE]), several.interval(), atol=1e-6)
+    sure = resample_means(np.ones((2, 50, 1)), np.arange(50))
+    assert np.array_equal(sure.interval(PROPORTION), [[1], [1]])
+
+
+@pytest.mark.parametrize(
+    "scale", [UNBOUNDED, PROPORTION, POSITIVE, CORRELATION], ids=lambda scale: scale.name
+)
+def test_scales_are_inverted_and_differentiated(scale: Scale) -> None:
+    figures = np.array([0.1, 0.5, 0.9])
+    assert np.allclose(scale.back(scale.to(figures)), figures)
+    step = 1e-6
+    slopes = (scale.to(figures + step) - scale.to(figures - step)) / (2 * step)
+    assert np.allclose(scale.slope(figures), slopes, rtol=1e-6)

@@ -12,7 +12,8 @@ from fertool.prepare.ferplus import ANSWERS
 from fertool.runtime.files import read_csv, write_csv
 from fertool.runtime.hardware import choose_compute
 from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.statistics.intervals import mean_interval
+from fertool.score.statistics.intervals import resample_means
+from fertool.score.statistics.scales import PROPORTION
 from fertool.score.suites.classification import (
     classification_figures,
     classification_tables,
@@ -134,7 +135,9 @@ def test_accuracy_of_several_seeds_has_an_interval_over_images_and_seeds() -> No
     accuracies = [run["accuracy"] for run in scores]
     low, high = of["accuracy_interval"]
     stacked = np.stack([columns[run["run"]]["correct"] for run in scores])[:, :, None]
-    assert [low, high] == pytest.approx(np.concatenate(mean_interval(stacked, np.arange(400))))
+    assert [low, high] == pytest.approx(
+        np.concatenate(resample_means(stacked, np.arange(400)).interval(PROPORTION))
+    )
     assert low < min(accuracies) and high > max(accuracies), "three seeds as far apart say little of a fourth"
     assert table.rows[0][1:3] == [
         "3",
@@ -145,7 +148,7 @@ def test_accuracy_of_several_seeds_has_an_interval_over_images_and_seeds() -> No
     assert alone.rows[0][2].startswith(f"{100 * accuracies[0]:.1f} [")
 
 
-def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path: Path) -> None:
+def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path: Path, accept) -> None:
     """Classes stand in the run's order, answers in the crowd's; contempt and ties are no label."""
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
     rows = read_csv(workspace.faces_csv("test"))
@@ -160,6 +163,7 @@ def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path:
     columns = [f"votes_{answer}" for answer in ANSWERS]
     table = [[*row.values(), *of] for row, of in zip(rows, votes.tolist(), strict=True)]
     write_csv(workspace.faces_csv("test"), [*rows[0], *columns], table)
+    accept(workspace, workspace.dataset_json, workspace.faces_csv("test"))
 
     crowd = np.array([renamed.index(name) if name in renamed else -1 for name in answers])
     assert np.array_equal(crowd_labels_of(evaluated), crowd)

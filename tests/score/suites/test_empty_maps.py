@@ -15,6 +15,7 @@ from fertool.explain.explainer import Explanation
 from fertool.explain.registry import EXPLAINERS
 from fertool.masks import MaskSettings, make_masks
 from fertool.masks.regions import MOUTH, REGIONS
+from fertool.runtime.files import write_json
 from fertool.score import ScoreSettings, score
 from fertool.score.gather import gather_scores
 from fertool.score.perturbations.corruptions import CORRUPTIONS
@@ -25,7 +26,7 @@ from fertool.summary import Summary
 from fertool.workspace import Workspace
 
 ROW = 3  # the face that has a map where one has
-OF_HEATMAPS = [suite.name for suite in SUITES.values() if suite.of_heatmaps]
+OF_HEATMAPS = [suite.name for suite in SUITES.values() if suite.explains]
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
@@ -39,7 +40,9 @@ def workspace(trained: Workspace, tmp_path, monkeypatch: pytest.MonkeyPatch) -> 
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
     rng, faces = np.random.default_rng(0), len(workspace.load_faces("test"))
     causes = {cause_column("label", "mean", region): rng.random(faces) for region in REGIONS}
-    write_columns(workspace.run("cnn").scores("causal", "test").with_suffix(".csv"), causes)
+    record = workspace.run("cnn").scores("causal", "test")
+    write_columns(record.with_suffix(".csv"), causes)
+    write_json(record, {})
     return workspace
 
 
@@ -68,7 +71,7 @@ def all_suites(
         show(summary, as_json=False)
         assert "nan" not in capsys.readouterr().out
         gathered = gather_scores(workspace, [workspace.run("cnn")], "test")
-        assert {of.suite.name for of in gathered if of.suite.of_heatmaps} == set(OF_HEATMAPS)
+        assert {of.suite.name for of in gathered if of.suite.explains} == set(OF_HEATMAPS)
         return summary
 
     return scored
@@ -108,7 +111,8 @@ def test_no_map_has_heat(workspace: Workspace, all_suites: Callable[[float], Sum
     (table,) = tables_of(summary, "similarity of maps")
     assert [row[-1] for row in table.rows] == ["-", "-"]
     assert (
-        f"cnn: {faces} rectified and {faces} raw maps of {faces} faces are empty and left out." in table.notes
+        f"cnn: {faces} rectified and {faces} raw maps of {faces} faces are empty and are left out."
+        in table.notes
     )
     assert not any("†" in table.title for table in summary.tables)
     (table,) = tables_of(summary, "truth on test")
@@ -188,7 +192,8 @@ def test_a_run_without_maps_takes_none_from_the_others(workspace: Workspace, by:
     assert alone["faces"] == len(maps)
     assert shares.rows[0][2].split()[0] == f"{100 * alone['share'][REGIONS[0]]:.1f}"
     assert "null" in shares.rows[1][0] and "-" not in shares.rows[1]
-    assert "other: no map to score, so left out of means and differences." in shares.notes
+    without = "other" if by == "run" else "cnn, seed 1"
+    assert f"{without}: no map to score, so left out of means and differences." in shares.notes
     assert not tables_of(summary, "differences")
 
 

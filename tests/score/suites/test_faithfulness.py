@@ -252,7 +252,7 @@ def test_of_empty_maps_there_are_no_figures(trained: Workspace, monkeypatch: pyt
 
 @pytest.mark.usefixtures("few_road_shares")
 def test_without_nulls_the_explainers_figures_are_the_same_bits(
-    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accept
 ) -> None:
     monkeypatch.setattr("fertool.score.suites.faithfulness.BATCH_FACES", 4)
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
@@ -260,6 +260,7 @@ def test_without_nulls_the_explainers_figures_are_the_same_bits(
     row = np.random.default_rng(0).permutation(len(faces))[0]  # of the sample
     faces[row] = 90  # no edges: a face that a null alone leaves out
     np.save(workspace.faces("test"), faces)
+    accept(workspace, workspace.dataset_json, workspace.faces("test"))
     evaluated = EvaluatedRun(workspace, workspace.run("cnn"), "test", choose_compute("cpu", "fp32"))
     request = parse_request("gradcam")
     together, all_columns = score_faithfulness(evaluated, request, "label", steps=3, faces=9)

@@ -313,7 +313,7 @@ def test_cka_of_a_run_with_itself(evaluated: EvaluatedRun) -> None:
     figures = cka_between(features, features)
     matrix = np.array(figures["cka"])
     assert np.diag(matrix) == pytest.approx(np.ones(5)) and np.allclose(matrix, matrix.T)
-    table = cka_table(figures | {"runs": ["cnn", "cnn"], "split": "test"})
+    table = cka_table(figures | {"runs": ["cnn", "cnn"], "split": "test"}, {})
     assert [row[0] for row in table.rows] == table.columns[1:] == OF_CNN
 
 
