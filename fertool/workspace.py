@@ -368,6 +368,35 @@ class Workspace:
             command = "prepare SOURCE --force"
         return f"run 'fertool {command}' to make it again"
 
+    def changed_faces(self, run: Run) -> str | None:
+        """The reason to use no figure of a run: it was trained on other faces than lie here.
+
+        Every command that reads runs asks this before it uses one: a run that was named is refused with the reason
+        (`require_own_faces`), a run that was not named is left out with the reason as a note. `run` is one of this
+        workspace's own, also where its results lie with another (`Run.on`). The hashes are those of run.json: `faces`,
+        of all splits, or for runs of earlier versions the inputs of `made_from`. They cost nothing where the faces.
+        fingerprints are cached. None where the faces are the same, or the record does not say.
+        """
+        record = run.config()
+        inputs = record["made_from"].get("inputs", {}) if isinstance(record["made_from"], dict) else {}
+        recorded = record.get("faces") or {
+            name: digest for name, digest in inputs.items() if Path(name).parent.name == "faces"
+        }
+        for name, digest in recorded.items():
+            path = self.root / name
+            if not path.exists() or self.fingerprint(path) != digest:
+                what = "is missing" if not path.exists() else "has changed"
+                return (
+                    f"trained on other faces than lie here ({name} {what}); run 'fertool prepare' with the faces that "
+                    f"it was trained on, or 'fertool train --name {run.name} --force'"
+                )
+        return None
+
+    def require_own_faces(self, run: Run) -> None:
+        """Raise UserError, with the reason, where `changed_faces` has one."""
+        if reason := self.changed_faces(run):
+            raise UserError(f"{run.folder}: {reason}")
+
     # --- what a product was made from -------------------------------------------------------------------
 
     def fingerprint(self, path: Path) -> str:

@@ -181,7 +181,7 @@ def _begin(training: Training, compute: Compute, goes_on: bool) -> dict[str, Any
         if not goes_on:
             begin_anew(run)
         record = run_record(
-            run, config, compute, workspace.dataset(), model, training.weights, training.made_from
+            workspace, run, config, compute, workspace.dataset(), model, training.weights, training.made_from
         )
         write_json(run.run_json, {**record, "state": "running"})
     return record

@@ -1,5 +1,6 @@
 """What run.json says of a training, and how a training compares itself with it."""
 
+import os
 import platform
 import shutil
 from pathlib import Path
@@ -82,6 +83,7 @@ def _first_difference(earlier: dict[str, Any], config: TrainConfig, made_from: d
 
 
 def run_record(
+    workspace: Workspace,
     run: Run,
     config: TrainConfig,
     compute: Compute,
@@ -93,6 +95,7 @@ def run_record(
     """The content of run.json, but for the state and what the training comes to.
 
     Args:
+        workspace: where the faces lie, whose hashes are recorded.
         run: its name is recorded.
         config: every setting is recorded.
         compute: device and number format.
@@ -126,8 +129,15 @@ def run_record(
             "python": platform.python_version(),
         },
         "hardware": describe_hardware(compute),
+        "faces": face_hashes(workspace),
         "made_from": made_from,
     }
+
+
+def face_hashes(workspace: Workspace) -> dict[str, str]:
+    """The SHA-256 of the faces and tables of all splits, by their path in the workspace (`Workspace.changed_faces`)."""
+    files = [path for split in SPLITS for path in (workspace.faces(split), workspace.faces_csv(split))]
+    return {os.path.relpath(path, workspace.root): workspace.fingerprint(path) for path in files}
 
 
 def begin_anew(run: Run) -> None:
