@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.runtime.files import file_sha256, write_json
+from fertool.runtime.files import file_sha256, open_lock, write_json
 from fertool.runtime.locks import lock
 from fertool.runtime.progress import log
 from fertool.runtime.reading import csv_column, damaged, read_csv, read_json, read_npy, read_npz
@@ -142,7 +142,7 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Hold the run for this process. Raises UserError where another process holds it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as handle:
+        with open_lock(self.folder / ".lock") as handle:
             if not lock(handle):
                 raise UserError(
                     f"{self.folder}: another process is training this run; wait for it or give --name"
@@ -401,24 +401,21 @@ class Workspace:
 
     def fingerprint(self, path: Path) -> str:
         """SHA-256 of a file's content, cached by its size and time of change."""
-        key = str(path.resolve())
+        key = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
-        if key in _FINGERPRINTS and _FINGERPRINTS[key][:2] == stamp:
+        if _FINGERPRINTS.get(key, [])[:2] == stamp:
             return _FINGERPRINTS[key][2]
         cache_file = self.root / ".fingerprints.json"
-        try:
-            cache = json.loads(cache_file.read_text())
-        except (OSError, ValueError):
-            cache = {}
-        if key in cache and cache[key][:2] == stamp:
+        cache = _read_cache(cache_file)
+        if cache.get(key, [])[:2] == stamp:
             _FINGERPRINTS[key] = cache[key]
             return cache[key][2]
         digest = file_sha256(path)
         _FINGERPRINTS[key] = [*stamp, digest]
         with contextlib.suppress(OSError):  # a workspace that is only read has no cache
             if self.root.exists():
-                write_json(cache_file, {**cache, key: [*stamp, digest]})
+                write_json(cache_file, {**cache, key: [*stamp, digest]}, durable=False)
         return digest
 
     def made_from(self, revision: int, settings: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:
@@ -441,3 +438,12 @@ class Workspace:
                 log.warning("%s: damaged or changed since it was made; making it again", product)
                 return False
         return True
+
+
+def _read_cache(path: Path) -> dict[str, list[Any]]:
+    """The entries of a cache of fingerprints; none where it is missing or damaged, for it is made again."""
+    try:
+        content = json.loads(path.read_bytes())
+        return {key: entry for key, entry in content.items() if len(entry) == 3}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

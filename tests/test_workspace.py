@@ -21,12 +21,69 @@ def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
 
 
 def test_a_workspace_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **_how: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     (tmp_path / "faces.npy").write_bytes(b"1")
     monkeypatch.setattr("fertool.workspace.write_json", refuse)
     assert Workspace(tmp_path).fingerprint(tmp_path / "faces.npy") == file_sha256(tmp_path / "faces.npy")
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"KEY": 3}', b'{"KEY": [1, 2]}', b"\xff"])
+def test_a_damaged_cache_of_fingerprints_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "faces.npy").write_bytes(b"1")
+    key = str((tmp_path / "faces.npy").resolve()).encode()
+    (tmp_path / ".fingerprints.json").write_bytes(content.replace(b"KEY", key))
+    assert Workspace(tmp_path).fingerprint(tmp_path / "faces.npy") == file_sha256(tmp_path / "faces.npy")
+
+
+def test_names_that_are_not_utf8_have_fingerprints_and_records(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"f\xfcr.npy")
+    path.write_bytes(b"1")
+    workspace = Workspace(tmp_path)
+    record = workspace.products(tmp_path / "record.json", [path])
+    write_json(tmp_path / "record.json", {"products": record})
+    assert workspace.is_intact(tmp_path / "record.json", path)
+    path.write_bytes(b"2")
+    assert not workspace.is_intact(tmp_path / "record.json", path)
+
+
+def test_a_product_that_is_not_what_was_written_is_refused_or_made_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    product, record = workspace.region_maps("test"), workspace.masks_json
+    write_npy(product, np.zeros(300))
+    made_from = workspace.made_from(1, {}, [])
+    write_json(record, {"made_from": made_from, "products": workspace.products(record, [product])})
+    workspace.require_intact(record, product)
+    assert workspace.is_current(record, made_from, [product])
+    write_npy(product, np.ones(300))  # as large as before
+    assert not workspace.is_current(record, made_from, [product])
+    with pytest.raises(
+        UserError, match=r"test\.npy: not the file that masks\.json describes; run 'fertool masks"
+    ):
+        workspace.require_intact(record, product)
+    write_json(record, {"made_from": made_from})  # of an earlier version
+    workspace.require_intact(record, product)
+    assert workspace.is_current(record, made_from, [product])
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        ("dataset.json", "prepare SOURCE --force"),
+        ("faces/test.npy", "prepare SOURCE --force"),
+        ("masks/test.npz", "masks --force"),
+        ("runs/a/run.json", "train --name a --force"),
+        ("runs/a/best.safetensors", "train --name a --force"),
+        ("runs/a/predictions/test.npz", "explain --run a --force"),
+        ("runs/a/heatmaps/rise/happy/test.json", "explain --run a --force"),
+        ("runs/a/scores/attention/gradcam/happy/test.csv", "score --run a --force"),
+        ("runs/a/on/b-0123/predictions/test.npz", "explain --run a --force"),
+        ("runs/heatmaps/run.json", "train --name heatmaps --force"),
+    ],
+)
+def test_the_command_that_makes_a_file_again(tmp_path: Path, path: str, command: str) -> None:
+    assert Workspace(tmp_path).remedy(tmp_path / path) == f"run 'fertool {command}' to make it again"
 
 
 def test_is_current_notices_settings_inputs_and_missing_products(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ class PartialRows:
             self.arrays[name][self.done : self.done + count] = values
             self.arrays[name].flush()
         self.done += count
-        write_json(self._progress, {"done": self.done, "identity": self._identity})
+        # a power loss may cost the count, and with it the rows, but every batch would wait for the disk
+        write_json(self._progress, {"done": self.done, "identity": self._identity}, durable=False)
 
     def keep(self, name: str, target: Path) -> None:
         """Make a filled array a file of its own."""

@@ -16,7 +16,19 @@ CONTENT = b"weights" * 40_000
 class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
+    def do_GET(self) -> None:
+        if self.path.startswith("/moved-to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/moved-to/"))
+            self.end_headers()
+        else:
+            super().do_GET()
+
     def end_headers(self) -> None:
+        if self.path.endswith("endless"):
+            self._headers_buffer = [
+                line for line in self._headers_buffer if not line.startswith(b"Content-Length")
+            ]
         if self.path.endswith("cut-short"):
             self._headers_buffer = [
                 line for line in self._headers_buffer if not line.startswith(b"Content-Length")
@@ -29,7 +41,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def server(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "served"
     folder.mkdir()
-    for name in ("whole", "cut-short"):
+    for name in ("whole", "cut-short", "endless"):
         (folder / name).write_bytes(CONTENT)
     handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -62,6 +74,28 @@ def test_what_came_damaged_is_not_kept(
     assert isinstance(error.value, MissingError) == (file == "absent")
     assert "\n" not in str(error.value)
     assert not target.exists() and not list((tmp_path / "cache").glob("*"))
+
+
+@pytest.mark.parametrize("file", ["whole", "endless"])
+def test_what_is_too_large_is_not_kept(server: str, tmp_path: Path, file: str) -> None:
+    with pytest.raises(UserError, match=r"did not download \(.*more than 100,000( bytes)?\): get it"):
+        download(f"{server}/{file}", tmp_path / "cache" / "file", "it", "get it", most_bytes=100_000)
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://example.com/file", "file:///etc/hostname", "ftp://example.com/file", "//example.com/file"],
+)
+def test_only_https_is_taken_and_no_redirect_leads_elsewhere(
+    server: str, tmp_path: Path, address: str
+) -> None:
+    for asked in (address, f"{server}/moved-to/{address}"):
+        with pytest.raises(UserError, match="did not download"):
+            download(asked, tmp_path / "file", "it", "get it")
+    assert not (tmp_path / "file").exists()
+    download(f"{server}/moved-to/{server}/whole", tmp_path / "file", "it", "get it")
+    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/file", "no address at all"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fertool.errors import UserError
 from fertool.runtime.locks import alone
 from fertool.workspace import Workspace
 
@@ -55,3 +56,29 @@ def test_where_the_system_knows_no_locks_nobody_waits(
     with alone([tmp_path / "test.npy"]), Workspace(tmp_path).run("cnn").locked():
         (tmp_path / "test.npy").touch()
     assert (tmp_path / "test.npy").exists()
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "run"])
+def test_a_lock_that_is_a_link_is_not_followed_and_what_it_holds_stays(tmp_path: Path, name: str) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("three years of work")
+    workspace = Workspace(tmp_path / "ws")
+
+    def hold() -> None:
+        with alone([workspace.dataset_json]) if name == "dataset.json" else workspace.run("run").locked():
+            pass
+
+    hold()
+    (path,) = workspace.root.rglob(".*lock")
+    path.unlink()
+    path.symlink_to(notes)
+    with pytest.raises(UserError, match="where a lock belongs; remove it"):
+        hold()
+    path.unlink()
+    path.hardlink_to(notes)
+    hold()
+    assert notes.read_text() == "three years of work"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="where a lock belongs; remove it"):
+        hold()
