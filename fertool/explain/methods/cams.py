@@ -20,6 +20,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from fertool.errors import UserError
 from fertool.explain.branches import join_views
 from fertool.explain.explainer import LAYER, ChooseClasses, Explainer, Explanation, Negatives
 from fertool.explain.hooks import captured
@@ -27,6 +28,7 @@ from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
 from fertool.models.structure.named_layers import maps_at, views_at
 
+ROUNDING = 1e-4  # of the terms of a sum in float32: smaller sums are noise
 Combine = Callable[[Tensor, Tensor], Tensor]  # A and G, both (B, K, h, w) -> map (B, h, w)
 
 
@@ -117,11 +119,44 @@ def hirescam(
         L_ij = sum_k G_kij A_kij
 
     Draelos and Carin 2020, 'Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
-    neural networks'.
+    neural networks'. Raises UserError where the layer lies before a normalisation over channels: a logit does not
+    change when all channels of a cell are scaled, so by Euler's theorem G and A are orthogonal in every cell, and the
+    map is nothing but rounding.
     """
-    return explain_at_cam_layer(
-        model, pixels, choose, lambda maps, gradient: (maps * gradient).sum(dim=1), layer
-    )
+    explanation, share = _hirescam(model, pixels, choose, layer)
+    if torch.is_autocast_enabled(model.device.type):  # its rounding would hide what cancels
+        with torch.autocast(model.device.type, enabled=False):
+            _, share = _hirescam(model, pixels[:2], choose_first(choose, explanation.logits), layer)
+    if share < ROUNDING:
+        read = model.cam_layer if layer is None else layer
+        raise UserError(
+            f"hirescam: the layer {read} lies before a normalisation over channels, where the map is rounding noise; "
+            "name another layer (hirescam@layer=NAME), or take gradcam or gradcam-abs"
+        )
+    return explanation
+
+
+def _hirescam(
+    model: FaceClassifier, pixels: Tensor, choose: ChooseClasses, layer: str | None
+) -> tuple[Explanation, float]:
+    """HiResCAM, and its largest cell as a share of the largest that its terms have without their signs."""
+    sums, sizes = [], []
+
+    def combine(maps: Tensor, gradient: Tensor) -> Tensor:
+        terms = maps * gradient
+        total = terms.sum(dim=1)
+        sums.append(float(total.abs().amax()))
+        sizes.append(float(terms.abs().sum(dim=1).amax()))
+        return total
+
+    explanation = explain_at_cam_layer(model, pixels, choose, combine, layer)
+    return explanation, max(sums) / max(sizes) if max(sizes) > 0 else 1.0
+
+
+def choose_first(choose: ChooseClasses, logits: Tensor) -> ChooseClasses:
+    """The classes that `choose` gives for the first of the faces with these logits (B, C)."""
+    classes = choose(logits)
+    return lambda first: classes[: len(first)]
 
 
 def gradcam_abs(
@@ -145,22 +180,23 @@ def gradcam_plus_plus(
     """Grad-CAM++: each feature map weighted by its positive gradients, cells by how they share them.
 
         L_ij = sum_k w_k A_kij        w_k = sum_ij alpha_kij relu(G_kij)
-        alpha_kij = G_kij^2 / (2 G_kij^2 + G_kij^3 sum_ab A_kab), 0 where G_kij is 0
+        alpha_kij = G_kij^2 / (2 G_kij^2 + G_kij^3 S_k), 0 where G_kij is 0        S_k = relu(sum_ab A_kab)
 
     Chattopadhay et al. 2018, 'Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
     Convolutional Networks', alpha by equation 19: the paper's score is exp(y_c), whose derivatives are powers
     of G. Where the denominator vanishes it is kept finite by adding 1e-6, as pytorch-grad-cam does, whose maps
-    these are; channels whose gradients are below 1e-3 are damped by it. The paper reads layers after a ReLU:
-    where maps are signed, alpha may be negative or large.
+    these are at layers after a ReLU; channels whose gradients are below 1e-3 are damped by it. The paper reads such
+    layers only, where the sum S of a feature map is not negative. Where maps are signed the denominator could cross
+    zero, and alpha jump from minus to plus infinity: a negative sum counts as 0 there, and alpha is 1/2.
     """
     return explain_at_cam_layer(model, pixels, choose, _shared_gradient, layer)
 
 
 def _shared_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
     squared = gradient.square()
-    shared = 2 * squared + squared * gradient * maps.sum(dim=(2, 3), keepdim=True)
-    alpha = squared / (shared + 1e-6)
-    weights = (alpha * gradient.clamp(min=0)).sum(dim=(2, 3))
+    positive = gradient.clamp(min=0)  # cells with another gradient have no weight
+    shared = 2 * squared + squared * positive * maps.sum(dim=(2, 3), keepdim=True).clamp(min=0)
+    weights = (squared / (shared + 1e-6) * positive).sum(dim=(2, 3))
     return torch.einsum("bk,bkhw->bhw", weights, maps)
 
 
@@ -176,14 +212,14 @@ CAMS = [
         options={LAYER: None},
         types={LAYER: str},
         batch_size=256,
-        revision=2,
+        revision=revision,
     )
-    for name, source, explain, negatives in [
-        ("gradcam", "Selvaraju et al. 2017", gradcam, "drop"),
+    for name, source, explain, negatives, revision in [
+        ("gradcam", "Selvaraju et al. 2017", gradcam, "drop", 2),
         # evidence against the class counts like evidence for it: the shares of `fertool train --guide-map signed`
-        ("gradcam-size", "after Selvaraju et al. 2017", gradcam, "absolute"),
-        ("hirescam", "Draelos and Carin 2020", hirescam, "drop"),
-        ("gradcam-abs", "after Draelos and Carin 2020", gradcam_abs, "drop"),
-        ("gradcam++", "Chattopadhay et al. 2018", gradcam_plus_plus, "drop"),
+        ("gradcam-size", "after Selvaraju et al. 2017", gradcam, "absolute", 2),
+        ("hirescam", "Draelos and Carin 2020", hirescam, "drop", 3),
+        ("gradcam-abs", "after Draelos and Carin 2020", gradcam_abs, "drop", 2),
+        ("gradcam++", "Chattopadhay et al. 2018", gradcam_plus_plus, "drop", 3),
     ]
 ]

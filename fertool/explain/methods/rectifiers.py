@@ -117,11 +117,11 @@ def _self_gated(product: Node) -> tuple[Tensor, set[Node]] | None:
 def _gate_of(value: tuple[Node, int], gate: tuple[Node, int]) -> set[Node]:
     """The elementwise operations between a value and its gate; none where other operations lie between."""
     inside: set[Node] = set()
-    waiting, reached = [gate], False
+    waiting, reached, sources = [gate], False, _before_scaling(value)
     while waiting:
         place = waiting.pop()
         node, _ = place
-        if place == value:
+        if place in sources:
             reached = True
         elif _name(node) in GATING and len(inside) < LONGEST_GATE:
             inside.add(node)
@@ -132,6 +132,18 @@ def _gate_of(value: tuple[Node, int], gate: tuple[Node, int]) -> set[Node]:
         _name(node) not in ("AddBackward", "DivBackward", "MulBackward", "SubBackward") for node in inside
     )
     return inside if reached and bends else set()
+
+
+def _before_scaling(value: tuple[Node, int]) -> set[tuple[Node, int]]:
+    """A value, and what it was before it was multiplied by constants: 0.5 x (1 + erf(x)) is gated by x."""
+    sources = {value}
+    while _name(value[0]) in ("MulBackward", "DivBackward"):
+        before = [(node, output) for node, output in value[0].next_functions if node is not None]
+        if len(before) != 1:
+            break
+        (value,) = before
+        sources.add(value)
+    return sources
 
 
 def _bends_a_map(node: Node) -> bool:

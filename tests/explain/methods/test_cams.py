@@ -11,9 +11,16 @@ from torch import Tensor, nn
 from fertool.errors import UserError
 from fertool.explain.explainer import rectify
 from fertool.explain.hooks import captured
-from fertool.explain.methods.cams import gradcam, gradcam_abs, gradcam_plus_plus, hirescam
+from fertool.explain.methods.cams import (
+    _shared_gradient,
+    gradcam,
+    gradcam_abs,
+    gradcam_plus_plus,
+    hirescam,
+)
 from fertool.explain.registry import EXPLAINERS
 from fertool.models import build_model
+from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.frozen_eval import frozen_eval
 from fertool.train.guidance.maps import find_linear_head, guide_map, watched
 
@@ -132,6 +139,45 @@ class PickMean(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features[:, self.channel].mean(dim=1, keepdim=True)
+
+
+class NormedCells(nn.Module):
+    """A 3x3 convolution, perhaps a normalisation of each cell over its channels, and a classifier of all cells."""
+
+    def __init__(self, normed: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.maps = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.LayerNorm(8, eps=0) if normed else nn.Identity()
+        self.classifier = nn.Linear(8 * 64, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        cells = self.norm(self.maps(inputs).permute(0, 2, 3, 1))
+        return self.classifier(cells.flatten(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_hirescam_refuses_a_layer_before_a_norm_over_channels(dtype: torch.dtype, fixed) -> None:
+    pixels = torch.randint(0, 256, (3, 8, 8)).float()
+    for normed in (False, True):
+        model = FaceClassifier(NormedCells(normed), "cnn", InputSpec(8, 1, (0.4,), (0.2,)), cam_layer="maps")
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            if normed:
+                with pytest.raises(UserError, match="maps lies before a normalisation over channels"):
+                    hirescam(model, pixels, fixed(1))
+            else:
+                assert hirescam(model, pixels, fixed(1)).heatmaps.any()
+            assert gradcam(model, pixels, fixed(1)).heatmaps.any()
+
+
+def test_gradcam_plus_plus_is_continuous_where_its_denominator_was_zero(close) -> None:
+    """2 G^2 + G^3 sum(A) vanishes at sum(A) = -2 / G: a hair to either side the map is the same."""
+    gradient = torch.full((1, 1, 2, 2), 0.5)
+    maps = torch.tensor([[[[-3.0, -2.0], [-1.0, 2.0]]]])  # adds up to -4
+    combined = [_shared_gradient(maps + moved, gradient) for moved in (-1e-3, 0, 1e-3)]
+    assert (combined[0] - combined[2]).abs().max() < 1e-2
+    # alpha is 1/2, so that the weight is half of the positive gradients' sum
+    close(combined[1], maps[:, 0] * 0.5 * gradient.sum())
 
 
 def test_an_in_place_layer_behind_the_cam_layer_does_not_spoil_the_maps(faces, predicted) -> None:
