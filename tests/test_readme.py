@@ -66,5 +66,12 @@ def test_sentences_begin_with_their_subject(page: str) -> None:
     assert not begins
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_the_repository_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for path in re.findall(r"(?:fertool|tests)/[\w./]*\w", re.sub(r"https?://\S+", "", text)):
+        assert (ROOT / path).exists(), path
+
+
 def test_the_first_page_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= MAX_WORDS
