@@ -14,9 +14,10 @@ from fertool.prepare.settings import DEFAULTS, PrepareSettings
 from fertool.prepare.sources.open_source import content_hash
 from fertool.prepare.synthetic.source import SYNTHETIC
 from fertool.prepare.twins import number_twins
-from fertool.prepare.write_faces import write_faces
+from fertool.prepare.write_faces import FileRecords, write_faces
+from fertool.runtime.reading import read_json
 from fertool.summary import Summary
-from fertool.workspace import SPLITS, Workspace
+from fertool.workspace import SPLITS, Run, Workspace
 
 # raise them when the same source and settings would give other faces
 REVISION = 1
@@ -62,7 +63,9 @@ def prepare(
     twin_groups = np.empty(len(faces), np.int64)
     twin_groups[order] = number_twins(faces.images[order])
     dataset = dataset_record(made, twin_groups, source, crowd, made_from)
-    write_faces(workspace, faces, twin_groups, dataset, lambda: _refuse_under_runs(workspace, made_from))
+    write_faces(
+        workspace, faces, twin_groups, dataset, lambda files: _refuse_others(workspace, made_from, files)
+    )
     return dataset_summary(dataset, [])
 
 
@@ -76,6 +79,30 @@ def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettin
     revision = SYNTHETIC_REVISION if source == SYNTHETIC else REVISION
     made_from = {"revision": revision, "settings": settings.record(source), "inputs": inputs}
     return json.loads(json.dumps(made_from))
+
+
+def _refuse_others(workspace: Workspace, made_from: dict[str, Any], files: FileRecords) -> None:
+    """Raise UserError where runs were trained on other faces than `files`, which are about to take their place.
+
+    Runs can have begun since the faces were read, or lie beside faces without a dataset.json; and the same source can
+    give other faces with another version of OpenCV.
+    """
+    _refuse_under_runs(workspace, made_from)
+    for run in workspace.runs():
+        trained_on = _inputs(run)
+        if any(trained_on.get(name, file["sha256"]) != file["sha256"] for name, file in files.items()):
+            raise UserError(
+                f"{workspace.root}: run {run.name} was trained on other faces than these; prepare them in a workspace "
+                "of their own (--workspace DIR), or remove runs/ first"
+            )
+
+
+def _inputs(run: Run) -> dict[str, str]:
+    """The files that a run was trained on and their hashes; empty where its record is damaged."""
+    try:
+        return dict(read_json(run.run_json)["made_from"]["inputs"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _refuse_under_runs(workspace: Workspace, made_from: dict[str, Any]) -> None:

@@ -11,9 +11,6 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """In the order of the codes 0 to 6 of the FER2013 challenge."""
 
 _MOST_NAMED = 30  # classes in a message
-_RESERVED = ("all", "label", "predicted")
-"""What a target can be beside a class: a class of that name would share its folder of heatmaps."""
-
 _LONGEST_CLASS = 80  # characters: a class is a folder's name, and stands in tables
 
 _SYNONYMS = {
@@ -69,10 +66,6 @@ def choose_classes(found: Sequence[str], wanted: Sequence[str] | None, where: st
 
 def _check_name(name: str, where: str) -> None:
     """Raise UserError for a class that cannot be the name of a folder and of a row in a table."""
-    if name in _RESERVED:
-        raise UserError(
-            f"{where}: a class cannot be called '{name}', which is what 'fertool explain --target' takes; rename it"
-        )
     if len(name) > _LONGEST_CLASS or printable(name) != name:
         raise UserError(
             f"{where}: class '{name[:_LONGEST_CLASS]}' has over {_LONGEST_CLASS} characters, or some that cannot be "

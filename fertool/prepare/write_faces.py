@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,16 @@ from fertool.workspace import SPLITS, Workspace
 
 _BESIDE = ".prepare-"
 
+FileRecords = dict[str, dict[str, Any]]
+"""The size and hash of each file, by its path beside dataset.json."""
+
 
 def write_faces(
     workspace: Workspace,
     faces: LabelledFaces,
     twin_groups: np.ndarray,
     dataset: dict[str, Any],
-    check: Callable[[], None],
+    check: Callable[[FileRecords], None],
 ) -> None:
     """Write everything into a folder beside, dataset.json too, then move it into place.
 
@@ -34,27 +38,28 @@ def write_faces(
         faces: the faces with their splits.
         twin_groups: the twin group of each face, int64 (N,), -1 without one.
         dataset: the content of dataset.json but for its `products`.
-        check: called once nobody else can write here any more, before anything is replaced; what it raises leaves
-            the workspace as it was.
+        check: called with the record of the new files once nobody else can write here, before anything is
+            replaced; what it raises leaves the workspace as it was.
     """
     with alone([workspace.dataset_json]):
-        check()
         for left_by_a_kill in workspace.root.glob(f"{_BESIDE}*"):
             shutil.rmtree(left_by_a_kill)
         with tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE) as folder:
             beside = Workspace(folder)
             files = [file for split in SPLITS for file in _write_split(beside, split, faces, twin_groups)]
-            write_json(
-                beside.dataset_json, {**dataset, "products": beside.products(beside.dataset_json, files)}
-            )
-            check()
-            _move(beside, workspace)
+            records = beside.products(beside.dataset_json, files)
+            write_json(beside.dataset_json, {**dataset, "products": records})
+            check(records)
+            if _are_there(workspace, records):
+                beside.dataset_json.replace(workspace.dataset_json)
+            else:
+                _move(beside, workspace)
     log.info("faces written to %s", workspace.root)
 
 
 def _write_split(
     workspace: Workspace, split: str, faces: LabelledFaces, twin_groups: np.ndarray
-) -> list[Any]:
+) -> list[Path]:
     """Write the files of a split and return their paths."""
     rows = np.flatnonzero(faces.splits == split)
     write_npy(workspace.faces(split), faces.images[rows])
@@ -79,6 +84,16 @@ def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> I
             "" if group < 0 else group,
             *([] if faces.votes is None else faces.votes[row].tolist()),
         ]
+
+
+def _are_there(workspace: Workspace, records: FileRecords) -> bool:
+    """Whether the same files lie in the workspace already: a training that reads them is left in peace."""
+    paths = {workspace.dataset_json.parent / name: record for name, record in records.items()}
+    return (
+        workspace.dataset_json.exists()
+        and all(path.exists() and workspace.fingerprint(path) == paths[path]["sha256"] for path in paths)
+        and all(workspace.truth(split).exists() == (workspace.truth(split) in paths) for split in SPLITS)
+    )
 
 
 def _move(beside: Workspace, workspace: Workspace) -> None:

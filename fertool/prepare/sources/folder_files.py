@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fertool.errors import UserError
-from fertool.prepare.sources.limits import refuse_long_name, refuse_many_files
+from fertool.prepare.sources.limits import refuse_long_name, refuse_many_files, refuse_many_folders
 from fertool.prepare.sources.source_files import SourceFiles, is_wanted
 
 
@@ -35,7 +35,8 @@ def folder_files(path: Path, apart: Path | None) -> SourceFiles:
                 sizes[relative] = file.stat().st_size
             elif file.is_symlink() and not file.exists():
                 raise UserError(f"{file}: a link to nothing; fetch what it stands for, or remove it")
-        refuse_many_files(path, len(sizes) + len(folders))
+        refuse_many_files(path, len(sizes))
+        refuse_many_folders(path, len(folders))
     return SourceFiles(path, sizes, folders, lambda name: (path / name).open("rb"), packed=False)
 
 

@@ -15,13 +15,16 @@ FREE_UNPACKED_BYTES = 64 * 2**20
 MAX_FILES = 2_000_000
 """Files of a source. The largest data sets of faces (AffectNet, IMDB-WIKI) have a million or less."""
 
+MAX_FOLDERS = 100_000
+"""Folders of a source; the seven emotions need seven, and a person each in them some thousands."""
+
 MAX_NAME_CHARS = 1000
 """Characters of a file's name with its folders."""
 
 MAX_PART_CHARS = 255
 """Characters of the name of one file or folder; file systems take no more bytes."""
 
-MAX_DEPTH = 40
+MAX_DEPTH = 20
 """Folders within each other."""
 
 MAX_PICTURE_BYTES = 256 * 2**20
@@ -67,6 +70,12 @@ def refuse_many_files(path: Path, count: int) -> None:
     """Raise UserError where a source has more files than any data set."""
     if count > MAX_FILES:
         raise UserError(f"{path}: over {MAX_FILES:,} files; give a part of it")
+
+
+def refuse_many_folders(path: Path, count: int) -> None:
+    """Raise UserError where a source has more folders than any data set."""
+    if count > MAX_FOLDERS:
+        raise UserError(f"{path}: over {MAX_FOLDERS:,} folders; give a part of it")
 
 
 def refuse_large_picture(where: str, size_bytes: int) -> None:

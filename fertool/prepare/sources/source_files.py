@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fertool.errors import UserError
+from fertool.prepare.sources.limits import refuse_many_folders
 
 _DAMAGE = (
     EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, UnicodeError,
@@ -90,12 +91,13 @@ def is_wanted(name: str) -> bool:
     return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def parents(names: Iterable[str]) -> set[str]:
-    """The names of all folders above `names`."""
+def parents(path: Path, names: Iterable[str]) -> set[str]:
+    """The names of all folders above `names`. Raises UserError where there are too many."""
     found: set[str] = set()
     for name in names:
         folder = name.rpartition("/")[0]
         while folder and folder not in found:
             found.add(folder)
             folder = folder.rpartition("/")[0]
+        refuse_many_folders(path, len(found))
     return found

@@ -65,7 +65,7 @@ def tar_files(path: Path, archive: tarfile.TarFile) -> SourceFiles:
     names = sorted(members, key=lambda name: members[name].offset_data)
     sizes = {name: members[name].size for name in names}
     folders.discard(".")
-    folders |= parents([*sizes, *folders])
+    folders |= parents(path, [*sizes, *folders])
     return SourceFiles(path, sizes, folders, _Reader(path, archive, members).open, packed=True)
 
 

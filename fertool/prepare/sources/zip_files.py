@@ -76,7 +76,7 @@ def zip_files(path: Path, archive: zipfile.ZipFile) -> SourceFiles:
     folders.discard("")
     sizes = {name: member.file_size for name, member in members.items()}
     refuse_bomb(path, "the archive", sum(sizes.values()), path.stat().st_size)
-    folders |= parents([*sizes, *folders])
+    folders |= parents(path, [*sizes, *folders])
     return SourceFiles(path, sizes, folders, lambda name: archive.open(members[name]), packed=True)
 
 
