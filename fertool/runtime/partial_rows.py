@@ -64,14 +64,22 @@ class PartialRows:
 
     def _rows_kept(self) -> int:
         try:
-            progress = json.loads(self._progress.read_text())
-        except (OSError, ValueError):
-            return 0
-        if progress["identity"] != self._identity:
+            progress = json.loads(self._progress.read_bytes())
+            if progress["identity"] != self._identity:
+                return 0
+            done = int(progress["done"])
+        except (OSError, ValueError, KeyError, TypeError):
             return 0
         # an array that was kept is not here any more: a kill came before the folder was removed
-        whole = all((self.folder / f"{name}.npy").exists() for name in self._identity["layout"])
-        return progress["done"] if whole else 0
+        return done if all(map(self._is_whole, self._identity["layout"])) else 0
+
+    def _is_whole(self, name: str) -> bool:
+        shape, dtype = self._identity["layout"][name]
+        try:
+            array = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            return False
+        return array.shape == tuple(shape) and array.dtype == dtype
 
     def append(self, **rows: np.ndarray) -> None:
         """Write the next rows of every array, then count them as finished."""
