@@ -350,7 +350,7 @@ def test_runs_that_are_scored_are_compared_without_their_networks(
     def no_network(*_: object) -> None:
         raise AssertionError("a network was loaded")
 
-    monkeypatch.setattr("fertool.score.evaluated_run.load_model", no_network)
+    monkeypatch.setattr("fertool.score.evaluated_run.load_run_model", no_network)
     again = [
         of for of in gather_scores(two_seeds, two_seeds.runs(), "test") if of.suite.name == "representation"
     ]
