@@ -1,4 +1,4 @@
-"""What a suite scores: one run on one split, with everything about its faces at hand."""
+"""An evaluated run: one run on one split, with everything about its faces at hand."""
 
 import hashlib
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ Columns = dict[str, np.ndarray]  # what stands in its CSV: a value a face, (N,)
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run and the faces that it is scored on; what is read is read once and kept."""
+    """A run and the faces that it is scored on; each array is read once and kept."""
 
     workspace: Workspace
     run: Run
@@ -120,7 +120,7 @@ class EvaluatedRun:
 
 
 def identical_faces(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which faces have all their pixels in common with one of the others, bool (N,).
+    """The faces that have all their pixels in common with one of the others, bool (N,).
 
     Both are uint8 (N, H, W[, 3]); a colour picture whose three channels are equal is the grey one. Faces of another
     size are never identical.

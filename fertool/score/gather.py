@@ -36,7 +36,7 @@ def gather_scores(
 ) -> list[Gathered]:
     """All suites that the runs have on disk for a split, in the order of SUITES, without outdated figures.
 
-    `names` are what the rows of runs are called, by run, where they are to be called otherwise.
+    `names` are other names for the rows of runs, by run.
     """
     compute, names = choose_compute("cpu", "fp32"), names or {}
     known = identities(runs)
@@ -68,7 +68,7 @@ def gather_scores(
 
 
 def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
-    """What is to be said of the runs' figures on a split that are outdated, and so left out."""
+    """Notes on the runs' figures on a split that are outdated, and so left out."""
     of_run: dict[str, list[str]] = {}
     for run, suite, stored in _stored(runs, split):
         if suite.is_outdated(workspace, run, stored.path):

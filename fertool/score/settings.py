@@ -1,4 +1,4 @@
-"""What a scoring is asked for: the settings of `score`, checked when they are made."""
+"""The settings of `score`, checked when they are made."""
 
 import math
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from fertool.console import show
 from fertool.errors import UserError
@@ -21,8 +22,6 @@ from fertool.score.perturbations.corruptions import CORRUPTIONS
 from fertool.score.registry import SUITES, chosen_suites
 from fertool.score.suites.faithfulness import MEASURES
 from fertool.score.suites.robustness import score_robustness
-from fertool.train import train
-from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
 
@@ -128,14 +127,35 @@ def test_seeds_of_a_condition_share_a_row(workspace: Workspace) -> None:
     assert re.fullmatch(r"\d+\.\d ± 0\.0 \[\d+\.\d, \d+\.\d\]", tables[0].rows[0][2])
 
 
+@pytest.fixture
+def other_condition(workspace: Workspace, with_other_weights) -> Workspace:
+    """The workspace with a second run, `other`: another network, as another condition would have trained it."""
+    other = workspace.run("other")
+    shutil.copytree(workspace.run("cnn").folder, other.folder)
+    for results in ("predictions", "heatmaps", "scores"):
+        shutil.rmtree(other.folder / results, ignore_errors=True)
+    record = other.config()
+    record |= {"name": "other", "condition": "cnn-other", "config": record["config"] | {"seed": 1}}
+    write_json(other.run_json, record)
+
+    def edit(state: dict[str, torch.Tensor]) -> None:
+        generator = torch.Generator().manual_seed(1)
+        for name, values in state.items():
+            if values.is_floating_point():
+                state[name] = values * (1 + 0.3 * torch.randn(values.shape, generator=generator))
+
+    with_other_weights(workspace, "other", edit)
+    return workspace
+
+
 def right_answers(workspace: Workspace, run: str) -> list[bool]:
     """Which faces of test a run gets right."""
     rows = read_csv(workspace.run(run).scores("classification", "test").with_suffix(".csv"))
     return [row["correct"] == "1" for row in rows]
 
 
-def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> None:
-    train(workspace, TrainConfig(epochs=8, lr=1e-3, precision="fp32", seed=1), name="other", device="cpu")
+def test_two_conditions_are_compared_on_the_same_faces(other_condition: Workspace) -> None:
+    workspace = other_condition
     summary = score(workspace, ScoreSettings(target="label"), device="cpu")
     comparisons = summary.data["attention_comparisons"]
     right = np.all([right_answers(workspace, name) for name in ("cnn", "other")], axis=0)
@@ -151,8 +171,8 @@ def test_two_conditions_are_compared_on_the_same_faces(workspace: Workspace) -> 
     assert "One seed each: this table compares networks, not methods." in notes
 
 
-def test_a_face_empty_in_one_run_is_dropped_from_all(workspace: Workspace) -> None:
-    train(workspace, TrainConfig(epochs=3, lr=1e-3, precision="fp32", seed=1), name="other", device="cpu")
+def test_a_face_empty_in_one_run_is_dropped_from_all(other_condition: Workspace) -> None:
+    workspace = other_condition
     everything = score(workspace, device="cpu").data["attention_comparisons"]["all faces"][0]["images"]
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     maps = np.load(place)

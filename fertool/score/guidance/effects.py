@@ -1,11 +1,11 @@
-"""What attention guidance did: figures over lambda, from the scores that the runs of a sweep have stored.
+"""Effects of attention guidance: figures over lambda, from the scores that the runs of a sweep have stored.
 
 The question is whether guidance moved what the model does or only what its heatmap shows. So the heatmaps'
 background share, by the explainer that guided and by others that did not, stands beside the causal weight of the
 background, and both beside the placebo. Causal weight is how far the model's answers, right or wrong, rest on the
-background: what becomes of them when it is covered or swapped (suite `causal`). What the background is worth to
-accuracy is no such weight: it is below 0 where the background misleads, and rises as the model turns away from
-it. No network is run, and what is not stored for every seed of a condition is not known.
+background, when it is covered or swapped (suite `causal`). The background's worth to accuracy
+is no such weight: it is below 0 where the background misleads, and rises as the model turns away from
+it. No network is run; a figure that is not stored for every seed of a condition is not known.
 
 The causal weights phi_r of the six regions, their Shapley values for keeping the answer, add up to
 1 - v(nothing seen): how often the answer is another one when all is covered. A network that gives nearly every face
@@ -48,7 +48,7 @@ from fertool.workspace import Run, Workspace
 
 @dataclass(frozen=True)
 class Kind:
-    """What a measure is of, and how it is written."""
+    """A kind of measure, and how it is written."""
 
     name: str
     table: str  # its title
@@ -111,7 +111,7 @@ class Measure:
 
     @property
     def column(self) -> str:
-        """What it is called there."""
+        """The heading of its column there."""
         called = {LIFTS: self.region, ACCURACIES: self.variant, LOGITS: self.variant}
         return called.get(self.kind.table) or self.name.removeprefix("background ")
 
@@ -214,7 +214,7 @@ def _part_of_background(means: np.ndarray) -> np.ndarray:
 
 
 def _share_of_all_maps(means: np.ndarray) -> np.ndarray:
-    """Of the share of maps that are not empty and how many are (..., 2): all of an empty one on the background."""
+    """Share of all maps, from the share of those not empty and the part that is empty (..., 2)."""
     share, empty = means[..., :1], means[..., 1:]
     return np.where(np.isnan(share), empty, empty + (1 - empty) * share)
 
@@ -265,7 +265,7 @@ Estimates = dict[str, Estimate]  # by the name of the measure
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a condition came to."""
+    """The figures of a condition, and their differences from others."""
 
     condition: Condition
     figures: Estimates
@@ -294,7 +294,7 @@ class Guidance:
 
 
 def gather_guidance(workspace: Workspace, runs: Sequence[Run], split: str) -> list[Guidance]:
-    """What guidance did in each sweep among runs, from the scores on a split that they have stored.
+    """The effects of guidance in each sweep among runs, from the scores on a split that they have stored.
 
     Outdated ones are left out. Raises UserError where stored values are of other faces than the workspace has now.
     """
@@ -371,7 +371,7 @@ def _face_values(
 
 
 def _counted(columns: Columns) -> Columns:
-    """Of the suite attention, nan for faces without landmarks of their own, and for shares of empty maps."""
+    """Columns of the suite attention, nan for faces without landmarks of their own and for shares of empty maps."""
     if "empty" not in columns:
         return columns
     located = columns["located"] == 1

@@ -28,7 +28,7 @@ from fertool.workspace import Run, Workspace
 
 
 def guidance_tables(guidance: Guidance) -> list[Table]:
-    """What the model and its maps come to over lambda, each less lambda 0's and less the placebo's; then the rest."""
+    """Figures of the model and of its maps over lambda, their differences from lambda 0 and placebo; then the rest."""
     measures: dict[str, list[Measure]] = {}
     for measure in guidance.shown:
         measures.setdefault(measure.table, []).append(measure)
@@ -47,26 +47,27 @@ def guidance_tables(guidance: Guidance) -> list[Table]:
 def _notes(guidance: Guidance, title: str) -> list[str]:
     if title == MAPS:
         of_all = (
-            "Share of all maps: an empty one counts as one that lies wholly on the background, as where lambda is "
+            "Share of all maps: an empty map counts as lying wholly on the background, as it does where lambda is "
             "chosen. "
         )
         return [
-            f"Guided by {guidance.sweep.explainer}. Share: of the background, of each run on the faces whose map "
-            f"is not empty. {of_all if _shows(guidance, SHARE_OF_ALL) else ''}ROAD: faithfulness, higher is better."
+            f"Guided by {guidance.sweep.explainer}. Share: the background's, of each run over the faces whose map is "
+            f"not empty. {of_all if _shows(guidance, SHARE_OF_ALL) else ''}ROAD: faithfulness, higher is better."
         ]
     if title == ACCURACIES:
         return [
-            "Points of accuracy, by each way of covering the background and before another face's: above 0 where it "
-            "helps, below 0 where it misleads. A model that turns away from it comes nearer to 0 from either side: "
-            "nothing is concluded from these."
+            "Points of accuracy that the background is worth, by each way of covering it and before another face's: "
+            "above 0 "
+            "where it helps, below 0 where it misleads. A model that turns away from it comes nearer to 0 from either "
+            "side, so nothing is concluded from these."
         ]
     if title == LOGITS:
         return ["Networks do not share a scale of logits: nothing is concluded from these."]
     if title != MODEL:
         return []
     placebo = (
-        " Less shuffled: own masks' figure less that of shuffled masks at the same lambda, what a face's own masks do "
-        "that another face's do not."
+        " Less shuffled: the figure with own masks less that with shuffled masks at the same lambda, the effect of a "
+        "face's own masks beyond those of another face."
     )
     with_placebo = any(outcome.beyond_placebo for outcome in guidance.outcomes)
     notes = [
@@ -74,9 +75,11 @@ def _notes(guidance: Guidance, title: str) -> list[str]:
         f"lambda 0.{placebo if with_placebo else ''} Each interval is for one comparison; their number is not corrected"
         " for. A dash: not stored for every seed.",
         "mCE: 100% is the mean error at lambda 0. Causal weight: how far the answers, right or wrong, rest on the "
-        "background, its Shapley value by each way of covering, in % of the faces. Causal part: that "
-        "weight in % of all six regions' together; where it does not fall with the weight, answers rest less on "
-        "everything. Changed by swap: faces, in %, that are answered otherwise before another face's background.",
+        "background; its Shapley value by each way of covering, in % of the faces. Causal part: that weight in % of "
+        "the "
+        "weight of all six regions; where it does not fall with the weight, answers rest less on everything. Changed "
+        "by "
+        "swap: % of the faces whose answer changes before another face's background.",
     ]
     if all(len(outcome.condition.runs) == 1 for outcome in guidance.outcomes):
         notes.append("One seed each: this table compares networks, not methods.")
@@ -88,7 +91,7 @@ def _notes(guidance: Guidance, title: str) -> list[str]:
         )
     if guidance.sweep.repeated:
         names = ", ".join(guidance.sweep.repeated)
-        notes.append(f"Left out, as their condition has a run of the same seed already: {names}.")
+        notes.append(f"Left out, because their condition has a run of the same seed already: {names}.")
     return notes
 
 

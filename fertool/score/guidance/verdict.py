@@ -1,4 +1,4 @@
-"""What the figures of a sweep let one say, in words.
+"""Conclusions from the figures of a sweep, in words.
 
 It follows from 95% intervals of differences alone (see `intervals`): something fell where the whole interval lies
 below 0. The causal weight of the background is how far answers rest on it, never what it is worth to accuracy: of a
@@ -32,7 +32,7 @@ from fertool.score.guidance.sweeps import OWN, SHUFFLED
 
 @dataclass(frozen=True)
 class Verdict:
-    """What intervals let one say of guidance with own masks at one lambda."""
+    """The conclusion that intervals allow on guidance with own masks at one lambda."""
 
     weight: float  # lambda
     # model; all regions: the background's weight fell, and no more than the others' as far as is shown; heatmap;
@@ -52,7 +52,7 @@ def verdicts_of(guidance: Guidance) -> list[Verdict]:
 
 
 def _verdict(guidance: Guidance, outcome: Outcome) -> Verdict:
-    """What a condition with own masks is, beside lambda 0 and beside its placebo: the conclusion first."""
+    """The verdict on a condition with own masks, beside lambda 0 and its placebo: the conclusion first."""
     known = [measure for measure in guidance.measures if outcome.change[measure.name].direction is not None]
     # the label's map is what guides
     guiding = sorted(_of_kinds(known, SHARE_OF_ALL), key=lambda measure: measure.target != "label")[:1]
@@ -86,7 +86,7 @@ def _on_maps(
     others: Sequence[Measure],
     weights: Sequence[Measure],
 ) -> tuple[str | None, list[str]]:
-    """What moved where the map did not, or where nothing is known of one of them."""
+    """The verdict where the map did not move, or where nothing is known of map or model."""
     if not guiding:
         return None, [
             f"Whether the map moved is not known: no attention of {guidance.sweep.explainer}, which guided, is "
@@ -108,7 +108,7 @@ def _on_maps(
 def _on_causes(
     guidance: Guidance, outcome: Outcome, weights: Sequence[Measure], parts: Sequence[Measure]
 ) -> tuple[str, list[str]]:
-    """What moved where the map did, in a word and in a sentence or two."""
+    """The verdict where the map moved, in a word and in a sentence or two."""
     fell, parts_fell = _fell(outcome, weights), _fell(outcome, parts)
     rest = [weight for weight in weights if weight not in fell]
     by_fill = _of_kinds(fell, CAUSAL_WEIGHT)
@@ -161,7 +161,7 @@ def _of_kinds(measures: Sequence[Measure], *kinds: Kind) -> list[Measure]:
 
 
 def _fell(outcome: Outcome, measures: Sequence[Measure]) -> list[Measure]:
-    """Those whose change from lambda 0 is shown to be a fall."""
+    """The measures whose change from lambda 0 is shown to be a fall."""
     return [measure for measure in measures if outcome.change[measure.name].direction == -1]
 
 
@@ -203,12 +203,12 @@ def _on_empty_maps(outcome: Outcome, known: Sequence[Measure], guiding: Sequence
 
 
 def _on_placebo(guidance: Guidance, outcome: Outcome, measures: Sequence[Measure]) -> list[str]:
-    """Of what fell with own masks: whether shuffled masks lower it as much."""
+    """For each measure that fell with own masks: whether shuffled masks lower it as much."""
     fell = _fell(outcome, measures)
     if not fell:
         return []
     if not outcome.beyond_placebo:
-        return ["Without shuffled masks at this lambda it is open whether any mask would do it."]
+        return ["Without shuffled masks at this lambda it is open whether any mask would do the same."]
     placebo = next(
         other
         for other in guidance.outcomes

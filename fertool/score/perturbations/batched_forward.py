@@ -1,4 +1,4 @@
-"""A run's network on pictures that no split holds: covered faces, pasted ones, faces half taken away."""
+"""A run's network on pictures that no split holds: faces that are covered, pasted over or half removed."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ PICTURES_ON_GPU = 512
 
 
 def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
-    """From rows of the split to the run's best epoch as a plain function on pictures of those faces.
+    """The run's network as a plain function on pictures of some faces: it takes their rows and gives the function.
 
     Pictures come in rounds: those of all the rows, in their order, once or several times over. They are
     computed in the run's precision, in batches that suit the device.

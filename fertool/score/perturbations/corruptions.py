@@ -1,15 +1,15 @@
 """Corruptions of faces, five severities each, on whole batches.
 
 After ImageNet-C (Hendrycks and Dietterich 2019, 'Benchmarking Neural Network Robustness to Common Corruptions
-and Perturbations'), with what befalls faces besides: turned and shifted crops, sunglasses, masks. CORRUPTIONS,
+and Perturbations'), and what happens to pictures of faces: turned and shifted crops, sunglasses, masks. CORRUPTIONS,
 at the end, is the table of severities. They are calibrated for 48-pixel faces and are shares of the picture's
-side, of the range of brightness (0..255) or of the face's own lengths, so that a face of another size is spoilt
-alike; so it is by an angle, and by a number of pixels that is left of it. Noise, which is a pixel's own, and JPEG,
-whose blocks have eight pixels, are the milder the larger the picture.
+side, of the range of brightness (0..255) or of the face's own lengths, so that faces of another size are
+spoilt alike, as they are by an angle and by the number of pixels that downscaling leaves. Noise and JPEG are milder on
+larger pictures: noise belongs to a pixel, and JPEG's blocks have eight pixels.
 
-What a face meets (its noise, a sign, a direction, a place) is drawn by seed and row and is the same at all five
-severities, which differ in strength alone. Corrupted faces are rounded to uint8, as a stored face is. Where a
-turned or shifted picture runs out its edge is repeated, as in training's augmentation.
+A face's draws (noise, a sign, a direction, a place) depend on seed and row and are the same at all five severities,
+which differ in strength alone. Corrupted faces are rounded to uint8, as stored faces are. Beyond the border of a
+turned or shifted picture its edge is repeated, as in training's augmentation.
 """
 
 import math
@@ -64,7 +64,7 @@ class Corruption:
     """A way to spoil faces, mildest severity first."""
 
     name: str
-    unit: str  # what a severity says
+    unit: str  # of the severities
     severities: tuple[float, float, float, float, float]
     apply: Callable[[FaceBatch, float, int], Tensor]  # batch, severity, seed -> planes, not yet rounded
     # where the picture moves: rows, shape (H, W), severity, seed -> sampling grid (B, H, W, 2)
@@ -73,7 +73,7 @@ class Corruption:
 
 
 def faces_at_once(faces: np.ndarray) -> int:
-    """How many of the faces (N, H, W[, 3]) are best corrupted together: their memory is bounded."""
+    """The number of faces (N, H, W[, 3]) to corrupt together: their memory is bounded."""
     return int(np.clip(BATCH_VALUES // faces[0].size, 1, MOST_FACES_A_BATCH))
 
 
@@ -267,7 +267,7 @@ def box(batch: FaceBatch, severity: float, seed: int) -> Tensor:
 
 
 def inside_polygon(corners: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Which pixels' centres lie in polygons (B, P, 2), by the even-odd rule: bool (B, H, W)."""
+    """The pixels whose centres lie in polygons (B, P, 2), by the even-odd rule: bool (B, H, W)."""
     x, y = (centres[None] for centres in _pixel_centres(corners.new_empty(1, 1, *shape)))
     inside = torch.zeros(len(corners), *shape, dtype=torch.bool, device=corners.device)
     for start, end in zip(corners.unbind(dim=1), corners.roll(-1, dims=1).unbind(dim=1), strict=True):

@@ -1,4 +1,4 @@
-"""Other faces laid over these by their landmarks."""
+"""Donors: other faces, laid over a face by their landmarks."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from fertool.models.pixel_layout import channels_first, stored_layout
 
 
 def draw_donors(rows: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
-    """For each of `rows` (N,) of a split another one of them, int64 (N,), by seed.
+    """Another row for each of `rows` (N,) of a split, int64 (N,), drawn by seed.
 
     `clusters` (N,) numbers the faces, those that are identical alike: clusters stand in a random circle, and
     a face's donor is the first face of the next one. Raises UserError where all faces are identical.

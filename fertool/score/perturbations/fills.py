@@ -1,4 +1,4 @@
-"""What a covered region shows instead: ways of covering that differ, so that no answer hangs on one of them.
+"""Fills: the pictures that covered regions show instead, of several kinds, so that no answer hangs on one of them.
 
 Covered faces are unlike any that a network has seen, each fill in its own way: `mean` and `blur` leave a
 smooth spot, `noise` a rough one, and `paste` another person's region, which is the least unlike. A fill is
@@ -35,14 +35,14 @@ def check_fills(fills: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Donors:
-    """For every face of a split, whose regions are pasted into it."""
+    """The donor of every face of a split: the face whose regions are pasted into it."""
 
-    rows: np.ndarray  # int64 (N,); a face without landmarks is its own
+    rows: np.ndarray  # int64 (N,); a face without landmarks is its own donor
     fits: np.ndarray  # float64 (N, 2, 3): where in its donor a point of the face lies
 
     @classmethod
     def of(cls, evaluated: EvaluatedRun, seed: int) -> "Donors":
-        """Donors by seed among the faces whose landmarks were found, never an identical face."""
+        """Donors drawn by seed among the faces whose landmarks were found, never an identical face."""
         located = np.flatnonzero(evaluated.located)
         rows = np.arange(len(evaluated.located))
         rows[located] = draw_donors(located, evaluated.clusters[located], seed)
@@ -52,9 +52,9 @@ class Donors:
 def fill_pictures(
     fill: str, evaluated: EvaluatedRun, rows: np.ndarray, donors: Donors | None, seed: int
 ) -> Tensor:
-    """What the faces of `rows` show where they are covered: float32 (B, H, W[, 3]), on the device.
+    """The pictures that the faces of `rows` show where they are covered: float32 (B, H, W[, 3]), on the device.
 
-    Only `paste` takes from `donors`.
+    Only `paste` needs `donors`.
     """
     faces = load(evaluated, rows)
     if fill == "paste":
@@ -87,7 +87,7 @@ def mean_fill(faces: Tensor) -> Tensor:
 
 
 def blur_fill(faces: Tensor) -> Tensor:
-    """The face behind a Gaussian blur of an eighth of its side: where it is light and dark, and no form."""
+    """The face behind a Gaussian blur of an eighth of its side: light and dark are left, form is not."""
     planes = channels_first(faces)
     side = min(faces.shape[1:3])
     spread = side * BLUR_SPREAD
@@ -97,7 +97,7 @@ def blur_fill(faces: Tensor) -> Tensor:
 
 
 def noise_fill(faces: Tensor, rows: np.ndarray, seed: int) -> Tensor:
-    """The face's own pixels in random order: its mean, deviation and range, and no form.
+    """The face's own pixels in random order: mean, deviation and range are left, form is not.
 
     The order is drawn by `seed` and the face's row in its split.
     """

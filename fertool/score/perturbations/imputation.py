@@ -22,7 +22,7 @@ def impute(pictures: Tensor, missing: Tensor, tolerance: float = TOLERANCE) -> T
     conjugate gradients solve it, from a pyramid of means that is nearly right already. They stop where every
     picture's residual, as a vector, is shorter than `tolerance`, in grey levels. With the default, missing
     pixels of a 48-pixel face lie within 1.5 grey levels of the exact solution, and 0.2 in the mean. A picture
-    of which nothing is known becomes the grey 127.5.
+    without a known pixel becomes the grey 127.5.
     """
     planes = channels_first(pictures).float()
     unknown = missing[:, None].to(planes.dtype)
@@ -32,7 +32,7 @@ def impute(pictures: Tensor, missing: Tensor, tolerance: float = TOLERANCE) -> T
 
 
 def _from_coarser(sums: Tensor, weights: Tensor) -> Tensor:
-    """What is known (`sums`, with `weights` 1 there and 0 elsewhere), spread from coarser and coarser means.
+    """The known pixels (`sums`, `weights` 1 there and 0 elsewhere), spread from coarser and coarser means.
 
     The pull-push pyramid of Gortler et al. 1996, 'The Lumigraph'.
     """

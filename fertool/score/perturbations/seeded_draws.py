@@ -1,4 +1,4 @@
-"""Random numbers of a face: they hang on a seed and the face's row, and on nothing else.
+"""Random numbers of a face: they depend on a seed and the face's row, and on nothing else.
 
 A draw is a hash of (seed, row, number of the draw) by the finaliser of SplitMix64 (Steele, Lea and Flood 2014,
 'Fast Splittable Pseudorandom Number Generators', figure 16, variant 13 of Stafford), computed for a whole batch
@@ -22,10 +22,10 @@ def uniform_draws(key: str, seed: int, rows: Tensor, count: int) -> Tensor:
     Different keys and different seeds give independent numbers.
     """
     stream = _mix(torch.tensor(_signed(seed * GOLDEN_GAMMA + zlib.crc32(key.encode())), device=rows.device))
-    of_face = _mix(stream + rows * _signed(GOLDEN_GAMMA))
+    face_stream = _mix(stream + rows * _signed(GOLDEN_GAMMA))
     numbers = torch.arange(1, count + 1, device=rows.device)
-    bits = _mix(of_face[:, None] + numbers * _signed(GOLDEN_GAMMA))
-    # the half keeps 0 out, of which there is no logarithm
+    bits = _mix(face_stream[:, None] + numbers * _signed(GOLDEN_GAMMA))
+    # the half keeps 0 out, which has no logarithm
     return (_shifted(bits, 64 - MANTISSA_BITS).float() + 0.5).clamp(
         max=2**MANTISSA_BITS - 1
     ) / 2**MANTISSA_BITS

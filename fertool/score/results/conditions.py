@@ -1,4 +1,4 @@
-"""The rows of tables: which runs are scored, and what each is called."""
+"""The rows of tables: the runs in them and their names."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from fertool.workspace import Run
 
 
 def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The runs, of those with one condition and seed only the first by name; and a note that names the others.
+    """The runs, only the first by name among those with the same condition and seed; and a note that names the others.
 
-    Trained twice they are one network, and would pass for two seeds.
+    Runs with the same condition and seed are one network and would pass for two seeds.
     """
     named = {run.name: run for run in runs}
     of_seed: dict[tuple[str, int], list[str]] = {}
@@ -24,13 +24,13 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         first, *others = sorted(names)
         kept.add(first)
         if others:
-            left_out.append(f"as {first} has the same settings and seed: {', '.join(others)}")
+            left_out.append(f"because {first} has the same settings and seed: {', '.join(others)}")
     notes = [f"left out, {'; '.join(left_out)}"] if left_out else []
     return [run for name, run in named.items() if name in kept], notes
 
 
 def identities(runs: Sequence[Run], by: Sequence[str] = ("condition",)) -> dict[str, dict[str, Any]]:
-    """What tables need to know of runs beside their figures, by the run's name.
+    """Names, rows and settings of runs, which tables need beside their figures, by the run's name.
 
     Args:
         runs: all runs that are shown together.
@@ -76,15 +76,15 @@ def mixed_rows(runs: Sequence[Run], known: Mapping[str, dict[str, Any]]) -> list
     for run in runs:
         conditions.setdefault(known[run.name]["label"], set()).add(labels[run.config()["condition"]])
     return [
-        f"row '{row}' holds {len(of_row)} conditions ({', '.join(sorted(of_row))}): what is given over seeds is "
-        "over these trainings"
+        f"row '{row}' holds {len(of_row)} conditions ({', '.join(sorted(of_row))}): its figures over seeds are over "
+        "these trainings"
         for row, of_row in conditions.items()
         if len(of_row) > 1
     ]
 
 
 def _condition_names(records: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    """What each condition is called: by default, and in doubt, a model and a hash of settings."""
+    """The name of each condition in figures for scripts: its runs' common name, in doubt a model and a hash."""
     called: dict[str, set[str]] = {}
     for run, record in records.items():
         called.setdefault(record["condition"], set()).add(run.removesuffix(f"-s{record['config']['seed']}"))

@@ -1,4 +1,4 @@
-"""What the suites' tables have in common: runs gathered into rows, figures into cells."""
+"""Tables of the suites: runs gathered into rows, figures into cells."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ class Group:
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """The name that tables show."""
         return self.runs[0].get("label", self.name)
 
     @property
     def seeds(self) -> str:
-        """How many runs stand behind the row's figures."""
+        """The number of runs behind the row's figures."""
         return str(len(self.runs))
 
 
 def run_label(run: Mapping[str, Any]) -> str:
-    """What tables call a run, given its figures: the label of its condition, and its seed where several are shown."""
+    """The name of a run in tables, given its figures: its condition's label, and its seed where several are shown."""
     return run.get("run_label", run["run"])
 
 
@@ -51,7 +51,7 @@ def seed_notes(rows: Sequence[Group]) -> list[str]:
 
 
 def said_of_runs(of_run: Mapping[str, str]) -> list[str]:
-    """Notes out of what is to be said of each run, by its name: what is the same of several is said once."""
+    """Notes from a sentence for each run, by its name: a sentence that several share is said once."""
     names: dict[str, list[str]] = {}
     for name, text in of_run.items():
         names.setdefault(text, []).append(name)

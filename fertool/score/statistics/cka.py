@@ -35,7 +35,7 @@ def _centred(features: np.ndarray) -> np.ndarray:
 
 
 def _unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:
-    """Of centred features, up to the factor 1 / (N (N - 3)), which cancels.
+    """Unbiased HSIC of centred features, up to the factor 1 / (N (N - 3)), which cancels.
 
     With the diagonals of K and L set to 0 and columns centred, so that every row of K itself adds up to 0, the
     rows of K without diagonal add up to -|x_i|^2.

@@ -147,7 +147,7 @@ def cluster_members(clusters: np.ndarray) -> sparse.csr_matrix:
 
 @lru_cache(maxsize=2)
 def _cluster_counts(clusters: int, draws: int, seed: int) -> np.ndarray:
-    """How often each cluster stands in each resample, uint8 (B, C), shared by runs, figures and suites."""
+    """Number of times that each cluster stands in each resample, uint8 (B, C), shared by runs, figures and suites."""
     rng = np.random.default_rng(seed)
     counts = np.empty((draws, clusters), dtype=np.uint8)
     for rows in _chunks(draws, clusters):

@@ -66,7 +66,7 @@ def interaction_matrix() -> np.ndarray:
 
 
 def variance_of_coalitions(games: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much games (64, ...) vary over coalitions, and how much of that no sum over regions gives.
+    """Variance of games (64, ...) over coalitions, and the part of it that no sum over regions explains.
 
     Both (...), in the games' unit squared, over all coalitions equally weighted. The second is what the best
     additive game, v(S) = c + sum over S of w_i, leaves: Hammer and Holzman 1992, 'Approximations of

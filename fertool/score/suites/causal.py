@@ -1,11 +1,11 @@
-"""The suite `causal`: what each region of the face is worth to a run's answer, by covering it.
+"""The suite `causal`: the worth of each region of the face to a run's answer, found by covering it.
 
-For each face the six regions play a cooperative game: the value of a coalition is what the network makes of
-the face with all other regions covered. All 64 coalitions are computed, so the regions' Shapley values are
+The six regions of each face play a cooperative game: the value of a coalition is the network's output on the face
+with all other regions covered. All 64 coalitions are computed, so the regions' Shapley values are
 exact, and so are the interactions between pairs of them. Three values are taken: the logit of a class; whether
 the face is recognised, which averages to accuracy; and whether the answer is the one that the network gives with
-all regions seen, right or wrong. The last alone takes no side: a region that misleads is worth less than nothing
-to accuracy, and the answers rest on it all the same. Every way of covering (see `fills`) gives its own figures,
+all regions seen, right or wrong. Only the last takes no side: a region that misleads is worth less than nothing
+to accuracy, and yet the answers rest on it. Every way of covering (see `fills`) gives its own figures,
 and how far they agree stands beside them.
 """
 
@@ -249,13 +249,14 @@ def _correlation_by_face(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def causal_tables(scores: Scores) -> list[Table]:
-    """What each region is worth to the label's logit, accuracy and the answer, a row a run and fill; then pairs."""
+    """Worth of each region to the label's logit, to accuracy and to the answer, a row a run and fill; then pairs."""
     runs = [run for group in groups(scores) for run in group.runs]
     first = runs[0]
     notes = [
-        "Shapley values over all 64 coalitions of covered and uncovered regions, mean over faces with 95% "
-        "interval; a row adds up to what is lost when all is covered. Holism: the part of the variance over "
-        "coalitions that no sum over regions gives (0: each region counts by itself).",
+        "Shapley values over all 64 coalitions of covered and uncovered regions, mean over faces [95% interval]. A row "
+        "adds up to the loss when every region is covered. Holism: the part of the variance over coalitions that no "
+        "sum "
+        "over regions explains (0: each region counts by itself).",
         *said_of_runs(
             {
                 run_label(run): "left out "
@@ -279,9 +280,9 @@ def causal_tables(scores: Scores) -> list[Table]:
             "answer",
             f"causes on {first['split']}: how far the answers rest on each region, in % of the faces",
             [
-                "Counted are the faces whose answer is the one that they get with all regions seen, right or wrong: "
-                "a scale that all networks share, and no side. A region that misleads is worth less than nothing to "
-                "accuracy, and the answers rest on it all the same."
+                "The game counts the faces whose answer, right or wrong, stays the one that they get with all regions "
+                "seen: a scale that all networks share. A region that misleads is worth less than nothing to accuracy, "
+                "and yet the answers rest on it."
             ],
         ),
         _interaction_table(runs),
@@ -337,7 +338,9 @@ def _interaction_table(runs: Scores) -> Table:
         ["run", "fill", *(f"{place}." for place in range(1, PAIRS_SHOWN + 1))],
         rows,
         [
-            "Shapley interaction index: above 0 worth more together than apart, below 0 one stands in for the other."
+            "Shapley interaction index: above 0 the two regions are worth more together than apart, below 0 one "
+            "stands in "
+            "for the other."
         ],
     )
 
@@ -372,8 +375,8 @@ def _background_table(runs: Scores) -> Table:
         ],
         rows,
         [
-            "The background of another face, drawn by seed, put behind each face in the face's own light. Answers "
-            "changed: of all faces, whether the answer was right or wrong."
+            "Each face stands before the background of another face, drawn by seed, in its own light. Answers changed: "
+            "share of all faces, whether the answer was right or wrong."
         ],
     )
 

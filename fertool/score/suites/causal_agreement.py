@@ -1,8 +1,8 @@
 """Does attention tell the causes? Shares of heatmaps beside the exact Shapley values of the same regions.
 
-Both lists, shares and Shapley values, have six numbers a face, and both grow with a region's area, which any
-map gets right that is warm everywhere. So area is partialled out of both, and what is left is correlated, in
-two ways that ask two questions:
+Shares and Shapley values are six numbers a face each, and both grow with a region's area, which any map gets right
+that is warm everywhere. So area is partialled out of both, and the residuals are correlated in two ways, which answer
+two questions:
 
 - within faces: over the six regions of each face, then averaged over faces: does the map rank this face's
   regions as their causes do? A map that says the same of every face (`swapped`) can still do well here, where
@@ -44,7 +44,7 @@ RESIDUE = 1e-6  # of a deviation: below it all is area, and rounding is left
 def score_causal_agreement(
     evaluated: EvaluatedRun, request: Request, target: str, causes: Columns, *, nulls: bool = True
 ) -> tuple[Figures, Columns]:
-    """How well the shares of an explainer's maps, and of the nulls', tell each fill's Shapley values.
+    """Agreement of the shares of an explainer's maps, and of the nulls', with each fill's Shapley values.
 
     `causes` are the columns of `score_causal` for this run and split; `target`, label or predicted, is both
     the class that is explained and the class whose logit was played for. Faces without landmarks, those whose map
@@ -185,9 +185,9 @@ def _figure(means: Resampled) -> dict[str, Any]:
 # --- tables -------------------------------------------------------------------------------------------------
 
 QUESTIONS = {
-    "within": "does the map rank the regions of a face as their causes do? Correlation of shares with Shapley "
+    "within": "Does the map rank the regions of a face as their causes do? Correlation of shares with Shapley "
     "values over the six regions of each face, mean over faces",
-    "across": "is a region warmer in the faces where it counts for more? Correlation of shares with Shapley "
+    "across": "Is a region warmer in the faces where it counts for more? Correlation of shares with Shapley "
     "values over faces, mean over regions",
 }
 
@@ -205,7 +205,7 @@ def causal_agreement_tables(scores: Scores) -> list[Table]:
             ["run", "map", *fills],
             _rows(runs, fills, question),
             [
-                f"{text}; {kind} Shapley values, area partialled out, 95% intervals. 1 tells all, 0 nothing.",
+                f"{text}; {kind} Shapley values, area partialled out [95% interval]. 1: the map tells all; 0: nothing.",
                 *faces_counted(runs),
             ],
         )

@@ -1,4 +1,4 @@
-"""How global a map is, and what it has in common with another."""
+"""Spread of a map, and its agreement with another."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def spread_of_maps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Entropy and extent of rectified heatmaps (N, h, w), each float64 (N,), nan for a map of zeros.
 
-    Both of the map brought bilinearly to the faces' resolution `shape`, so that grids compare, as a
+    The map is brought bilinearly to the faces' resolution `shape`, so that grids compare, and read as a
     distribution p over pixels. Entropy: -sum p log p / log(pixels), 1 for a uniform map. Extent: the mean
     distance of the mass from its centre, sum p |x - sum p x|, in inter-ocular distances `interocular_px` (N,).
     """

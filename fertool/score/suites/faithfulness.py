@@ -1,4 +1,4 @@
-"""The suite `faithfulness`: what becomes of an answer as pixels go in the order that a heatmap gives them.
+"""The suite `faithfulness`: the answer as pixels are removed in the order of their heat.
 
 - Deletion and insertion (Petsiuk, Das and Saenko 2018, 'RISE'): the area under the curve of the explained
   class's probability as the most relevant pixels are taken away, to the face's mean, and as they are put
@@ -253,9 +253,9 @@ def faithfulness_tables(scores: Scores) -> list[Table]:
             cells = (with_interval(figures[measure], figures[f"{measure}_interval"]) for measure in MEASURES)
             rows.append([run_label(run), name, *cells])
     notes = [
-        "mean probability of the explained class, in percent, over the shares of pixels removed; 95% "
-        "intervals over faces."
-        + " The nulls on the same faces: what an order gets that knows nothing."
+        "Mean probability of the explained class, in percent, over the shares of pixels removed [95% interval over "
+        "faces]."
+        + " Nulls: the same faces in an order that knows nothing of the model."
         * (len(rows) > len(runs)),
         *faces_counted(runs),
     ]

@@ -1,4 +1,4 @@
-"""How far a head is turned to the side, estimated from its landmarks."""
+"""Yaw of the head, estimated from its landmarks."""
 
 import numpy as np
 

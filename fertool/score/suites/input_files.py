@@ -30,7 +30,7 @@ def heatmap_files(evaluated: EvaluatedRun, settings: ScoreSettings) -> list[Path
 
 
 def explainer_and_target(settings: ScoreSettings, target: str | None = None) -> dict[str, Any]:
-    """What the record of a suite of heatmaps says of them; `target` where it is not the one of the settings."""
+    """The settings that the record of a suite of heatmaps holds; `target` where it is not the one of the settings."""
     request = settings.request
     recorded = {
         "explainer": request.key,
@@ -42,5 +42,5 @@ def explainer_and_target(settings: ScoreSettings, target: str | None = None) -> 
 
 
 def without_nulls(settings: ScoreSettings) -> dict[str, Any]:
-    """What the record says where null maps were not scored as well."""
+    """The setting that the record holds where null maps were not scored as well."""
     return {} if settings.nulls else {"nulls": False}

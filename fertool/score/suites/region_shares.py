@@ -1,4 +1,4 @@
-"""The suite `attention`: which share of a run's heatmaps lies on which region, and how far to believe it."""
+"""The suite `attention`: the share of a run's heatmaps on each region, and how far to believe it."""
 
 from typing import Any
 
@@ -151,7 +151,7 @@ def region_figures(means: Resampled, faces: int) -> dict[str, Any] | None:
 
 
 def _describe_template_faces(evaluated: EvaluatedRun) -> dict[str, Any] | None:
-    """Who is left out with the template's landmarks: accuracy and class mix beside the rest's."""
+    """The faces left out because of the template's landmarks: accuracy and class mix beside the rest's."""
     if evaluated.located.all():
         return None
     right = evaluated.predicted == evaluated.labels
@@ -174,7 +174,7 @@ def _jitter(
     counted: np.ndarray,
     jitter: float,
 ) -> dict[str, Any]:
-    """How far shares move when landmarks move: of the mean over faces, and of a face in the mean."""
+    """Moves of the shares when landmarks move: of their mean over faces, and of a single face on average."""
     generator = np.random.default_rng(0)
     steps = generator.standard_normal(evaluated.landmarks.shape) * jitter
     moved = evaluated.landmarks + steps * interocular_distance(evaluated.landmarks)[:, None, None]

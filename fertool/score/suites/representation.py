@@ -1,4 +1,4 @@
-"""What a network's stages know of the emotion, before and after training, and how alike stages are.
+"""The suite `representation`: emotion in a network's stages before and after training, and similarity of stages.
 
 Linear probes (Alain and Bengio 2016, 'Understanding intermediate layers using linear classifier probes'): a
 logistic regression on the pooled features of each stage, fitted on train, tested on the run's split. Its

@@ -7,7 +7,7 @@ and Dietterich 2019) against a reference run, the error E a share of faces:
     relative CE_c = sum_s (E_{s,c} - E_clean) / sum_s (E^ref_{s,c} - E^ref_clean)
 
 Occluders are drawn by landmarks: faces whose landmarks were not found are left out of theirs. Clean accuracy is also
-told by strata: head yaw, brightness, and how far FER+'s taggers agree.
+given by strata: head yaw, brightness, and agreement of FER+'s taggers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -105,7 +105,7 @@ def mean_corruption_error(
 
 
 def above_clean(errors: Mapping[str, Sequence[float]], clean: Mapping[str, float]) -> dict[str, list[float]]:
-    """What corruption adds to the error on the same faces clean: the errors of the relative mCE."""
+    """The errors that corruption adds to those on the same faces clean, for the relative mCE."""
     return {name: [error - clean[name] for error in levels] for name, levels in errors.items()}
 
 
@@ -154,7 +154,7 @@ def agreement_of(votes: np.ndarray) -> np.ndarray:
 
 
 def strata(values: np.ndarray, limits: Sequence[float], unit: str) -> dict[str, np.ndarray]:
-    """Which faces, bool (N,), lie between which limits; nan lies nowhere."""
+    """The faces between each two limits, bool (N,), by the name of the stratum; nan lies nowhere."""
     edges = [-np.inf, *limits, np.inf]
     names = [f"below {limits[0]:g}{unit}"]
     names += [f"{low:g} to {high:g}{unit}" for low, high in pairwise(limits)]
@@ -166,7 +166,7 @@ def strata(values: np.ndarray, limits: Sequence[float], unit: str) -> dict[str, 
 
 
 def _traits(evaluated: EvaluatedRun) -> Columns:
-    """What the strata go by, of every face; nan where it is not known."""
+    """The value by which each face falls into a stratum; nan where it is not known."""
     traits = {
         "yaw_deg": np.where(evaluated.located, head_yaw_deg(evaluated.landmarks), np.nan),
         "brightness": brightness_of(evaluated.faces),
@@ -247,9 +247,11 @@ def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any
         ["run", "clean error", "mCE", "relative mCE", *shared],
         rows,
         [
-            "CE: the errors over five severities, over those of the reference; mCE: their mean over corruptions. "
-            "Relative: of what corruption adds to the clean error (Hendrycks and Dietterich 2019). A relative "
-            "mCE is - where corruption adds nothing to the reference's error."
+            "CE: errors over five severities, divided by those of the reference. mCE: mean of CE over corruptions. "
+            "Relative "
+            "mCE: the same for the errors that corruption adds to the clean ones (Hendrycks and Dietterich 2019); a "
+            "dash "
+            "where it adds none to the reference's. Below 0%: fewer errors than on clean faces."
         ],
     )
 
@@ -278,7 +280,7 @@ def _accuracy_table(scores: list[dict[str, Any]]) -> Table:
             ]
             for run in scores
         ],
-        [f"{max(occluded):,} faces; {min(occluded):,} of them, those with landmarks, under occluders."],
+        [f"{max(occluded):,} faces. Occluders cover the {min(occluded):,} faces with landmarks only."],
     )
 
 

@@ -1,4 +1,4 @@
-"""Does an explainer's map hang on what the network learned? Cascading randomisation of its weights.
+"""The suite `sanity`: does an explainer's map depend on what the network learned? Its weights are randomised.
 
 Adebayo et al. 2018, 'Sanity Checks for Saliency Maps', section 3.1: from the logits down, layer by layer, weights
 are replaced by those of a fresh random model of the same recipe, and the maps are compared with the trained
@@ -46,7 +46,7 @@ MOST_STEPS = 10  # how often maps are made on the way down; a small network's ev
 # A map hardly changes if, all weights random, its correlation with the trained model's is still at least half way
 # from a random map's (0) to an unchanged one's (1), or if it is more like the trained model's map of the same face
 # than the trained model's map of another face is, by this much: then it follows the picture without the weights.
-# Of a `cnn` trained on FER2013, guided backprop (0.49 rectified, 0.75 raw; swapped 0.07, 0.02) is caught, as Adebayo et
+# A `cnn` trained on FER2013: guided backprop (0.49 rectified, 0.75 raw; swapped 0.07, 0.02) is caught, as Adebayo et
 # al. found; Grad-CAM (0.01; swapped 0.04) and the plain gradient (0.07; swapped 0.12) are not.
 CHANGED_BELOW = 0.5
 MOST_ABOVE_SWAPPED = 0.2
@@ -74,7 +74,7 @@ class MapSample:
 
     @cached_property
     def empty(self) -> dict[str, np.ndarray]:
-        """Which of the trained model's maps are empty, bool (n,), by reading."""
+        """The trained model's maps that are empty, bool (n,), by reading."""
         return {reading: np.logical_not(maps.any(axis=(1, 2))) for reading, maps in self.original.items()}
 
     def maps_of(self, model: FaceClassifier) -> dict[str, np.ndarray]:
@@ -104,7 +104,7 @@ class MapSample:
 def score_sanity(
     evaluated: EvaluatedRun, request: Request, faces: int = FACES, seed: int = 0, draws: int = DRAWS
 ) -> tuple[Figures, Columns]:
-    """How similar an explainer's maps stay as weights are randomised.
+    """Similarity of an explainer's maps to the trained model's as weights are randomised.
 
     The run's model is left as it is: layers are randomised in copies of it. A map of the trained model's that is empty
     has nothing to change: it is counted and left out.
@@ -230,7 +230,7 @@ def randomise(layer: nn.Module, fresh: nn.Module) -> None:
 
 
 def _steps(layers: int) -> list[int]:
-    """How many layers are random when maps are made: the logits' first, all of them last."""
+    """The numbers of random layers at which maps are made: only the logits' layer first, all of them last."""
     return np.unique(np.linspace(1, layers, min(layers, MOST_STEPS)).round().astype(int)).tolist()
 
 

@@ -20,7 +20,7 @@ from fertool.score.suites.map_batches import Maps, row_batches
 
 
 def region_weights(region_maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """What a unit of heat in each cell puts on each region: float64 (N, regions, h, w).
+    """The heat that a unit of heat in each cell puts on each region: float64 (N, regions, h, w).
 
     `region_maps` are region codes, uint8 (N, H, W). Summed over regions the weights do not depend on the
     face: a pixel has one region.
@@ -92,7 +92,7 @@ def _ceilings_of_fine_grid(regions: np.ndarray, grid: tuple[int, int]) -> np.nda
 def region_shares(heatmaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Shares float64 (N, regions) of rectified heatmaps (N, h, w), given their `region_weights`.
 
-    The shares of a face add up to 1; those of a map of zeros are nan: it has none.
+    The shares of a face add up to 1; a map of zeros has none: nan.
     """
     mass = np.einsum("nhw,nrhw->nr", np.asarray(heatmaps, dtype=np.float64), weights, optimize=True)
     total = mass.sum(axis=1, keepdims=True)
@@ -120,7 +120,7 @@ def area_shares(region_maps: np.ndarray) -> np.ndarray:
 def pooled(heatmaps: Maps, grid: int) -> np.ndarray:
     """Rectified heatmaps (N, h, w) on a common grid, float64 (N, grid, grid), each cell's mass kept.
 
-    A cell is an area; what of it falls into a cell of the new grid takes that part of its mass. Cells of the
+    A cell is an area: the part of it that falls into a cell of the new grid takes that part of its mass. Cells of the
     result hold mass, which on a grid of equal cells is density up to a constant that shares do not see.
     """
     down, across = (_overlaps(cells, grid) for cells in heatmaps.shape[1:])
@@ -132,7 +132,7 @@ def pooled(heatmaps: Maps, grid: int) -> np.ndarray:
 
 
 def _overlaps(cells: int, grid: int) -> np.ndarray:
-    """Which part of each of `cells` equal intervals lies in each of `grid` ones, float64 (grid, cells)."""
+    """The part of each of `cells` equal intervals that lies in each of `grid` ones, float64 (grid, cells)."""
     starts, bounds = np.arange(cells) / cells, np.arange(grid + 1) / grid
     low = np.maximum(starts[None], bounds[:-1, None])
     high = np.minimum(starts[None] + 1 / cells, bounds[1:, None])

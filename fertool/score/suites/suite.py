@@ -32,7 +32,7 @@ class Results:
 
     @property
     def clusters(self) -> np.ndarray:
-        """Which faces are not independent, int64 (N,): see `cluster_faces`."""
+        """Numbers that faces share which are not independent, int64 (N,): see `cluster_faces`."""
         return self.evaluated_runs[0].clusters
 
 

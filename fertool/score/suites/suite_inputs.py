@@ -1,4 +1,4 @@
-"""What the suites of explanations have in common: a run's maps beside the null ones, and the class they explain."""
+"""Inputs of the suites that score heatmaps: a run's maps beside the null ones, and the classes they explain."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,8 +18,8 @@ from fertool.score.results.tables import run_label, said_of_runs
 def maps_beside_nulls(evaluated: EvaluatedRun, request: Request, target: str) -> dict[str, RectifiedMaps]:
     """Rectified maps (N, h, w) of an explainer, first, and of the null explanations, by name.
 
-    The explainer's are stored. The nulls' are made as they are read: that is quick, and they take more room than
-    all else that a run has.
+    The explainer's are stored. The nulls' are made as they are read: that is quick, and stored they would take more
+    room than everything else that a run has.
     """
     own = evaluated.heatmaps(request, target)
     beside = own if request.null is None else evaluated.heatmaps(request.beside, target)
@@ -29,12 +29,12 @@ def maps_beside_nulls(evaluated: EvaluatedRun, request: Request, target: str) ->
 
 
 def with_heat(maps: Iterable[RectifiedMaps]) -> np.ndarray:
-    """Which faces have no empty map among several explanations' of them, bool (N,)."""
+    """The faces without an empty map among several explanations, bool (N,)."""
     return np.all([maps_of_one.with_heat() for maps_of_one in maps], axis=0)
 
 
 def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """How many faces runs' figures are of, and why others are left out, for a table's notes."""
+    """Notes for a table: the number of faces that each run's figures are of, and why others are left out."""
 
     def counted(run: Mapping[str, Any]) -> str:
         left_out = (f", {count:,} left out ({why})" for why, count in run["left_out"].items() if count)

@@ -33,7 +33,7 @@ ROWS_AT_ONCE = 256
 def score_truth(evaluated: EvaluatedRun, request: Request, target: str) -> tuple[Figures, Columns]:
     """Share, lift, ceiling, pointing game and AUC of an explainer and of the nulls, on each known plane.
 
-    Raises UserError where the faces are not drawn with evidence or marks.
+    Raises UserError where the faces are not synthetic ones with evidence or marks.
     """
     planes = known_planes(evaluated)
     maps = maps_beside_nulls(evaluated, request, target)
@@ -52,7 +52,7 @@ def score_truth(evaluated: EvaluatedRun, request: Request, target: str) -> tuple
 
 
 def known_planes(evaluated: EvaluatedRun) -> dict[str, np.ndarray]:
-    """Where the evidence and the mark of each face are, bool (N, H, W) each, as far as they are known."""
+    """The pixels of each face's evidence and of its mark, bool (N, H, W) each, as far as they are known."""
     place = evaluated.workspace.truth(evaluated.split)
     planes = {}
     if place.exists():
@@ -143,8 +143,8 @@ def truth_tables(scores: Scores) -> list[Table]:
                 ["model", "accuracy", "explainer", "share, %", "lift", "ceiling, %", "pointing, %", "AUC"],
                 rows,
                 [
-                    "A model that solves the task can only have looked at the evidence. Lift 1, AUC 0.5: chance; "
-                    "with several seeds the figures are the first one's. A dash: no face has a map with heat and "
+                    "A model that solves the task can only have looked at the evidence. Chance: lift 1, AUC 0.5. With "
+                    "several seeds the figures are the first one's. A dash: no face has both a map with heat and "
                     f"the {plane}."
                 ],
             )
