@@ -29,6 +29,7 @@ def find_mediapipe_model(option: Path | None = None) -> Path:
             return Path(named)
     cached = cache_folder() / FILE_NAME
     if not (cached.is_file() and file_sha256(cached) == SHA256):
-        remedy = f"put {ADDRESS} at {cached}, or name a copy with --mediapipe-model"
+        # photographs need the model too, and 'fertool explain' has no such option
+        remedy = f"put {ADDRESS} at {cached}, or name a copy in ${MODEL_VARIABLE} ('fertool masks': --mediapipe-model)"
         download(ADDRESS, cached, "MediaPipe's face landmark model", remedy, SHA256)
     return cached
