@@ -1,5 +1,6 @@
 """Every source form, and what is written of it."""
 
+import _thread
 import bz2
 import gzip
 import io
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.prepare import PrepareSettings, prepare, write_faces
+from fertool.prepare import PrepareSettings, command, prepare, write_faces
 from fertool.prepare.emotions import EMOTIONS
+from fertool.prepare.sources import read_pictures
 from fertool.prepare.synthetic.faces import draw_faces
-from fertool.runtime.files import read_csv
+from fertool.runtime.files import read_csv, write_json
 from fertool.workspace import SPLITS, Workspace
 
 USAGES = {"Training": 4, "PublicTest": 1, "PrivateTest": 1}
@@ -455,6 +457,80 @@ def test_other_faces_are_refused_where_runs_are(forms, workspace):
     assert_same_contents(before, contents(workspace))
     assert "up to date" in notes(prepare(workspace, source))
     prepare(workspace, source, force=True)
+
+
+def begin_run(workspace):
+    """A run as a training that begins records it: with the hashes of the faces that it read."""
+    run = workspace.run("cnn-s0").run_json
+    files = [workspace.faces(split) for split in ("train", "val")]
+    write_json(run, {"made_from": workspace.made_from(1, {}, files), "state": "running"})
+
+
+def test_a_training_that_begins_while_a_source_is_read_keeps_its_faces(forms, workspace, monkeypatch):
+    prepare(workspace, forms.tree(forms.emotion_folders(4)))
+    before = contents(workspace)
+    make = command.make_faces
+
+    def made_meanwhile(*arguments, **more):
+        begin_run(workspace)
+        return make(*arguments, **more)
+
+    monkeypatch.setattr(command, "make_faces", made_meanwhile)
+    with pytest.raises(UserError, match="runs"):
+        prepare(workspace, forms.tree(forms.emotion_folders(5), "other"))
+    assert_same_contents(before, contents(workspace))
+    assert not list(workspace.root.glob(".prepare-*"))
+
+
+def test_faces_of_runs_are_never_swapped_whatever_dataset_json_says(forms, workspace):
+    """Without it, as after a kill, and where the same source and settings came to give other faces."""
+    source = forms.tree(forms.emotion_folders(4))
+    prepare(workspace, source)
+    begin_run(workspace)
+    dataset = workspace.dataset_json.read_bytes()
+    faces = {split: workspace.faces(split).read_bytes() for split in SPLITS}
+    workspace.dataset_json.unlink()
+    with pytest.raises(UserError, match="cnn-s0 was trained on other faces"):
+        prepare(workspace, forms.tree(forms.emotion_folders(5), "other"))
+    assert {split: workspace.faces(split).read_bytes() for split in SPLITS} == faces
+    prepare(workspace, source)
+    assert workspace.dataset_json.read_bytes() == dataset
+    np.save(workspace.faces("train"), np.zeros((1, 48, 48), np.uint8))
+    begin_run(workspace)
+    with pytest.raises(UserError, match="cnn-s0 was trained on other faces"):
+        prepare(workspace, source, force=True)
+
+
+def test_the_same_faces_made_again_stay_where_a_training_reads_them(forms, workspace):
+    source = forms.tree(forms.emotion_folders(4))
+    prepare(workspace, source)
+    begin_run(workspace)
+    stamps = {split: workspace.faces(split).stat() for split in SPLITS}
+    prepare(workspace, source, force=True)
+    for split in SPLITS:
+        assert workspace.faces(split).stat().st_ino == stamps[split].st_ino
+    workspace.faces("val").write_bytes(b"damaged")
+    prepare(workspace, source, force=True)
+    assert workspace.load_faces("val").shape[1:] == (48, 48)
+
+
+def test_ctrl_c_lets_go_of_the_pictures_that_wait(forms, workspace, monkeypatch):
+    decode = read_pictures.decode_face
+
+    def slowly(*arguments):
+        time.sleep(0.3)
+        return decode(*arguments)
+
+    monkeypatch.setattr(read_pictures, "decode_face", slowly)
+    source = forms.tree(forms.emotion_folders(36))  # 250 pictures: 12 seconds and more
+    start = time.monotonic()
+    timer = threading.Timer(0.8, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        prepare(workspace, source)
+    timer.join()
+    assert time.monotonic() - start < 4
+    assert not workspace.root.exists()
 
 
 @pytest.mark.parametrize("writer", ["write_npy", "write_csv"])

@@ -3,6 +3,7 @@ import pytest
 
 from fertool.errors import UserError
 from fertool.prepare import PrepareSettings, prepare
+from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.ferplus import ANSWERS, crowd_labels
 from fertool.runtime.files import read_csv
 from fertool.workspace import SPLITS, Workspace
@@ -119,6 +120,10 @@ def test_classes_are_chosen_after_the_crowd_has_relabelled(forms, workspace, cha
         (lambda lines: lines[1:] + lines[:1], ["row 21", "PublicTest", "Training_20"]),
         (lambda lines: [*lines[:4], lines[4].replace("10", "x"), *lines[5:]], ["row 5 (line 6)", "x"]),
         (lambda lines: [*lines[:4], "Training,", *lines[5:]], ["row 5 (line 6)"]),
+        (
+            lambda lines: [*lines[:4], lines[4].replace("10", "9" * 20), *lines[5:]],
+            ["row 5 (line 6)", "votes"],
+        ),
         (lambda lines: [*lines[:4], lines[4].replace("Training", "Test"), *lines[5:]], ["row 5", "'Test'"]),
     ],
 )
@@ -151,3 +156,36 @@ def test_votes_on_other_faces(forms, workspace, challenge):
         prepare(workspace, forms.tree(forms.emotion_folders(4)), PrepareSettings(ferplus=crowd))
     with pytest.raises(UserError, match="synthetic faces"):
         prepare(workspace, "synthetic", PrepareSettings(ferplus=crowd))
+
+
+def test_votes_of_faces_in_another_order_are_refused(forms, workspace):
+    """Row by row their Usage agrees, and nothing else does."""
+    rows = forms.challenge_rows({"Training": 10, "PublicTest": 1, "PrivateTest": 1})
+    moved = [(code, usage) for usage, count in (("Training", 10),) for code in range(7) for _ in range(count)]
+    source = forms.folder / "sorted.csv"
+    source.write_text(forms.csv_text(forms.faces(len(rows)), moved + rows[70:]))
+    with pytest.raises(UserError, match=r"label of \d+% of the faces.*order") as caught:
+        prepare(workspace, source, PrepareSettings(ferplus=write(forms, agreeing(rows))))
+    assert len(str(caught.value).splitlines()) == 1
+    prepare(workspace, source, PrepareSettings(ferplus=write(forms, agreeing(moved + rows[70:]))))
+
+
+def test_votes_reach_pictures_by_the_names_that_ferplus_has(forms, workspace):
+    names = list(EMOTIONS) * 4
+    order = np.random.default_rng(0).permutation(len(names))
+    lines = [
+        line("Training", **{names[face]: 7, "unknown": 3}).replace(",,", f",fer{face:07d}.png,", 1)
+        for face in order
+    ]
+    faces = forms.faces(len(names))
+    files = {
+        f"{split}/{name}/fer{face:07d}.png": forms.picture(faces[face])
+        for face, name in enumerate(names)
+        for split in [("train", "train", "val", "test")[face // 7]]
+    }
+    prepare(workspace, forms.tree(files), PrepareSettings(ferplus=write(forms, lines)))
+    for split in SPLITS:
+        votes = workspace.load_votes(split)
+        assert (votes.argmax(axis=1) == workspace.load_labels(split)).all() and (
+            votes.sum(axis=1) == 10
+        ).all()

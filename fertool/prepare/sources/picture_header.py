@@ -204,10 +204,12 @@ def _by_pillow(data: bytes) -> PictureHeader | None:
         warnings.simplefilter("ignore")  # Pillow's own about large pictures: our limit follows
         try:
             picture = Image.open(io.BytesIO(data), formats=[name])
+            orientation = picture.getexif().get(0x112, 1) if name == "AVIF" else 1
         except Image.DecompressionBombError:
             return PictureHeader(MAX_PICTURE_PIXELS, 2)
+        except Exception:  # Pillow's readers raise whatever they meet
+            return None
         with picture:
-            orientation = picture.getexif().get(0x112, 1) if name == "AVIF" else 1
             bits = 16 if picture.mode.startswith("I") else 8
             return PictureHeader(
                 *picture.size, bits, orientation=orientation if orientation in range(1, 9) else 1
