@@ -108,6 +108,7 @@ def train(
     )
     training = Training(workspace, config, run, compute, model, weights, made_from, force)
     if (earlier := training.earlier()) and earlier["state"] == "done":
+        workspace.require_intact(run.run_json, run.best)
         return training_summary(run, "was done already; --force trains it again")
     # before the run's folder is touched: what is wrong with the faces is said here
     train_split = load_train_split(workspace, config, model)
@@ -162,7 +163,8 @@ def _train_alone(
         note("failed", reason=str(error))
         raise
     if ranks.is_first:
-        note("done", best=best, products=training.workspace.products(run.run_json, [run.best]))
+        products = training.workspace.products(run.run_json, [run.best, run.last, run.history_csv])
+        note("done", best=best, products=products)
     ranks.wait()
 
 

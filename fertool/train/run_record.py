@@ -144,7 +144,14 @@ def begin_anew(run: Run) -> None:
     """Empty the run's folder but for the lock that is held on it.
 
     Wherever this is interrupted, nobody takes what is left for a whole run, and the next training clears it away.
+    Raises UserError, before anything is removed, where a folder in it is a link: what lies elsewhere is not ours.
     """
+    linked = [path for path in sorted(run.folder.iterdir()) if path.is_symlink() and path.is_dir()]
+    if linked:
+        raise UserError(
+            f"{linked[0]}: a link to {linked[0].resolve()}, which --force would leave with what the old run made; "
+            "remove the link and what it points to, or give another --name"
+        )
     run.last.unlink(missing_ok=True)
     if not run.run_json.exists():
         return

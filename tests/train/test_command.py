@@ -28,8 +28,8 @@ CPU = Compute(torch.device("cpu"), "fp32")
 
 
 def contents(run: Run) -> dict[str, bytes]:
-    """Everything but seconds and rates (`last.pt` carries those along)."""
-    names = ("run.json", "history.csv", "best.safetensors")
+    """Everything but seconds and rates."""
+    names = ("run.json", "history.csv", "best.safetensors", "last.pt")
     return {name: (run.folder / name).read_bytes() for name in names}
 
 
@@ -106,6 +106,21 @@ def test_clearing_a_run_away_can_be_interrupted(
         train(synthetic, replace(CONFIG, epochs=1), name=name, device="cpu")
     assert run.best.read_bytes() == afresh.best.read_bytes()
     assert not leftover.exists()
+
+
+def test_a_run_whose_heatmaps_lie_on_another_disk_is_not_half_removed(
+    synthetic: Workspace, tmp_path: Path
+) -> None:
+    run, elsewhere = synthetic.run("cnn"), tmp_path / "elsewhere"
+    train(synthetic, replace(CONFIG, epochs=1), name=run.name, device="cpu")
+    write_npy(elsewhere / "mine.npy", np.zeros(3))
+    (run.folder / "heatmaps").symlink_to(elsewhere)
+    before = contents(run)
+    with pytest.raises(UserError, match=rf"heatmaps: a link to {elsewhere}, .*; remove the link"):
+        train(synthetic, replace(CONFIG, epochs=1), name=run.name, device="cpu", force=True)
+    assert contents(run) == before and run.last.exists() and (elsewhere / "mine.npy").exists()
+    (run.folder / "heatmaps").unlink()
+    train(synthetic, replace(CONFIG, epochs=1), name=run.name, device="cpu", force=True)
 
 
 def test_what_a_lost_record_described_is_not_gone_on_with(synthetic: Workspace) -> None:
@@ -298,7 +313,8 @@ def test_the_control_from_scratch_differs_in_weights_alone(synthetic: Workspace,
     assert ours["config"] | {"weights": "none"} == control["config"]
     assert control["weights"] == "none" and control["pretraining"] == {"source": None, "sha256": None}
     differing = {key for key in ours if ours[key] != control[key]}
-    assert differing == {"name", "weights", "pretraining", "config", "condition", "made_from", "best"}
+    outcome = {"best", "products"}
+    assert differing == {"name", "weights", "pretraining", "config", "condition", "made_from"} | outcome
     # both new heads began with the same bits, though one backbone was then filled
     torch.manual_seed(frozen.seed)
     start = build_model("test_resnet", 7, image_size=64).network.state_dict()

@@ -1,32 +1,33 @@
 """What a training saves, and going on from it."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from fertool.errors import Interrupted, UserError
-from fertool.models import load_model, predict_logits
+from fertool.models import build_model, load_model, predict_logits
 from fertool.runtime.files import read_csv, write_json
 from fertool.runtime.hardware import Compute
 from fertool.train import train
 from fertool.train.config import TrainConfig
-from fertool.workspace import Run, Workspace
+from fertool.train.state import TrainingState
+from fertool.workspace import Workspace
 
 CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
+# a step of this size changes no bit of a weight: val stays as it is, and the first epoch is the best
+FROZEN = replace(CONFIG, lr=1e-30, weight_decay=0.0)
 CPU = Compute(torch.device("cpu"), "fp32")
 
 Kill = Callable[[str], AbstractContextManager[None]]
-
-
-def last_weights(run: Run) -> dict[str, torch.Tensor]:
-    """The weights of the last epoch, not of the best."""
-    return torch.load(run.last, weights_only=True)["network"]
 
 
 @pytest.mark.parametrize(
@@ -77,10 +78,10 @@ def test_interrupted_and_gone_on_it_ends_in_the_same_bits(
     for path, same in (
         (disturbed.history_csv, undisturbed.history_csv),
         (disturbed.best, undisturbed.best),
+        (disturbed.last, undisturbed.last),
     ):
         assert path.read_bytes() == same.read_bytes(), path
-    expected = last_weights(undisturbed)
-    assert all(torch.equal(value, expected[name]) for name, value in last_weights(disturbed).items())
+    assert [row["epoch"] for row in read_csv(disturbed.timing_csv)] == ["1", "2", "3"]
 
 
 def test_resume_begins_no_run(synthetic: Workspace) -> None:
@@ -133,16 +134,121 @@ def test_resume_goes_on_with_one(synthetic: Workspace, killed: Kill) -> None:
     assert epochs == list(range(2, CONFIG.epochs + 1))
 
 
+@pytest.fixture(scope="module")
+def begun_once(synthetic_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a run `cnn` that was interrupted after two epochs, the first of which is the best."""
+    workspace = Workspace(shutil.copytree(synthetic_once, tmp_path_factory.mktemp("begun") / "ws"))
+
+    def interrupt(_run: str, row: dict[str, Any], _timing: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, FROZEN, name="cnn", device="cpu", on_epoch=interrupt)
+    rows = read_csv(workspace.run("cnn").history_csv)
+    assert [row["best"] for row in rows] == ["1", "0"]
+    return workspace.root
+
+
+@pytest.fixture
+def begun(begun_once: Path, tmp_path: Path) -> Workspace:
+    """A copy of it."""
+    return Workspace(shutil.copytree(begun_once, tmp_path / "ws"))
+
+
 @pytest.mark.parametrize("kept_bytes", [0, 10, 1000])
-def test_half_a_checkpoint_is_one_line(synthetic: Workspace, killed: Kill, kept_bytes: int) -> None:
-    with killed("after 1"):
-        train(synthetic, CONFIG, name="cnn", device="cpu")
-    last = synthetic.run("cnn").last
+def test_half_a_checkpoint_is_one_line(begun: Workspace, kept_bytes: int) -> None:
+    last = begun.run("cnn").last
     last.write_bytes(last.read_bytes()[:kept_bytes])
     with pytest.raises(UserError, match=r"last\.pt: no whole checkpoint; --force begins the run again"):
-        train(synthetic, CONFIG, name="cnn", device="cpu")
-    train(synthetic, replace(CONFIG, epochs=1), name="cnn", device="cpu", force=True)
-    assert synthetic.run("cnn").config()["state"] == "done"
+        train(begun, FROZEN, name="cnn", device="cpu")
+    train(begun, FROZEN, name="cnn", device="cpu", force=True)
+    assert begun.run("cnn").config()["state"] == "done"
+
+
+@pytest.mark.parametrize("damage", ["flipped", "zeroed"])
+def test_a_changed_checkpoint_is_never_gone_on_from(begun: Workspace, damage: str) -> None:
+    """Wherever it is changed: it is refused, or, where torch reads none of the bytes, it holds what it held."""
+    last = begun.run("cnn").last
+    whole, random = last.read_bytes(), np.random.default_rng(0)
+    untouched = torch.load(last, weights_only=True)
+    refused = 0
+    for start in random.integers(0, len(whole), 30):
+        damaged = bytearray(whole)
+        part = slice(start, start + (1 if damage == "flipped" else 16))
+        damaged[part] = bytes(byte ^ 0x10 if damage == "flipped" else 0 for byte in damaged[part])
+        last.write_bytes(damaged)
+        state = TrainingState(build_model("cnn", 7), FROZEN, 70)
+        try:
+            state.load(begun.run("cnn"))
+        except UserError as error:
+            assert "last.pt: no " in str(error) and "--force begins the run again" in str(error)
+            refused += bytes(damaged) != whole
+        else:
+            loaded = state.model.network.state_dict()
+            assert state.history == untouched["history"]
+            assert all(torch.equal(loaded[name], value) for name, value in untouched["network"].items())
+    assert refused > 20
+
+
+def test_a_checkpoint_of_another_run_is_one_line(begun: Workspace) -> None:
+    last = begun.run("cnn").last
+    content = torch.load(last, weights_only=True)
+    for change in ({"network": {}}, {"history": []}, {"network": build_model("cnn-gap", 7).state_dict()}):
+        torch.save({**content, **change}, last)
+        with pytest.raises(UserError, match=r"last\.pt: no checkpoint of this (run|program); --force"):
+            train(begun, FROZEN, name="cnn", device="cpu")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_damaged_weights_of_the_best_epoch_are_not_kept_by_a_training_that_goes_on(
+    begun: Workspace, damage: str
+) -> None:
+    best = begun.run("cnn").best
+    content = bytearray(best.read_bytes())
+    content[len(content) // 2] ^= 1
+    best.write_bytes(content)
+    if damage == "gone":
+        best.unlink()
+    message = {"flipped": "not the weights of the best epoch so far", "gone": "no such file"}[damage]
+    with pytest.raises(UserError, match=rf"best\.safetensors: {message}; --force begins the run again"):
+        train(begun, FROZEN, name="cnn", device="cpu")
+
+
+def test_a_finished_run_with_damaged_weights_is_not_called_done(begun: Workspace) -> None:
+    train(begun, FROZEN, name="cnn", device="cpu")
+    run = begun.run("cnn")
+    assert set(run.config()["products"]) == {"best.safetensors", "last.pt", "history.csv"}
+    content = bytearray(run.best.read_bytes())
+    content[-1] ^= 1
+    run.best.write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"best\.safetensors: not the file that run\.json describes; .*--force"
+    ):
+        train(begun, FROZEN, name="cnn", device="cpu")
+    train(begun, FROZEN, name="cnn", device="cpu", force=True)
+    assert "was done already" in train(begun, FROZEN, name="cnn", device="cpu").notes[0]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(begun: Workspace) -> None:
+    """It has the timing in it, and says nothing of the best weights."""
+    run, other = begun.run("cnn"), Workspace(shutil.copytree(begun.root, begun.root.parent / "other"))
+    train(other, FROZEN, name="cnn", device="cpu")
+    content = torch.load(run.last, weights_only=True)
+    del content["best_sha256"]
+    timing = [{"epoch": epoch, "epoch_s": 0.1, "images_per_s": 700.0} for epoch in (1, 2)]
+    torch.save({**content, "timing": timing}, run.last)
+    run.timing_csv.unlink()
+    train(begun, FROZEN, name="cnn", device="cpu")
+    assert [row["epoch"] for row in read_csv(run.timing_csv)] == ["1", "2", "3"]
+    assert run.best.read_bytes() == other.run("cnn").best.read_bytes()
+    assert run.history_csv.read_bytes() == other.run("cnn").history_csv.read_bytes()
+
+
+def test_a_lost_timing_stops_no_training(begun: Workspace) -> None:
+    begun.run("cnn").timing_csv.write_bytes(b"\xff")
+    train(begun, FROZEN, name="cnn", device="cpu")
+    assert [row["epoch"] for row in read_csv(begun.run("cnn").timing_csv)] == ["3"]
 
 
 def test_the_moving_average_is_what_is_measured_and_kept(synthetic: Workspace) -> None:
@@ -159,8 +265,7 @@ def test_the_moving_average_is_what_is_measured_and_kept(synthetic: Workspace) -
 
 
 def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(synthetic: Workspace, killed: Kill) -> None:
-    # a step of this size changes no bit of a weight, so val stays as it is
-    config = replace(CONFIG, epochs=5, lr=1e-30, weight_decay=0.0, schedule="plateau")
+    config = replace(FROZEN, epochs=5, schedule="plateau")
     with killed("after 4"):
         train(synthetic, config, name="flat", device="cpu")
     train(synthetic, config, name="flat", device="cpu")
@@ -169,7 +274,7 @@ def test_the_rate_falls_on_a_plateau_and_after_a_kill_on_it(synthetic: Workspace
 
 
 def test_training_stops_when_patience_ends_also_when_gone_on_with(synthetic: Workspace) -> None:
-    config = replace(CONFIG, epochs=6, lr=1e-30, weight_decay=0.0, patience=2)
+    config = replace(FROZEN, epochs=6, patience=2)
     train(synthetic, config, name="short", device="cpu")
     run = synthetic.run("short")
     assert len(read_csv(run.history_csv)) == 3 and run.config()["best"]["epoch"] == 1
