@@ -56,9 +56,10 @@ def test_everything_is_up_to_date_and_reported(before: Workspace) -> None:
         config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
         summary = train(before, TrainConfig(**config), device="cpu")
         assert summary.notes == [f"{run.name}: was done already; --force trains it again"]
-    assert all(
-        "up to date" in note for note in explain(before, ExplainSettings(["gradcam"], target="label")).notes
-    )
+    notes = explain(before, ExplainSettings(["gradcam"], target="label")).notes
+    assert [note.partition(": ")[0] for note in notes if "up to date" in note] == [
+        str(run.heatmaps("gradcam", "label", "test")) for run in runs
+    ]
     scored = score(before, ScoreSettings(suites=["all"], target="label"), device="cpu").data
     score(before, ScoreSettings(suites=["attention"], grid=7), device="cpu")
     score(before, ScoreSettings(suites=["classification"], tta="flip"), device="cpu")

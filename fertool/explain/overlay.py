@@ -19,9 +19,8 @@ from fertool.masks.regions import BACKGROUND, FACE_CONTOUR, REGIONS
 # and Renslow 2018, 'Optimizing colormaps with consideration for color vision deficiency'). Its dark end is left out,
 # and heat is the more transparent the weaker it is: the face stays as light as it is where there is no heat. The face
 # is shown in grey: all colour in the picture is heat.
-HEAT_START = (
-    0.65  # share of inferno that is left out, from black on: heat lightens a face of medium brightness
-)
+HEAT_COLOURS = "inferno"
+HEAT_START = 0.65  # share of inferno that is left out: heat lightens a face of medium brightness
 HEAT_OPACITY = 0.8  # of the strongest heat
 MEDIUM_GREY = 0.6  # of a face in the legend
 FINEST_PIXELS = 192  # a side that heat is interpolated to
@@ -29,17 +28,17 @@ FINEST_PIXELS = 192  # a side that heat is interpolated to
 
 def _heat_colours() -> ListedColormap:
     shares = np.linspace(0, 1, 256)
-    colours = matplotlib.colormaps["inferno"](HEAT_START + (1 - HEAT_START) * shares)
+    colours = matplotlib.colormaps[HEAT_COLOURS](HEAT_START + (1 - HEAT_START) * shares)
     colours[:, 3] = HEAT_OPACITY * np.sqrt(shares)
     return ListedColormap(colours, name="heat")
 
 
-HEAT_COLOURS = _heat_colours()
+SHEER_HEAT = _heat_colours()
 
 
 def _legend_colours() -> ListedColormap:
     """The colours of heat as they look over a face of medium brightness."""
-    colours = HEAT_COLOURS(np.linspace(0, 1, 256))
+    colours = SHEER_HEAT(np.linspace(0, 1, 256))
     return ListedColormap(colours[:, :3] * colours[:, 3:] + MEDIUM_GREY * (1 - colours[:, 3:]), name="legend")
 
 
@@ -64,7 +63,7 @@ def show_heat(axes: Axes, face: np.ndarray, heatmap: np.ndarray) -> None:
         face = face @ np.array([0.299, 0.587, 0.114])
     show_face(axes, face)
     (heat,) = interpolate(heatmap[None], (FINEST_PIXELS, FINEST_PIXELS))
-    axes.imshow(heat, cmap=HEAT_COLOURS, vmin=0, vmax=heat.max() or 1, extent=(0, 1, 1, 0))
+    axes.imshow(heat, cmap=SHEER_HEAT, vmin=0, vmax=heat.max() or 1, extent=(0, 1, 1, 0))
 
 
 def outline_regions(axes: Axes, region_map: np.ndarray, *, over_heat: bool = False) -> None:

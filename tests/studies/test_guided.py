@@ -8,7 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import typer
 
+from fertool.cli import app
 from fertool.models import build_model
 from fertool.train.guidance.maps import check_guidance
 
@@ -68,7 +70,12 @@ def study(folder: Path, parts: str, chosen: str) -> list[list[str]]:
         "FER2013": str(folder / "fer2013"),
     }
     subprocess.run(["sh", str(STUDY)], check=True, env=environment, capture_output=True)
-    return [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
+    calls = [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
+    commands = typer.main.get_command(app).commands
+    for _, command, *arguments in calls:
+        # raises UsageError for an option or value that there is not
+        commands[command].make_context(command, arguments)
+    return calls
 
 
 def run_names(call: list[str]) -> set[str]:
