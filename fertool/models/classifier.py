@@ -119,6 +119,9 @@ class FaceClassifier(nn.Module):
         )
         self.boxes: Tensor | None = None  # see `looking_at`
         self.channels_last = family == "cnn"  # the memory format of the network's inputs
+        self.found_cam_layer: str | None = (
+            None  # where trying depended on the weights, and would find another later
+        )
         self.recipe: dict[str, Any] = {}  # the arguments of build_model that make this model again
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, -1, 1, 1), persistent=False)

@@ -70,6 +70,7 @@ def build_model(
     if name.startswith(PREFIX):
         seen = read_views(views)
         branches = [build_model(name.removeprefix(PREFIX), classes, **settings) for _ in seen]
+        settings["cam_layer"] = branches[0].recipe["cam_layer"]
         model: FaceClassifier = MultiscaleClassifier(branches, seen)
     else:
         _refuse_settings(name, settings, views)
@@ -77,6 +78,7 @@ def build_model(
         set_statistics(model, mean, std)
         if cam_layer is not None:
             _set_cam_layer(model, cam_layer)
+        settings["cam_layer"] = cam_layer or model.found_cam_layer
         model.channels_last = model.family == "cnn" and takes_channels_last(model.network)
         if model.channels_last:  # the memory format of its inputs: convolutions then reorder nothing
             model.to(memory_format=torch.channels_last)

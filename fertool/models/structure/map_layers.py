@@ -1,6 +1,7 @@
 """The layers through which everything passes that a network knows of an image, as a map: found by trying it."""
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,25 +26,28 @@ class MapLayer:
     cells: int  # a side
 
 
-def map_layers(network: nn.Module, inputs: Tensor, *, channels_last: bool = False) -> list[MapLayer]:
+def map_layers(
+    network: nn.Module, inputs: Tensor, *, channels_last: bool = False, tokens: bool = False
+) -> list[MapLayer]:
     """The layers whose output is a map through which everything passes that the logits depend on.
 
-    `inputs` (1, C, S, S) is any network input. Layers come in the order in which they finish, so that a block comes
+    `inputs` (1, C, S, S) is any network input. Maps are (B, K, h, h), or (B, h, h, K) where `channels_last`, or
+    (B, h * h, K) where `tokens`. Layers come in the order in which they finish, so that a block comes
     after the activation that ends it; where a layer runs several times, its last output counts. A layer inside a
     residual branch is left out: a map of it would miss the shortcut. Raises UserError where no gradient leads from the
     logits back to the image.
     """
     with frozen_eval(network):
-        return _try(network, inputs, channels_last)
+        return _try(network, inputs, channels_last, tokens)
 
 
-def _try(network: nn.Module, inputs: Tensor, channels_last: bool) -> list[MapLayer]:
+def _try(network: nn.Module, inputs: Tensor, channels_last: bool, tokens: bool) -> list[MapLayer]:
     finished: dict[str, tuple[Vertex, int]] = {}
 
     def note(name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
             finished.pop(name, None)
-            cells = _cells(output, channels_last)
+            cells = _cells(output, channels_last, tokens)
             if cells is None or not isinstance(output, Tensor):
                 return None
             # a clone, as the output of an identity in a shortcut is the very tensor that went in
@@ -72,7 +76,10 @@ def _try(network: nn.Module, inputs: Tensor, channels_last: bool) -> list[MapLay
     ]
 
 
-def _cells(output: object, channels_last: bool) -> int | None:
+def _cells(output: object, channels_last: bool, tokens: bool) -> int | None:
+    if isinstance(output, Tensor) and tokens:
+        side = math.isqrt(output.shape[1]) if output.ndim == 3 else 0
+        return side if side and side**2 == output.shape[1] else None
     if not isinstance(output, Tensor) or output.ndim != 4:
         return None
     rows, columns = output.shape[1:3] if channels_last else output.shape[2:]

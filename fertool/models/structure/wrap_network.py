@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, Family, InputSpec, TokenGrid
 from fertool.models.frozen_eval import layer_outputs
-from fertool.models.structure.cam_layer import FEWEST_CELLS, find_cam_layer
+from fertool.models.structure.cam_layer import FEWEST_CELLS, find_map
 
 
 def face_classifier(
@@ -16,24 +16,27 @@ def face_classifier(
     """The network with all that an explainer has to know about it.
 
     A vision transformer as timm writes them, with the same tokens in all blocks, is read at the last block's first
-    norm, or behind the last block and its norm where the head pools the patches; any other network at its last map of
-    enough cells. It counts as a transformer where it has modules that attend, named as timm names their parts. Raises
+    norm, or behind the last block and its norm where the head pools the patches; any other network at the layer of
+    `find_map`. It counts as a transformer where it has modules that attend, named as timm names their parts. Raises
     UserError where no layer has enough cells; the network's own error for a size that it cannot take passes through.
     """
     if _is_plain_transformer(network, spec):
         return _plain_transformer(network, spec, head, more_heads)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
-    cam_layer = find_cam_layer(network, spec.zeros(), channels_last=channels_last)
+    found = find_map(network, spec.zeros(), channels_last=channels_last)
     family: Family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
-    return FaceClassifier(
+    model = FaceClassifier(
         network,
         family,
         spec,
-        cam_layer,
+        found.name,
         head=head,
         more_heads=more_heads,
-        maps_channels_last=channels_last,
+        maps_channels_last=found.channels_last,
+        tokens=found.tokens,
     )
+    model.found_cam_layer = None if found.deepest else found.name
+    return model
 
 
 def _attends(module: nn.Module) -> bool:

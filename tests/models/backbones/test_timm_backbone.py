@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -99,6 +101,29 @@ def test_what_the_architecture_does_not_have_is_one_line(name: str, options: dic
         build_model(name, 7, **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "keeps"),
+    [("test_resnet", 64, True), ("repvgg_a0", 64, False), ("test_efficientnet", 64, True)],
+)
+def test_a_network_that_crashes_in_channels_last_stays_in_the_default_format(
+    name: str, size: int, keeps: bool
+) -> None:
+    """repvgg's 1x1 convolution of stride 2 on 3 channels; a step of training in a process of its own."""
+    model = build_model(name, 7, image_size=size)
+    assert model.channels_last == keeps
+    inputs = model.preprocess(torch.zeros(2, 48, 48))
+    assert inputs.is_contiguous(memory_format=torch.channels_last) == keeps
+    step = (
+        "import torch; from fertool.models import build_model; "
+        f"model = build_model('{name}', 7, image_size={size}).train(); "
+        "[model(torch.zeros(4, 48, 48)).sum().backward() for _ in range(3)]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", step], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+
+
 def test_stochastic_depth() -> None:
     model = build_model("test_vit", 7, image_size=64, drop_path=0.5, dropout=0.25)
     rates = [module.drop_prob for module in model.network.modules() if hasattr(module, "drop_prob")]
@@ -146,7 +171,13 @@ def test_saved_and_loaded(tmp_path) -> None:
             "patches of 16 pixels do not tile 100: give a multiple as --image-size",
         ),
         ("resnet50", 6, "no layer of ResNet has 7x7 cells at 6 pixels: give a larger --image-size"),
-        ("resnet51", None, "no model 'resnet51'"),
+        ("resnet51", None, "no model 'resnet51'; the nearest names are .*resnet50"),
+        ("vit_tiny_patch16_224", 32, "leave 2x2 cells at 32, and a map needs at least 3x3: give 48 or more"),
+        ("crossvit_9_240", None, "cannot be explained: it has two grids of patches side by side"),
+        ("tnt_s_legacy_patch16_224", None, "cannot be explained: it has tokens within its tokens"),
+        ("naflexvit_base_patch16_gap", None, "cannot be explained: it takes patches in place of images"),
+        ("mvitv2_tiny", 50, r"takes no images of 50 pixels \(IndexError.*; give .*64 as --image-size"),
+        ("coatnet_pico_rw_224", 16, r"takes no images of 16 pixels \(.*; give 32 as --image-size"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(name: str, size: int | None, message: str) -> None:

@@ -70,6 +70,19 @@ def auxiliary(num_classes):
 def number():
     return 3
 
+def scripted(num_classes):
+    return torch.jit.script(Small(num_classes))
+
+class Squeezes(Small):
+    def forward(self, inputs):
+        return self.out(nn.functional.adaptive_avg_pool2d(self.body(self.stem(inputs)), 1).squeeze())
+
+def squeezes(num_classes):
+    return Squeezes(num_classes)
+
+def probabilities(num_classes):
+    return nn.Sequential(Small(num_classes), nn.Softmax(dim=1))
+
 def fails():
     raise RuntimeError("no\\nluck")
 
@@ -116,6 +129,17 @@ def test_a_vision_transformer_is_explained_as_one() -> None:
     model = build_model("mine.nets:attends", 7, image_size=64)
     assert model.family == "transformer" and model.tokens.rows == 4
     assert model.attention_blocks and model.head == "head"
+
+
+def test_weights_get_into_a_transformer_of_timms_that_is_ones_own(tmp_path: Path) -> None:
+    model, other = (build_model("mine.nets:attends", classes, image_size=64) for classes in (7, 3))
+    save_model(model, tmp_path / "best.safetensors")
+    taken = load_weights(other, find_weights("mine.nets:attends", str(tmp_path / "best.safetensors")))
+    assert (
+        str(taken)
+        == f"backbone {len(model.network.state_dict()) - 2} tensors; new head for 3 classes (the file's had 7)"
+    )
+    assert torch.equal(other.network.blocks[0].attn.qkv.weight, model.network.blocks[0].attn.qkv.weight)
 
 
 def test_a_network_without_a_last_layer_for_the_classes_is_all_head() -> None:
@@ -183,6 +207,9 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
         ("mine.nets:fails", r"the function failed \(RuntimeError: no\)"),
         ("mine.nets:seven", r"gives shape \(1, 7\) for one face, not logits of shape \(1, 5\)"),
         ("mine.nets:pair", "gives tuple for one face, not logits"),
+        ("mine.nets:scripted", r"a TorchScript module, whose layers cannot be read; return the nn\.Module"),
+        ("mine.nets:squeezes", r"squeeze\(\) takes a batch of one away"),
+        ("mine.nets:probabilities", "its outputs are those of a softmax, not logits"),
         ("mine.nets:grey", "takes no input of 3 channels and 48 pixels"),
         ("mine.nets:", "no model 'mine.nets:'"),
     ],
