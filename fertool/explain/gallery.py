@@ -1,4 +1,4 @@
-"""A gallery of faces with heatmaps and region outlines, drawn by lot and not by hand."""
+"""A gallery of faces with heatmaps and region outlines; the faces are chosen at random and not by hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +8,26 @@ from matplotlib.figure import Figure
 
 from fertool.explain.overlay import add_legend, outline_regions, show_face, show_heat
 from fertool.models.predictions import read_logits
+from fertool.runtime.drawn_text import drawable, plain_text
 from fertool.workspace import Run, Workspace
 
-# a mark beside the colour: red is lost on some readers and in grey print
+# a mark beside the colour: some readers, and a grey print, do not show red
 RIGHT, WRONG = ("✓", "black"), ("✗", "#B00020")
 FACES_PER_CLASS = 2
 CELL_INCHES = 1.1
+NAME_LENGTH = 16  # characters of a class in a cell
 
 
 @dataclass(frozen=True)
 class GalleryColumn:
-    """One run's maps of the gallery's faces by one explainer."""
+    """One run's maps of the gallery's faces by one explainer.
+
+    `heatmaps` (n, h, w) are rectified; `predicted` are class codes (n,), None where they are not known.
+    """
 
     name: str
-    heatmaps: np.ndarray  # (n, h, w), rectified
-    predicted: np.ndarray | None  # class codes (n,); None where they are not known
+    heatmaps: np.ndarray
+    predicted: np.ndarray | None
 
 
 def draw_lots(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -42,9 +47,14 @@ def draw_gallery(
     *,
     faces_across: bool = False,
 ) -> Figure:
-    """The gallery of these rows of a split: `maps` are the columns' names, runs and rectified maps (n, h, w).
+    """The gallery of some faces of a split, with the stored predictions of each column's run.
 
-    Below a map stands what is stored of its run's predictions. See `gallery_figure`.
+    Args:
+        workspace: where the faces lie.
+        split: their split.
+        rows: the faces, int (n,).
+        maps: the columns' names, runs and rectified maps (n, h, w).
+        faces_across: a column a face, for a page that is wide.
     """
     columns = []
     for name, run, heatmaps in maps:
@@ -73,10 +83,29 @@ def gallery_figure(
 ) -> Figure:
     """A row a face: first with the outlines of its regions, then under each column's heat.
 
-    `faces` (n, H, W[, 3]), `region_maps` (n, H, W), `labels` (n,). Each map is scaled to its own maximum:
-    colours compare within a face and not between faces. Below a map stands what its run predicted, with
-    a tick or, in red, a cross. With `faces_across` rows and columns are swapped, for a page that is wide.
+    Each map is scaled to its own maximum: colours compare within a face and not between faces. Below a map stands its
+    run's prediction, with a tick or, in red, a cross.
+
+    Args:
+        faces: uint8 (n, H, W) or (n, H, W, 3).
+        region_maps: region codes (n, H, W).
+        labels: class codes (n,).
+        classes: the classes' names.
+        columns: the maps.
+        faces_across: swap rows and columns, for a page that is wide.
     """
+    with plain_text():
+        return _gallery_figure(faces, region_maps, labels, classes, columns, faces_across)
+
+
+def _gallery_figure(
+    faces: np.ndarray,
+    region_maps: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    columns: Sequence[GalleryColumn],
+    faces_across: bool,
+) -> Figure:
     shape = (len(faces), len(columns) + 1)
     height, width = shape[::-1] if faces_across else shape
     figure = Figure(
@@ -89,7 +118,7 @@ def gallery_figure(
         show_face(row[0], face)
         outline_regions(row[0], region_map)
         name_face = row[0].set_title if faces_across else row[0].set_ylabel
-        name_face(classes[label], fontsize=8)
+        name_face(drawable(classes[label], NAME_LENGTH), fontsize=8)
     for column, cells in zip(columns, grid.T[1:], strict=True):
         for number, axes in enumerate(cells):
             show_heat(axes, faces[number], column.heatmaps[number])
@@ -97,8 +126,9 @@ def gallery_figure(
             if column.predicted is not None:
                 predicted, label = column.predicted[number], labels[number]
                 mark, colour = RIGHT if predicted == label else WRONG
-                axes.set_xlabel(f"{mark} {classes[predicted]}", fontsize=7, color=colour, labelpad=2)
+                words = f"{mark} {drawable(classes[predicted], NAME_LENGTH)}"
+                axes.set_xlabel(words, fontsize=7, color=colour, labelpad=2)
         name_column = cells[0].set_ylabel if faces_across else cells[0].set_title
-        name_column(column.name, fontsize=8)
+        name_column(drawable(column.name), fontsize=8)
     add_legend(figure, grid.ravel().tolist())
     return figure

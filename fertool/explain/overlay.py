@@ -14,6 +14,7 @@ from matplotlib.patheffects import Normal, Stroke
 from fertool.explain.interpolation import interpolate
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import BACKGROUND, FACE_CONTOUR, REGIONS
+from fertool.runtime.drawn_text import plain_text
 
 # Inferno's lightness rises evenly, so it is read alike by colour-blind readers and in a grey print (Nunez, Anderton
 # and Renslow 2018, 'Optimizing colormaps with consideration for color vision deficiency'). Its dark end is left out,
@@ -101,6 +102,6 @@ def add_legend(figure: Figure | SubFigure, axes: list[Axes]) -> None:
 def png_bytes(figure: Figure, dots_per_inch: int) -> bytes:
     """The figure as a PNG file, the same bytes for the same figure."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"savefig.facecolor": "white"}):
+    with plain_text(), matplotlib.rc_context({"savefig.facecolor": "white"}):
         figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The sheet of a photograph: which face is which, what each is taken for, and where that is seen."""
+"""The sheet of a photograph: its faces numbered, their predicted classes, and their heatmaps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,22 @@ from matplotlib.patheffects import Normal, Stroke
 from fertool.explain.overlay import add_legend, outline_regions, show_face, show_heat
 from fertool.explain.photographs.faces import Crop
 from fertool.masks.regions import region_map
+from fertool.runtime.drawn_text import drawable, plain_text
 
 CELL_INCHES = 1.7
 LEAST_COLUMNS = 4  # the sheet is at least this many cells wide, for the photograph's sake
 TALLEST_PHOTOGRAPH_INCHES = 6.0
 MOST_WORDS = 8  # classes named beside a face
+NAME_LENGTH = 16  # characters of a class
 OUTLINE_PX = 288  # a side that outlines are drawn at
 
 
 @dataclass(frozen=True)
 class MapColumn:
-    """One explainer's maps, for one target, of some faces."""
+    """One explainer's maps, for one target, of some faces: (n, h, w), rectified."""
 
     name: str
-    heatmaps: np.ndarray  # (n, h, w), rectified
+    heatmaps: np.ndarray
 
 
 def sheet_figure(
@@ -38,10 +40,28 @@ def sheet_figure(
 ) -> Figure:
     """The photograph with its faces numbered; then a row a face: its classes, its crop, its maps.
 
-    `picture` is uint8 RGB (h, w, 3), `boxes` (n, 4) are the faces' in its pixels, `probabilities` (n,
-    classes). The crop is shown as the model sees it, with the outlines of its regions. Each map is scaled to
-    its own maximum.
+    The crop is shown as the model sees it, with the outlines of its regions. Each map is scaled to its own maximum.
+
+    Args:
+        picture: the photograph, uint8 RGB (h, w, 3).
+        boxes: the faces' boxes in its pixels, (n, 4).
+        crops: the faces.
+        classes: the classes' names.
+        probabilities: (n, classes).
+        columns: the maps.
     """
+    with plain_text():
+        return _sheet_figure(picture, boxes, crops, classes, probabilities, columns)
+
+
+def _sheet_figure(
+    picture: np.ndarray,
+    boxes: np.ndarray,
+    crops: Sequence[Crop],
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+    columns: Sequence[MapColumn],
+) -> Figure:
     width = CELL_INCHES * max(len(columns) + 2, LEAST_COLUMNS)
     top_inches = min(width * picture.shape[0] / picture.shape[1], TALLEST_PHOTOGRAPH_INCHES)
     rows_inches = 1.06 * CELL_INCHES * len(crops) + 1.1
@@ -62,7 +82,7 @@ def sheet_figure(
             outline_regions(axes, regions, over_heat=True)
     grid[0][1].set_title("as the model sees it", fontsize=8)
     for column, axes in zip(columns, grid[0][2:], strict=False):
-        axes.set_title(column.name, fontsize=8)
+        axes.set_title(drawable(column.name), fontsize=8)
     add_legend(below, grid.ravel().tolist())
     return figure
 
@@ -89,12 +109,13 @@ def _number_faces(axes: Axes, picture: np.ndarray, boxes: np.ndarray) -> None:
 
 
 def _put_in_words(axes: Axes, number: int, classes: Sequence[str], shares: np.ndarray) -> None:
-    """The face's number and what it is taken for, the likeliest first."""
+    """The face's number and its classes, the likeliest first."""
     axes.text(0.02, 0.96, f"face {number}", transform=axes.transAxes, fontsize=9, va="top")
     for line, code in enumerate(np.argsort(-shares, kind="stable")[:MOST_WORDS]):
         height = 0.82 - 0.1 * line
         weight = "bold" if line == 0 else "normal"
-        axes.text(0.02, height, classes[code], transform=axes.transAxes, fontsize=8, va="top", weight=weight)
+        name = drawable(classes[code], NAME_LENGTH)
+        axes.text(0.02, height, name, transform=axes.transAxes, fontsize=8, va="top", weight=weight)
         axes.text(
             0.98, height, f"{shares[code]:.1%}", transform=axes.transAxes, fontsize=8, va="top", ha="right",
             weight=weight,
