@@ -1,3 +1,3 @@
-"""Which parts of the face does a facial expression model rely on? Measured, with numbers that hold up."""
+"""Measure which parts of the face a facial expression model relies on, with numbers that hold up."""
 
 __version__ = "0.1.0"

@@ -46,7 +46,7 @@ class _Command(TyperCommand):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Which parts of the face does a facial expression model rely on? Measured, step by step:\n\n"
+    help="Measure which parts of the face a facial expression model relies on, step by step:\n\n"
     "prepare -> masks -> train -> explain -> score -> report",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""What a person would call a condition: the model, and the settings in which it differs from those beside it.
+"""The name that a person would give a condition: the model, and the settings in which it differs from those beside it.
 
 A condition is all settings of a training but its seed. Its own name, `cnn-fbf71b`, holds a hash, which no reader can
 look up; its label is `cnn, lr 1e-3, 12 epochs`, or the name that `train --name` gave to its runs.

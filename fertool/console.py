@@ -1,4 +1,4 @@
-"""What the user sees: tables and notes, or one JSON object; rows of epochs as they come."""
+"""The program's output: tables and notes, or one JSON object; rows of epochs as they come."""
 
 import io
 import json

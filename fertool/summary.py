@@ -1,4 +1,4 @@
-"""What a stage tells its user at the end: figures for a script, tables for a reader."""
+"""The summary that a stage gives its user at the end: figures for a script, tables for a reader."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -97,7 +97,7 @@ class Run:
         return self.results / "heatmaps" / explainer / target / f"{split}.npy"
 
     def branch_shares(self, explainer: str, target: str, split: str) -> Path:
-        """Of a model of several views, each one's share of the heatmap's mass, float32 (N, views)."""
+        """The share of each view of a multi-scale model in the heatmap's mass, float32 (N, views)."""
         return self.heatmaps(explainer, target, split).with_suffix(".branches.npy")
 
     def scores(
@@ -177,7 +177,7 @@ class Workspace:
         return self.root / "faces" / f"{split}.csv"
 
     def truth(self, split: str) -> Path:
-        """What is known of synthetic faces: landmarks, region maps."""
+        """The truth about synthetic faces: landmarks, region maps."""
         return self.root / "faces" / f"{split}.truth.npz"
 
     def region_maps(self, split: str) -> Path:
@@ -277,7 +277,7 @@ class Workspace:
         return np.array(groups, dtype=np.int64)
 
     def load_truth(self, split: str) -> dict[str, np.ndarray]:
-        """What is known of synthetic faces, by name. Raises UserError where the file is damaged."""
+        """The truth about synthetic faces, by name. Raises UserError where the file is damaged."""
         path = self.truth(split)
         self.require_intact(self.dataset_json, path)
         return read_npz(path, self.remedy(path))
@@ -318,7 +318,7 @@ class Workspace:
     # --- whether what is there is what was written --------------------------------------------------------
 
     def products(self, record: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-        """What `record`, a JSON file, is to say of the files that it describes, under its key `products`.
+        """The sizes and hashes that `record`, a JSON file, keeps of its files under the key `products`.
 
         Returns:
             for each file, by its path beside the record: `bytes`, its size, and `sha256`, the hash of its content.
@@ -351,7 +351,7 @@ class Workspace:
             raise damaged(product, f"not the file that {record.name} describes", self.remedy(product))
 
     def remedy(self, path: Path) -> str:
-        """What to do where a file of the workspace is damaged: the command that makes it again."""
+        """The remedy where a file of the workspace is damaged: the command that makes it again."""
         try:
             parts = path.resolve().relative_to(self.root.resolve()).parts
         except ValueError:

@@ -1,4 +1,4 @@
-"""What an explainer is, and what it has to declare."""
+"""The Explainer: what it computes, and what it has to declare."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

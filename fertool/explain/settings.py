@@ -1,4 +1,4 @@
-"""What `explain` is asked for."""
+"""The settings of `explain`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

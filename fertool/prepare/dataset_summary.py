@@ -1,4 +1,4 @@
-"""What `prepare` records of the faces that it made in dataset.json, and says of them."""
+"""The record that `prepare` keeps of the faces that it made in dataset.json, and says of them."""
 
 from dataclasses import asdict
 from pathlib import Path

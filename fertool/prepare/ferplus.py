@@ -20,7 +20,7 @@ _LEAST_AGREEMENT = 0.4
 _ENOUGH_TO_AGREE = 50  # faces
 
 ANSWERS = (*EMOTIONS, "contempt", "unknown", "not_face")
-"""What a tagger could answer, the seven emotions first."""
+"""The answers that a tagger could give, the seven emotions first."""
 
 _MOST_DIGITS = 6  # of a number of votes
 

@@ -1,4 +1,4 @@
-"""What `prepare` is asked to do."""
+"""The settings of `prepare`."""
 
 import re
 from collections.abc import Sequence

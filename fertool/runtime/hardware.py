@@ -1,4 +1,4 @@
-"""Which device computes, in which number format, and what to call it in a record."""
+"""The device that computes, its number format, and its name in a record."""
 
 import contextlib
 import ctypes
@@ -85,7 +85,7 @@ def keep_freed_memory() -> None:
 
 
 def describe_hardware(compute: Compute) -> dict[str, str | int]:
-    """What a record needs to say about the machine."""
+    """A description of the machine, for records."""
     if compute.device.type == "cuda":
         name = torch.cuda.get_device_name(compute.device)
     else:

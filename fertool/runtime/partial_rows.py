@@ -1,4 +1,4 @@
-"""What a long stage has done so far, kept where a kill does not reach it."""
+"""The rows that a long stage has finished so far, kept where a kill does not reach it."""
 
 import errno
 import json

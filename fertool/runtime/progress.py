@@ -16,7 +16,7 @@ def progress_bar(what: str, total: int, unit: str, done: int = 0) -> tqdm:
     """A bar on stderr, as a context manager; `bar.update(n)` counts n more units.
 
     It appears once the work has taken two seconds, and never when stderr is no terminal. `done` is what an
-    earlier, interrupted call had finished: it counts towards the total and not towards the rate. Of several
+    earlier, interrupted call had finished: it counts towards the total and not towards the rate. With several
     processes on one job only the first shows it.
     """
     return tqdm(

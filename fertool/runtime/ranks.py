@@ -19,7 +19,7 @@ Job = TypeVar("Job")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this one is. All of them must call the methods that exchange, in step."""
+    """The number of this process among all of them. All of them must call the methods that exchange, in step."""
 
     rank: int = 0
     count: int = 1
@@ -38,7 +38,7 @@ class Ranks:
             _distributed().barrier()
 
     def broadcast_from_rank0(self, make: Callable[[], Value]) -> Value:
-        """What the first process makes; the others get it without making it, and what it raises too."""
+        """Hand on what the first process makes, or the error that it raises, to all others, which do not make it."""
         if self.count == 1:
             return make()
         told: list[Any] = [None, None]

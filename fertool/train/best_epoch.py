@@ -1,4 +1,4 @@
-"""Which epoch is kept, and when training stops: decided by the rows of history.csv alone."""
+"""The kept epoch, and the end of training for lack of patience: decided by the rows of history.csv alone."""
 
 import math
 from collections.abc import Mapping, Sequence

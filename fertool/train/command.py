@@ -121,7 +121,7 @@ def train(
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, where, and from what."""
+    """The network to train, its run, and what both were made from."""
 
     workspace: Workspace
     config: TrainConfig

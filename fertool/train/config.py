@@ -1,4 +1,4 @@
-"""What a training is asked to do, and the name that follows from it.
+"""The settings of a training, and the name that follows from them.
 
 A setting is named once, as a field of TrainConfig with its default and range; `fertool train` has an option of the
 same name, with its help.
@@ -152,7 +152,7 @@ class TrainConfig:
 
     @property
     def augmentation(self) -> Augmentation:
-        """What happens to the faces."""
+        """The augmentation of the faces."""
         return Augmentation(**{field.name: getattr(self, field.name) for field in fields(Augmentation)})
 
     @property

@@ -1,4 +1,4 @@
-"""Which parts of a pretrained network train in which epoch."""
+"""The parts of a pretrained network that train in each epoch."""
 
 import numpy as np
 import torch

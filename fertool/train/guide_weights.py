@@ -20,7 +20,7 @@ MOST_LOST = 0.005  # the val accuracy, in 0..1, that a lambda may cost beside la
 
 @dataclass(frozen=True)
 class LambdaOutcome:
-    """What a lambda comes to on val: means over the seeds, each at its best epoch."""
+    """The figures of a lambda on val: means over the seeds, each at its best epoch."""
 
     weight: float
     val_accuracy: float

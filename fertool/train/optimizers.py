@@ -80,7 +80,7 @@ def largest_rate(optimizer: torch.optim.Optimizer) -> float:
 def step_factor(
     config: TrainConfig, step: int, steps_per_epoch: int, history: Sequence[Mapping[str, Any]]
 ) -> float:
-    """What the peak learning rates are multiplied by at a step.
+    """The factor on the peak learning rates at a step.
 
     Args:
         config: the settings.

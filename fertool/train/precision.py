@@ -1,4 +1,4 @@
-"""Which number format a model is trained in: that of the runs it is compared with, else the faster one."""
+"""The number format that a model is trained in: that of the runs it is compared with, else the faster one."""
 
 import copy
 import statistics

@@ -1,4 +1,4 @@
-"""What run.json says of a training, and how a training compares itself with it."""
+"""The record that run.json keeps of a training, and how a training compares itself with it."""
 
 import os
 import platform

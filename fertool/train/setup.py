@@ -1,4 +1,4 @@
-"""What stays the same through all epochs of a training."""
+"""The things that stay the same through all epochs of a training."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What changes from step to step of a training, and how it is saved and loaded."""
+"""The state of a training that changes from step to step, and how it is saved and loaded."""
 
 import pickle
 import sys

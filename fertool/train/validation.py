@@ -11,7 +11,7 @@ from fertool.train.setup import TrainingSetup
 
 
 class Validation(NamedTuple):
-    """What an epoch came to on val.
+    """The figures of an epoch on val.
 
     `loss` is the mean cross-entropy, without smoothing; `accuracy` lies in 0..1; `guide_sums` are those of
     `guide_figures`, where the training is guided.

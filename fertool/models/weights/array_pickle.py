@@ -125,7 +125,7 @@ class _ArrayMachine:
             raise ValueError(f"{what} larger than the file")
 
     def since_mark(self) -> list[Any]:
-        """What was put on the stack since the last MARK, taken off it."""
+        """Take off the stack what was put there since the last MARK."""
         start = self.marks.pop()
         if start > len(self.stack):
             raise ValueError("the stack is empty")

@@ -21,7 +21,7 @@ from fertool.runtime.progress import log
 
 @dataclass(frozen=True)
 class Taken:
-    """What a model took of a file of weights."""
+    """The part of a file of weights that a model took."""
 
     backbone: int  # tensors
     classes: int  # that the new head tells apart

@@ -78,7 +78,7 @@ def read_challenge_csv(files: SourceFiles, name: str, size: int) -> LabelledFace
 
 
 def advice(files: SourceFiles, tables: list[str]) -> str:
-    """What would help where none of a source's csv files has the challenge's columns."""
+    """A line on what would help where none of a source's csv files has the challenge's columns."""
     headers = {name: _read_header(files, name) for name in tables}
     like = [name for name, header in headers.items() if "pixels" in header]
     names = {PurePosixPath(name).name.lower() for name in like}

@@ -1,4 +1,4 @@
-"""What a source may cost: bounds far above any data set of faces, so that no file fills the memory or runs for ever."""
+"""The cost that a source may have: bounds far above any data set of faces, so that no file fills the memory or runs for ever."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ MIN_PICTURE_SIDE = 4
 """Pixels; nobody can see a face in fewer."""
 
 MAX_READ_BYTES = 64 * 2**20
-"""What `tarfile` may ask for at once: its own headers are read whole, however long they say that they are."""
+"""The most that `tarfile` may ask for at once: its own headers are read whole, however long they say that they are."""
 
 MAX_VOTES_BYTES = 64 * 2**20
 """Size of the file with the votes of FER+, which has 1.6 MB."""

@@ -1,4 +1,4 @@
-"""What a picture's file says of itself, read before it is decoded: no file may ask for more memory than faces need."""
+"""The header of a picture's file, read before it is decoded: no file may ask for more memory than faces need."""
 
 import io
 import struct

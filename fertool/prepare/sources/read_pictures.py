@@ -15,7 +15,7 @@ from fertool.runtime.progress import progress_bar
 
 _BATCH_FILES = 256
 _BATCH_BYTES = 128 * 2**20
-"""What the files of a batch and their pictures may take; a larger picture is a batch of its own."""
+"""The bytes that the files of a batch and their pictures may take; a larger picture is a batch of its own."""
 
 
 class _Picture(NamedTuple):

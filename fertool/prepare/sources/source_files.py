@@ -18,7 +18,7 @@ _DAMAGE = (
     EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, UnicodeError,
     struct.error, ValueError, OverflowError, IndexError,
 )  # fmt: skip
-"""What the standard library raises, somewhere, for damaged archives."""
+"""The errors that the standard library raises, somewhere, for damaged archives."""
 
 
 @dataclass(frozen=True)

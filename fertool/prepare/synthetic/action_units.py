@@ -1,4 +1,4 @@
-"""What each facial action unit does to a face's landmarks.
+"""The effect of each facial action unit on a face's landmarks.
 
 Lengths are in distances between the eyes' centres, x to the right of the picture, y downwards; 'left' and
 'right' are the picture's. Landmarks are in iBUG's 68-point order (C. Sagonas et al., '300 Faces In-The-Wild

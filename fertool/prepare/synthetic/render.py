@@ -22,7 +22,7 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a person and the light look like: tones 0 to 255, the rest shares 0 to 1."""
+    """The look of a person and of the light: tones 0 to 255, the rest shares 0 to 1."""
 
     skin: float
     hair: float
@@ -113,8 +113,8 @@ def draw_region_map(geometry: Geometry, size: int) -> np.ndarray:
     """The region that most of each pixel belongs to, uint8 (size, size).
 
     Where regions overlap the later one of this order wins: face, nose, mouth, eyebrows, eyes. The eyes reach
-    from the upper lid's crease to the lower lid's fold. Of regions that share a pixel equally, the one
-    with the lowest code has it.
+    from the upper lid's crease to the lower lid's fold. Where regions share a pixel
+    equally, it belongs to the one with the lowest code.
     """
     canvas = _Canvas(np.zeros((size * SUPERSAMPLING, size * SUPERSAMPLING), np.uint8))
     shapes = geometry.outlines

@@ -44,7 +44,7 @@ LINEAR_TOLERANCE = (
 
 @dataclass
 class Watch:
-    """What the last forward pass left to make its map of; empty before the first.
+    """The tensors of the last forward pass that its map is made of; empty before the first.
 
     Attributes:
         model: the network.
