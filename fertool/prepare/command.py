@@ -70,7 +70,7 @@ def prepare(
 
 
 def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettings) -> dict[str, Any]:
-    """The record of what the faces depend on: the algorithm's revision, the settings, and the inputs by their hashes."""
+    """The record of what the faces depend on: the algorithm's revision, settings, and inputs by their hashes."""
     inputs = {"source": SYNTHETIC}
     if source != SYNTHETIC:
         inputs["source"] = content_hash(Path(source), apart=workspace.root)

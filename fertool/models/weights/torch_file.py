@@ -15,7 +15,7 @@ SAVE_STATE_DICT = "save its state_dict: torch.save(network.state_dict(), 'weight
 
 
 def load_torch_file(path: Path) -> Any:
-    """The content of a file that `torch.save` wrote, tensors on the CPU; the legacy format before PyTorch 1.6 is read too.
+    """The content of a file that `torch.save` wrote, tensors on the CPU; PyTorch 1.5's format is read too.
 
     Raises UserError for a damaged file, a TorchScript program, a file that runs code when it is loaded, and one whose
     records are compressed: PyTorch writes none, and two megabytes of them can unpack to gigabytes.

@@ -1,4 +1,4 @@
-"""The cost that a source may have: bounds far above any data set of faces, so that no file fills the memory or runs for ever."""
+"""Bounds on what a source may cost, far above any data set of faces, so that none fills the memory or never ends."""
 
 import os
 from pathlib import Path
