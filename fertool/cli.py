@@ -1053,21 +1053,47 @@ def score(
 @app.command(cls=_Command)
 def report(
     run: RunOption = None,
+    runs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...", help="Names of runs in the order in which they are to stand (default: all)"
+        ),
+    ] = None,
     split: SplitOption = "test",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART", help="Write this part only: page, tables or figures; repeatable (default: all)"
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN=LABEL", help="Name the row of a run, as cnn-s0=Baseline; repeatable (default: none)"
+        ),
+    ] = None,
+    list_them: Annotated[
+        bool, typer.Option("--list", help="Print the runs there are, and write nothing (default: off)")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write all scores as one self-contained page.
+    """Write all scores as one self-contained page, with tables and figures for a paper beside it.
 
-    Example: fertool report --run cnn-s0 --run cnn-s1
+    Example: fertool report --runs cnn-s0,cnn-s1 --labels cnn-s0=Baseline
     """
     from fertool import console
-    from fertool.report import ReportSettings, write_report
+    from fertool.report import ReportSettings, list_runs, parse_labels, write_report
     from fertool.workspace import Workspace
 
+    folder = Workspace.locate(workspace)
+    if list_them:
+        console.show(list_runs(folder), as_json)
+        return
+    names = [*(run or ()), *(runs.split(",") if runs else ())]
     with ctrl_c_interrupts():
-        settings = ReportSettings(runs=tuple(run or ()), split=split)
-        console.show(write_report(Workspace.locate(workspace), settings), as_json)
+        settings = ReportSettings(names, split, only or (), parse_labels(labels or ()))
+        console.show(write_report(folder, settings), as_json)
 
 
 def main() -> None:

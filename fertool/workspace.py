@@ -206,7 +206,11 @@ class Workspace:
     @property
     def report(self) -> Path:
         """The report's page."""
-        return self.root / "report" / "index.html"
+        return self.report_file("index.html")
+
+    def report_file(self, name: str) -> Path:
+        """A file of the report: the page, what a paper takes from it (`tables/NAME.csv`), the list of them all."""
+        return self.root / "report" / name
 
     # --- what is there ----------------------------------------------------------------------------------
 

@@ -1,19 +1,25 @@
-"""`fertool report`: what was scored, as one self-contained page."""
+"""`fertool report`: what was scored, as one self-contained page, and what a paper takes from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fertool.errors import UserError
 from fertool.report.answers import answer_all
+from fertool.report.answers.answer import Answer
 from fertool.report.chance import ChanceLevels
+from fertool.report.drawings import paper_figures
 from fertool.report.evidence import Evidence
-from fertool.report.first_screen import first_screen
+from fertool.report.export.figures import figure_files
+from fertool.report.export.files import write_files
+from fertool.report.export.methods import methods_paragraphs
+from fertool.report.export.references import as_bibtex, works_of
+from fertool.report.export.tables import as_csv, as_tex, paper_tables
+from fertool.report.first_screen import Row, first_screen
 from fertool.report.gallery.gallery import make_gallery
 from fertool.report.headline import headline
 from fertool.report.page.render import render_page
 from fertool.report.sections import sections_of
 from fertool.report.settings import ReportSettings
 from fertool.report.warnings import find_warnings
-from fertool.runtime.files import replacing
 from fertool.score.gather import outdated_notes
 from fertool.score.registry import SUITES
 from fertool.score.results.conditions import without_repeats
@@ -22,38 +28,84 @@ from fertool.workspace import Run, Workspace
 
 
 def write_report(workspace: Workspace, settings: ReportSettings | None = None) -> Summary:
-    """Write the page over the named runs, or over all that are scored on the split; outdated figures are left out.
+    """Write the page, tables and figures over the named runs, or over all that are scored on the split.
 
-    Of runs with the same settings and seed only the first by name counts. Raises UserError where nothing is
-    scored, or a named run is not.
+    Figures that are outdated are left out. Of runs with the same settings and seed only the first by name counts.
+    Raises UserError where nothing is scored, where a named run is not, and for a label of a run that is not shown.
     """
     settings = settings or ReportSettings()
     runs, notes = _scored_runs(workspace, settings.runs, settings.split)
+    unknown = [name for name in settings.labels if name not in {run.name for run in runs}]
+    if unknown:
+        shown = ", ".join(run.name for run in runs)
+        raise UserError(f"--labels {unknown[0]}=...: no such run in this report; there are {shown}")
     notes += outdated_notes(workspace, runs, settings.split)
     evidence = Evidence(workspace, settings.split, runs, dict(settings.labels))
     chance = ChanceLevels(evidence)
     rows = first_screen(evidence, chance)
-    page = render_page(
-        evidence,
-        rows,
-        sections_of(evidence, rows),
-        make_gallery(evidence),
-        answer_all(evidence, chance),
-        headline=headline(evidence, chance),
-        warnings=find_warnings(evidence, chance),
-        notes=notes,
-    )
-    with replacing(workspace.report) as handle:
-        handle.write(page.encode())
-    count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    files: dict[str, bytes] = {}
+    if settings.writes("page"):
+        files |= _page_files(evidence, chance, rows, notes)
+    if settings.writes("tables"):
+        files |= dict(_table_files(evidence, rows))
+    if settings.writes("figures"):
+        files |= {f"figures/{name}": made for name, made in figure_files(paper_figures(evidence, rows))}
+    write_files(workspace, files, settings)
     return Summary(
         data={
             "report": str(workspace.report),
             "split": settings.split,
             "runs": [run.name for run in runs],
+            "files": sorted(files),
         },
-        notes=[f"{workspace.report}: {count} on {settings.split}", *notes],
+        notes=[_said(workspace, runs, files, settings), *notes],
     )
+
+
+def _said(
+    workspace: Workspace, runs: Sequence[Run], files: dict[str, bytes], settings: ReportSettings
+) -> str:
+    count = f"{len(runs)} run{'s' if len(runs) > 1 else ''} on {settings.split}"
+    if settings.writes("page"):
+        return f"{workspace.report}: {count}"
+    return f"{workspace.report.parent}: {len(files)} files, {count}"
+
+
+def _page_files(
+    evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row], notes: Sequence[str]
+) -> dict[str, bytes]:
+    answers = answer_all(evidence, chance)
+    methods, works = methods_paragraphs(evidence), works_of(evidence)
+    said = headline(evidence, chance)
+    page = render_page(
+        evidence,
+        rows,
+        sections_of(evidence, rows),
+        make_gallery(evidence),
+        answers,
+        headline=said,
+        warnings=find_warnings(evidence, chance),
+        notes=notes,
+        methods=methods,
+        works=works,
+    )
+    texts = {
+        "index.html": page,
+        "answers.md": _answers_text(said, answers),
+        "methods.md": "\n\n".join(["# Methods", *methods]) + "\n",
+        "references.bib": as_bibtex(works),
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def _answers_text(said: str, answers: Sequence[Answer]) -> str:
+    return "\n".join(["# Where do the models look?", "", said, "", *(answer.markdown for answer in answers)])
+
+
+def _table_files(evidence: Evidence, rows: Sequence[Row]) -> Iterator[tuple[str, bytes]]:
+    for name, table in paper_tables(evidence, rows).items():
+        yield f"tables/{name}.csv", as_csv(table).encode()
+        yield f"tables/{name}.tex", as_tex(table, name).encode()
 
 
 def _scored_runs(workspace: Workspace, names: Sequence[str], split: str) -> tuple[list[Run], list[str]]:

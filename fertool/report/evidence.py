@@ -13,6 +13,7 @@ import numpy as np
 from fertool.masks.regions import REGIONS
 from fertool.report.conditions import Condition, conditions_of
 from fertool.report.views import View, main_view, views_of
+from fertool.runtime.files import read_json
 from fertool.score.evaluated_run import Columns, cluster_faces
 from fertool.score.gather import Gathered, gather_scores
 from fertool.score.guidance.effects import Estimate
@@ -56,6 +57,15 @@ class Evidence:
     def faces(self) -> int:
         """How many faces the split has."""
         return len(self.labels)
+
+    @cached_property
+    def landmark_detectors(self) -> dict[str, int]:
+        """How many of the split's faces each detector found, detectors without any left out."""
+        if not self.workspace.masks_json.exists():
+            return {}
+        found = read_json(self.workspace.masks_json)["found"].get(self.split, {})
+        called = {"drawn": "the drawing itself", "template": "none, the template's taken"}
+        return {called.get(name, name): count for name, count in found.items() if count}
 
     def condition(self, name: str) -> Condition:
         """The condition of that name."""

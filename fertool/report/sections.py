@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fertool.report.drawings import (
+    Drawing,
+    confusion_drawing,
+    corruptions_drawing,
+    depth_drawing,
+    emotions_drawing,
+    regions_drawing,
+    seeds_of_measure,
+    training_drawing,
+)
 from fertool.report.evidence import Evidence
-from fertool.report.figures.confusion import confusion_figure
-from fertool.report.figures.curves import curves_figure
 from fertool.report.figures.guidance import guidance_figure, lifts_figure
-from fertool.report.figures.regions import regions_figure
-from fertool.report.figures.style import as_svg, styled
+from fertool.report.figures.style import PAGE_INCHES, as_svg, styled
 from fertool.report.first_screen import Row
-from fertool.runtime.files import read_csv
 from fertool.score.gather import Gathered
 from fertool.score.guidance.effects import Guidance, gather_guidance
 from fertool.score.guidance.tables import guidance_tables
 from fertool.score.guidance.verdict import verdicts_of
-from fertool.score.results.tables import run_label
 from fertool.summary import Table
 
 
@@ -48,6 +53,7 @@ class Section:
     folded: bool = True  # whether the tables are
 
 
+SMALL_INCHES = 5.2  # figures that stand side by side
 NAMES = {
     "classification": "Recognition",
     "attention": "Attention",
@@ -65,6 +71,7 @@ NAMES = {
 def sections_of(evidence: Evidence, rows: Sequence[Row]) -> list[Section]:
     """The sections of a report, in the order of suites; then guidance and training."""
     sections = [_suite_section(evidence, found, rows) for found in evidence.gathered]
+    sections += _emotions_section(evidence)
     sections += [
         _guidance_section(number, of_sweep)
         for number, of_sweep in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split))
@@ -80,47 +87,45 @@ def _suite_section(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> 
         target = f", target {settings.target}" if found.suite.only_target is None else ""
         name = f"{name}: {settings.request.key}{target}{grid}"
         anchor = "-".join([anchor, settings.request.key, settings.target, str(settings.grid or "")])
-    figures = []
-    if found.suite.name == "classification":
-        figures = _confusion_figures(evidence, found)
-    if found.suite.name == "attention":
-        figures = _attention_figures(found, rows)
-    return Section(_anchor(anchor), name, figures=figures, tables=found.tables)
+    return Section(_anchor(anchor), name, figures=_pictures(evidence, found, rows), tables=found.tables)
 
 
 def _anchor(text: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in text).strip("-")
 
 
-def _confusion_figures(evidence: Evidence, found: Gathered) -> list[Picture]:
-    pictures = []
-    for condition in evidence.conditions:
-        known = evidence.stored(found, condition)
-        if known:
-            with styled():
-                figure = confusion_figure(known[0]["confusion"], evidence.classes)
-            run = run_label(known[0])
-            pictures.append(Picture(f"{run}: confusion matrix", as_svg(figure, f"confusion matrix of {run}")))
-    return pictures
+def _pictures(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> list[Picture]:
+    """A suite's figures."""
+    drawings: list[Drawing | None] = []
+    name, width = found.suite.name, PAGE_INCHES
+    if name == "classification":
+        width = SMALL_INCHES
+        drawings = [confusion_drawing(evidence, condition) for condition in evidence.conditions]
+    elif name == "attention":
+        shown = [row for row in rows if row.view is not None and row.view.gathered is found]
+        if any(cell.is_known for row in shown for cell in row.regions["lift"].values()):
+            drawings = [regions_drawing(shown, "lift", seeds_of_measure(found.scores, "lift"))]
+    elif name == "causal":
+        shown = [row for row in rows if row.first or row.view is None]
+        drawings = [regions_drawing(shown, "causal", {})]
+    elif name == "robustness":
+        drawings = [corruptions_drawing(evidence)]
+    elif name == "representation":
+        drawings = [depth_drawing(evidence)]
+    return [_picture(drawing, width) for drawing in drawings if drawing is not None]
 
 
-def _attention_figures(found: Gathered, rows: Sequence[Row]) -> list[Picture]:
-    shown = [row for row in rows if row.view is not None and row.view.gathered is found]
-    if not any(cell.is_known for row in shown for cell in row.regions["lift"].values()):
-        return []
-    seeds: dict[str, list[list[float]]] = {}
-    for run in found.scores:
-        if run["overall"]:
-            seeds.setdefault(run["group"], []).append(list(run["overall"]["lift"].values()))
-    several = {name: of_runs for name, of_runs in seeds.items() if len(of_runs) > 1}
+def _picture(drawing: Drawing, width_inches: float) -> Picture:
     with styled():
-        figure = regions_figure(shown, "lift", several)
-    caption = (
-        "Lift of each region with its 95% interval, each panel on a scale of its own; 1 is a map that ignores the "
-        "face. Small dots: seeds. Hollow: not above a blob in the middle. Cross: the grid hides the region; do not "
-        "read it."
-    )
-    return [Picture(caption, as_svg(figure, "lift of each region by condition"))]
+        figure = drawing.draw(width_inches)
+    return Picture(drawing.caption, as_svg(figure, drawing.caption))
+
+
+def _emotions_section(evidence: Evidence) -> list[Section]:
+    drawings = [emotions_drawing(evidence, condition) for condition in evidence.conditions]
+    figures = [_picture(drawing, SMALL_INCHES) for drawing in drawings if drawing is not None]
+    lead = "Lift of each region over the faces of one emotion: orange above 1, blue below, on a scale that all share."
+    return [Section("by-emotion", "Regions by emotion", lead, figures=figures)] if figures else []
 
 
 def _guidance_section(number: int, guidance: Guidance) -> Section:
@@ -161,16 +166,5 @@ def _guidance_section(number: int, guidance: Guidance) -> Section:
 
 
 def _training_section(evidence: Evidence) -> list[Section]:
-    runs = [condition.runs[0] for condition in evidence.conditions]
-    histories = {run.name: read_csv(run.history_csv) for run in runs if run.history_csv.exists()}
-    histories = {name: rows for name, rows in histories.items() if rows}
-    if not histories:
-        return []
-    with styled():
-        figure = curves_figure(histories)
-    caption = "Train dashed (with augmentation and label smoothing), val solid; the dot is the chosen epoch."
-    return [
-        Section(
-            "training", "Training", figures=[Picture(caption, as_svg(figure, "training curves by epoch"))]
-        )
-    ]
+    drawing = training_drawing(evidence)
+    return [Section("training", "Training", figures=[_picture(drawing, PAGE_INCHES)])] if drawing else []

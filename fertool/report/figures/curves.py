@@ -2,14 +2,17 @@
 
 from matplotlib.figure import Figure
 
-from fertool.report.figures.style import MARKERS, NAMES_ACROSS, SERIES, name_above, plain
+from fertool.report.figures.style import MARKERS, NAMES_ACROSS, PAGE_INCHES, SERIES, name_above, plain
 
 
-def curves_figure(histories: dict[str, list[dict[str, str]]]) -> Figure:
+def curves_figure(histories: dict[str, list[dict[str, str]]], width_inches: float = PAGE_INCHES) -> Figure:
     """Loss and accuracy over epochs, a colour a run; train dashed, val solid, the chosen epoch marked."""
-    rows_of_names = -(-len(histories) // NAMES_ACROSS)
-    figure = Figure(figsize=(9, 3.2 + 0.2 * rows_of_names), layout="constrained")
-    panels = figure.subplots(1, 2)
+    across = max(1, int(width_inches * NAMES_ACROSS / PAGE_INCHES))
+    rows_of_names = -(-len(histories) // across)
+    stacked = width_inches < PAGE_INCHES / 2
+    height = 0.2 * rows_of_names + (5.0 if stacked else 0.35 * width_inches)
+    figure = Figure(figsize=(width_inches, height), layout="constrained")
+    panels = figure.subplots(*((2, 1) if stacked else (1, 2)))
     for axes, measure, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for number, (name, rows) in enumerate(histories.items()):
             colour = SERIES[number % len(SERIES)]
@@ -23,5 +26,5 @@ def curves_figure(histories: dict[str, list[dict[str, str]]]) -> Figure:
         axes.set_xlabel("epoch")
         axes.set_ylabel(measure if scale == 1 else f"{measure}, %")
         plain(axes)
-    name_above(figure, panels[0], NAMES_ACROSS)
+    name_above(figure, panels[0], across)
     return figure

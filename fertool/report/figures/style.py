@@ -8,6 +8,7 @@ import base64
 import contextlib
 import io
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,8 @@ VARIABLES = {
 }
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#0072b2"])  # of proportions
 
+PAGE_INCHES = 9.0  # width of a figure in the page
+LETTERS_AN_INCH = 4.5  # of a condition's name beside panels
 NAMES_ACROSS = 4  # in a legend
 DOTS_PER_INCH = 110  # of what is no SVG
 TEXT_SIZES = {"font.size": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8}
@@ -84,9 +87,20 @@ def _attribute(text: str) -> str:
     return text
 
 
+def fitted(name: str, width_inches: float) -> str:
+    """A condition's name on at most two lines that leave a figure of this width its room."""
+    letters = max(int(LETTERS_AN_INCH * width_inches), 12)
+    lines = textwrap.wrap(name, letters) or [""]
+    if len(lines) > 2:
+        lines = [lines[0], f"{lines[1][: letters - 1]}…"]
+    return "\n".join(lines)
+
+
 def name_above(figure: Figure, axes: Axes, across: int) -> None:
     """The legend of one of a figure's axes above them all: within, it would lie on bars and marks."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8,
+    handles, labels = axes.get_legend_handles_labels()
+    names = [fitted(label, 1.6 * figure.get_figwidth() / across) for label in labels]
+    figure.legend(handles, names, loc="outside upper left", frameon=False, fontsize=8,
                   ncols=across)  # fmt: skip
 
 

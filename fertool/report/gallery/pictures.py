@@ -3,7 +3,6 @@
 import base64
 
 import cv2
-import matplotlib
 import numpy as np
 
 from fertool.explain.interpolation import interpolate
@@ -15,8 +14,9 @@ FACE_PIXELS = 96  # a side at most of the pictures of faces
 
 
 def png_address(pixels: np.ndarray) -> str:
-    """A picture, uint8 (H, W) or RGB (H, W, 3), as a data address."""
-    picture = pixels if pixels.ndim == 2 else pixels[..., ::-1]
+    """A picture, uint8 (H, W), RGB (H, W, 3) or RGBA (H, W, 4), as a data address."""
+    order = [2, 1, 0, 3][: pixels.shape[-1]]  # cv2 has blue first
+    picture = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., order])
     encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
     return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode()
 
@@ -32,10 +32,9 @@ def face_address(face: np.ndarray) -> str:
 
 
 def heat_address(heatmap: np.ndarray) -> str:
-    """A rectified map (h, w) in colours from 0 to its own maximum."""
+    """A rectified map (h, w) in colours from 0 to its own maximum, the more transparent the weaker it is."""
     (heat,) = interpolate(heatmap[None], (HEAT_PIXELS, HEAT_PIXELS))
-    colours = matplotlib.colormaps[HEAT_COLOURS](heat / (heat.max() or 1))
-    return png_address((255 * colours[..., :3]).round().astype(np.uint8))
+    return png_address((255 * HEAT_COLOURS(heat / (heat.max() or 1))).round().astype(np.uint8))
 
 
 def region_paths(region_map: np.ndarray) -> dict[str, str]:

@@ -11,10 +11,12 @@ from fertool.report.answers.answer import Answer
 from fertool.report.conditions import settings_that_differ
 from fertool.report.dataset_title import dataset_title
 from fertool.report.evidence import Evidence
+from fertool.report.export.references import Work
 from fertool.report.first_screen import HEADINGS, MEASURES, Row
 from fertool.report.gallery.gallery import Gallery
 from fertool.report.page.filters import filters_of
 from fertool.report.page.scales import scales_of
+from fertool.report.reproduction import fingerprints, run_records
 from fertool.report.sections import Section
 from fertool.report.warnings import Warning
 from fertool.score.settings import CONTRASTS
@@ -33,6 +35,8 @@ def render_page(
     headline: str,
     warnings: Sequence[Warning],
     notes: Sequence[str],
+    methods: Sequence[str],
+    works: Sequence[Work],
 ) -> str:
     """The whole page, self-contained."""
     cells = [cell for row in rows for of_region in row.regions.values() for cell in of_region.values()]
@@ -61,7 +65,10 @@ def render_page(
             any_marked=any(cell.mark == "chance" for cell in cells),
             any_differ=any(cell.differs for cell in cells),
             pictured=len(evidence.conditions) < len(evidence.runs),
-            runs=[run.config() for run in evidence.runs],
+            runs=run_records(evidence.runs),
+            fingerprints=fingerprints(evidence.runs),
+            methods=methods,
+            works=works,
             sections=sections,
             gallery=gallery,
             answers=answers,
