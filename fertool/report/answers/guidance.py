@@ -48,7 +48,9 @@ def faithfulness_sentence(guidance: Guidance, outcome: Outcome) -> str:
         word = {1: "more faithful", -1: "less faithful", 0: "not shown to be more or less faithful"}[
             change.direction
         ]
-        return f"Interpretability: the map of {measure.of} is {word} (ROAD, {signed(change, ROAD)} points)."
+        return (
+            f"Interpretability: the map of {measure.variant} is {word} (ROAD, {signed(change, ROAD)} points)."
+        )
     return ""
 
 

@@ -348,7 +348,7 @@ def works_of(evidence: Evidence) -> list[Work]:
         keys += _of_condition(condition)
     for found in evidence.gathered:
         keys += OF_SUITE.get(found.suite.name, ())
-        if found.suite.of_heatmaps:
+        if found.suite.explains:
             keys += OF_EXPLAINER.get(found.settings.request.explainer.name, ())
     return [WORKS[key] for key in dict.fromkeys(keys)]
 

@@ -46,7 +46,7 @@ def paper_tables(evidence: Evidence, rows: Sequence[Row]) -> dict[str, Table]:
     tables = {f"conditions-{measure}": _conditions(shown, measure, evidence.split) for measure in MEASURES}
     for found in evidence.gathered:
         name = found.suite.name
-        if found.suite.of_heatmaps:
+        if found.suite.explains:
             grid = f"-grid{found.settings.grid}" if found.settings.grid else ""
             name = f"{name}-{found.settings.request.key}-{found.settings.target}{grid}"
         for number, table in enumerate(found.tables, 1):

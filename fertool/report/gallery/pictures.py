@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from fertool.explain.interpolation import interpolate
-from fertool.explain.overlay import HEAT_COLOURS
+from fertool.explain.overlay import SHEER_HEAT
 from fertool.masks.regions import BACKGROUND, FACE_CONTOUR, REGIONS
 
 HEAT_PIXELS = 64  # a side of the pictures of heat
@@ -34,7 +34,7 @@ def face_address(face: np.ndarray) -> str:
 def heat_address(heatmap: np.ndarray) -> str:
     """A rectified map (h, w) in colours from 0 to its own maximum, the more transparent the weaker it is."""
     (heat,) = interpolate(heatmap[None], (HEAT_PIXELS, HEAT_PIXELS))
-    return png_address((255 * HEAT_COLOURS(heat / (heat.max() or 1))).round().astype(np.uint8))
+    return png_address((255 * SHEER_HEAT(heat / (heat.max() or 1))).round().astype(np.uint8))
 
 
 def region_paths(region_map: np.ndarray) -> dict[str, str]:
