@@ -166,9 +166,7 @@ def prepare(
     ] = 0,
     classes: Annotated[
         str | None,
-        typer.Option(
-            metavar="A,B,...", help="Classes to keep, in this order (default: those of the seven emotions)"
-        ),
+        typer.Option(metavar="A,B,...", help="Classes to keep (default: those of the seven emotions)"),
     ] = None,
     group_by: Annotated[
         str | None,
