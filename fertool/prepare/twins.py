@@ -26,7 +26,7 @@ def same_pixels(images: np.ndarray) -> np.ndarray:
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
     numbers: dict[bytes, int] = {}
     # sorting whole faces takes six times as long, and a data set of a million cannot be interrupted meanwhile
-    digests = (hashlib.blake2b(face, digest_size=16).digest() for face in flat)
+    digests = (hashlib.blake2b(face.data, digest_size=16).digest() for face in flat)
     return np.fromiter((numbers.setdefault(digest, len(numbers)) for digest in digests), np.int64, len(flat))
 
 
