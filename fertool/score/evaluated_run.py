@@ -76,8 +76,7 @@ class EvaluatedRun:
     @cached_property
     def landmarks(self) -> np.ndarray:
         """68 landmarks of each face in pixels, float32 (N, 68, 2)."""
-        with np.load(self.workspace.landmarks(self.split)) as stored:
-            return stored["landmarks"]
+        return self.workspace.load_landmarks(self.split, ["landmarks"])["landmarks"]
 
     @cached_property
     def boxes(self) -> np.ndarray | None:
@@ -87,8 +86,7 @@ class EvaluatedRun:
     @cached_property
     def located(self) -> np.ndarray:
         """Whether landmarks were found, bool (N,): a template's lie where faces mostly are, not where this is."""
-        with np.load(self.workspace.landmarks(self.split)) as stored:
-            return stored["detector"] != TEMPLATE
+        return self.workspace.load_landmarks(self.split, ["detector"])["detector"] != TEMPLATE
 
     @cached_property
     def model(self) -> FaceClassifier:

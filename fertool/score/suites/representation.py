@@ -23,6 +23,7 @@ from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import FOLDER_VARIABLE, Weights, find_weights
 from fertool.runtime.files import file_sha256, write_npz
 from fertool.runtime.progress import progress_bar
+from fertool.runtime.reading import read_npz
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import run_label, with_interval
 from fertool.score.settings import ScoreSettings
@@ -132,12 +133,12 @@ def read_features(evaluated: EvaluatedRun) -> Stages | None:
     place = _features_file(evaluated)
     if not place.exists():
         return None
-    with np.load(place) as stored:
-        if stored["faces_sha256"] != _faces_sha256(evaluated):
-            return None
-        return {
-            name.removeprefix(OF_STAGE): stored[name] for name in stored.files if name.startswith(OF_STAGE)
-        }
+    stored = read_npz(place, evaluated.workspace.remedy(place))
+    if stored.get("faces_sha256") != _faces_sha256(evaluated):
+        return None
+    return {
+        name.removeprefix(OF_STAGE): values for name, values in stored.items() if name.startswith(OF_STAGE)
+    }
 
 
 def _features_file(evaluated: EvaluatedRun) -> Path:

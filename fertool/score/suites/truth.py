@@ -53,11 +53,10 @@ def score_truth(evaluated: EvaluatedRun, request: Request, target: str) -> tuple
 
 def known_planes(evaluated: EvaluatedRun) -> dict[str, np.ndarray]:
     """The pixels of each face's evidence and of its mark, bool (N, H, W) each, as far as they are known."""
-    place = evaluated.workspace.truth(evaluated.split)
     planes = {}
-    if place.exists():
-        with np.load(place) as truth:
-            planes = {name: truth[name] for name in PLANES if name in truth.files}
+    if evaluated.workspace.truth(evaluated.split).exists():
+        truth = evaluated.workspace.load_truth(evaluated.split)
+        planes = {name: truth[name] for name in PLANES if name in truth}
     if not planes:
         raise UserError(
             f"{evaluated.workspace.root}: nothing is known of where the evidence is; prepare synthetic faces "

@@ -80,8 +80,8 @@ def load_guide_masks(
     """
     maps = workspace.load_region_maps(split)
     rows = np.arange(len(maps)) if rows is None else rows
-    with np.load(workspace.landmarks(split)) as stored:
-        landmarks, guided = stored["landmarks"], stored["detector"][rows] != TEMPLATE
+    stored = workspace.load_landmarks(split, ["landmarks", "detector"])
+    landmarks, guided = stored["landmarks"], stored["detector"][rows] != TEMPLATE
     classes = workspace.dataset()["classes"]
     emotions = [classes[label] for label in workspace.load_labels(split)[rows]]
     wanted = None
