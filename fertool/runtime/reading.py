@@ -8,6 +8,7 @@ cut, or is not of its kind.
 import csv
 import io
 import json
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +24,7 @@ REMAKE = "remove it and run the stage again"
 # what numpy and zipfile raise for files that are cut, changed, or of another kind
 _NOT_WHOLE = (
     ValueError, EOFError, OSError, SyntaxError, TypeError, LookupError, OverflowError, MemoryError, AttributeError,
-    NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 
 Value = TypeVar("Value")
