@@ -1,4 +1,4 @@
-"""The Explainer: what it computes, and what it has to declare."""
+"""Explainers: their function and the rules that they declare."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

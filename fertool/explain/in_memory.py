@@ -1,4 +1,4 @@
-"""Heatmaps of faces, or by weights, that no run has stored: kept in memory."""
+"""Heatmaps that no run stores, of changed faces or by changed weights: kept in memory."""
 
 import numpy as np
 import torch
@@ -18,13 +18,17 @@ def unstored_heatmaps(
     codes: np.ndarray | None = None,
     boxes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Raw heatmaps, float32 (N, h, w), of faces uint8 (N, H, W) or (N, H, W, 3).
+    """Raw heatmaps, float32 (N, h, w), of faces that are given.
 
-    `codes` (N,) are the classes to explain; None explains what the model predicts for each of these faces. A
-    null explanation is made of these faces and of the maps that its explainer gives them. `boxes` (N, 4) are
-    where the faces lie, for a model that asks.
+    Args:
+        model: the model.
+        request: the explainer with its options; a null is made of these faces and of its explainer's maps of them.
+        faces: uint8 (N, H, W) or (N, H, W, 3).
+        compute: device and number format.
+        codes: classes to explain (N,); None: the class that the model predicts for each face.
+        boxes: boxes of the faces in pixels, (N, 4), for a model that asks for them.
     """
-    of_batches = []
+    maps = []
     for rows in batches(model, request, len(faces)):
         wanted = None if codes is None else torch.from_numpy(codes[rows]).to(compute.device)
 
@@ -32,8 +36,8 @@ def unstored_heatmaps(
             return logits.argmax(dim=1, keepdim=True) if wanted is None else wanted[:, None]
 
         explanation = explain_rows(model, request, faces, boxes, rows, choose, compute)
-        of_batches.append(explanation.heatmaps[:, 0].float().cpu().numpy())
-    heatmaps = np.concatenate(of_batches)
+        maps.append(explanation.heatmaps[:, 0].float().cpu().numpy())
+    heatmaps = np.concatenate(maps)
     if request.null is None:
         return heatmaps
     return np.asarray(request.null.make(faces, np.arange(len(faces)), heatmaps), dtype=np.float32)

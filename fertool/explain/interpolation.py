@@ -1,4 +1,4 @@
-"""The one rule by which a map on a coarse grid is brought to pixels: bilinear."""
+"""Bilinear interpolation: the one rule that brings a map on a coarse grid to pixels."""
 
 import numpy as np
 

@@ -46,8 +46,8 @@ WINS = (EYEBROWS, EYES, MOUTH, NOSE_REGION, FACE_CONTOUR, BACKGROUND)
 
 DEFAULT_MARGIN_IOD = 0.04
 
-# How far the forehead's top lies above the brows, as a share of the way from chin to brows: the median over
-# 3,850 faces of FER2013 of where the top of MediaPipe's face oval (its point 10) lies on that line. The point
+# Height of the forehead's top above the brows, as a share of the way from chin to brows: the median over
+# 3,850 faces of FER2013 of the place on that line of the top of MediaPipe's face oval (its point 10). The point
 # so found is 0.056 IOD (median) from MediaPipe's own, 0.042 on near-frontal faces: the closest of the lines through
 # points of jaw and brows alone that were tried.
 FOREHEAD_HEIGHT = 0.237

@@ -1,4 +1,4 @@
-"""How masks are to be made."""
+"""The settings of `make_masks`."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -189,16 +189,22 @@ class Guide:
             for pixels, _ in face_batches(faces):
                 rows = torch.arange(start, start + len(pixels), device=compute.device)
                 start += len(pixels)
+                if (
+                    len(rows) == 1 and needs_gradient
+                ):  # see `explain_together`: a batch of one meets no gradient
+                    pixels, shown = pixels.repeat_interleave(2, dim=0), rows.repeat(2)
+                else:
+                    shown = rows
                 with torch.no_grad(), compute.autocast():
                     inputs = model.preprocess(pixels.to(compute.device))
                 with torch.set_grad_enabled(needs_gradient), compute.autocast():
                     logits = model.logits(inputs).float()
-                weights = F.one_hot(codes[rows], logits.shape[1]).float()
-                heatmap = guide_map(watch, logits, weights, self.kind, differentiable=False)
+                weights = F.one_hot(codes[shown], logits.shape[1]).float()
+                heatmap = guide_map(watch, logits, weights, self.kind, differentiable=False)[: len(rows)]
                 absolute = heatmap.abs() if self.kind == "signed" else heatmap
                 laid = MapOnFace(absolute, masks_of(rows)[:, : background_and_rest + 1])
                 sums += _sums(torch.zeros_like(heatmap[:, 0, 0]), laid, guided[rows])
-                all_logits.append(logits.detach().cpu())
+                all_logits.append(logits[: len(rows)].detach().cpu())
         return torch.cat(all_logits).numpy(), sums
 
     def _moved_masks(self, rows: Tensor, draws: Draws) -> Tensor:

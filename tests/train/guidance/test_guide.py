@@ -99,6 +99,20 @@ def test_val_is_measured_alike_in_batches(gap, faces, masks, monkeypatch) -> Non
     assert torch.allclose(others, sums, atol=1e-5)
 
 
+def test_a_face_left_over_is_measured_as_among_others(convolved, faces, masks, monkeypatch) -> None:
+    """It never meets a gradient alone, which PyTorch computes wrongly for some networks in evaluation."""
+    guide, sizes = Guide(convolved, masks, LABELS, NONE), []
+    logits, sums = guide.measure(convolved, faces.numpy(), LABELS.numpy(), masks, CPU)
+    monkeypatch.setattr(
+        "fertool.train.guidance.guide.face_batches", functools.partial(face_batches, batch_size=7)
+    )
+    with convolved.network.register_forward_hook(lambda *call: sizes.append(len(call[2]))):
+        others_logits, others = guide.measure(convolved, faces.numpy(), LABELS.numpy(), masks, CPU)
+    assert sizes == [7, 2]
+    assert np.allclose(others_logits, logits, atol=1e-6)
+    assert torch.allclose(others, sums, atol=1e-5)
+
+
 def test_figures_of_no_faces_are_no_numbers() -> None:
     assert all(value is None for value in guide_figures(torch.zeros(4)).values())
     of_empty_maps = guide_figures(torch.tensor([6.0, 3.0, 0.0, 3.0]))
