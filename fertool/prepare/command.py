@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fertool.errors import UserError
+from fertool.errors import DamagedError, Interrupted, UserError
 from fertool.prepare.dataset_summary import dataset_record, dataset_summary
 from fertool.prepare.ferplus import read_ferplus
 from fertool.prepare.make_faces import make_faces
@@ -14,7 +14,7 @@ from fertool.prepare.settings import DEFAULTS, PrepareSettings
 from fertool.prepare.sources.open_source import content_hash
 from fertool.prepare.synthetic.source import SYNTHETIC
 from fertool.prepare.twins import number_twins
-from fertool.prepare.write_faces import FileRecords, write_faces
+from fertool.prepare.write_faces import FileRecords, remove_leftovers, write_faces
 from fertool.runtime.reading import read_json
 from fertool.summary import Summary
 from fertool.workspace import SPLITS, Run, Workspace
@@ -48,10 +48,18 @@ def prepare(
             other faces; the workspace is as it was before.
     """
     settings.check_source(source)
+    try:
+        return _prepare(workspace, source, settings, force)
+    except KeyboardInterrupt as error:
+        raise Interrupted("the same command begins again") from error
+
+
+def _prepare(workspace: Workspace, source: str | Path, settings: PrepareSettings, force: bool) -> Summary:
     crowd = None if settings.ferplus is None else read_ferplus(settings.ferplus)
     made_from = _made_from(workspace, source, settings)
     products = [path(split) for split in SPLITS for path in (workspace.faces, workspace.faces_csv)]
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):
+        remove_leftovers(workspace)
         return dataset_summary(
             workspace.dataset(), ["up to date: made from this source with these settings already"]
         )
@@ -109,7 +117,10 @@ def _refuse_under_runs(workspace: Workspace, made_from: dict[str, Any]) -> None:
     """Raise UserError where runs were trained on other faces than those about to be made."""
     if not workspace.runs() or not workspace.dataset_json.exists():
         return
-    dataset = workspace.dataset()
+    try:
+        dataset = workspace.dataset()
+    except DamagedError:
+        return  # which faces they are is told by their hashes, once the new ones are there
     if dataset.get("made_from") != made_from:
         raise UserError(
             f"{workspace.root}: holds runs trained on {dataset['name']} as prepared before; prepare another "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fertool.errors import UserError
 from fertool.prepare.ferplus import ANSWERS
 from fertool.prepare.sources.labelled_faces import LabelledFaces
 from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
@@ -41,11 +42,13 @@ def write_faces(
         check: called with the record of the new files once nobody else can write here, before anything is
             replaced; what it raises leaves the workspace as it was.
     """
+    folder = workspace.faces(SPLITS[0]).parent
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"{folder}: no folder but a link or a file, where faces belong; remove it")
     with alone([workspace.dataset_json]):
-        for left_by_a_kill in workspace.root.glob(f"{_BESIDE}*"):
-            shutil.rmtree(left_by_a_kill)
-        with tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE) as folder:
-            beside = Workspace(folder)
+        _remove_left_by_a_kill(workspace)
+        with tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE) as name:
+            beside = Workspace(name)
             files = [file for split in SPLITS for file in _write_split(beside, split, faces, twin_groups)]
             records = beside.products(beside.dataset_json, files)
             write_json(beside.dataset_json, {**dataset, "products": records})
@@ -55,6 +58,21 @@ def write_faces(
             else:
                 _move(beside, workspace)
     log.info("faces written to %s", workspace.root)
+
+
+def remove_leftovers(workspace: Workspace) -> None:
+    """Remove what a killed call left beside the faces; a call that is at work is waited for."""
+    if any(workspace.root.glob(f"{_BESIDE}*")):
+        with alone([workspace.dataset_json]):
+            _remove_left_by_a_kill(workspace)
+
+
+def _remove_left_by_a_kill(workspace: Workspace) -> None:
+    for folder in workspace.root.glob(f"{_BESIDE}*"):
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
 
 
 def _write_split(

@@ -576,6 +576,40 @@ def test_of_two_calls_at_once_one_is_whole(forms, workspace, monkeypatch):
         assert figures["count"] == len(workspace.load_faces(split)) == len(workspace.load_labels(split))
 
 
+def test_what_a_kill_left_is_removed_where_the_faces_are_up_to_date(forms, workspace):
+    source = forms.tree(forms.emotion_folders(4))
+    prepare(workspace, source)
+    (workspace.root / ".prepare-killed" / "faces").mkdir(parents=True)
+    (workspace.root / ".prepare-link").symlink_to(source)
+    assert "up to date" in notes(prepare(workspace, source))
+    assert not list(workspace.root.glob(".prepare-*")) and source.is_dir()
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_faces_are_not_written_through_a_link(forms, workspace, tmp_path, kind):
+    workspace.root.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    if kind == "link":
+        (workspace.root / "faces").symlink_to(tmp_path / "elsewhere")
+    else:
+        (workspace.root / "faces").write_text("mine")
+    with pytest.raises(UserError, match="faces: no folder but a link or a file"):
+        prepare(workspace, forms.tree(forms.emotion_folders(4)))
+    assert not list((tmp_path / "elsewhere").iterdir()) and not workspace.dataset_json.exists()
+
+
+def test_a_damaged_record_beside_runs_is_made_again_from_the_same_faces_alone(forms, workspace):
+    source = forms.tree(forms.emotion_folders(4))
+    prepare(workspace, source)
+    begin_run(workspace)
+    whole = workspace.dataset_json.read_bytes()
+    workspace.dataset_json.write_bytes(whole[:100])
+    with pytest.raises(UserError, match="cnn-s0 was trained on other faces"):
+        prepare(workspace, forms.tree(forms.emotion_folders(5), "other"))
+    prepare(workspace, source)
+    assert workspace.dataset_json.read_bytes() == whole
+
+
 def test_truth_of_synthetic_faces_does_not_outlive_them(forms, workspace):
     workspace.truth("train").parent.mkdir(parents=True)
     workspace.truth("train").write_bytes(b"of faces that were here before")
