@@ -9,7 +9,7 @@ from fertool.explain.targets import check_target
 from fertool.models.predictions import made_elsewhere
 from fertool.runtime.hardware import choose_compute
 from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.gather import with_marks
+from fertool.score.gather import show_results, with_marks
 from fertool.score.guidance.tables import guidance_summary
 from fertool.score.registry import chosen_suites
 from fertool.score.results.conditions import identities, mixed_rows, without_repeats
@@ -68,7 +68,7 @@ def score(
     tables: list[Table] = []
     for suite in suites:
         results = _score_suite(suite, evaluated_runs, settings, known)
-        compared, shown = suite.show(results)
+        compared, shown = show_results(suite, results)
         data[suite.name] = results.scores
         data |= {f"{suite.name}_{name}": figures for name, figures in compared.items()}
         tables += with_marks(shown, suite, results)

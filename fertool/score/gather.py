@@ -1,11 +1,10 @@
 """Figures that were scored before: read back, and gathered over runs."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fertool.runtime.files import read_json
 from fertool.runtime.hardware import choose_compute
+from fertool.runtime.reading import damaged, read_json
 from fertool.score.evaluated_run import Columns, EvaluatedRun
 from fertool.score.registry import SUITES
 from fertool.score.results.conditions import identities
@@ -29,6 +28,32 @@ class Gathered:
     columns: dict[str, Columns]  # the values a face, by run
     compared: Compared  # figures that only several runs together have
     tables: list[Table]
+
+
+def show_results(suite: Suite, results: Results) -> tuple[Compared, list[Table]]:
+    """A suite's comparisons and tables.
+
+    Raises DamagedError, which names the file, for figures that lack what the suite's have: edited, or made elsewhere.
+    """
+    try:
+        return suite.show(results)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        for evaluated, figures in zip(results.evaluated_runs, results.scores, strict=True):
+            name = evaluated.run.name
+            alone = replace(
+                results,
+                evaluated_runs=[evaluated],
+                scores=[figures],
+                columns={name: results.columns[name]},
+                settings=replace(results.settings, reference=None),
+            )
+            try:
+                suite.show(alone)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                path = suite.path(evaluated.run, results.settings)
+                what = f"not figures of the suite {suite.name} ({type(error).__name__}: {error})"
+                raise damaged(path, what, evaluated.workspace.remedy(path)) from error
+        raise
 
 
 def gather_scores(
@@ -61,7 +86,7 @@ def gather_scores(
             figures, columns[run.name] = read_figures(evaluated, stored.path)
             scores.append(described(suite, evaluated, settings, figures, known[run.name]))
         results = Results(evaluated_runs, scores, columns, settings)
-        compared, tables = suite.show(results)
+        compared, tables = show_results(suite, results)
         tables = with_marks(_with_settings(tables, scores), suite, results)
         gathered.append(Gathered(suite, settings, scores, columns, compared, tables))
     return gathered
@@ -114,7 +139,7 @@ def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
         + "."
         for name in unlike
     ]
-    return [dataclasses.replace(first, notes=[*first.notes, *notes]), *others]
+    return [replace(first, notes=[*first.notes, *notes]), *others]
 
 
 def with_marks(tables: list[Table], suite: Suite, results: Results) -> list[Table]:
@@ -132,6 +157,4 @@ def with_marks(tables: list[Table], suite: Suite, results: Results) -> list[Tabl
     ]
     if not notes:
         return tables
-    return [
-        dataclasses.replace(table, title=f"{table.title} †", notes=[*table.notes, *notes]) for table in tables
-    ]
+    return [replace(table, title=f"{table.title} †", notes=[*table.notes, *notes]) for table in tables]

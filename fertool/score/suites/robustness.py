@@ -208,14 +208,14 @@ def _interval(values: np.ndarray, clusters: np.ndarray) -> list[float | None]:
 def robustness_tables(scores: list[dict[str, Any]], reference: str | None = None) -> list[Table]:
     """mCE against a run, accuracy by corruption, by severity and by stratum.
 
-    `reference` names the run whose CE is 100%; None is the first. Raises UserError where it is not there.
+    `reference` is the run whose CE is 100%, by its name or as tables call it; None is the first. Raises UserError where
+    it is not there.
     """
-    names = [run["run"] for run in scores]
-    if reference is not None and reference not in names:
-        raise UserError(
-            f"no run '{reference}' among those scored; the reference is one of {', '.join(names)}"
-        )
-    against = scores[names.index(reference) if reference else 0]
+    named = [run for run in scores if reference in (None, run["run"], run_label(run))]
+    if not named:
+        names = ", ".join(run["run"] for run in scores)
+        raise UserError(f"--reference {reference}: no such run among those scored; there are {names}")
+    against = named[0]
     return [
         _corruption_error_table(scores, against),
         _accuracy_table(scores),

@@ -115,3 +115,28 @@ def test_values_that_cannot_be_read_are_one_line(tmp_path: Path, content: bytes,
     with pytest.raises(DamagedError, match=message) as raised:
         read_columns(path, "score again", rows=2)
     assert "\n" not in str(raised.value) and str(raised.value).endswith("; score again")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda record: {"made_from": record["made_from"], "products": record["products"]},
+        lambda record: record | {"per_class": [1, 2]},
+        lambda record: record | {"made_from": None},
+        lambda record: record | {"made_from": {"settings": []}, "products": 3},
+    ],
+    ids=["lacks keys", "other shape", "no record", "other record"],
+)
+def test_figures_of_another_shape_are_one_line_or_left_out(workspace: Workspace, edit) -> None:
+    right = figures(workspace)
+    path = workspace.run("cnn").scores("classification", "test")
+    path.write_text(json.dumps(edit(json.loads(path.read_text()))))
+    try:
+        names = [of.suite.name for of in gather_scores(workspace, workspace.runs(), "test")]
+    except DamagedError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+        assert "fertool score --run cnn --force" in str(error)
+        score(workspace, SETTINGS, device="cpu", force=True)
+    else:
+        assert "classification" not in names
+    assert figures(workspace) == right

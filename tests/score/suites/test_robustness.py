@@ -167,7 +167,7 @@ def test_tables_compare_with_the_chosen_reference(scored: tuple[Figures, Columns
     first = robustness_tables(scores)[0]
     assert [row[2] for row in first.rows] == ["100.0%", "200.0%"]
     assert [row[2] for row in robustness_tables(scores, reference="b")[0].rows] == ["50.0%", "100.0%"]
-    with pytest.raises(UserError, match="no run 'c'"):
+    with pytest.raises(UserError, match="--reference c: no such run"):
         robustness_tables(scores, reference="c")
     for table in robustness_tables(scores):
         assert all(len(row) == len(table.columns) for row in table.rows)
