@@ -3,14 +3,13 @@ import shutil
 import numpy as np
 import pytest
 
-from fertool.explain import ExplainSettings, explain, heatmaps
+from fertool.explain import ExplainSettings, explain
 from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import Request, parse_request
 from fertool.runtime.hardware import choose_compute
 from fertool.score import ScoreSettings, score
 from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.suites import shares
 from fertool.score.suites.faithfulness import score_faithfulness
 from fertool.score.suites.suite_inputs import maps_beside_nulls, with_heat
 from fertool.workspace import Workspace
@@ -73,14 +72,9 @@ def test_maps_are_asked_for_a_few_rows_at_a_time(
         return found
 
     monkeypatch.setattr(RectifiedMaps, "__getitem__", noted)
-    for module, limit in ((heatmaps, "ROWS_AT_ONCE"), (shares, "ROWS_AT_ONCE")):
-        monkeypatch.setattr(module, limit, 8)
-    for module, limit in (
-        ("dispersion", "ROWS_AT_ONCE"),
-        ("truth", "ROWS_AT_ONCE"),
-        ("faithfulness", "BATCH_FACES"),
-    ):
-        monkeypatch.setattr(f"fertool.score.suites.{module}.{limit}", 8)
+    monkeypatch.setattr("fertool.score.suites.map_batches.MOST_CELLS", 8 * 12 * 12)
+    monkeypatch.setattr("fertool.explain.heatmaps.MEMORY_BYTES", 4 * 8 * 12 * 12)
+    monkeypatch.setattr("fertool.score.suites.faithfulness.BATCH_FACES", 8)
     monkeypatch.setattr(
         "fertool.score.suites.truth.known_planes", lambda evaluated: {"evidence": evaluated.region_maps == 5}
     )
