@@ -12,6 +12,7 @@ from fertool.report.conditions import settings_that_differ
 from fertool.report.dataset_title import dataset_title
 from fertool.report.evidence import Evidence
 from fertool.report.export.references import Work
+from fertool.report.face_diagrams import face_diagrams
 from fertool.report.first_screen import HEADINGS, MEASURES, Row
 from fertool.report.gallery.gallery import Gallery
 from fertool.report.page.filters import filters_of
@@ -60,6 +61,7 @@ def render_page(
             headings=HEADINGS,
             measures=MEASURES,
             scales=scales_of(rows),
+            diagrams=face_diagrams(evidence, rows),
             filters=filters_of(rows),
             contrasts=CONTRASTS,
             any_marked=any(cell.mark == "chance" for cell in cells),
