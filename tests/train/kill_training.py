@@ -82,7 +82,7 @@ def kill_over_and_over(
     moments = random.Random(seed)
     epochs: list[int] = []
     while len(epochs) < kills:
-        done_before = epochs[-1] if epochs else 0
+        done_before = epochs_done(run)
         child = begin(workspace, config, run.name)
         # at once or after the next epoch, and then at any moment of an epoch
         reached = _wait_for(run, done_before + moments.randint(0, 1), child)
@@ -94,7 +94,6 @@ def kill_over_and_over(
             assert exit_code(begin(workspace, config, run.name)) == 0
             require_the_same(run, undisturbed)
             shutil.rmtree(run.folder)
-            epochs.append(0)
     assert exit_code(begin(workspace, config, run.name)) == 0
     require_the_same(run, undisturbed)
     return epochs
@@ -102,7 +101,7 @@ def kill_over_and_over(
 
 def _wait_for(run: Run, epochs: int, child: int) -> bool:
     """Wait until history.csv has so many rows; false where the child ended before."""
-    while not (epochs == 0 or run.history_csv.exists() and len(read_csv(run.history_csv)) >= epochs):
+    while not (epochs == 0 or (run.history_csv.exists() and len(read_csv(run.history_csv)) >= epochs)):
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return False
         time.sleep(0.005)
