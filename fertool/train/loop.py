@@ -26,6 +26,7 @@ from fertool.train.fine_tuning import (
     training_mode,
 )
 from fertool.train.guidance import guide_figures
+from fertool.train.guidance.batch_norms import batch_norms
 from fertool.train.guidance.maps import Watch
 from fertool.train.losses import LossCheck, hits, mean_loss
 from fertool.train.optimizers import largest_rate, make_optimizer, set_rates, step_factor
@@ -243,9 +244,13 @@ def _forward(
         pixels = mix(pixels, partner_pixels, row_draws)
     boxes = None if faces.boxes is None else move_boxes(faces.boxes[rows], row_draws, faces.side)
     watching = setup.guide.watching(model) if setup.guide else nullcontext()
+    is_alone = len(rows) == 1 and any(not norm.training for norm in batch_norms(model))
+    if is_alone:
+        # torch computes some gradients of frozen batch norms wrongly for a batch of one: repeated here, dropped below
+        pixels = pixels.repeat_interleave(2, dim=0)
     with model.looking_at(boxes), setup.compute.autocast(), watching as watch:
         logits = state.network(pixels)
-    return logits.float(), watch
+    return logits[: len(rows)].float(), watch
 
 
 def history_row(

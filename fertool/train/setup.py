@@ -73,6 +73,9 @@ def _guide(
         return None
     if train_split.masks is None:
         raise UserError("--guide: the faces of train come without region maps; run 'fertool masks' first")
+    if min(config.batch_size, len(labels)) == 1:
+        # torch computes some gradients of a batch of one wrongly, and a map is made of one
+        raise UserError("--guide: needs batches of two faces or more; take a larger --batch-size")
     return Guide(
         model,
         train_split.masks,
