@@ -1073,6 +1073,13 @@ def report(
     list_them: Annotated[
         bool, typer.Option("--list", help="Print the runs there are, and write nothing (default: off)")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Compare every file of the workspace with its record, and write nothing (default: off)",
+        ),
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -1083,14 +1090,18 @@ def report(
     from fertool import console
     from fertool.report import ReportSettings, list_runs, parse_labels, write_report
     from fertool.workspace import Workspace
+    from fertool.workspace_check import check_workspace
 
     folder = Workspace.locate(workspace)
     if list_them:
         console.show(list_runs(folder), as_json)
         return
-    names = [*(run or ()), *(runs.split(",") if runs else ())]
+    names = (*(run or ()), *_names([runs] if runs else None))
     with ctrl_c_interrupts():
-        settings = ReportSettings(names, split, only or (), parse_labels(labels or ()))
+        if check:
+            console.show(check_workspace(folder), as_json)
+            return
+        settings = ReportSettings(names, split, tuple(only or ()), parse_labels(labels or ()))
         console.show(write_report(folder, settings), as_json)
 
 

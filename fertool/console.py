@@ -16,7 +16,8 @@ from fertool.summary import Greyed, Summary, Table
 def show(summary: Summary, as_json: bool) -> None:
     """Print a summary on stdout: its tables and notes, or its data as one JSON object and nothing else.
 
-    Only the first of several processes on one job prints. Raises UserError where stdout takes nothing (a full disk).
+    Only the first of several processes on one job prints. Raises UserError where stdout takes nothing (a full disk),
+    and for the failure that the summary says.
     """
     if not started_as_first():
         return
@@ -25,6 +26,8 @@ def show(summary: Summary, as_json: bool) -> None:
     else:
         _print_tables(summary)
     finish_stdout()
+    if summary.failure is not None:
+        raise UserError(summary.failure)
 
 
 def finish_stdout() -> None:

@@ -23,8 +23,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """The outcome of a stage: `data` is what `--json` prints, `tables` and `notes` are for people."""
+    """The outcome of a stage: `data` is what `--json` prints, `tables` and `notes` are for people.
+
+    `failure` is the line with which the command ends, exit code 1, after it has printed the rest.
+    """
 
     data: dict[str, Any]
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failure: str | None = None

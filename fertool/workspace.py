@@ -212,6 +212,18 @@ class Workspace:
         """A file of the report: the page, what a paper takes from it (`tables/NAME.csv`), the list of them all."""
         return self.root / "report" / name
 
+    def stored_files(self) -> list[Path]:
+        """Every file of the workspace but hidden ones, and those of a stage that is not finished (`.partial`)."""
+        return [
+            path
+            for path in self.root.rglob("*")
+            if path.is_file()
+            and not any(
+                part.startswith(".") or part.endswith(".partial")
+                for part in path.relative_to(self.root).parts
+            )
+        ]
+
     # --- what is there ----------------------------------------------------------------------------------
 
     def dataset(self) -> dict[str, Any]:
@@ -403,22 +415,22 @@ class Workspace:
 
     # --- what a product was made from -------------------------------------------------------------------
 
-    def fingerprint(self, path: Path) -> str:
-        """SHA-256 of a file's content, cached by its size and time of change."""
+    def fingerprint(self, path: Path, *, cached: bool = True) -> str:
+        """SHA-256 of a file's content, cached by its size and time of change; computed anew where not `cached`."""
         key = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
-        if _FINGERPRINTS.get(key, [])[:2] == stamp:
+        if cached and _FINGERPRINTS.get(key, [])[:2] == stamp:
             return _FINGERPRINTS[key][2]
         cache_file = self.root / ".fingerprints.json"
         cache = _read_cache(cache_file)
-        if cache.get(key, [])[:2] == stamp:
+        if cached and cache.get(key, [])[:2] == stamp:
             _FINGERPRINTS[key] = cache[key]
             return cache[key][2]
         digest = file_sha256(path)
         _FINGERPRINTS[key] = [*stamp, digest]
         with contextlib.suppress(OSError):  # a workspace that is only read has no cache
-            if self.root.exists():
+            if self.root.exists() and cache.get(key) != _FINGERPRINTS[key]:
                 write_json(cache_file, {**cache, key: [*stamp, digest]}, durable=False)
         return digest
 

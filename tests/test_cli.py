@@ -391,11 +391,18 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--precision bf16": {"precision": "bf16"},
         "--force": {"force": True},
     },
-    "report": {"--run a": {"runs": ("a",)}, "--split val": {"split": "val"}},
+    "report": {
+        "--run a": {"runs": ("a",)},
+        "--runs b,a": {"runs": ("b", "a")},
+        "--split val": {"split": "val"},
+        "--only tables": {"only": ("tables",)},
+        "--labels a=Baseline": {"labels": {"a": "Baseline"}},
+    },
 }
 # options that do something else; each has a test of its own
 ELSEWHERE = {
-    "--help", "--workspace", "--json", "--on", "--list-models", "--list-explainers", "--preview-augment",
+    "--help", "--workspace", "--json", "--on", "--list-models", "--list-explainers", "--preview-augment", "--list",
+    "--check",
 }  # fmt: skip
 
 
