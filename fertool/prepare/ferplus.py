@@ -138,7 +138,7 @@ def crowd_labels(votes: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
 
     A face's label is the answer that more taggers gave than any other. A face has none (-1), and is left out
     by `prepare`, where that answer is contempt, unknown or not a face, where two answers lead together (a
-    tie), and where nobody voted. How many voted does not count beyond that: a few faces have fewer than ten.
+    tie), and where nobody voted. The number of voters does not count beyond that: a few faces have fewer than ten.
     """
     best = votes.max(axis=1, initial=0)
     leader = votes.argmax(axis=1)

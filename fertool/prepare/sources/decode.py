@@ -13,7 +13,7 @@ PICTURE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".dib", ".exr", ".gif", ".hdr", ".jfi", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".pam", ".pbm", ".pfm", ".pgm", ".pic", ".png", ".pnm", ".ppm", ".pxm", ".ras", ".sr", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-"""How pictures are named: in the formats that OpenCV reads, and in those with floating-point values, which are refused
+"""The suffixes of pictures: of the formats that OpenCV reads, and of those with floating-point values, which are refused
 by name rather than left out."""
 
 DEEP = 16

@@ -134,7 +134,7 @@ def _layout(files: SourceFiles) -> tuple[list[Picture], list[str], int]:
     has_splits = any(_split_depth(parts) is not None for parts in folders.values())
     top = 0 if has_splits else _classes_depth([parts for parts in folders.values() if parts])
 
-    def place(parts: tuple[str, ...]) -> tuple[str, str] | None:
+    def split_and_class(parts: tuple[str, ...]) -> tuple[str, str] | None:
         depth = _split_depth(parts)
         if has_splits and depth is None:
             return None
@@ -145,17 +145,17 @@ def _layout(files: SourceFiles) -> tuple[list[Picture], list[str], int]:
 
     pictures = []
     for name in names:
-        placed = place(folders[name])
+        placed = split_and_class(folders[name])
         if placed is not None:
             pictures.append(Picture(name, *placed))
     filled = {picture.emotion for picture in pictures}
-    placed_folders = [place(PurePosixPath(folder).parts) for folder in sorted(files.folders)]
+    placed_folders = [split_and_class(PurePosixPath(folder).parts) for folder in sorted(files.folders)]
     empty = {placed[1] for placed in placed_folders if placed is not None} - filled
     return pictures, sorted(empty), len(names) - len(pictures)
 
 
 def _classes_depth(folders: list[tuple[str, ...]]) -> int:
-    """How many folders stand above the classes' own: those that all pictures share."""
+    """The number of folders above the classes' own: all pictures share them."""
     if not folders:
         return 0
     depth = len(PurePosixPath(os.path.commonpath(["/".join(parts) for parts in folders])).parts)

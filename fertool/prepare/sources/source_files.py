@@ -41,7 +41,7 @@ class SourceFiles:
     packed: bool
 
     def where(self, name: str) -> str:
-        """How messages name one of the files."""
+        """The name of one of the files in messages."""
         if self.packed:
             return f"{self.path}: {name}"
         return str(self.path / name if self.path.is_dir() else self.path)

@@ -111,7 +111,7 @@ _LOWEST, _HIGHEST = (
 
 
 def intensities(emotions: Mapping[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """How strongly each feature of a face shows each action unit, left and right: float64 (2, action units).
+    """The intensity of each action unit in each feature of a face, left and right: float64 (2, action units).
 
     `emotions` gives the code of the emotion that each of `FEATURES` shows. Features of one emotion show it
     at the same intensities.

@@ -59,7 +59,7 @@ _DEVIATIONS = {
 
 @dataclass(frozen=True)
 class Pose:
-    """How a head stands in the picture: angles in radians, the rest in shares of the picture's side."""
+    """The stand of a head in the picture: angles in radians, the rest in shares of the picture's side."""
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -320,7 +320,7 @@ def _side_outlines(points: np.ndarray, skin: np.ndarray, who: Identity, side: st
 
 
 def _wrinkles(strength: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
-    """How deep the folds of the skin are (0 to 1), by the feature that they belong to."""
+    """The depth of the skin's folds, 0 to 1, by their names."""
     face, nose = strength["face"], strength["nose"]
     return {
         "nasolabial": min(1.0, 0.2 + face[12] + 0.8 * face[10] + 0.3 * face[15]),

@@ -306,7 +306,7 @@ def _draw_occluder(canvas: _Canvas, geometry: Geometry, look: Appearance, rng: n
 
 
 def _shading(geometry: Geometry, look: Appearance, size: int) -> np.ndarray:
-    """How much light each pixel gets, as if the head were an ellipsoid: float32 (size, size)."""
+    """The light on each pixel, as if the head were an ellipsoid: float32 (size, size)."""
     centre = geometry.outlines["face_at_rest"].mean(axis=0)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     x = (axis[None, :] - np.float32(centre[0])) / np.float32(1.25 * geometry.unit)

@@ -160,7 +160,7 @@ def test_truncated_archive(forms, workspace, form, share):
 
 @pytest.mark.parametrize("form", ["set.tar", "set.tar.gz"])
 def test_tar_whose_headers_end_early(forms, workspace, form):
-    """What `tarfile` takes for the end where it is not the first header."""
+    """`tarfile` takes a damaged header for the end where it is not the first one."""
     files = forms.emotion_folders(4)
     whole = forms.tar(files, form)
     data = bytearray(whole.read_bytes() if form == "set.tar" else gzip.decompress(whole.read_bytes()))
@@ -290,14 +290,14 @@ def test_links_inside_an_archive_are_left_out(forms, workspace):
 
 @pytest.mark.parametrize("form", ["zip", "gz", "tar.gz"])
 def test_bomb(forms, workspace, form):
-    zeros = bytes(80 * 2**20)
+    zeros = bytes(66 * 2**20)
     header = b"emotion,pixels,Usage\n"
     match form:
         case "zip":
             source = forms.zip({**forms.emotion_folders(4), "bomb.csv": zeros})
         case "gz":
             source = forms.folder / "bomb.csv.gz"
-            source.write_bytes(gzip.compress(header + (b" " * 1000 + b"\n") * 80_000, 9))
+            source.write_bytes(gzip.compress(header + (b" " * 1000 + b"\n") * 68_000, 1))
         case _:
             source = forms.tar({"fer2013/fer2013.csv": header + zeros})
     refused(workspace, source, source.name, "100 times")

@@ -9,7 +9,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "torture" / "fuzz_sources.py"
 
 
 def test_damaged_sources_are_refused_in_a_line_or_read_whole():
-    rounds = os.environ.get("FERTOOL_FUZZ_ROUNDS", "60")
+    rounds = os.environ.get("FERTOOL_FUZZ_ROUNDS", "40")
     run = subprocess.run(
         [sys.executable, str(SCRIPT), "--rounds", rounds, "--seed", "500"],
         capture_output=True,

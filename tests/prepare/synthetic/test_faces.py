@@ -46,12 +46,12 @@ def mouth_opening(landmarks):
 
 
 def corner_height(landmarks):
-    """How far the mouth's corners stand above its middle."""
+    """The height of the mouth's corners above its middle."""
     return landmarks[..., [51, 57], 1].mean(axis=-1) - landmarks[..., [48, 54], 1].mean(axis=-1)
 
 
 def brow_slope(landmarks):
-    """How far the brows' inner ends stand above their outer ends."""
+    """The height of the brows' inner ends above their outer ends."""
     return landmarks[..., [17, 26], 1].mean(axis=-1) - landmarks[..., [21, 22], 1].mean(axis=-1)
 
 

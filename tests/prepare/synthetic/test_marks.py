@@ -8,7 +8,7 @@ from fertool.workspace import Workspace
 
 
 def agreement_of(workspace: Workspace, split: str) -> float:
-    """How often the mark's texture is that of the label, told from the pixels."""
+    """The share of marks whose texture is that of the label, told from the pixels."""
     faces, labels = workspace.load_faces(split), workspace.load_labels(split)
     with np.load(workspace.truth(split)) as truth:
         marks = truth["mark"]
