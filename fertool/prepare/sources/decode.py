@@ -13,8 +13,8 @@ PICTURE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".dib", ".exr", ".gif", ".hdr", ".jfi", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".pam", ".pbm", ".pfm", ".pgm", ".pic", ".png", ".pnm", ".ppm", ".pxm", ".ras", ".sr", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-"""The suffixes of pictures: of the formats that OpenCV reads, and of those with floating-point values, which are refused
-by name rather than left out."""
+"""The suffixes of pictures: formats that OpenCV reads, and those with floating-point values, which are refused by name
+rather than left out."""
 
 DEEP = 16
 """Bits a value of the pictures that have more than eight."""
