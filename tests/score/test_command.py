@@ -86,7 +86,7 @@ def test_empty_maps_are_counted_and_never_averaged_in(workspace: Workspace) -> N
 
 def test_heatmaps_of_a_wrong_shape_are_one_line(workspace: Workspace) -> None:
     foreign_maps(workspace, np.ones((3, 7, 7)))
-    with pytest.raises(UserError, match=r"shape \(3, 7, 7\), but 'test' needs"):
+    with pytest.raises(UserError, match=r"shape \(3, 7, 7\) where"):
         score(workspace, device="cpu")
 
 

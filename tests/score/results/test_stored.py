@@ -55,6 +55,7 @@ def test_a_kill_between_any_two_writes_leaves_no_stale_figures(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scored with one margin, killed while scoring with another, scored with the first again: the first figures."""
+    monkeypatch.setattr("fertool.score.suites.representation.MOST_ITERATIONS", 2)
     right = figures(workspace)
     masks = shutil.copytree(workspace.root / "masks", tmp_path / "masks")
     make_masks(workspace, MaskSettings(margin=0.4))
@@ -87,7 +88,10 @@ def test_a_kill_between_any_two_writes_leaves_no_stale_figures(
     assert other["attention"] != right["attention"]
 
 
-def test_a_changed_csv_is_left_out_and_made_again(workspace: Workspace) -> None:
+def test_a_changed_csv_is_left_out_and_made_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fertool.score.suites.representation.MOST_ITERATIONS", 2)
     right = figures(workspace)
     path = workspace.run("cnn").scores("classification", "test").with_suffix(".csv")
     content = path.read_bytes()
@@ -127,7 +131,10 @@ def test_values_that_cannot_be_read_are_one_line(tmp_path: Path, content: bytes,
     ],
     ids=["lacks keys", "other shape", "no record", "other record"],
 )
-def test_figures_of_another_shape_are_one_line_or_left_out(workspace: Workspace, edit) -> None:
+def test_figures_of_another_shape_are_one_line_or_left_out(
+    workspace: Workspace, edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fertool.score.suites.representation.MOST_ITERATIONS", 2)
     right = figures(workspace)
     path = workspace.run("cnn").scores("classification", "test")
     path.write_text(json.dumps(edit(json.loads(path.read_text()))))

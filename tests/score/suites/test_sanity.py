@@ -159,7 +159,7 @@ def test_the_class_explained_stays_the_trained_models(evaluated: EvaluatedRun) -
 def test_rollout_does_not_see_the_layer_of_the_logits(trained: Workspace) -> None:
     evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", CPU)
     model = initial_model(
-        {"name": "vit_tiny_patch16_224", "classes": 7, "dropout": None, "image_size": None}, seed=0
+        {"name": "vit_tiny_patch16_224", "classes": 7, "dropout": None, "image_size": 64}, seed=0
     )
     evaluated.__dict__.update(model=model, logits=predict_logits(model, evaluated.faces, CPU))
     figures, _ = score_sanity(evaluated, parse_request("rollout"), faces=6, draws=1)
