@@ -14,7 +14,7 @@ from fertool.explain.methods.cams import gradcam
 from fertool.explain.methods.guided_backprop import guided_backprop, guided_gradcam
 from fertool.models.classifier import FaceClassifier, InputSpec
 
-RELU_NETWORKS = [("cnn", None), ("resnet50", 64)]
+RELU_NETWORKS = [("cnn", None), ("resnet14t", 64)]
 
 
 class ChannelsFirst(nn.Module):
@@ -103,7 +103,7 @@ def test_the_rule_as_it_is_written(activation, slope, in_place: bool, close, fix
 
 def test_colours_are_added_up(built, faces, fixed, close) -> None:
     """A grey face given as colour: its three gradients add up to the grey one's."""
-    model = built("resnet50", 64)
+    model = built("resnet14t", 64)
     colour = faces[:1, ..., None].expand(-1, -1, -1, 3)
     close(
         guided_backprop(model, colour, fixed(0)).heatmaps[:, 0],
