@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fertool.errors import UserError
+from fertool.runtime.printable import printable
 from fertool.runtime.ranks import started_as_first
 from fertool.summary import Greyed, Summary, Table
 
@@ -62,7 +63,7 @@ def _print_tables(summary: Summary) -> None:
         if not table.detail:
             _print_table(console, table)
     for note in summary.notes:
-        console.print(note, markup=False)
+        console.print(_lines(note), markup=False)
 
 
 def _print_table(console: Any, table: Table) -> None:
@@ -70,14 +71,19 @@ def _print_table(console: Any, table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
+    drawn = RichTable(title=Text(_lines(table.title)), title_justify="left", box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
-        drawn.add_column(Text(column), justify="left" if number == 0 else "right")
+        drawn.add_column(Text(_lines(column)), justify="left" if number == 0 else "right")
     for row in table.rows:
-        drawn.add_row(*(Text(cell, style="dim" if isinstance(cell, Greyed) else "") for cell in row))
+        drawn.add_row(*(Text(_lines(cell), style="dim" if isinstance(cell, Greyed) else "") for cell in row))
     console.print(drawn)
     for note in table.notes:
-        console.print(Text(note, style="dim"))
+        console.print(Text(_lines(note), style="dim"))
+
+
+def _lines(text: str) -> str:
+    """Text fit for a terminal, with its own line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def prepare_streams() -> None:
@@ -89,7 +95,7 @@ def prepare_streams() -> None:
 
 
 def _log_to_stderr() -> None:
-    """Let the program's log go to stderr, a line an event; of several processes on one job, the first one's."""
+    """Let the program's log go to stderr, a line per event; only the first of several processes on one job logs."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("fertool")
@@ -99,7 +105,7 @@ def _log_to_stderr() -> None:
 
 
 class EpochTable:
-    """The live table of a training, on stderr: a row an epoch, as it comes."""
+    """The live table of a training, on stderr: a row per epoch, as it comes."""
 
     COLUMNS = ("epoch", "train loss", "train acc", "val loss", "val acc", "epoch s", "images/s")
 

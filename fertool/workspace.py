@@ -46,13 +46,13 @@ class Run:
     """The folder of one training with one seed."""
 
     def __init__(self, folder: Path, results: Path | None = None) -> None:
-        """`results` is where predictions, heatmaps and scores go: the run's folder, unless it is told."""
+        """`results` is the folder of predictions, heatmaps and scores; None: the run's own."""
         self.folder = folder
         self.results = results or folder
         self.name = folder.name
 
     def on(self, other: "Workspace") -> "Run":
-        """The run as it does on the faces of another workspace: its results have a place of their own."""
+        """The run with its results on the faces of another workspace, which lie in a folder of their own."""
         root = other.root.resolve()
         # folders of the same name are different faces
         digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def history_csv(self) -> Path:
-        """A row an epoch."""
+        """A row per epoch."""
         return self.folder / "history.csv"
 
     @property
@@ -108,9 +108,9 @@ class Run:
         target: str | None = None,
         grid: int | None = None,
     ) -> Path:
-        """The JSON of a suite's figures; the CSV with a row an image lies beside it.
+        """The JSON of a suite's figures; the CSV with a row per face lies beside it.
 
-        Those of maps that were brought to a common `grid` lie apart: they are other figures.
+        Figures of maps that were brought to a common `grid` lie apart.
         """
         folder = self.results / "scores" / suite
         if explainer is not None and target is not None:
@@ -173,7 +173,7 @@ class Workspace:
         return self.root / "faces" / f"{split}.npy"
 
     def faces_csv(self, split: str) -> Path:
-        """A row a face: row, id, label, source, twin_group, and the crowd's votes where there are any."""
+        """A row per face: row, id, label, source, twin_group, and the crowd's votes where there are any."""
         return self.root / "faces" / f"{split}.csv"
 
     def truth(self, split: str) -> Path:
@@ -251,7 +251,7 @@ class Workspace:
         return read_npy(self.faces(split), self.remedy(self.faces(split))).shape[:3]
 
     def load_face_rows(self, split: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-        """The table of a split, a row a face. Raises UserError where it is damaged or lacks one of `columns`."""
+        """The table of a split, a row per face. Raises UserError where it is damaged or lacks one of `columns`."""
         path = self.faces_csv(split)
         self.check_split(split)
         self.require_intact(self.dataset_json, path)

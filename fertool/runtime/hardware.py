@@ -73,10 +73,10 @@ def seed_everything(seed: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Keep what this process frees for its next step, where the C library is glibc.
+    """Keep memory that this process frees for its next step, where the C library is glibc.
 
-    Which else gives a step's activations back to the kernel, of `cnn` a thousand pages, and takes them again in the
-    next.
+    By default glibc gives a step's activations back to the kernel (a thousand pages for `cnn`) and takes them again
+    in the next step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -24,8 +24,8 @@ class Ranks:
     rank: int = 0
     count: int = 1
 
-    on_this_machine: int = 1  # of all of them
-    number_here: int = 0  # which of these
+    on_this_machine: int = 1  # processes of the job
+    number_here: int = 0  # this one's number among them
 
     @property
     def is_first(self) -> bool:
