@@ -92,7 +92,7 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
         PrepareSettings(count=4200, evidence="mouth", classes=["happy", "surprise", "sad"]),
     )
     make_masks(workspace)
-    train(workspace, TrainConfig(epochs=12, lr=1e-3, precision="fp32"), name="mouth", device="cpu")
+    train(workspace, TrainConfig(epochs=6, lr=2e-3, precision="fp32"), name="mouth", device="cpu")
     of = score(workspace, ScoreSettings(suites=["truth", "attention"], target="label"), device="cpu").data
     truth = of["truth"][0]
     assert truth["accuracy"] > 0.85
