@@ -17,6 +17,7 @@ from fertool.report.evidence import Evidence, differences, estimates, shares_in,
 from fertool.report.views import View
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import resample_means
+from fertool.score.statistics.scales import CORRELATION, PROPORTION
 from fertool.score.suites.shares import pooled, shares_and_ceilings
 
 OF_FAITHFULNESS = "road"  # the measure that nulls are compared by
@@ -69,7 +70,9 @@ class ChanceLevels:
     def is_trusted(self, condition: Condition) -> bool:
         """Whether a condition's accuracy is shown to be above guessing; where it is not, no map of it means a thing."""
         accuracy = self.evidence.accuracy(condition)
-        return accuracy is None or not is_like_guessing(estimates(accuracy)[0], self.evidence.labels)
+        return accuracy is None or not is_like_guessing(
+            estimates(accuracy, PROPORTION)[0], self.evidence.labels
+        )
 
     def _compare(self, condition: Condition, view: View) -> Chance | None:
         beyond = self._beyond_blob(condition, view)
@@ -112,7 +115,7 @@ class ChanceLevels:
         own = self.evidence.agreement(view, condition)
         if not known or own is None:
             return None
-        (estimate,) = estimates(own)
+        (estimate,) = estimates(own, CORRELATION)
         below = []
         for null in NULLS:
             of_null = [

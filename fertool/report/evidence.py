@@ -19,6 +19,7 @@ from fertool.score.gather import Gathered, gather_scores
 from fertool.score.guidance.effects import Estimate
 from fertool.score.results.conditions import identities
 from fertool.score.statistics.intervals import Resampled, difference_interval, resample_means
+from fertool.score.statistics.scales import POSITIVE, UNBOUNDED, Scale
 from fertool.score.suites.causal import causes_of
 from fertool.score.suites.region_shares import area_column, share_column
 from fertool.workspace import Run, Workspace
@@ -172,7 +173,7 @@ class Evidence:
             return ratio.reshape(*means.shape[:-1], -1)
 
         means = resample_means(np.stack([values(of_run) for of_run in columns]), self.clusters)
-        known = estimates(means.apply(lifts))
+        known = estimates(means.apply(lifts), POSITIVE)
         return {
             name: dict(zip(REGIONS, known[regions * code : regions * (code + 1)], strict=True))
             for code, name in enumerate(self.classes)
@@ -291,15 +292,14 @@ def areas_in(columns: Columns) -> np.ndarray:
     return np.stack([columns[area_column(region)] for region in REGIONS], axis=1)
 
 
-def estimates(means: Resampled) -> list[Estimate]:
-    """The figures with their intervals."""
-    low, high = means.interval()
+def estimates(means: Resampled, scale: Scale = UNBOUNDED) -> list[Estimate]:
+    """The figures with their intervals, which lie in the range of `scale`."""
+    low, high = means.interval(scale)
     return [Estimate(*map(float, figure)) for figure in zip(means.figures, low, high, strict=True)]
 
 
-def differences(one: Resampled, other: Resampled) -> list[Estimate]:
-    """The figures of one less those of another on the same images, with their intervals."""
-    low, high = difference_interval(one, other)
-    return [
-        Estimate(*map(float, figure)) for figure in zip(one.figures - other.figures, low, high, strict=True)
-    ]
+def differences(one: Resampled, other: Resampled, scale: Scale = UNBOUNDED) -> list[Estimate]:
+    """The figures, of a `scale`, of one less those of another on the same images, with their intervals."""
+    low, high = difference_interval(one, other, scale)
+    figures = zip(one.figures - other.figures, low, high, strict=True)
+    return [Estimate(*map(float, figure)) for figure in figures]

@@ -10,6 +10,7 @@ from fertool.report.evidence import FEW_FACES, Evidence, estimates
 from fertool.report.views import View
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import Resampled
+from fertool.score.statistics.scales import CORRELATION, PROPORTION
 from fertool.score.suites.region_share_tables import LOW_CEILING
 
 SIGNIFICANT = 0.05
@@ -76,10 +77,10 @@ def first_screen(evidence: Evidence, chance: ChanceLevels) -> list[Row]:
 
 def _of_model(evidence: Evidence, condition: Condition) -> dict[str, Cell]:
     accuracy, f1 = evidence.accuracy(condition), evidence.macro_f1(condition)
-    overall, without_twins = estimates(accuracy) if accuracy is not None else (None, None)
+    overall, without_twins = estimates(accuracy, PROPORTION) if accuracy is not None else (None, None)
     return {
         "accuracy": Cell(overall),
-        "macro_f1": Cell(estimates(f1)[0] if f1 is not None else None),
+        "macro_f1": Cell(estimates(f1, PROPORTION)[0] if f1 is not None else None),
         "without_twins": Cell(without_twins),
     }
 
@@ -151,4 +152,4 @@ def _agreement_cell(
         return Cell(None)
     below = compared.no_agreement_beyond
     mark, note = ("chance", f"not above the null {', '.join(below)}") if below else ("", "")
-    return Cell(estimates(means)[0], scale=1, digits=2, mark=mark, note=note)
+    return Cell(estimates(means, CORRELATION)[0], scale=1, digits=2, mark=mark, note=note)

@@ -8,6 +8,7 @@ from fertool.report.pairs import Pair, pretraining_pairs
 from fertool.report.views import View
 from fertool.report.words import listed, percent, plain, seeds, size_in_points
 from fertool.score.guidance.effects import Estimate
+from fertool.score.statistics.scales import POSITIVE, PROPORTION
 
 MOST_REGIONS = 2
 
@@ -45,7 +46,7 @@ def leaning(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> l
         return []
     found = [
         (region, lift)
-        for region, lift in zip(REGIONS, estimates(lifts[0]), strict=True)
+        for region, lift in zip(REGIONS, estimates(lifts[0], POSITIVE), strict=True)
         if region != REGIONS[BACKGROUND] and lift.low > 1 and compared.is_above_blob(region)
     ]
     return sorted(found, key=lambda item: -item[1].value)
@@ -53,7 +54,7 @@ def leaning(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> l
 
 def _accuracy(evidence: Evidence, condition: Condition) -> Estimate:
     accuracy = evidence.accuracy(condition)
-    return estimates(accuracy)[0] if accuracy is not None else Estimate(0, 0, 0)
+    return estimates(accuracy, PROPORTION)[0] if accuracy is not None else Estimate(0, 0, 0)
 
 
 def fair_view(evidence: Evidence, one: Condition, other: Condition) -> View | None:
@@ -76,7 +77,7 @@ def _largest_move(evidence: Evidence, trusted: list[Condition]) -> tuple[Pair, E
             continue
         shares = evidence.shares(view, [pair.one, pair.other])
         if shares is not None:
-            difference = differences(*shares)[BACKGROUND]
+            difference = differences(shares[0], shares[1], PROPORTION)[BACKGROUND]
             if difference.direction in (-1, 1):
                 moves.append((pair, difference))
     return max(moves, key=lambda move: abs(move[1].value)) if moves else None

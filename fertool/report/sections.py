@@ -14,6 +14,7 @@ from fertool.report.drawings import (
     training_drawing,
 )
 from fertool.report.evidence import Evidence
+from fertool.report.expectations import expectations_table
 from fertool.report.figures.guidance import guidance_figure, lifts_figure
 from fertool.report.figures.style import PAGE_INCHES, as_svg, styled
 from fertool.report.first_screen import Row
@@ -30,6 +31,7 @@ class Picture:
 
     caption: str
     markup: str
+    small: bool = False  # several stand side by side
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,12 @@ class Section:
     paragraphs: list[Paragraph] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    folded: bool = True  # whether the tables are
+
+    @property
+    def shown_tables(self) -> list[Table]:
+        """The tables that stand in the section; all of them stand at the page's end."""
+        shown = [table for table in self.tables if not table.detail]
+        return [] if self.figures else shown[:1]
 
 
 SMALL_INCHES = 5.2  # figures that stand side by side
@@ -76,7 +83,7 @@ def sections_of(evidence: Evidence, rows: Sequence[Row]) -> list[Section]:
         _guidance_section(number, of_sweep)
         for number, of_sweep in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split))
     ]
-    return [*sections, *_training_section(evidence)]
+    return [*sections, *_training_section(evidence), _expectations_section(evidence, rows)]
 
 
 def _suite_section(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> Section:
@@ -118,7 +125,7 @@ def _pictures(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> list[
 def _picture(drawing: Drawing, width_inches: float) -> Picture:
     with styled():
         figure = drawing.draw(width_inches)
-    return Picture(drawing.caption, as_svg(figure, drawing.caption))
+    return Picture(drawing.caption, as_svg(figure, drawing.caption), width_inches < PAGE_INCHES)
 
 
 def _emotions_section(evidence: Evidence) -> list[Section]:
@@ -168,3 +175,7 @@ def _guidance_section(number: int, guidance: Guidance) -> Section:
 def _training_section(evidence: Evidence) -> list[Section]:
     drawing = training_drawing(evidence)
     return [Section("training", "Training", figures=[_picture(drawing, PAGE_INCHES)])] if drawing else []
+
+
+def _expectations_section(evidence: Evidence, rows: Sequence[Row]) -> Section:
+    return Section("expectations", "Expected and measured", tables=[expectations_table(evidence, list(rows))])

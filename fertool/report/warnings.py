@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from fertool.report.chance import ChanceLevels, guessing_accuracy, is_like_guessing, lifts_are_all_one
+from fertool.report.chance import ChanceLevels, guessing_accuracy, lifts_are_all_one
 from fertool.report.conditions import Condition
 from fertool.report.evidence import FEW_FACES, Evidence, estimates
 from fertool.report.views import View, recommended_grid
+from fertool.report.words import listed
+from fertool.score.statistics.scales import POSITIVE
 from fertool.score.suites.sanity import marked
 
 
@@ -20,9 +22,8 @@ class Warning:
 
 def find_warnings(evidence: Evidence, chance: ChanceLevels) -> list[Warning]:
     """The warnings of a report: those of all figures first, then each condition's."""
-    warnings = [*_few_faces(evidence), *_unlike_grids(evidence)]
+    warnings = [*_few_faces(evidence), *_unlike_grids(evidence), *_like_guessing(evidence, chance)]
     for condition in evidence.conditions:
-        warnings += _like_guessing(evidence, condition)
         view = evidence.main_view(condition)
         if view is not None:
             warnings += [
@@ -70,24 +71,24 @@ def _unlike_grids(evidence: Evidence) -> list[Warning]:
     return warnings
 
 
-def _like_guessing(evidence: Evidence, condition: Condition) -> list[Warning]:
-    means = evidence.accuracy(condition)
-    if means is None or not is_like_guessing(estimates(means)[0], evidence.labels):
+def _like_guessing(evidence: Evidence, chance: ChanceLevels) -> list[Warning]:
+    names = [condition.name for condition in evidence.conditions if not chance.is_trusted(condition)]
+    if not names:
         return []
     guessing = guessing_accuracy(evidence.labels)
     return [
         Warning(
             "accuracy",
-            condition.name,
-            f"The accuracy of {condition.name} is not shown to be above {guessing:.1%}, which always answering the "
-            "most frequent class would reach: nothing that it looks at means anything.",
+            names[0] if len(names) == 1 else None,
+            f"The accuracy of {listed(names)} is not shown to be above {guessing:.1%}, which always answering the most "
+            "frequent class would reach: nothing that is looked at means anything there.",
         )
     ]
 
 
 def _flat_map(evidence: Evidence, condition: Condition, view: View) -> list[Warning]:
     lifts = evidence.lifts(view, [condition])
-    if lifts is None or not lifts_are_all_one(estimates(lifts[0])):
+    if lifts is None or not lifts_are_all_one(estimates(lifts[0], POSITIVE)):
         return []
     return [
         Warning(

@@ -18,6 +18,7 @@ from fertool.report.shell_lines import new_train_line, score_line
 from fertool.report.words import listed, percent, points, signed
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import Resampled
+from fertool.score.statistics.scales import POSITIVE, PROPORTION, UNBOUNDED, Scale
 
 QUESTION = "Does face-recognition pretraining move the evidence?"
 EXPECTED = {"eyes": 0.40, "mouth": 0.12}  # shares in the page's example row of VGGFace
@@ -64,9 +65,11 @@ def _compare(evidence: Evidence, pair: Pair) -> list[Sentence]:
         shares = evidence.shares(view, [pair.one, pair.other])
         lifts = evidence.lifts(view, [pair.one, pair.other])
         if shares is not None and lifts is not None:
-            moves["share"] = _moves(*shares)
+            moves["share"] = _moves(shares[0], shares[1], PROPORTION)
             sentences.append(Sentence(f"{move_sentence(pair, 'share', moves['share'])} ({view.name}.)", test))
-            sentences.append(Sentence(move_sentence(pair, "lift", _moves(*lifts)), test))
+            sentences.append(
+                Sentence(move_sentence(pair, "lift", _moves(lifts[0], lifts[1], POSITIVE)), test)
+            )
             sentences.append(Sentence(expectation_sentence(pair, _of_regions(shares[0]))))
     weights = [evidence.causal_weights(condition) for condition in (pair.one, pair.other)]
     if weights[0] is not None and weights[1] is not None:
@@ -77,12 +80,12 @@ def _compare(evidence: Evidence, pair: Pair) -> list[Sentence]:
     return sentences
 
 
-def _moves(one: Resampled, other: Resampled) -> Moves:
-    return dict(zip(REGIONS, differences(one, other), strict=True))
+def _moves(one: Resampled, other: Resampled, scale: Scale = UNBOUNDED) -> Moves:
+    return dict(zip(REGIONS, differences(one, other, scale), strict=True))
 
 
 def _of_regions(means: Resampled) -> Moves:
-    return dict(zip(REGIONS, estimates(means), strict=True))
+    return dict(zip(REGIONS, estimates(means, PROPORTION), strict=True))
 
 
 def move_sentence(pair: Pair, measure: str, moves: Moves) -> str:

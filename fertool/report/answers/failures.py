@@ -16,6 +16,7 @@ from fertool.report.words import listed, percent, points
 from fertool.score.evaluated_run import Columns
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import resample_means
+from fertool.score.statistics.scales import PROPORTION
 
 QUESTION = "Where does the model fail?"
 PAIRS_SHOWN = 3
@@ -76,7 +77,7 @@ def most_confused(columns: Sequence[Columns], evidence: Evidence) -> list[Confus
         )
 
     values = np.stack([taken(of_run) for of_run in columns])
-    rates = estimates(resample_means(values, evidence.clusters))
+    rates = estimates(resample_means(values, evidence.clusters), PROPORTION)
     counts = np.nansum(values, axis=1).mean(axis=0)
     confusions = [
         Confusion(classes[true], classes[told], float(count), rate)
@@ -112,7 +113,9 @@ def _where_it_looked(evidence: Evidence, condition: Condition, confusion: Confus
     counts = [int(np.isfinite(values[..., 0]).sum(axis=1).min()) for values in (wrong, right)]
     if min(counts) < FEW_FACES:
         return ""
-    moves = differences(resample_means(wrong, evidence.clusters), resample_means(right, evidence.clusters))
+    moves = differences(
+        resample_means(wrong, evidence.clusters), resample_means(right, evidence.clusters), PROPORTION
+    )
     return looked_sentence(condition.name, confusion, dict(zip(REGIONS, moves, strict=True)))
 
 
@@ -139,7 +142,9 @@ def _of_leaks(evidence: Evidence, condition: Condition, columns: Sequence[Column
         for faces in (leaked, ~leaked)
     ]
     dropped = bool(condition.config.get("drop_leaks"))
-    text = leak_sentence(condition.name, int(leaked.sum()), differences(*means)[0], dropped=dropped)
+    text = leak_sentence(
+        condition.name, int(leaked.sum()), differences(means[0], means[1], PROPORTION)[0], dropped=dropped
+    )
     return [Sentence(text, "95% interval over images and seeds")]
 
 

@@ -12,6 +12,7 @@ from fertool.report.shell_lines import new_train_line, score_line, train_line
 from fertool.report.views import View, recommended_grid
 from fertool.report.words import listed, points, signed
 from fertool.score.guidance.effects import Estimate
+from fertool.score.statistics.scales import PROPORTION
 
 QUESTION = "Are transformers more global than convolutional networks?"
 FOR_BOTH = "occlusion"  # an explainer that needs nothing of a network
@@ -69,8 +70,12 @@ def _compare(evidence: Evidence, pair: Pair, view: View) -> list[Sentence]:
     shares = evidence.shares(view, both)
     if shares is None or any(of_measure is None for of_measure in measures.values()):
         return []
-    found = {name: differences(*of_measure)[0] for name, of_measure in measures.items() if of_measure}
-    background = differences(*shares)[BACKGROUND]
+    found = {
+        name: differences(of_measure[0], of_measure[1])[0]
+        for name, of_measure in measures.items()
+        if of_measure
+    }
+    background = differences(shares[0], shares[1], PROPORTION)[BACKGROUND]
     test = paired(evidence.faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1)
     return [
         Sentence(globality_sentence(pair, view.name, found["extent"], found["entropy"], background), test)

@@ -8,6 +8,7 @@ from fertool.report.pairs import Pair, pretraining_pairs, without_scratch
 from fertool.report.shell_lines import new_train_line, train_line
 from fertool.report.words import percent, points, seeds
 from fertool.score.guidance.effects import Estimate
+from fertool.score.statistics.scales import PROPORTION
 
 QUESTION = "Does pretraining help recognition?"
 # a network whose weights are quick to train on, for a kind of pretraining that is missing altogether
@@ -26,10 +27,13 @@ def _compare(evidence: Evidence, pair: Pair) -> Sentence | None:
     one, other = evidence.accuracy(pair.one), evidence.accuracy(pair.other)
     if one is None or other is None:
         return None
-    return Sentence(
-        accuracy_sentence(pair, differences(one, other)[0], estimates(one)[0], estimates(other)[0]),
-        paired(evidence.faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1),
+    text = accuracy_sentence(
+        pair,
+        differences(one, other, PROPORTION)[0],
+        estimates(one, PROPORTION)[0],
+        estimates(other, PROPORTION)[0],
     )
+    return Sentence(text, paired(evidence.faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1))
 
 
 def accuracy_sentence(pair: Pair, difference: Estimate, one: Estimate, other: Estimate) -> str:
@@ -63,9 +67,8 @@ def by_training_faces(pairs: list[Pair], evidence: Evidence) -> list[Sentence]:
         one, other = evidence.accuracy(pair.one), evidence.accuracy(pair.other)
         if one is not None and other is not None:
             fraction = float(pair.one.config.get("train_fraction", 1.0))
-            gains.setdefault((pair.one.model, pair.one.pretraining), {})[fraction] = differences(one, other)[
-                0
-            ]
+            gain = differences(one, other, PROPORTION)[0]
+            gains.setdefault((pair.one.model, pair.one.pretraining), {})[fraction] = gain
     return [
         Sentence(fraction_sentence(model, source, of_fraction))
         for (model, source), of_fraction in gains.items()

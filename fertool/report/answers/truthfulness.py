@@ -11,6 +11,7 @@ from fertool.report.shell_lines import score_line
 from fertool.report.views import View
 from fertool.report.words import listed, plain
 from fertool.score.guidance.effects import Estimate
+from fertool.score.statistics.scales import CORRELATION
 from fertool.score.suites.sanity import marked
 
 QUESTION = "Does the heatmap tell the truth about the model?"
@@ -64,7 +65,7 @@ def _on_map(evidence: Evidence, chance: ChanceLevels, condition: Condition, view
         found.not_faithful_beyond,
         found.no_agreement_beyond,
         sane,
-        estimates(agreement)[0] if agreement is not None else None,
+        estimates(agreement, CORRELATION)[0] if agreement is not None else None,
     )
     planted = _planted(evidence, condition, view)
     return [Sentence(text, TESTS), *([Sentence(planted)] if planted else [])]

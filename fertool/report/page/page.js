@@ -207,6 +207,16 @@ function setUpCopying() {
   }
 }
 
+function setUpFolds() {
+  // a link to something folded away unfolds it
+  const open = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (target && target.tagName === "DETAILS") target.open = true;
+  };
+  addEventListener("hashchange", open);
+  open();
+}
+
 function setUpPrinting() {
   let opened = [];
   addEventListener("beforeprint", () => {
@@ -226,4 +236,5 @@ for (const table of all("table.conditions")) {
 }
 for (const gallery of all(".gallery")) setUpGallery(gallery);
 setUpCopying();
+setUpFolds();
 setUpPrinting();

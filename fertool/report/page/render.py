@@ -81,6 +81,7 @@ def render_page(
                 *((section.anchor, section.name) for section in sections),
                 *([("gallery", "Gallery")] if gallery else []),
                 ("reproduction", "How these numbers were made"),
+                ("all-tables", "All tables in full"),
             ],
         )
     )
