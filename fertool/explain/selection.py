@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fertool.condition_names import runs_called
 from fertool.errors import UserError
 from fertool.explain.registry import Request, explainers_of
+from fertool.runtime.progress import log
 from fertool.workspace import Run, Workspace
 
 GLOB = frozenset("*?[")
@@ -50,20 +51,29 @@ def _there_are(names: Sequence[str], asked: str) -> str:
 def explainable_runs(workspace: Workspace, request: Request, names: Sequence[str]) -> list[Run]:
     """The named runs, or all finished ones, that an explainer can explain; see `select_runs` for names.
 
-    Raises UserError where nothing is prepared, where a run that is named in full is not finished or of a kind that the
-    explainer cannot explain, and where nothing is left.
+    A run that was trained on other faces than lie here is left out, which the log says (`Workspace.changed_faces`).
+
+    Raises UserError where nothing is prepared, where a run that is named in full is not finished, was trained on other
+    faces, or is of a kind that the explainer cannot explain, and where nothing is left.
     """
     workspace.dataset()
     runs = select_runs(workspace, names)
-    chosen = []
+    chosen, changed = [], []
     for run in runs:
-        reason = _why_not(run, request)
+        faces_changed = workspace.changed_faces(run)
+        reason = faces_changed or _why_not(run, request)
         if reason is None:
             chosen.append(run)
         elif run.name in names:
             raise UserError(f"{run.folder}: {reason}")
+        elif faces_changed:
+            changed.append(f"{run.folder}: left out: {faces_changed}")
+    if not chosen and changed:
+        raise UserError(changed[0])
     if not chosen:
         raise UserError(f"{workspace.root}: {_why_none(runs, request)}")
+    for line in changed:
+        log.warning("%s", line)
     return chosen
 
 

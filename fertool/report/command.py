@@ -111,10 +111,20 @@ def _table_files(evidence: Evidence, rows: Sequence[Row]) -> Iterator[tuple[str,
 def _scored_runs(workspace: Workspace, names: Sequence[str], split: str) -> tuple[list[Run], list[str]]:
     """The runs to report, and notes on those that are left out."""
     workspace.check_split(split)
-    chosen = [workspace.run(name) for name in names] if names else workspace.runs()
+    chosen, changed = [], []
+    for run in [workspace.run(name) for name in names] if names else workspace.runs():
+        if names:
+            workspace.require_own_faces(run)
+        if reason := workspace.changed_faces(run):
+            changed.append(f"{run.name}: left out: {reason}")
+        else:
+            chosen.append(run)
     scored = [run for run in chosen if any(suite.stored(run, split) for suite in SUITES.values())]
     missing = [run.name for run in chosen if run not in scored]
+    if not scored and changed:
+        raise UserError(f"{workspace.root}: {changed[0]}")
     if not scored or (names and missing):
         which = f"run {missing[0]} is not" if names and missing else "no run is"
         raise UserError(f"{workspace.root}: {which} scored on '{split}'; run 'fertool score' first")
-    return without_repeats(scored)
+    runs, notes = without_repeats(scored)
+    return runs, [*changed, *notes]

@@ -34,6 +34,21 @@ def test_without_names_all_finished_runs_that_it_can_explain(mixed: Workspace) -
     assert chosen(mixed, "random@of=rollout") == ["vit"], "a null stands beside its explainer"
 
 
+def test_a_run_of_other_faces_is_left_out_and_refused_by_name(
+    mixed: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = mixed.run("vit").run_json
+    content = json.loads(record.read_text())
+    faces = {**content["faces"], "faces/test.npy": "of other faces"}
+    record.write_text(json.dumps({**content, "faces": faces}))
+    assert chosen(mixed, "gradcam") == ["cnn"]
+    assert "vit: left out: trained on other faces than lie here (faces/test.npy has changed)" in caplog.text
+    with pytest.raises(UserError, match=r"runs/vit: trained on other faces than lie here"):
+        chosen(mixed, "gradcam", "vit")
+    with pytest.raises(UserError, match=r"runs/vit: left out: trained on other faces"):
+        chosen(mixed, "rollout")
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
