@@ -40,10 +40,23 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def contents(workspace: Workspace) -> dict[Path, bytes]:
     """Every file that a stage made, but for locks, caches and the page."""
     return {
-        path: path.read_bytes()
+        path: without_products(path.read_bytes()) if "scores" in path.parts else path.read_bytes()
         for path in sorted(workspace.root.rglob("*"))
         if path.is_file() and not path.name.startswith(".") and "report" not in path.parts
     }
+
+
+def without_products(content: bytes) -> bytes:
+    """Figures without the hashes of the files beside them.
+
+    The suite classification is scored twice below, without views and with them, so its record is written anew, and
+    records of now hold these hashes.
+    """
+    if not content.startswith(b"{"):
+        return content
+    return json.dumps(
+        {key: value for key, value in json.loads(content).items() if key != "products"}
+    ).encode()
 
 
 def test_everything_is_up_to_date_and_reported(before: Workspace) -> None:
