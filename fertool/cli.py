@@ -17,6 +17,7 @@ OPTIMIZATION_PANEL = "Optimization"
 TARGETS_PANEL = "Targets of the loss"
 NETWORK_PANEL = "The network"
 FINE_TUNING_PANEL = "Fine-tuning in stages"
+ADOPTION_PANEL = "A network that was trained elsewhere (--epochs 0)"
 FACES_PANEL = "The faces (a preset of --augment replaces the recipe's augmentation)"
 GUIDANCE_PANEL = "Attention guidance (needs masks)"
 SYNTHETIC_PANEL = "Synthetic faces"
@@ -336,7 +337,9 @@ def train(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the train split, 1 or more (default: the recipe's; page 30)"),
+        typer.Option(
+            help="Passes over the train split; 0 adopts a finished network as it is (default: the recipe's; page 30)"
+        ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Faces per step, 1 or more (default: 64)")] = None,
     lr: Annotated[
@@ -548,6 +551,40 @@ def train(
             metavar="A,B,C",
             rich_help_panel=NETWORK_PANEL,
             help="Standard deviation of your own network's input, a number per channel (default: ImageNet's)",
+        ),
+    ] = None,
+    # --- a network that was trained elsewhere
+    class_order: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS,...",
+            rich_help_panel=ADOPTION_PANEL,
+            help="Classes of the network's outputs, in their order (default: those that its file names)",
+        ),
+    ] = None,
+    pixel_range: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=completion.one_of("0-1", "0-255", "-1-1"),
+            rich_help_panel=ADOPTION_PANEL,
+            help="Range of the pixels that --mean and --std are of: 0-1, 0-255 or -1-1 (default: 0-1)",
+        ),
+    ] = None,
+    bgr: Annotated[
+        bool | None,
+        typer.Option(
+            "--bgr",
+            rich_help_panel=ADOPTION_PANEL,
+            help="The network's input has its channels in the order blue, green, red (default: red, green, blue)",
+        ),
+    ] = None,
+    interpolation: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=completion.one_of("bilinear", "bilinear-plain", "bicubic", "nearest", "area"),
+            rich_help_panel=ADOPTION_PANEL,
+            help="Interpolation to the input's size: bilinear, bilinear-plain (without antialiasing), bicubic, "
+            "nearest or area (default: bilinear)",
         ),
     ] = None,
     # --- fine-tuning

@@ -13,7 +13,9 @@ from fertool.errors import UserError
 from fertool.models.pixel_layout import channels_first
 
 Family = Literal["cnn", "transformer"]
+Interpolation = Literal["bilinear", "bilinear-plain", "bicubic", "nearest", "area"]
 
+NEVER = -1e4  # the logit of a class that a network does not have
 # ITU-R BT.601 luma, the weights with which OpenCV turns colour into grey
 LUMA = (0.299, 0.587, 0.114)
 
@@ -26,6 +28,8 @@ class InputSpec:
     channels: int  # 1 (grey) or 3 (RGB)
     mean: tuple[float, ...]  # one number a channel, of pixels scaled to 0..1
     std: tuple[float, ...]
+    bgr: bool = False  # channels in the order blue, green, red, as OpenCV reads them
+    interpolation: Interpolation = "bilinear"
 
     def zeros(self) -> Tensor:
         """One input of zeros, (1, channels, size, size), to try a network out."""
@@ -119,6 +123,7 @@ class FaceClassifier(nn.Module):
         )
         self.boxes: Tensor | None = None  # see `looking_at`
         self.channels_last = family == "cnn"  # the memory format of the network's inputs
+        self.outputs: tuple[int, ...] | None = None  # see `choose_outputs`
         self.found_cam_layer: str | None = (
             None  # where trying depended on the weights, and would find another later
         )
@@ -136,11 +141,11 @@ class FaceClassifier(nn.Module):
             images = (images * luma.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
         size = self.input_spec.size
         if images.shape[-2:] != (size, size):
-            images = F.interpolate(
-                images, size=(size, size), mode="bilinear", align_corners=False, antialias=True
-            )
+            images = resize(images, size, self.input_spec.interpolation)
         if images.shape[1] == 1 and self.input_spec.channels == 3:
             images = images.expand(-1, 3, -1, -1)
+        if self.input_spec.bgr:
+            images = images.flip(1)
         inputs = (images - self.mean) / self.std
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -157,7 +162,7 @@ class FaceClassifier(nn.Module):
                 f"{self.recipe.get('name', 'the network')}: returns {type(logits).__name__}, not logits (B, classes); "
                 "let its function leave auxiliary outputs out"
             )
-        return logits
+        return logits if self.outputs is None else choose_outputs(logits, self.outputs)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Turn pixels as stored into logits (B, classes)."""
@@ -221,3 +226,23 @@ class FaceClassifier(nn.Module):
     def device(self) -> torch.device:
         """The device on which the model computes."""
         return self.mean.device
+
+
+def choose_outputs(logits: Tensor, outputs: tuple[int, ...]) -> Tensor:
+    """The logits of classes, (B, len(outputs)), from those of a network in an order of its own.
+
+    `outputs` has the number of the network's output for each class, and -1 for a class that the network does not have:
+    its logit is so low that it is never predicted. Outputs that no class has are left out of the softmax.
+    """
+    chosen = logits[:, [max(output, 0) for output in outputs]]
+    missing = torch.tensor([output < 0 for output in outputs], device=logits.device)
+    return chosen.masked_fill(missing, NEVER)
+
+
+def resize(images: Tensor, size: int, interpolation: Interpolation) -> Tensor:
+    """Images (B, C, H, W) at (B, C, size, size). `bilinear` and `bicubic` average when they shrink (antialias)."""
+    mode, antialias = interpolation.removesuffix("-plain"), interpolation in ("bilinear", "bicubic")
+    smooth = mode in ("bilinear", "bicubic")
+    return F.interpolate(
+        images, size=(size, size), mode=mode, align_corners=False if smooth else None, antialias=antialias
+    )

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from fertool.models.backbones.cnn import build_cnn, build_cnn_gap
 from fertool.models.backbones.multiscale import PREFIX, MultiscaleClassifier, read_views
 from fertool.models.backbones.resnet48 import build_resnet48
 from fertool.models.backbones.user_network import build_user_network, is_user_network
-from fertool.models.classifier import FaceClassifier
+from fertool.models.classifier import FaceClassifier, Interpolation
 from fertool.models.frozen_eval import layer_outputs
 from fertool.models.statistics import set_statistics
 from fertool.models.structure.memory_format import takes_channels_last
@@ -37,6 +38,10 @@ def build_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     views: str | None = None,
+    bgr: bool | None = None,
+    interpolation: Interpolation | None = None,
+    network_classes: int | None = None,
+    outputs: Sequence[int] | None = None,
 ) -> FaceClassifier:
     """A new model with random weights, drawn from PyTorch's generator in its present state.
 
@@ -53,6 +58,10 @@ def build_model(
         mean: of the input, one number a channel, of pixels scaled to 0..1.
         std: likewise, the deviation.
         views: of a `multiscale:` model, one or two of `whole` and `face`, as `whole,face`.
+        bgr: whether the input's channels are blue, green, red.
+        interpolation: how faces are brought to the input's size (default: bilinear).
+        network_classes: the number of the network's own outputs, where it is not `classes`.
+        outputs: the number of the network's output for each class, -1 for one that it does not have.
 
     Raises:
         UserError: for an unknown name, and for a setting that the model cannot take.
@@ -67,22 +76,39 @@ def build_model(
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
     }
+    # settings of networks that were trained elsewhere; other recipes do not name them
+    adopted: dict[str, Any] = {
+        key: value
+        for key, value in (
+            ("bgr", bgr or None),
+            ("interpolation", interpolation),
+            ("network_classes", network_classes),
+            ("outputs", None if outputs is None else list(outputs)),
+        )
+        if value is not None
+    }
     if name.startswith(PREFIX):
+        if adopted:
+            raise UserError(
+                f"--model {name}: a model of several views is not adopted; give the name of one branch"
+            )
         seen = read_views(views)
         branches = [build_model(name.removeprefix(PREFIX), classes, **settings) for _ in seen]
         settings["cam_layer"] = branches[0].recipe["cam_layer"]
         model: FaceClassifier = MultiscaleClassifier(branches, seen)
     else:
         _refuse_settings(name, settings, views)
-        model = _build(name, classes, settings)
+        model = _build(name, network_classes or classes, settings)
         set_statistics(model, mean, std)
+        model.input_spec = replace(model.input_spec, bgr=bool(bgr), interpolation=interpolation or "bilinear")
+        model.outputs = None if outputs is None else tuple(outputs)
         if cam_layer is not None:
             _set_cam_layer(model, cam_layer)
         settings["cam_layer"] = cam_layer or model.found_cam_layer
         model.channels_last = model.family == "cnn" and takes_channels_last(model.network)
         if model.channels_last:  # the memory format of its inputs: convolutions then reorder nothing
             model.to(memory_format=torch.channels_last)
-    model.recipe = {"name": name, "classes": classes, **settings, "views": views}
+    model.recipe = {"name": name, "classes": classes, **settings, "views": views, **adopted}
     return model
 
 

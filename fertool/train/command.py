@@ -24,6 +24,7 @@ from fertool.runtime.locks import alone
 from fertool.runtime.progress import log
 from fertool.runtime.ranks import join_ranks, started_as_first
 from fertool.summary import Summary
+from fertool.train.adopt import adopt_run
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import frozen_backbone, trained_parameters
 from fertool.train.guidance import check_guidance
@@ -101,6 +102,8 @@ def train(
             f"{run.folder}: --resume: no training was begun here; check the settings, or leave --resume out"
         )
     weights = ranks.broadcast_from_rank0(lambda: find_weights(config.model, config.weights, weights_dir))
+    if config.epochs == 0:
+        return adopt_run(workspace, config, weights, run, compute, force=force)
     model = _starting_model(config, weights, len(dataset["classes"]))
     _require_guidable(model, config)
     made_from = ranks.broadcast_from_rank0(

@@ -9,15 +9,17 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from fertool.errors import UserError
+from fertool.models.classifier import Interpolation
 from fertool.train.augment import Augmentation
 from fertool.train.guidance import FORMS
 from fertool.train.schedule import SCHEDULES
 
 HASH_LENGTH = 6
 LABELS = ("own", "ferplus-soft")
+PIXEL_RANGES = ("0-1", "0-255", "-1-1")
 GUIDE_MASKS = ("own", "shuffled")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
@@ -64,7 +66,7 @@ class TrainConfig:
 
     model: str = _setting("cnn")
     weights: str = _setting("auto")  # pretrained weights of the backbone; auto: the model's own default
-    epochs: int = _setting(30, ONE_OR_MORE)
+    epochs: int = _setting(30, ZERO_OR_MORE)  # 0: a finished network is adopted as it is
     batch_size: int = _setting(64, ONE_OR_MORE)
     optimizer: str = _setting("adam", _choice(OPTIMIZERS))
     lr: float = _setting(1e-4, ABOVE_ZERO)  # peak learning rate of the head and, without backbone_lr, of all
@@ -102,6 +104,11 @@ class TrainConfig:
     channels: int | None = _setting(None)  # input channels of a user's own network, 1 or 3
     mean: tuple[float, ...] | None = _setting(None)  # of its input per channel, pixels scaled to 0..1
     std: tuple[float, ...] | None = _setting(None)
+    # a network that was trained elsewhere (epochs 0), see fertool.train.adopt
+    class_order: tuple[str, ...] | None = _setting(None)  # classes of its outputs; None: as its file says
+    pixel_range: str | None = _setting(None, _choice(PIXEL_RANGES))  # of the pixels that it expects
+    bgr: bool = _setting(False)  # its input's channels are blue, green, red
+    interpolation: str | None = _setting(None, _choice(get_args(Interpolation)))  # to its input's size
     # augmentation of the faces, see fertool.train.augment
     flip: bool = _setting(True)
     shift: float = _setting(0.05, BELOW_ONE)
@@ -135,9 +142,16 @@ class TrainConfig:
             if values is not None and value is not None and not (_is_finite(value) and values.holds(value)):
                 raise UserError(f"{option(setting.name)} {value}: must be {values.words}")
         for name in ("warmup_epochs", "freeze_epochs", "guide_warmup"):
-            if (value := getattr(self, name)) > self.epochs:
+            if self.epochs and (value := getattr(self, name)) > self.epochs:
                 raise UserError(f"{option(name)} {value:g}: the training has {self.epochs} epochs only")
         self._check_combinations()
+        if self.epochs:
+            self._refuse_settings_of_adoption()
+
+    def _refuse_settings_of_adoption(self) -> None:
+        for name in ("class_order", "pixel_range", "bgr", "interpolation"):
+            if getattr(self, name):
+                raise UserError(f"{option(name)}: belongs to a finished network (--epochs 0); leave it out")
 
     def _check_combinations(self) -> None:
         if self.self_distillation and self.mixup:

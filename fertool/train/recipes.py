@@ -125,6 +125,7 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
     readers: dict[str, Callable[[str], Any]] = {
         "mean": lambda text: _numbers("mean", text),
         "std": lambda text: _numbers("std", text),
+        "class_order": lambda text: tuple(name.strip() for name in text.split(",")),
         "guide_weight": lambda text: read_guide_weights(text)[0],
         "guide_regions": _region_shares,
     }

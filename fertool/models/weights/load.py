@@ -28,18 +28,21 @@ class Taken:
     file_classes: int | None = None  # that the file's head told apart; None: it has none that is known
     part: str = ""  # the name in the checkpoint under which the weights lay
     prefix: str = ""  # taken off the names
+    head_kept: bool = False
 
     def __str__(self) -> str:
         """One line: `backbone 158 tensors; new head for 7 classes (the file's had 3)`."""
         theirs = "" if self.file_classes is None else f" (the file's had {self.file_classes})"
         line = f"backbone {self.backbone} tensors; new head for {self.classes} classes{theirs}"
+        if self.head_kept:
+            line = f"{self.backbone} tensors, with the head for {self.classes} classes"
         if self.part:
             line += f"; from '{self.part}' in the file"
         return line + (f"; names without '{self.prefix}'" if self.prefix else "")
 
 
-def load_weights(model: FaceClassifier, weights: Weights) -> Taken | None:
-    """Put weights into every branch of the model; its head stays as it is, new.
+def load_weights(model: FaceClassifier, weights: Weights, *, keep_head: bool = False) -> Taken | None:
+    """Put weights into every branch of the model; its head stays as it is, new, unless `keep_head` asks for the file's.
 
     The model then normalises its input as the weights expect, unless it was built with other statistics.
 
@@ -55,7 +58,9 @@ def load_weights(model: FaceClassifier, weights: Weights) -> Taken | None:
         return None
     recipe = {**model.recipe, "name": model.recipe["name"].removeprefix(multiscale.PREFIX)}
     _refuse_run_of_other_model(recipe["name"], weights.path)
-    classes = model.recipe["classes"]
+    classes = model.recipe.get("network_classes") or model.recipe["classes"]
+    if keep_head:
+        return _load_whole(model, recipe["name"], weights.path)
     if recipe["name"] == "dlibface" and weights.folded_norms:
         from fertool.models.backbones.dlibface import load_dlib_weights
 
@@ -69,6 +74,16 @@ def load_weights(model: FaceClassifier, weights: Weights) -> Taken | None:
     _take_statistics(model, weights)
     count = sum(len(state) for _, state in states)
     return Taken(count, classes, _classes_told_apart(model, tensors), checkpoint.part, prefix)
+
+
+def _load_whole(model: FaceClassifier, name: str, path: Path) -> Taken:
+    """Put all tensors of a file into the network, its head among them."""
+    checkpoint = read_checkpoint(path)
+    tensors, prefix = without_prefixes(checkpoint.tensors, list(model.network.state_dict()))
+    state = _fitting(model.network, tensors, (), name, path)
+    model.network.load_state_dict(state, strict=False)
+    classes = model.recipe.get("network_classes") or model.recipe["classes"]
+    return Taken(len(state), classes, classes, checkpoint.part, prefix, head_kept=True)
 
 
 def _names(model: FaceClassifier) -> list[str]:

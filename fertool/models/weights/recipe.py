@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError, safe_open
 
 from fertool.errors import UserError
+from fertool.models.classifier import Interpolation
 
 METADATA_KEY = "fertool"
 
@@ -39,6 +40,10 @@ OPTIONAL: dict[str, Callable[[object], bool]] = {
     "mean": _are_numbers,
     "std": _are_numbers,
     "views": _is_text,
+    "bgr": lambda value: isinstance(value, bool),
+    "interpolation": lambda value: value in get_args(Interpolation),
+    "network_classes": _is_count,
+    "outputs": lambda value: isinstance(value, list) and all(type(output) is int for output in value),
 }
 
 

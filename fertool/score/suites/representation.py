@@ -187,7 +187,8 @@ def cka_between(ours: Stages, theirs: Stages) -> Figures:
 def _initial(evaluated: EvaluatedRun) -> FaceClassifier:
     record = evaluated.run.config()
     model = initial_model(evaluated.model.recipe, record["config"]["seed"], evaluated.compute.device)
-    if record.get("weights", "none") != "none":
+    # an adopted network's weights are those that it was trained to elsewhere: it is compared with random ones
+    if record.get("weights", "none") != "none" and "adopted" not in record:
         load_weights(model, _pretrained(evaluated, record))
     return model
 
