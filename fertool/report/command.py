@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from fertool.errors import UserError
+from fertool.explain.selection import select_runs
 from fertool.report.answers import answer_all
 from fertool.report.answers.answer import Answer
 from fertool.report.chance import ChanceLevels
@@ -112,19 +113,20 @@ def _scored_runs(workspace: Workspace, names: Sequence[str], split: str) -> tupl
     """The runs to report, and notes on those that are left out."""
     workspace.check_split(split)
     chosen, changed = [], []
-    for run in [workspace.run(name) for name in names] if names else workspace.runs():
-        if names:
+    for run in select_runs(workspace, names):
+        if run.name in names:
             workspace.require_own_faces(run)
         if reason := workspace.changed_faces(run):
             changed.append(f"{run.name}: left out: {reason}")
         else:
             chosen.append(run)
     scored = [run for run in chosen if any(suite.stored(run, split) for suite in SUITES.values())]
-    missing = [run.name for run in chosen if run not in scored]
+    # a run that is named in full must be scored; a condition or a glob takes those of its runs that are
+    missing = [run.name for run in chosen if run not in scored and run.name in names]
     if not scored and changed:
         raise UserError(f"{workspace.root}: {changed[0]}")
-    if not scored or (names and missing):
-        which = f"run {missing[0]} is not" if names and missing else "no run is"
+    if not scored or missing:
+        which = f"run {missing[0]} is not" if missing else "no run is"
         raise UserError(f"{workspace.root}: {which} scored on '{split}'; run 'fertool score' first")
     runs, notes = without_repeats(scored)
     return runs, [*changed, *notes]
