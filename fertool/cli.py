@@ -575,7 +575,7 @@ def train(
         typer.Option(
             "--bgr",
             rich_help_panel=ADOPTION_PANEL,
-            help="The network's input has its channels in the order blue, green, red (default: red, green, blue)",
+            help="The network's input has its channels in the order blue, green, red (default: off)",
         ),
     ] = None,
     interpolation: Annotated[
