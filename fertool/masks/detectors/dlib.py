@@ -40,7 +40,7 @@ def dlib_detector() -> Detector:
     predictor_file = _predictor_file()
     if dlib_version() is None or predictor_file is None:
         raise UserError(f"--detector dlib: dlib is not installed; run {INSTALL_DLIB}")
-    import dlib  # type: ignore[import-untyped]
+    import dlib
 
     find_boxes = dlib.get_frontal_face_detector()
     predict = dlib.shape_predictor(str(predictor_file))

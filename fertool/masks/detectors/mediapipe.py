@@ -11,7 +11,7 @@ from fertool.errors import UserError
 from fertool.masks.detectors.small_faces import Detection, Detector, face_size
 
 if TYPE_CHECKING:
-    from mediapipe.tasks.python.vision import FaceLandmarker  # type: ignore[import-untyped]
+    from mediapipe.tasks.python.vision import FaceLandmarker
 
 # Borders to try, as shares of the face's longer side: on 4,000 faces of FER2013 the first finds 92% (without
 # a border 90%), the second 1.6% more; 1/8 and no border would find another 1.5% and take a tenth more time.
@@ -83,7 +83,7 @@ def mediapipe_photograph_detector(model: Path, confidence: float, most_faces: in
 
 def _seen_by(landmarker: "FaceLandmarker", picture: np.ndarray) -> list[Detection]:
     """The faces in a picture, uint8 RGB (h, w, 3), the largest first."""
-    import mediapipe as mp  # type: ignore[import-untyped]
+    import mediapipe as mp
 
     size = np.array([picture.shape[1], picture.shape[0]], np.float32)
     image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
@@ -96,7 +96,7 @@ def _seen_by(landmarker: "FaceLandmarker", picture: np.ndarray) -> list[Detectio
 
 def _landmarker(model: Path, confidence: float, most_faces: int) -> "FaceLandmarker":
     try:
-        from mediapipe.tasks.python import BaseOptions, vision  # type: ignore[import-untyped]
+        from mediapipe.tasks.python import BaseOptions, vision
 
         landmarker = vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(

@@ -71,7 +71,7 @@ class MultiscaleClassifier(FaceClassifier):
         return super().empty_input()[:, None].expand(-1, len(self.views), -1, -1, -1)
 
     def _crops(self, pixels: Tensor) -> Tensor:
-        from torchvision.ops import roi_align  # type: ignore[import-untyped]
+        from torchvision.ops import roi_align
 
         pixels = pixels.to(self.device)
         images = channels_first(pixels)
