@@ -31,7 +31,7 @@ from fertool.workspace import Run, Workspace
 def write_report(workspace: Workspace, settings: ReportSettings | None = None) -> Summary:
     """Write the page, tables and figures over the named runs, or over all that are scored on the split.
 
-    Figures that are outdated are left out. Of runs with the same settings and seed only the first by name counts.
+    Figures that are outdated are left out. Where runs have the same settings and seed, only the first by name counts.
     Raises UserError where nothing is scored, where a named run is not, and for a label of a run that is not shown.
     """
     settings = settings or ReportSettings()

@@ -40,12 +40,12 @@ class Condition:
 
     @property
     def pretraining(self) -> str:
-        """What its weights were trained on before: none, ImageNet, face recognition, or the name of a file."""
+        """The pretraining of its weights: none, ImageNet, face recognition, or the name of a file."""
         return pretraining_of(self.record)
 
     @property
     def guidance(self) -> str:
-        """What its attention was told during training: none, or the form and lambda."""
+        """The guidance of its attention in training: none, or the form and lambda."""
         config = self.config
         if config.get("guide") is None or not config["guide_weight"]:
             return "none"
@@ -69,7 +69,7 @@ class Condition:
 
 
 def pretraining_of(record: dict[str, Any]) -> str:
-    """What the weights of a run were trained on before: none, ImageNet, face recognition, or a file's name."""
+    """The pretraining of a run's weights: none, ImageNet, face recognition, or a file's name."""
     name = str(record.get("weights", "none"))
     source = Path(str((record.get("pretraining") or {}).get("source") or ""))
     if name == "none":

@@ -1,4 +1,4 @@
-"""What a data set is called in a report."""
+"""The name of a data set in a report."""
 
 from collections.abc import Mapping
 from typing import Any

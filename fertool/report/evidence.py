@@ -1,4 +1,4 @@
-"""What is stored of the runs of a report, read once, and the estimates that its sentences follow from.
+"""The stored figures of a report's runs, read once, and the estimates that its sentences follow from.
 
 Every estimate has a 95% interval over images and, with several seeds, over seeds; differences are paired over
 images (`fertool.score.statistics.intervals`). No network is run here.
@@ -270,7 +270,7 @@ class Evidence:
 
 
 def _names(runs: Sequence[Run], labels: dict[str, str]) -> dict[str, str]:
-    """What the row of each run is called: as in tables, or by the label that a run of its condition has."""
+    """The name of each run's row: as in tables, or by the label that a run of its condition has."""
     known = {name: str(identity["label"]) for name, identity in identities(runs).items()}
     called = {known[run]: label for run, label in labels.items() if run in known}
     return {run: called.get(name, name) for run, name in known.items()}

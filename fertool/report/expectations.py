@@ -1,4 +1,4 @@
-"""What the page that the study grew from expected, beside what was measured."""
+"""The expectations of the page that the study grew from, beside what was measured."""
 
 from collections.abc import Callable
 

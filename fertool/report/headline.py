@@ -14,7 +14,7 @@ MOST_REGIONS = 2
 
 
 def headline(evidence: Evidence, chance: ChanceLevels) -> str:
-    """What the best of the networks leans on, or the one whose pretraining moved its background share most."""
+    """Say what the best of the networks leans on, or the one whose pretraining moved its background share most."""
     trusted = [
         condition
         for condition in evidence.conditions

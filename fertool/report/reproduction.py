@@ -1,4 +1,4 @@
-"""What is needed to make the runs again: their records, shell lines, minutes, fingerprints."""
+"""The means to make the runs again: their records, shell lines, minutes, fingerprints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -160,9 +160,10 @@ def _guidance_section(number: int, guidance: Guidance) -> Section:
     return Section(
         f"guidance-{number + 1}",
         f"Guidance: {guidance.sweep.name}",
-        "What became of the model as its map was told where to lie with weight lambda. The words follow from 95% "
-        "intervals of differences alone: something fell where the whole interval lies below 0. The model is said to "
-        "have moved only where answers came to rest less on the background and less on it than on the other regions.",
+        "The table says what became of the model as its map was told where to lie with weight lambda. The words "
+        "follow from 95% intervals of differences alone: something fell where the whole interval lies below 0. "
+        "The model is said to have moved only where answers came to rest less on the background and less on it "
+        "than on the other regions.",
         [
             Paragraph(f"lambda {verdict.weight:g}: {verdict.sentences[0]}", " ".join(verdict.sentences[1:]))
             for verdict in verdicts_of(guidance)

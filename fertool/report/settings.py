@@ -1,4 +1,4 @@
-"""What a report is asked for: the settings of `write_report`, checked when they are made."""
+"""The settings of `write_report`, checked when they are made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

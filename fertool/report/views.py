@@ -17,7 +17,7 @@ SAMPLED_FACES = 512  # for the ceilings of a grid that nothing is stored of
 
 @dataclass(frozen=True)
 class View:
-    """What maps are of; `gathered` holds the figures of all runs that have them."""
+    """The explainer and target of maps; `gathered` holds the figures of all runs that have them."""
 
     explainer: str
     target: str

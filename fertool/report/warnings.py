@@ -1,4 +1,4 @@
-"""What a reader must know before any figure: warnings of the first screen, each by a rule."""
+"""The warnings of the first screen, which a reader must know before any figure, each by a rule."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What an answer is: sentences that follow from stored figures, and what would have to be trained where it fails."""
+"""The answer to a question: sentences from stored figures, and what would have to be trained where it fails."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Missing:
-    """What cannot be answered, and the shell lines that would make the runs or scores it needs."""
+    """A question that cannot be answered, and the shell lines that would make the runs or scores it needs."""
 
     what: str
     lines: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which emotion is read where: regions by emotion, beside the action units that make it up."""
+"""The regions where each emotion is read, beside the action units that make it up."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ TEST = "lift over the faces of the emotion, 95% interval over images and seeds; 
 
 
 def which_emotion_is_read_where(evidence: Evidence, chance: ChanceLevels) -> Answer:
-    """Of each condition the feature of the face with the highest lift, emotion by emotion."""
+    """Name for each condition the feature of the face with the highest lift, emotion by emotion."""
     sentences = []
     for condition in evidence.most_accurate(filter(chance.is_trusted, evidence.conditions))[:MOST_CONDITIONS]:
         view = evidence.main_view(condition)

@@ -89,7 +89,7 @@ def _of_regions(means: Resampled) -> Moves:
 
 
 def move_sentence(pair: Pair, measure: str, moves: Moves) -> str:
-    """Which of eyes, nose and mouth gained and lost, by one measure, as far as intervals show."""
+    """The gains and losses of eyes, nose and mouth, by one measure, as far as intervals show."""
     write = signed if measure == "lift" else points
     found: dict[int, list[str]] = {}
     for region in OF_INTEREST:

@@ -34,7 +34,7 @@ class Confusion:
 
 
 def where_do_the_models_fail(evidence: Evidence, chance: ChanceLevels) -> Answer:
-    """Of each condition the most confused pairs and where it looked; then leaks and the crowd."""
+    """Name for each condition the most confused pairs and where it looked; then leaks and the crowd."""
     found = evidence.suite("classification")
     if found is None:
         line = score_line(["classification"], split=evidence.split)
@@ -149,7 +149,7 @@ def _of_leaks(evidence: Evidence, condition: Condition, columns: Sequence[Column
 
 
 def leak_sentence(name: str, faces: int, difference: Estimate, *, dropped: bool) -> str:
-    """What the faces with an identical twin in train do to the accuracy."""
+    """The effect on the accuracy of faces with an identical twin in train."""
     trained = "which its training left out" if dropped else "which it trained on"
     word = {1: "more accurate", -1: "less accurate"}.get(difference.direction or 0, "not shown to differ")
     return (

@@ -85,7 +85,7 @@ def _compare(evidence: Evidence, pair: Pair, view: View) -> list[Sentence]:
 def globality_sentence(
     pair: Pair, view: str, extent: Estimate, entropy: Estimate, background: Estimate
 ) -> str:
-    """What extent and entropy say together, and what the background's share adds.
+    """The sentence that extent and entropy give together, and what the background's share adds.
 
     More global: both are larger as far as intervals show; more local: both are smaller; else mixed or open.
     """

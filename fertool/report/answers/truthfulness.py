@@ -37,7 +37,7 @@ def do_the_maps_tell_the_truth(evidence: Evidence, chance: ChanceLevels) -> Answ
 
 
 def _most_tested(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> list[View]:
-    """Of each explainer the view, by target, for which most tests were made."""
+    """Choose for each explainer the view, by target, for which most tests were made."""
 
     def tests_made(view: View) -> int:
         found = chance.of(condition, view)

@@ -1,1 +1,1 @@
-"""What a paper takes from a report: tables, figures, a paragraph on methods, works to cite."""
+"""The parts of a report that a paper takes: tables, figures, a paragraph on methods, works to cite."""

@@ -37,7 +37,7 @@ MASKS_ACROSS = 2  # in the legend
 
 
 def guidance_figure(guidance: Guidance) -> Figure | None:
-    """What a sweep came to over lambda, a panel a measure, with 95% intervals; shuffled masks dashed.
+    """The outcome of a sweep over lambda, a panel a measure, with 95% intervals; shuffled masks dashed.
 
     None where no measure is known of two conditions.
     """

@@ -1,4 +1,4 @@
-"""What the figures have in common: colours, legends, and how they get into the page.
+"""The style that the figures share: colours, legends, and how they get into the page.
 
 Colours are Okabe and Ito's palette, told apart by colour-blind readers and in print. In the page's SVGs they become
 CSS variables, so that axes and words do not vanish on a dark page.

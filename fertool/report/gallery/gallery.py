@@ -1,4 +1,4 @@
-"""What stands in the gallery: which faces, which columns, what each model said of a face and where it looked."""
+"""The content of the gallery: which faces, which columns, what each model said of a face and where it looked."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +53,7 @@ class Gallery:
 
     @property
     def data(self) -> list[dict[str, Any]]:
-        """What is shown of each face when it is enlarged."""
+        """The details of each face that are shown when it is enlarged."""
         return [
             {
                 "row": int(row),

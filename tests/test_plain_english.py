@@ -1,0 +1,57 @@
+"""Docstrings, comments and messages begin with their subject: the rule that the project's words keep."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fertool
+
+PACKAGE = Path(fertool.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# at the start of a text or behind the end of a sentence; a question may ask "Which", and is no sentence of this kind
+CRAMPED = re.compile(r"(?:^|(?<=[.!?]\s))(?:Of|What|Those|Which|In which)\s(?![^.!]*\?)")
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Each docstring, comment and other text of a module, with its line."""
+    source = path.read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield (
+                node.lineno,
+                "".join(part.value if isinstance(part, ast.Constant) else "x" for part in node.values),
+            )
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string.lstrip("# ")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_sentences_begin_with_their_subject(path: Path) -> None:
+    cramped = [
+        f"{path.relative_to(PACKAGE)}:{line}: {text[found.start() : found.start() + 60]!r}"
+        for line, text in texts(path)
+        if (found := CRAMPED.search(text))
+    ]
+    assert not cramped, "\n".join(cramped)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_cramped"),
+    [
+        ("Of a map of zeros there are no shares.", True),
+        ("It is counted. In which the rate rises.", True),
+        ("What the user sees: tables.", True),
+        ("Which emotion is read where?", False),
+        ("A map of zeros has no shares. The share of zeros", False),
+    ],
+)
+def test_the_rule_tells_them_apart(text: str, is_cramped: bool) -> None:
+    assert bool(CRAMPED.search(text)) == is_cramped
