@@ -229,13 +229,21 @@ def _seeds_in_words(rows: list[Group]) -> list[str]:
 
 
 def _unlike_grids(rows: list[Group]) -> list[str]:
-    sides = {run["grid"][0] for group in rows for run in group.runs}
+    """A note where maps lie on different grids; it advises the coarsest of them unless that greys a region."""
+    runs = [run for group in rows for run in group.runs]
+    sides = {run["grid"][0] for run in runs}
     if len(sides) < 2:
         return []
-    return [
-        f"The maps lie on different grids, which alone moves shares; 'fertool score --grid {min(sides)}' compares them "
-        "on one grid."
-    ]
+    coarsest = min(sides)
+    ceilings = [run["ceiling"] for run in runs if run["grid"][0] == coarsest]
+    low = [region for region in REGIONS if min(ceiling[region] for ceiling in ceilings) < LOW_CEILING]
+    advice = f"'fertool score --grid {coarsest}' compares them on one grid."
+    if low:
+        advice = (
+            f"No common grid is recommended: on the coarsest of them, {coarsest}x{coarsest}, the ceiling is below "
+            f"{LOW_CEILING:.0%} for {', '.join(low)}."
+        )
+    return [f"The maps lie on different grids, which alone moves shares. {advice}"]
 
 
 def _greyed_if_low(text: str, ceiling: float) -> str:

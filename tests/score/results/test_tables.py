@@ -90,6 +90,22 @@ def test_unlike_grids_and_single_seeds_are_said() -> None:
     assert len(differences) == 2
 
 
+def test_a_grid_on_which_a_region_is_greyed_is_not_recommended() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(REGIONS)), 100)
+    columns = dict.fromkeys(("a", "b"), columns_of(shares, np.zeros(100, bool)))
+
+    def note(mouth_on_the_coarsest: float) -> str:
+        coarse = record("a", "a", 7)
+        coarse["ceiling"] = coarse["ceiling"] | {"mouth": mouth_on_the_coarsest}
+        _, tables = attention_tables([coarse, record("b", "b")], columns, np.arange(100))
+        (found,) = {note for table in tables for note in table.notes if "different grids" in note}
+        return found
+
+    assert "--grid 7" in note(0.5)
+    assert "--grid" not in note(0.49)
+    assert "7x7" in note(0.49) and note(0.49).endswith("below 50% for mouth.")
+
+
 def test_the_faces_without_landmarks_are_one_table_folded_away_of_several_runs() -> None:
     shares = np.random.default_rng(0).dirichlet(np.ones(len(REGIONS)), 100)
     columns = dict.fromkeys(("a", "b"), columns_of(shares, np.zeros(100, bool)))
