@@ -63,19 +63,19 @@ def runs(context: Context, incomplete: str) -> list[str]:
 
 def splits(context: Context, incomplete: str) -> list[str]:
     """The splits of the workspace."""
-    return _of_dataset(context, "splits", incomplete)
+    return _dataset_names(context, "splits", incomplete)
 
 
 def targets(*always: str) -> CompleteHere:
     """These targets, and the classes of the workspace."""
 
     def complete(context: Context, incomplete: str) -> list[str]:
-        return [*one_of(*always)(incomplete), *_of_dataset(context, "classes", incomplete)]
+        return [*one_of(*always)(incomplete), *_dataset_names(context, "classes", incomplete)]
 
     return complete
 
 
-def _of_dataset(context: Context, key: str, incomplete: str) -> list[str]:
+def _dataset_names(context: Context, key: str, incomplete: str) -> list[str]:
     try:
         names: Iterable[str] = _workspace(context).dataset()[key]
     except (UserError, OSError):  # nothing is prepared

@@ -26,13 +26,13 @@ def condition_labels(runs: Sequence[Run]) -> dict[str, str]:
     """
     records = {run.name: run.config() for run in runs}
     conditions: dict[str, dict[str, Any]] = {}
-    of_model: dict[str, list[str]] = {}
+    conditions_by_model: dict[str, list[str]] = {}
     for record in records.values():
         if record["condition"] not in conditions:
             conditions[record["condition"]] = record["config"]
-            of_model.setdefault(record["model"], []).append(record["condition"])
+            conditions_by_model.setdefault(record["model"], []).append(record["condition"])
     labels: dict[str, str] = {}
-    for model, members in of_model.items():
+    for model, members in conditions_by_model.items():
         labels |= _labels_of_model(model, {name: conditions[name] for name in members})
     labels |= _given_names(records)
     return _unique(labels)
@@ -79,7 +79,7 @@ def _labels_of_model(model: str, configs: Mapping[str, Mapping[str, Any]]) -> di
         for name in names
         if name not in ("model", "seed")
     }
-    differing = [name for name, of_name in values.items() if len(set(of_name)) > 1]
+    differing = [name for name, by_condition in values.items() if len(set(by_condition)) > 1]
     # a setting that older records have not is said only where nothing else tells conditions apart
     known = [name for name in differing if None not in values[name]]
     labels: dict[str, str] = {}

@@ -177,8 +177,10 @@ def _content(job: MaskJob, partials: dict[str, PartialRows], pool: WorkerPool) -
         "detectors": {name: code for code, name in enumerate(DETECTORS)},
         "regions": {name: code for code, name in enumerate(REGIONS)},
         "settings": job.recorded,
-        "found": {split: _count(of_split) for split, of_split in codes.items()},
-        "found_by_class": {split: _count_by_class(job, split, of_split) for split, of_split in codes.items()},
+        "found": {split: _count(split_codes) for split, split_codes in codes.items()},
+        "found_by_class": {
+            split: _count_by_class(job, split, split_codes) for split, split_codes in codes.items()
+        },
         "agreement": sampled_agreement(job.workspace, partials, pool, job.detectors) if both else None,
     }
 

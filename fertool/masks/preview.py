@@ -102,7 +102,9 @@ def preview_masks(workspace: Workspace, splits: Sequence[str], target: Path) -> 
     codes = [workspace.load_landmarks(split, ["detector"])["detector"] for split in splits]
     detector = np.concatenate(codes)
     faces_of_all = [
-        (split, row) for split, of_split in zip(splits, codes, strict=True) for row in range(len(of_split))
+        (split, row)
+        for split, split_codes in zip(splits, codes, strict=True)
+        for row in range(len(split_codes))
     ]
     faces = {split: workspace.load_faces(split) for split in splits}
     maps = {split: workspace.load_region_maps(split) for split in splits}

@@ -94,16 +94,16 @@ def gather_scores(
 
 def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
     """Notes on the runs' figures on a split that are outdated, and so left out."""
-    of_run: dict[str, list[str]] = {}
+    suites_by_run: dict[str, list[str]] = {}
     for run, suite, stored in _stored(runs, split):
         if suite.is_outdated(workspace, run, stored.path):
             explained = f" of {stored.explainer}" if stored.explainer else ""
-            of_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
+            suites_by_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
     return said_of_runs(
         {
             name: f"{', '.join(dict.fromkeys(suites))}: made from other faces, masks or weights than there are now, by "
             "an older way of scoring, or damaged since; left out, 'fertool score' makes them again"
-            for name, suites in of_run.items()
+            for name, suites in suites_by_run.items()
         }
     )
 

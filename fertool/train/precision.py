@@ -42,16 +42,16 @@ def agreed_precision(
     """
     own = describe_hardware(compute)
     wanted = (config.model, config.batch_size, "auto", image_size, own["device"], own["name"])
-    of_condition = of_network = None
+    condition_format = network_format = None
     for record in records:
         settings, hardware = record["config"], record["hardware"]
         asked = settings.get("model"), settings.get("batch_size"), settings.get("precision")
         # records of earlier versions may lack some of it
         if (*asked, record.get("image_size"), hardware.get("device"), hardware.get("name")) == wanted:
-            of_network = of_network or hardware["precision"]
+            network_format = network_format or hardware["precision"]
             if record["condition"] == config.condition_name:
-                of_condition = of_condition or hardware["precision"]
-    return of_condition or of_network
+                condition_format = condition_format or hardware["precision"]
+    return condition_format or network_format
 
 
 def faster_precision(

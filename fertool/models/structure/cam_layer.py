@@ -73,10 +73,10 @@ class _NoneFitsError(Exception):
 
 def _deepest(network: nn.Module, inputs: Tensor, layout: View, *, or_else: bool = False) -> CamLayer:
     """The deepest layer of this layout that fits; `or_else` the deepest with enough cells."""
-    of_tokens = layout.tokens is not None
+    has_tokens = layout.tokens is not None
     layers = [
         layer
-        for layer in map_layers(network, inputs, channels_last=layout.maps_channels_last, tokens=of_tokens)
+        for layer in map_layers(network, inputs, channels_last=layout.maps_channels_last, tokens=has_tokens)
         if layer.cells >= LEAST_CELLS
     ]
     if not layers:
@@ -91,7 +91,7 @@ def _deepest(network: nn.Module, inputs: Tensor, layout: View, *, or_else: bool 
             layer.name,
             layer is layers[-1],
             layout.maps_channels_last,
-            TokenGrid(0, 0, layer.cells, layer.cells) if of_tokens else None,
+            TokenGrid(0, 0, layer.cells, layer.cells) if has_tokens else None,
         )
         for layer in layers
     ]

@@ -70,7 +70,7 @@ def _decoded(data: bytes, header: PictureHeader, used_bits: int) -> np.ndarray |
         if picture is not None:
             return picture
     if header.maximum not in (None, 255, 2**DEEP - 1) and not header.is_scaled:
-        return _of_maximum(_imdecode(data, _IN_FULL_DEPTH), header.maximum)
+        return _scaled_to_bytes(_imdecode(data, _IN_FULL_DEPTH), header.maximum)
     if header.bits == DEEP and used_bits < DEEP:
         picture = _imdecode(data, _IN_FULL_DEPTH)
         if picture is not None and picture.dtype == np.uint16:
@@ -91,7 +91,7 @@ def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
-def _of_maximum(picture: np.ndarray | None, maximum: int | None) -> np.ndarray | None:
+def _scaled_to_bytes(picture: np.ndarray | None, maximum: int | None) -> np.ndarray | None:
     """Values 0 to `maximum`, scaled to 0 to 255."""
     if picture is None or maximum is None:
         return None

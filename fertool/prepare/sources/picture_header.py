@@ -130,17 +130,17 @@ def _pnm(data: bytes) -> PictureHeader:
     width, height = next(tokens, 0), next(tokens, 0)
     if data[1:2] in b"14":
         return PictureHeader(width, height, 1)
-    return _of_maximum(width, height, next(tokens, 0), is_text=data[1:2] in b"23")
+    return _netpbm_header(width, height, next(tokens, 0), is_text=data[1:2] in b"23")
 
 
 def _pam(data: bytes) -> PictureHeader:
     end = data.index(b"ENDHDR", 0, 4096)
     fields = dict(line.split(maxsplit=1) for line in data[2:end].splitlines() if len(line.split()) > 1)
     width, height, maximum = (int(fields[name][:12]) for name in (b"WIDTH", b"HEIGHT", b"MAXVAL"))
-    return _of_maximum(width, height, maximum, is_text=False)
+    return _netpbm_header(width, height, maximum, is_text=False)
 
 
-def _of_maximum(width: int, height: int, maximum: int, is_text: bool) -> PictureHeader:
+def _netpbm_header(width: int, height: int, maximum: int, is_text: bool) -> PictureHeader:
     if not 1 <= maximum <= 65535:
         raise ValueError(maximum)
     bits = 8 if maximum < 256 else 16

@@ -58,7 +58,7 @@ class Kind:
 
 
 MODEL, MAPS = "the model", "the maps"
-LIFTS = "lift by {of}"  # in detail, as are those that follow
+LIFTS = "lift by {variant}"  # in detail, as are those that follow
 ACCURACIES, LOGITS = "worth of the background to accuracy", "worth of the background to the label's logit"
 
 ACCURACY = Kind("accuracy", MODEL)
@@ -107,7 +107,7 @@ class Measure:
     @property
     def table(self) -> str:
         """The title of the table that it stands in."""
-        return self.kind.table.format(of=self.variant)
+        return self.kind.table.format(variant=self.variant)
 
     @property
     def column(self) -> str:
@@ -137,7 +137,7 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
         measures.append(Measure(CORRUPTION_ERROR, "", "robustness", columns, mean_error))
     causal = [read_json(stored.path) for run in runs for stored in SUITES["causal"].stored(run, split)]
     fills = list(dict.fromkeys(fill for record in causal for fill in record["fills"]))
-    measures += [_of_background(CAUSAL_WEIGHT, fill, "answer") for fill in fills]
+    measures += [_background_measure(CAUSAL_WEIGHT, fill, "answer") for fill in fills]
     measures += [
         Measure(
             CAUSAL_PART,
@@ -149,7 +149,7 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
         for fill in fills
     ]
     measures += [Measure(SWAP_CHANGED, "", "causal", (SWAP_CHANGED_COLUMN,))] if causal else []
-    of_attention = _explained(runs, "attention", split, sweep.explainer)
+    attention_labels = _explained(runs, "attention", split, sweep.explainer)
     share = share_column(REGIONS[BACKGROUND])
     kinds: list[tuple[Kind, tuple[str, ...], Figure]] = [
         (SHARE, (share,), _as_it_is),
@@ -159,25 +159,25 @@ def _measures(workspace: Workspace, sweep: Sweep, split: str) -> list[Measure]:
     for kind, columns, figure in kinds:
         measures += [
             Measure(kind, label, "attention", columns, figure, explainer, target)
-            for (explainer, target), label in of_attention.items()
+            for (explainer, target), label in attention_labels.items()
             if kind is not SHARE_OF_ALL or explainer == sweep.explainer
         ]
     measures += [
         Measure(ROAD, label, "faithfulness", ("road",), explainer=explainer, target=target)
         for (explainer, target), label in _explained(runs, "faithfulness", split, sweep.explainer).items()
     ]
-    for (explainer, target), label in of_attention.items():
+    for (explainer, target), label in attention_labels.items():
         for region in REGIONS:
             columns = (share_column(region), area_column(region))
             measures.append(
                 Measure(LIFT, label, "attention", columns, _ratio, explainer, target, region=region)
             )
-    measures += [_of_background(ACCURACY_WORTH, fill, "correct") for fill in fills]
+    measures += [_background_measure(ACCURACY_WORTH, fill, "correct") for fill in fills]
     measures += [Measure(SWAP_LOSS, "", "causal", (SWAP_LOSS_COLUMN,))] if causal else []
-    return measures + [_of_background(LOGIT_WORTH, fill, "label") for fill in fills]
+    return measures + [_background_measure(LOGIT_WORTH, fill, "label") for fill in fills]
 
 
-def _of_background(kind: Kind, fill: str, target: str) -> Measure:
+def _background_measure(kind: Kind, fill: str, target: str) -> Measure:
     return Measure(kind, fill, "causal", (cause_column(target, fill, REGIONS[BACKGROUND]),))
 
 
@@ -302,10 +302,10 @@ def gather_guidance(workspace: Workspace, runs: Sequence[Run], split: str) -> li
     if not sweeps:
         return []
     clusters = cluster_faces(workspace.load_twin_groups(split))
-    return [_of_sweep(workspace, sweep, split, clusters) for sweep in sweeps]
+    return [_sweep_guidance(workspace, sweep, split, clusters) for sweep in sweeps]
 
 
-def _of_sweep(workspace: Workspace, sweep: Sweep, split: str, clusters: np.ndarray) -> Guidance:
+def _sweep_guidance(workspace: Workspace, sweep: Sweep, split: str, clusters: np.ndarray) -> Guidance:
     measures = _measures(workspace, sweep, split)
     resampled = {
         condition: _resampled(workspace, condition, measures, split, clusters)
@@ -313,14 +313,14 @@ def _of_sweep(workspace: Workspace, sweep: Sweep, split: str, clusters: np.ndarr
     }
     placebos = {condition.weight: condition for condition in resampled if condition.masks == SHUFFLED}
     outcomes = []
-    for condition, of_condition in resampled.items():
+    for condition, condition_values in resampled.items():
         change, beyond_placebo = {}, {}
         if sweep.unguided is not None and condition.masks is not None:
-            change = _differences(measures, of_condition, resampled[sweep.unguided])
+            change = _differences(measures, condition_values, resampled[sweep.unguided])
         if condition.masks == OWN and condition.weight in placebos:
-            beyond_placebo = _differences(measures, of_condition, resampled[placebos[condition.weight]])
+            beyond_placebo = _differences(measures, condition_values, resampled[placebos[condition.weight]])
         ranges = [measure.kind.range for measure in measures]
-        figures = _estimates(measures, of_condition.figures, of_condition.interval(ranges))
+        figures = _estimates(measures, condition_values.figures, condition_values.interval(ranges))
         outcomes.append(Outcome(condition, figures, change, beyond_placebo))
     known = [
         measure

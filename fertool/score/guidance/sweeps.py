@@ -81,9 +81,9 @@ def _sweep(members: Sequence[Run], records: dict[Run, dict[str, Any]]) -> Sweep:
         if weight:
             found.setdefault((weight, masks), []).append(run)
     conditions, repeated = [], []
-    for (weight, masks), of_condition in sorted(found.items()):
+    for (weight, masks), condition_runs in sorted(found.items()):
         seeds: dict[int, Run] = {}
-        for run in of_condition:
+        for run in condition_runs:
             if seeds.setdefault(configs[run]["seed"], run) is not run:
                 repeated.append(run.name)
         conditions.append(Condition(masks or None, weight, tuple(seeds[seed] for seed in sorted(seeds))))

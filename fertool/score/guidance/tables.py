@@ -35,24 +35,24 @@ def guidance_tables(guidance: Guidance) -> list[Table]:
     return [
         Table(
             f"guidance on {guidance.split}, {guidance.sweep.name}: {title}",
-            ["lambda, masks", "seeds", *(measure.column for measure in of_table)],
-            _rows(guidance.outcomes, of_table),
+            ["lambda, masks", "seeds", *(measure.column for measure in table_measures)],
+            _rows(guidance.outcomes, table_measures),
             _notes(guidance, title),
             detail=title not in (MODEL, MAPS),
         )
-        for title, of_table in measures.items()
+        for title, table_measures in measures.items()
     ]
 
 
 def _notes(guidance: Guidance, title: str) -> list[str]:
     if title == MAPS:
-        of_all = (
+        all_maps_note = (
             "Share of all maps: an empty map counts as lying wholly on the background, as it does where lambda is "
             "chosen. "
         )
         return [
             f"Guided by {guidance.sweep.explainer}. Share: the background's, of each run over the faces whose map is "
-            f"not empty. {of_all if _shows(guidance, SHARE_OF_ALL) else ''}ROAD: faithfulness, higher is better."
+            f"not empty. {all_maps_note if _shows(guidance, SHARE_OF_ALL) else ''}ROAD: faithfulness, higher is better."
         ]
     if title == ACCURACIES:
         return [

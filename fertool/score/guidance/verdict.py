@@ -55,13 +55,13 @@ def _verdict(guidance: Guidance, outcome: Outcome) -> Verdict:
     """The verdict on a condition with own masks, beside lambda 0 and its placebo: the conclusion first."""
     known = [measure for measure in guidance.measures if outcome.change[measure.name].direction is not None]
     # the label's map is what guides
-    guiding = sorted(_of_kinds(known, SHARE_OF_ALL), key=lambda measure: measure.target != "label")[:1]
+    guiding = sorted(_measures_of(known, SHARE_OF_ALL), key=lambda measure: measure.target != "label")[:1]
     others = [
         share
-        for share in _of_kinds(known, SHARE)
+        for share in _measures_of(known, SHARE)
         if share.explainer and not is_of(share.explainer, guidance.sweep.explainer)
     ]
-    weights, parts = _of_kinds(known, CAUSAL_WEIGHT, SWAP_CHANGED), _of_kinds(known, CAUSAL_PART)
+    weights, parts = _measures_of(known, CAUSAL_WEIGHT, SWAP_CHANGED), _measures_of(known, CAUSAL_PART)
     moved: str | None
     if guiding and weights and _fell(outcome, guiding):
         moved, conclusion = _on_causes(guidance, outcome, weights, parts)
@@ -111,7 +111,7 @@ def _on_causes(
     """The verdict where the map moved, in a word and in a sentence or two."""
     fell, parts_fell = _fell(outcome, weights), _fell(outcome, parts)
     rest = [weight for weight in weights if weight not in fell]
-    by_fill = _of_kinds(fell, CAUSAL_WEIGHT)
+    by_fill = _measures_of(fell, CAUSAL_WEIGHT)
     with_part = [weight for weight in by_fill if weight.variant in [part.variant for part in parts_fell]]
     alike = [weight for weight in by_fill if weight not in with_part]
     if with_part and not alike and not rest:
@@ -156,7 +156,7 @@ def _on_causes(
     return "heatmap", sentences
 
 
-def _of_kinds(measures: Sequence[Measure], *kinds: Kind) -> list[Measure]:
+def _measures_of(measures: Sequence[Measure], *kinds: Kind) -> list[Measure]:
     return [measure for measure in measures if measure.kind in kinds]
 
 
@@ -182,7 +182,7 @@ def _on_changes(
 def _on_empty_maps(outcome: Outcome, known: Sequence[Measure], guiding: Sequence[Measure]) -> list[str]:
     """Where more or fewer maps are empty; of the explainer that guided also what became of the other maps."""
     found: dict[int, list[str]] = {}
-    for measure in _of_kinds(known, EMPTY):
+    for measure in _measures_of(known, EMPTY):
         change = outcome.change[measure.name]
         if change.direction:
             found.setdefault(change.direction, []).append(f"{measure.variant} {signed(change, EMPTY)}")
@@ -234,7 +234,7 @@ def _on_merit(outcome: Outcome, known: Sequence[Measure]) -> list[str]:
     """A sentence on accuracy and one on robustness, each beside lambda 0 and beside the placebo."""
     sentences = []
     for kind, what, good in ((ACCURACY, "Accuracy", 1), (CORRUPTION_ERROR, "Robustness (mCE)", -1)):
-        if not _of_kinds(known, kind):
+        if not _measures_of(known, kind):
             continue
         word = {good: "better", -good: "worse", 0: "no difference shown"}
         change, beyond = outcome.change[kind.name], outcome.beyond_placebo.get(kind.name)

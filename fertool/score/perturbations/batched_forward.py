@@ -31,11 +31,11 @@ def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
         def network(pictures: Tensor) -> Tensor:
             parts = pictures.split(at_once)
             rounds = None if boxes is None else boxes.repeat(len(pictures) // len(boxes), 1)
-            of_parts = [None] * len(parts) if rounds is None else rounds.split(at_once)
+            box_parts = [None] * len(parts) if rounds is None else rounds.split(at_once)
             logits = []
             with torch.inference_mode(), evaluated.compute.autocast():
-                for part, of_part in zip(parts, of_parts, strict=True):
-                    with model.looking_at(of_part):
+                for part, part_boxes in zip(parts, box_parts, strict=True):
+                    with model.looking_at(part_boxes):
                         logits.append(model(part).float())
             return torch.cat(logits)
 

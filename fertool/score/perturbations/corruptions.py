@@ -304,8 +304,8 @@ def _painted(planes: Tensor, covered: Tensor, brightness_share: float) -> Tensor
     return torch.where(covered[:, None], brightness_share * RANGE, planes)
 
 
-def _wide(of_face: Tensor) -> Tensor:
-    return of_face[:, None, None]
+def _wide(face_values: Tensor) -> Tensor:
+    return face_values[:, None, None]
 
 
 def _signs(key: str, seed: int, rows: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Donors:
     fits: np.ndarray  # float64 (N, 2, 3): where in its donor a point of the face lies
 
     @classmethod
-    def of(cls, evaluated: EvaluatedRun, seed: int) -> "Donors":
+    def draw(cls, evaluated: EvaluatedRun, seed: int) -> "Donors":
         """Donors drawn by seed among the faces whose landmarks were found, never an identical face."""
         located = np.flatnonzero(evaluated.located)
         rows = np.arange(len(evaluated.located))
@@ -102,8 +102,8 @@ def noise_fill(faces: Tensor, rows: np.ndarray, seed: int) -> Tensor:
     The order is drawn by `seed` and the face's row in its split.
     """
     count = faces.shape[1] * faces.shape[2]
-    of_face = torch.from_numpy(rows).to(faces.device)
-    index = uniform_draws("noise fill", seed, of_face, count).argsort(dim=1, stable=True)
+    face_rows = torch.from_numpy(rows).to(faces.device)
+    index = uniform_draws("noise fill", seed, face_rows, count).argsort(dim=1, stable=True)
     flat = faces.flatten(1, 2)
     if flat.ndim == 3:
         index = index[..., None].expand(-1, -1, flat.shape[2])

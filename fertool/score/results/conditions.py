@@ -15,12 +15,12 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     Runs with the same condition and seed are one network and would pass for two seeds.
     """
     named = {run.name: run for run in runs}
-    of_seed: dict[tuple[str, int], list[str]] = {}
+    by_condition_and_seed: dict[tuple[str, int], list[str]] = {}
     for name, run in named.items():
         record = run.config()
-        of_seed.setdefault((record["condition"], record["config"]["seed"]), []).append(name)
+        by_condition_and_seed.setdefault((record["condition"], record["config"]["seed"]), []).append(name)
     kept, left_out = set(), []
-    for names in of_seed.values():
+    for names in by_condition_and_seed.values():
         first, *others = sorted(names)
         kept.add(first)
         if others:
@@ -76,10 +76,10 @@ def mixed_rows(runs: Sequence[Run], known: Mapping[str, dict[str, Any]]) -> list
     for run in runs:
         conditions.setdefault(known[run.name]["label"], set()).add(labels[run.config()["condition"]])
     return [
-        f"row '{row}' holds {len(of_row)} conditions ({', '.join(sorted(of_row))}): its figures over seeds are over "
-        "these trainings"
-        for row, of_row in conditions.items()
-        if len(of_row) > 1
+        f"row '{row}' holds {len(row_conditions)} conditions ({', '.join(sorted(row_conditions))}): its figures over "
+        "seeds are over these trainings"
+        for row, row_conditions in conditions.items()
+        if len(row_conditions) > 1
     ]
 
 
@@ -88,8 +88,8 @@ def _condition_names(records: Mapping[str, dict[str, Any]]) -> dict[str, str]:
     called: dict[str, set[str]] = {}
     for run, record in records.items():
         called.setdefault(record["condition"], set()).add(run.removesuffix(f"-s{record['config']['seed']}"))
-    of_how_many = Counter(name for condition, names in called.items() for name in names | {condition})
-    ambiguous = {name for name, count in of_how_many.items() if count > 1}
+    condition_counts = Counter(name for condition, names in called.items() for name in names | {condition})
+    ambiguous = {name for name, count in condition_counts.items() if count > 1}
     return {
         condition: next(iter(names)) if len(names) == 1 and not names & ambiguous else condition
         for condition, names in called.items()

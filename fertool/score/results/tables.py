@@ -50,12 +50,12 @@ def seed_notes(rows: Sequence[Group]) -> list[str]:
     ]
 
 
-def said_of_runs(of_run: Mapping[str, str]) -> list[str]:
+def said_of_runs(text_by_run: Mapping[str, str]) -> list[str]:
     """Notes from a sentence for each run, by its name: a sentence that several share is said once."""
     names: dict[str, list[str]] = {}
-    for name, text in of_run.items():
+    for name, text in text_by_run.items():
         names.setdefault(text, []).append(name)
-    if len(names) == 1 < len(of_run):
+    if len(names) == 1 < len(text_by_run):
         return [f"each run: {text}" for text in names]
     return [f"{', '.join(called)}: {text}" for text, called in names.items()]
 

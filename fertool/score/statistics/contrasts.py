@@ -76,10 +76,12 @@ def compare_all(
     where the interval holds 0: the networks differ, and whether the methods do is open.
     """
     names = list(shares)
-    of_run = {name: np.asarray(values, dtype=np.float64) for name, values in shares.items()}
-    of_run = {name: values[None] if values.ndim == 2 else values for name, values in of_run.items()}
-    complete = np.all([np.isfinite(values).all(axis=(0, 2)) for values in of_run.values()], axis=0)
-    of_run = {name: values[:, complete] for name, values in of_run.items()}
+    shares_by_run = {name: np.asarray(values, dtype=np.float64) for name, values in shares.items()}
+    shares_by_run = {
+        name: values[None] if values.ndim == 2 else values for name, values in shares_by_run.items()
+    }
+    complete = np.all([np.isfinite(values).all(axis=(0, 2)) for values in shares_by_run.values()], axis=0)
+    shares_by_run = {name: values[:, complete] for name, values in shares_by_run.items()}
     clusters = np.asarray(clusters)[complete]
     pairs = list(combinations(names, 2))
     regions = list(contrasts)
@@ -87,8 +89,8 @@ def compare_all(
         return []
 
     members = cluster_members(clusters)
-    ratios = {name: log_ratios(values).mean(axis=0) for name, values in of_run.items()}
-    means = {name: values.mean(axis=0)[:, regions] for name, values in of_run.items()}
+    ratios = {name: log_ratios(values).mean(axis=0) for name, values in shares_by_run.items()}
+    means = {name: values.mean(axis=0)[:, regions] for name, values in shares_by_run.items()}
     blocks: list[np.ndarray] = []
     for a, b in pairs:
         blocks.append(_whitened(members @ (ratios[a] - ratios[b])))
@@ -99,21 +101,21 @@ def compare_all(
 
     resampled = {
         name: resample_means(values[:, :, regions], clusters, draws=draws, seed=seed)
-        for name, values in of_run.items()
+        for name, values in shares_by_run.items()
     }
     comparisons = []
     for row, (a, b) in enumerate(pairs):
         difference = resampled[a].figures - resampled[b].figures
         low, high = difference_interval(resampled[a], resampled[b], PROPORTION)
-        of_contrasts = zip(regions, difference, low, high, p[row, 1:], p_holm[row], strict=True)
+        contrast_rows = zip(regions, difference, low, high, p[row, 1:], p_holm[row], strict=True)
         comparisons.append(
             Comparison(
                 names=(a, b),
-                seeds=(len(of_run[a]), len(of_run[b])),
+                seeds=(len(shares_by_run[a]), len(shares_by_run[b])),
                 images=int(complete.sum()),
                 omnibus_p=float(p[row, 0]),
                 omnibus_p_holm=float(omnibus_p_holm[row]),
-                contrasts=tuple(Contrast(region, *map(float, rest)) for region, *rest in of_contrasts),
+                contrasts=tuple(Contrast(region, *map(float, rest)) for region, *rest in contrast_rows),
             )
         )
     return comparisons

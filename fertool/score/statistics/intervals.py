@@ -185,7 +185,7 @@ def _joined(mean: Resampled, sides: list[Resampled], scale: Scale) -> Limits:
     several = [side for side in sides if len(side.estimates) > 1]
     if not several:
         return low, high
-    of_seeds = sum(
+    squared_seed_margin = sum(
         t.ppf((1 + LEVEL) / 2, len(side.estimates) - 1) ** 2
         * side.estimates.var(axis=0, ddof=1)
         / len(side.estimates)
@@ -197,12 +197,15 @@ def _joined(mean: Resampled, sides: list[Resampled], scale: Scale) -> Limits:
         common = 1 - interaction / _variance(mean)[0]
     common = np.nan_to_num(common).clip(0, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        middle, of_seeds = scale.to(figures), of_seeds * scale.slope(figures) ** 2
+        middle, squared_seed_margin = scale.to(figures), squared_seed_margin * scale.slope(figures) ** 2
         # a limit at the end of the range is infinitely far
         down, up = (
             np.where(common > 0, common * (middle - scale.to(limit)) ** 2, 0) for limit in (low, high)
         )
-        joined = scale.back(middle - np.sqrt(down + of_seeds)), scale.back(middle + np.sqrt(up + of_seeds))
+        joined = (
+            scale.back(middle - np.sqrt(down + squared_seed_margin)),
+            scale.back(middle + np.sqrt(up + squared_seed_margin)),
+        )
     # a figure at the end of its range is there for every seed
     inside = scale.has(figures)
     return np.where(inside, joined[0], low), np.where(inside, joined[1], high)

@@ -70,7 +70,7 @@ def score_causal(
         )
     labels, clusters = evaluated.labels[rows], evaluated.clusters[rows]
     others_there = len(np.unique(clusters)) > 1
-    donors = Donors.of(evaluated, seed) if others_there or "paste" in fills else None
+    donors = Donors.draw(evaluated, seed) if others_there or "paste" in fills else None
     background, swaps = (
         _background_figures(evaluated, rows, donors, seed) if donors is not None else (None, {})
     )
@@ -84,27 +84,27 @@ def score_causal(
     }
     columns: Columns = {}
 
-    def keep(name: str, of_rows: np.ndarray) -> None:
+    def keep(name: str, row_values: np.ndarray) -> None:
         columns[name] = np.full(len(evaluated.labels), np.nan)
-        columns[name][rows] = of_rows
+        columns[name][rows] = row_values
 
-    for name, of_rows in swaps.items():
-        keep(name, of_rows)
+    for name, row_values in swaps.items():
+        keep(name, row_values)
     weights: dict[str, np.ndarray] = {}
     for fill in fills:
         logits = _coalition_logits(evaluated, rows, fill, donors, seed)
         answers = logits.argmax(axis=2)
         games = {
-            "label": _of_classes(logits, labels),
-            "predicted": _of_classes(logits, evaluated.predicted[rows]),
+            "label": _class_games(logits, labels),
+            "predicted": _class_games(logits, evaluated.predicted[rows]),
             "correct": (answers == labels).astype(np.float64),
             "answer": (answers == answers[ALL_SEEN]).astype(np.float64),
         }
         values = {name: (shapley_matrix() @ game).T for name, game in games.items()}
         weights[fill] = values["label"]
-        for name, of_faces in values.items():
+        for name, face_values in values.items():
             for code, region in enumerate(REGIONS):
-                keep(cause_column(name, fill, region), of_faces[:, code])
+                keep(cause_column(name, fill, region), face_values[:, code])
         figures["fills"][fill] = {
             "logit": _game_figures(games["label"], clusters),
             "accuracy": _game_figures(games["correct"], clusters),
@@ -156,9 +156,9 @@ def _coalition_logits(
             for first in range(0, len(block), FACES_AT_ONCE):
                 few = slice(first, first + FACES_AT_ONCE)
                 network = network_on(block[few])
-                of_few = coalition_logits(network, faces[few], covers[few], regions[few])
+                few_logits = coalition_logits(network, faces[few], covers[few], regions[few])
                 place = start + first
-                logits[:, place : place + of_few.shape[1]] = of_few.cpu().numpy()
+                logits[:, place : place + few_logits.shape[1]] = few_logits.cpu().numpy()
             bar.update(len(block))
     return logits
 
@@ -167,7 +167,7 @@ def _regions(evaluated: EvaluatedRun, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(evaluated.region_maps[rows])).to(evaluated.compute.device)
 
 
-def _of_classes(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _class_games(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """The games (64, N) for the logit of each face's class."""
     return logits[:, np.arange(logits.shape[1]), classes].astype(np.float64)
 
@@ -306,8 +306,8 @@ def _scaled(game: str) -> dict[str, Any]:
 def _weights_table(runs: Scores, game: str, title: str, notes: Sequence[str] = ()) -> Table:
     rows = []
     for run in runs:
-        for fill, of_fill in run["fills"].items():
-            figures = of_fill[game]
+        for fill, fill_figures in run["fills"].items():
+            figures = fill_figures[game]
             scale, digits = (1, 2) if game == "logit" else (100, 1)
             ends = (f"{scale * figures[end]:.{digits}f}" for end in ("all_seen", "nothing_seen"))
             weights = (
@@ -325,8 +325,11 @@ def _interaction_table(runs: Scores) -> Table:
     """The pairs that interact most, under each fill, for the label's logit."""
     rows = []
     for run in runs:
-        for fill, of_fill in run["fills"].items():
-            worth, intervals = of_fill["logit"]["interaction"], of_fill["logit"]["interaction_interval"]
+        for fill, fill_figures in run["fills"].items():
+            worth, intervals = (
+                fill_figures["logit"]["interaction"],
+                fill_figures["logit"]["interaction_interval"],
+            )
             largest = sorted(worth, key=lambda pair: -abs(worth[pair] or 0))[:PAIRS_SHOWN]
             cells = (
                 f"{pair}: {with_interval(worth[pair], intervals[pair], **_scaled('logit'))}"

@@ -59,8 +59,8 @@ def score_causal_agreement(
     regions = np.asarray(evaluated.region_maps)
     areas = area_shares(regions)
     maps = maps_beside_nulls(evaluated, request, target)
-    of_maps, _ = shares_and_ceilings(list(maps.values()), regions)
-    shares = dict(zip(maps, of_maps, strict=True))
+    map_shares, _ = shares_and_ceilings(list(maps.values()), regions)
+    shares = dict(zip(maps, map_shares, strict=True))
     known = np.all([np.isfinite(values).all(axis=1) for values in shares.values()], axis=0)
     fills = [fill for fill in FILLS if cause_column(target, fill, REGIONS[0]) in causes]
     caused = np.ones(len(areas), dtype=bool)
@@ -124,11 +124,13 @@ def correlation_within(shares: np.ndarray, truth: np.ndarray, areas: np.ndarray)
 
     0 where the share holds nothing but area; nan where the truth does, and there is nothing to tell.
     """
-    of_shares, share_left = _without(shares, areas)
-    of_truth, truth_left = _without(truth, areas)
+    shares_given_area, share_left = _without(shares, areas)
+    truth_given_area, truth_left = _without(truth, areas)
     both = share_left & truth_left
-    size = np.linalg.norm(of_shares, axis=1) * np.linalg.norm(of_truth, axis=1)
-    correlation = np.divide((of_shares * of_truth).sum(axis=1), size, out=np.zeros(len(shares)), where=both)
+    size = np.linalg.norm(shares_given_area, axis=1) * np.linalg.norm(truth_given_area, axis=1)
+    correlation = np.divide(
+        (shares_given_area * truth_given_area).sum(axis=1), size, out=np.zeros(len(shares)), where=both
+    )
     return np.where(truth_left, correlation, np.nan)
 
 
@@ -216,7 +218,7 @@ def causal_agreement_tables(scores: Scores) -> list[Table]:
 def _rows(runs: Scores, fills: Sequence[str], question: str) -> list[list[str]]:
     rows = []
     for run in runs:
-        names = list(dict.fromkeys(name for of_fill in run["fills"].values() for name in of_fill))
+        names = list(dict.fromkeys(name for fill_figures in run["fills"].values() for name in fill_figures))
         for name in names:
             figures = (
                 run["fills"][fill][name][run["compared_with"]][question] if fill in run["fills"] else None

@@ -92,9 +92,9 @@ def score_faithfulness(
     for name in maps:
         curves = {kind: probability[name, kind] for kind in KINDS}
         values = _measures(curves)
-        for measure, of_faces in values.items():
+        for measure, face_values in values.items():
             column = np.full(len(full), np.nan)
-            column[rows] = of_faces
+            column[rows] = face_values
             columns[measure if name == request.key else f"{measure}_{name}"] = column
         hits = {kind: right[name, kind] for kind in curves}
         figures["maps"][name] = _figures(values, curves, hits, evaluated.clusters[rows])
@@ -155,27 +155,31 @@ def _curves(
         for start in range(0, len(rows), BATCH_FACES):
             batch = rows[start : start + BATCH_FACES]
             faces = torch.from_numpy(np.array(evaluated.faces[batch])).to(device).float()
-            of_rows = torch.from_numpy(batch).to(device)
+            batch_rows = torch.from_numpy(batch).to(device)
             network = network_on(batch)
             explained = torch.from_numpy(classes[batch]).to(device)
             labels = torch.from_numpy(evaluated.labels[batch]).to(device)
-            for name, of_split in maps.items():
-                heat = to_faces(torch.from_numpy(of_split[batch]).to(device), faces.shape[1:3])
-                ranks = relevance_ranks(heat, of_rows, seed)
+            for name, split_maps in maps.items():
+                heat = to_faces(torch.from_numpy(split_maps[batch]).to(device), faces.shape[1:3])
+                ranks = relevance_ranks(heat, batch_rows, seed)
                 logits = {
                     "deletion": flip_logits(network, faces, mean_fill(faces), ranks, steps),
                     "insertion": flip_logits(network, blur_fill(faces), faces, ranks, steps),
                 }
-                logits["road_most"], logits["road_least"] = road_logits(network, faces, ranks, of_rows, seed)
-                for kind, of_kind in logits.items():
-                    chances = of_kind.softmax(dim=2)[:, torch.arange(len(faces), device=device), explained]
+                logits["road_most"], logits["road_least"] = road_logits(
+                    network, faces, ranks, batch_rows, seed
+                )
+                for kind, kind_logits in logits.items():
+                    chances = kind_logits.softmax(dim=2)[
+                        :, torch.arange(len(faces), device=device), explained
+                    ]
                     probability[name, kind].append(chances.T.cpu().numpy())
-                    hits = of_kind.argmax(dim=2) == labels
+                    hits = kind_logits.argmax(dim=2) == labels
                     right[name, kind].append(hits.T.cpu().numpy())
                 bar.update(len(faces))
-    of_no_face = np.empty((0, steps + 1))
+    no_curves = np.empty((0, steps + 1))
     joined = [
-        {key: np.concatenate(parts) if parts else of_no_face for key, parts in kept.items()}
+        {key: np.concatenate(parts) if parts else no_curves for key, parts in kept.items()}
         for kept in (probability, right)
     ]
     return joined[0], joined[1]

@@ -45,14 +45,16 @@ def joint_figures(
     for group in table_groups:
         means = None
         if counted.any() and group.name in scored:
-            of_runs = [face_values(columns[run["run"]]) for run in scored[group.name].runs]
-            values = np.stack([np.where(counted[:, None], of_run, np.nan) for of_run in of_runs])
+            values_by_run = [face_values(columns[run["run"]]) for run in scored[group.name].runs]
+            values = np.stack(
+                [np.where(counted[:, None], run_values, np.nan) for run_values in values_by_run]
+            )
             means = region_figures(resample_means(values, clusters), int(counted.sum()))
-        of_group = [columns[run["run"]] for run in group.runs]
+        group_columns = [columns[run["run"]] for run in group.runs]
         figures[group.name] = {
             "figures": means,
-            "empty_rate": _empty_rate(of_group),
-            "bounds": None if means is None else _bounds(of_group),
+            "empty_rate": _empty_rate(group_columns),
+            "bounds": None if means is None else _bounds(group_columns),
         }
     return figures
 
@@ -186,9 +188,9 @@ def _share_rows(group: Group, figures: dict[str, Any] | None) -> list[list[str]]
         for name in REGIONS
     )
     rows = [[group.label, group.seeds, *shares]]
-    of_runs = [run["nulls"] for run in group.runs if run["nulls"]]
-    for null in of_runs[0]:
-        means = (mean_known(nulls[null][name] for nulls in of_runs) for name in REGIONS)
+    nulls_by_run = [run["nulls"] for run in group.runs if run["nulls"]]
+    for null in nulls_by_run[0]:
+        means = (mean_known(nulls[null][name] for nulls in nulls_by_run) for name in REGIONS)
         rows.append([f"  null: {null}", "", *(Greyed(with_interval(mean, None)) for mean in means)])
     return rows
 

@@ -37,7 +37,7 @@ def score_attention(
     if grid is not None:
         maps = {name: pooled(own, grid) for name, own in maps.items()}
     regions = np.asarray(evaluated.region_maps)
-    (shares, *of_nulls), ceilings = shares_and_ceilings(list(maps.values()), regions)
+    (shares, *shares_by_null), ceilings = shares_and_ceilings(list(maps.values()), regions)
     heatmaps, *_ = maps.values()
     areas = area_shares(regions)
     empty = np.isnan(shares[:, 0])
@@ -69,8 +69,8 @@ def score_attention(
         "ceiling": _by_region(ceilings[evaluated.located].mean(axis=0)) if evaluated.located.any() else None,
         **_figures_of_subsets(evaluated, columns, counted),
         "nulls": {
-            name: _by_region(_mean_shares(of_null[counted]))
-            for name, of_null in zip(NULLS, of_nulls, strict=True)
+            name: _by_region(_mean_shares(null_shares[counted]))
+            for name, null_shares in zip(NULLS, shares_by_null, strict=True)
             if counted.any()
         },
         "template_faces": _describe_template_faces(evaluated),
@@ -110,11 +110,11 @@ def _figures_of_subsets(evaluated: EvaluatedRun, columns: Columns, counted: np.n
     width = values.shape[1]
     for number, ((kind, name), subset) in enumerate(subsets.items()):
         columns_of_subset = np.arange(number * width, (number + 1) * width)
-        of_subset = region_figures(resampled.columns(columns_of_subset), int(subset.sum()))
+        subset_figures = region_figures(resampled.columns(columns_of_subset), int(subset.sum()))
         if name is None:
-            figures[kind] = of_subset
+            figures[kind] = subset_figures
         else:
-            figures[kind][name] = of_subset
+            figures[kind][name] = subset_figures
     return figures
 
 

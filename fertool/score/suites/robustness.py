@@ -231,7 +231,7 @@ def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any
     rows = []
     for run in scores:
         errors, clean = _errors(run)
-        of_corruption = corruption_errors(errors, reference_errors)
+        error_by_corruption = corruption_errors(errors, reference_errors)
         relative = mean_corruption_error(above_clean(errors, clean), reference_relative)
         rows.append(
             [
@@ -239,7 +239,7 @@ def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any
                 percent(1 - run["clean_accuracy"]),
                 percent(mean_corruption_error(errors, reference_errors)),
                 percent(relative),
-                *(percent(of_corruption[name]) for name in shared),
+                *(percent(error_by_corruption[name]) for name in shared),
             ]
         )
     return Table(

@@ -82,7 +82,7 @@ def score_robustness_attention(
             elsewhere = [np.abs(shares - clean).sum(axis=1) / 2 for shares in levels]
             figures["corruptions"][name] = {
                 **_share_figures(levels),
-                "moved": [mean_or_none(of_level[~np.isnan(of_level)]) for of_level in elsewhere],
+                "moved": [mean_or_none(level_shares[~np.isnan(level_shares)]) for level_shares in elsewhere],
             }
             column = np.full(len(evaluated.labels), np.nan)
             column[sample] = np.mean(elsewhere, axis=0)

@@ -89,7 +89,7 @@ class MapSample:
         """Rank correlation with the trained model's maps, float64 (n,); nan where these are empty."""
         return np.where(self.empty[reading], np.nan, rank_correlation(self.original[reading], maps))
 
-    def of_nulls(self) -> dict[str, dict[str, np.ndarray]]:
+    def null_similarities(self) -> dict[str, dict[str, np.ndarray]]:
         """The similarity of the null maps' to the trained model's, by null and reading."""
         numbers = np.arange(len(self.rows))
         return {
@@ -128,7 +128,7 @@ def score_sanity(
     steps = _steps(len(layers))
     by_draw = _randomised(sample, layers, steps, draws, seed)
     by_face = {reading: _mean_known(similarity) for reading, similarity in by_draw.items()}
-    nulls, clusters = sample.of_nulls(), evaluated.clusters[rows]
+    nulls, clusters = sample.null_similarities(), evaluated.clusters[rows]
     figures: Figures = {
         "explainer": request.key,
         "looks_at_target": request.looks_at_target,
@@ -147,7 +147,9 @@ def score_sanity(
             for number, step in enumerate(steps)
         ],
         "all_random_by_draw": {
-            reading: [number_or_none(float(_mean_known(of_draw))) for of_draw in similarity[:, -1]]
+            reading: [
+                number_or_none(float(_mean_known(draw_similarity))) for draw_similarity in similarity[:, -1]
+            ]
             for reading, similarity in by_draw.items()
         },
         "nulls": {
@@ -221,12 +223,12 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def randomise(layer: nn.Module, fresh: nn.Module) -> None:
     """Give a layer the weights and statistics of its own that `fresh`, of the same kind, has."""
     with torch.no_grad():
-        for of_layer, of_fresh in (
+        for own_tensors, fresh_tensors in (
             (layer.named_parameters(recurse=False), dict(fresh.named_parameters(recurse=False))),
             (layer.named_buffers(recurse=False), dict(fresh.named_buffers(recurse=False))),
         ):
-            for name, values in of_layer:
-                values.copy_(of_fresh[name])
+            for name, values in own_tensors:
+                values.copy_(fresh_tensors[name])
 
 
 def _steps(layers: int) -> list[int]:

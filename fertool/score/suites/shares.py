@@ -106,9 +106,9 @@ def region_ceilings(weights: np.ndarray) -> np.ndarray:
     heat in the one cell that lies deepest in the region.
     """
     total = weights.sum(axis=1, keepdims=True)
-    # of a grid finer than the faces there are cells that no pixel lies on
-    of_cell = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    return of_cell.max(axis=(2, 3))
+    # a grid finer than the faces has cells that no pixel lies on
+    cell_shares = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    return cell_shares.max(axis=(2, 3))
 
 
 def area_shares(region_maps: np.ndarray) -> np.ndarray:

@@ -41,13 +41,13 @@ def score_truth(evaluated: EvaluatedRun, request: Request, target: str) -> tuple
     columns: Columns = {"label": evaluated.labels, "predicted": evaluated.predicted}
     figures: Figures = {"accuracy": float(right.mean()), "planes": {}}
     for plane, where in planes.items():
-        of_plane = {}
+        plane_figures = {}
         for name, heatmaps in maps.items():
             measures = find_evidence(heatmaps, where)
-            of_plane[name] = _figures(measures, evaluated.clusters)
+            plane_figures[name] = _figures(measures, evaluated.clusters)
             if name == next(iter(maps)):
                 columns |= {f"{plane}_{measure}": values for measure, values in measures.items()}
-        figures["planes"][plane] = of_plane
+        figures["planes"][plane] = plane_figures
     return figures, columns
 
 
@@ -83,8 +83,8 @@ def find_evidence(heatmaps: Maps, where: np.ndarray) -> Columns:
         plane = where[rows].reshape(len(where[rows]), -1).astype(np.float64)
         heat = interpolate(heatmaps[rows], where.shape[1:]).reshape(plane.shape)
         on_plane = np.einsum("ih,nij,jw->nhw", down, where[rows].astype(np.float64), across, optimize=True)
-        of_cell = np.outer(down.sum(axis=0), across.sum(axis=0))
-        cell_share = np.divide(on_plane, of_cell, out=np.zeros_like(on_plane), where=of_cell > 0)
+        cell_area = np.outer(down.sum(axis=0), across.sum(axis=0))
+        cell_share = np.divide(on_plane, cell_area, out=np.zeros_like(on_plane), where=cell_area > 0)
         pixels, inside = plane.shape[1], plane.sum(axis=1)
         known = (heat.sum(axis=1) > 0) & (inside > 0) & (inside < pixels)
         heat, plane, inside = heat[known], plane[known], inside[known]

@@ -23,8 +23,8 @@ def _predict(evaluated: EvaluatedRun, name: str) -> np.ndarray:
     with progress_bar(f"{evaluated.run.name}: {name}", len(evaluated.faces), "faces") as bar:
         for pixels, boxes in face_batches(evaluated.faces, evaluated.boxes):
             chances = []
-            for view, of_view in VIEWS[name](pixels, boxes):
-                with evaluated.model.looking_at(of_view), evaluated.compute.autocast():
+            for view, view_boxes in VIEWS[name](pixels, boxes):
+                with evaluated.model.looking_at(view_boxes), evaluated.compute.autocast():
                     chances.append(evaluated.model(view.to(evaluated.compute.device)).float().softmax(dim=1))
             logits.append(torch.stack(chances).mean(dim=0).clamp(min=1e-30).log().cpu().numpy())
             bar.update(len(pixels))
