@@ -110,7 +110,12 @@ class Run:
     ) -> Path:
         """The JSON of a suite's figures; the CSV with a row per face lies beside it.
 
-        Figures of maps that were brought to a common `grid` lie apart.
+        Args:
+            suite: name of the suite.
+            split: train, val or test.
+            explainer: key of the explainer, for a suite that scores maps. Default: None.
+            target: the class that is explained, for a suite that scores maps. Default: None.
+            grid: cells a side of the common grid that maps were brought to; such figures lie apart. Default: None.
         """
         folder = self.results / "scores" / suite
         if explainer is not None and target is not None:

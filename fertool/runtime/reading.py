@@ -85,7 +85,21 @@ def csv_column(
     convert: Callable[[str], Value],
     remedy: str = REMAKE,
 ) -> list[Value]:
-    """One column of rows that `read_csv` read, each value converted, for instance by `int`."""
+    """One column of rows that `read_csv` read, each value converted.
+
+    Args:
+        path: the file, which errors name.
+        rows: its rows, from line 2 on.
+        name: the column.
+        convert: text -> value, for instance `int`.
+        remedy: what the user is to do about a damaged file. Default: remove it and run the stage again.
+
+    Returns:
+        A value for each row.
+
+    Raises:
+        DamagedError: the file has no such column, or a value cannot be converted.
+    """
     values = []
     for number, row in enumerate(rows, start=2):
         try:

@@ -177,7 +177,21 @@ class EpochSums:
 def train_epoch(
     epoch: int, phase: Phase, state: TrainingState, setup: TrainingSetup, folder: Path
 ) -> EpochSums:
-    """Train for one epoch, counted from 1. Raises UserError, which names `folder`, for a loss that is not finite."""
+    """Train for one epoch.
+
+    Args:
+        epoch: its number, from 1.
+        phase: the parameters that train.
+        state: the model, its optimizer and its averages, which change, and the history.
+        setup: the settings and the faces.
+        folder: the run's folder, which errors name.
+
+    Returns:
+        Sums over the epoch's faces.
+
+    Raises:
+        UserError: a loss is not finite.
+    """
     config, faces, ranks, guide = setup.config, setup.faces, setup.ranks, setup.guide
     order, draws = draw_epoch(faces.count, faces.side, config.seed, epoch, config.augmentation)
     order, draws = order.to(setup.device), draws.to(setup.device)
@@ -256,7 +270,18 @@ def _forward(
 def history_row(
     epoch: int, sums: EpochSums, validation: Validation, state: TrainingState, setup: TrainingSetup
 ) -> dict[str, Any]:
-    """An epoch's row of history.csv; losses are means a face, accuracies lie in 0..1."""
+    """An epoch's row of history.csv.
+
+    Args:
+        epoch: its number, from 1.
+        sums: its sums over the faces of train.
+        validation: its figures on val.
+        state: holds the optimizer, and the rows of the epochs before.
+        setup: the settings and the faces.
+
+    Returns:
+        The row by column; losses are means a face, accuracies lie in 0..1.
+    """
     ranks, face_count = setup.ranks, setup.faces.count
     row: dict[str, Any] = {
         "epoch": epoch,

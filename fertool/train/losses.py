@@ -48,7 +48,18 @@ def mean_loss(
 
 
 def hits(logits: Tensor, labels: Tensor, rows: Tensor, draws: Draws, config: TrainConfig) -> Tensor:
-    """How many faces of a batch are classified right; a hit in a mix counts by the share of the face that it names."""
+    """The number of a batch's faces that are classified right.
+
+    Args:
+        logits: (B, C).
+        labels: of all faces of train, int64 (N,).
+        rows: the batch's rows of train, int64 (B,).
+        draws: the batch's random choices.
+        config: its `mixup` is used: a hit in a mix counts by the share of the face that it names.
+
+    Returns:
+        Scalar tensor, on the device of the logits.
+    """
     predicted = logits.detach().argmax(dim=1)
     own = (predicted == labels[rows]).float()
     if not config.mixup:

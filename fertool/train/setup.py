@@ -50,7 +50,22 @@ def set_up(
     compute: Compute,
     ranks: Ranks,
 ) -> TrainingSetup:
-    """Bring the train split to the device, and make what the settings ask for. Arguments as in `train_run`."""
+    """Bring the train split to the device, and make what the settings ask for.
+
+    Args:
+        model: the network to train.
+        config: the settings.
+        train_split: the faces to learn from.
+        val_split: the faces on which epochs are compared.
+        compute: device and number format.
+        ranks: the processes that share each batch.
+
+    Returns:
+        What stays the same from epoch to epoch.
+
+    Raises:
+        UserError: `--guide` without region maps, or with batches of one face.
+    """
     faces = DeviceFaces(train_split, compute.device)
     class_weights = balancing_weights(faces.targets, model.recipe["classes"]) if config.balance else None
     return TrainingSetup(

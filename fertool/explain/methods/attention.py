@@ -34,9 +34,23 @@ def rollout(
         R = A'_L ... A'_2 A'_1        A'_l = (1 - residual) fuse_heads(A_l) + residual I, rows scaled to 1
 
     Abnar and Zuidema 2020, 'Quantifying Attention Flow in Transformers', section 3 (mean over heads,
-    residual 0.5, nothing discarded). `fusion` mean, max or min over heads; `discard` sets that share of the
-    smallest entries of each fused matrix to 0 first (Gildenblat 2020). The class is not looked at: every
+    residual 0.5, nothing discarded); Gildenblat 2020 for `discard`. The class is not looked at: every
     target has the same map, under a frozen backbone the pretrained network's. Maps are not negative.
+
+    Args:
+        model: the model.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain, int64 (B, K).
+        fusion: mean, max or min over heads. Default: mean.
+        discard: share of the smallest entries of each fused matrix that is set to 0 first, 0 or more and below 1.
+            Default: 0.
+        residual: weight of the residual connection, 0 to 1. Default: 0.5.
+
+    Returns:
+        heatmaps float32 (B, K, h, w) and logits.
+
+    Raises:
+        UserError: an option is out of its range.
     """
     if fusion not in ("mean", "max", "min"):
         raise UserError(f"rollout@fusion={fusion}: must be mean, max or min")
@@ -64,8 +78,20 @@ def self_attention(
 
     Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', for the attention; Caron et al. 2021, 'Emerging
     Properties in Self-Supervised Vision Transformers', figure 1, for such maps of the last block, the default.
-    `block` counts from 0, or from the end with -1; `head` None is the mean. The class is not looked at, and
-    the map under a frozen backbone is the pretrained network's.
+    The class is not looked at, and the map under a frozen backbone is the pretrained network's.
+
+    Args:
+        model: the model.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain, int64 (B, K).
+        block: number of the block, from 0, or from the end with -1. Default: -1, the last.
+        head: number of the head, from 0. Default: None, the mean over heads.
+
+    Returns:
+        heatmaps float32 (B, K, h, w) and logits.
+
+    Raises:
+        UserError: the model has no such block, or the block no such head.
     """
     count = len(model.views[0].attention_blocks)
     if not -count <= block < count:

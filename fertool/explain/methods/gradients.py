@@ -44,9 +44,22 @@ def smoothgrad(
 
         1/n sum_n dy_c/dx (x + e_n)        e_n ~ Normal(0, (noise * 255)^2)
 
-    Smilkov et al. 2017, 'SmoothGrad: removing noise by adding noise', section 2; `noise` is a share of the
-    range of grey levels (10 to 20% there). Every face meets the same `samples` noise patterns, drawn from a
-    fixed seed, so that its map does not depend on its batch. The class is chosen on the face without noise.
+    Smilkov et al. 2017, 'SmoothGrad: removing noise by adding noise', section 2. Every face meets the same noise
+    patterns, drawn from a fixed seed, so that its map does not depend on its batch. The class is chosen on the face
+    without noise.
+
+    Args:
+        model: the model.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain, int64 (B, K).
+        samples: number n of noisy copies, 1 or more. Default: 16.
+        noise: deviation of the noise, as a share of the range of grey levels (0.1 to 0.2 in the paper). Default: 0.15.
+
+    Returns:
+        heatmaps float32 (B, K, H, W) and logits.
+
+    Raises:
+        UserError: `samples` is less than 1.
     """
     _at_least_one("smoothgrad@samples", samples)
     logits, classes = _logits_and_classes(model, pixels, choose)
@@ -70,7 +83,20 @@ def integrated_gradients(
         (x - b) * integral_0^1 dy_c/dx (b + t (x - b)) dt
 
     Sundararajan, Taly and Yan 2017, 'Axiomatic Attribution for Deep Networks', equation 1, by Gauss-Legendre
-    quadrature with `steps` points; `baseline` b is a grey level. The map adds up to y_c(x) - y_c(b).
+    quadrature. The map adds up to y_c(x) - y_c(b).
+
+    Args:
+        model: the model.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain, int64 (B, K).
+        steps: number of points of the quadrature, 1 or more. Default: 32.
+        baseline: grey level b of the baseline. Default: 127.5, mid-grey.
+
+    Returns:
+        heatmaps float32 (B, K, H, W) and logits.
+
+    Raises:
+        UserError: `steps` is less than 1.
     """
     _at_least_one("integrated-gradients@steps", steps)
     logits, classes = _logits_and_classes(model, pixels, choose)

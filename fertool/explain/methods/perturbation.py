@@ -30,8 +30,20 @@ def occlusion(
 
     Zeiler and Fergus 2014, 'Visualizing and Understanding Convolutional Networks', section 4.2. Cells tile the
     face evenly and are `stride` pixels wide, or a little less where its sides are no multiple of that; around
-    each one's centre `patch` x `patch` pixels are covered, cut at the border. Maps are float32 (B, classes,
-    ceil(H/stride), ceil(W/stride)).
+    each one's centre `patch` x `patch` pixels are covered, cut at the border.
+
+    Args:
+        model: the model.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain, int64 (B, K).
+        patch: side of the covered square in pixels, 1 or more. Default: 8.
+        stride: width of a cell in pixels, 1 or more. Default: 4.
+
+    Returns:
+        heatmaps float32 (B, K, ceil(H/stride), ceil(W/stride)) and logits.
+
+    Raises:
+        UserError: `patch` or `stride` is less than 1.
     """
     if patch < 1 or stride < 1:
         raise UserError(f"occlusion@patch={patch},stride={stride}: must be 1 or more pixels")
@@ -73,9 +85,22 @@ def rise(
 
     Petsiuk, Das and Saenko 2018, 'RISE: Randomized Input Sampling for Explanation of Black-box Models',
     section 3, centred: the paper's mean of y m holds the mean of y, an offset that differs between models and
-    would blur every share. Masks are grids of 0 and 1 (1 with probability `keep`), enlarged bilinearly and
-    shifted at random, as there, so that `cells` x `cells` of them cover the face; every face meets the same
-    masks, drawn from a fixed seed. Maps are float32 (B, classes, H, W).
+    would blur every share. Masks are grids of 0 and 1, enlarged bilinearly and shifted at random, as there;
+    every face meets the same masks, drawn from a fixed seed.
+
+    Args:
+        model: the model.
+        pixels: faces as stored, (B, H, W) or (B, H, W, 3).
+        choose: logits (B, C) -> classes to explain, int64 (B, K).
+        masks: number of masks, 2 or more. Default: 400.
+        cells: number of a mask's cells along each side of the face, 1 or more. Default: 6.
+        keep: probability that a cell is 1, so that its pixels are seen, above 0 and below 1. Default: 0.5.
+
+    Returns:
+        heatmaps float32 (B, K, H, W) and logits.
+
+    Raises:
+        UserError: an option is out of its range.
     """
     if masks < 2 or cells < 1 or not 0 < keep < 1:
         raise UserError(f"rise@masks={masks},cells={cells},keep={keep}: 2 or more, 1 or more, within 0 to 1")

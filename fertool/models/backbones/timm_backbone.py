@@ -81,8 +81,21 @@ def build_timm(
 ) -> FaceClassifier:
     """A timm model with random weights and a new head.
 
-    Input statistics are those of its pretrained configuration, and so is the input size unless `image_size` is given.
-    Raises UserError where the architecture takes no such size, dropout or stochastic depth.
+    Input statistics are those of its pretrained configuration.
+
+    Args:
+        name: the model, as timm calls it.
+        classes: number C of classes.
+        dropout: dropout probability before the head, 0 to below 1. Default: None, the architecture's own.
+        drop_path: probability of skipping a residual branch, 0 to below 1. Default: None, the architecture's own.
+        image_size: side of the input in pixels. Default: None, that of its pretrained configuration.
+        variant: tag of timm's pretrained weights that the model must suit. Default: None, timm's default tag.
+
+    Returns:
+        The classifier, which takes faces as stored.
+
+    Raises:
+        UserError: the model cannot be explained, or takes no such size, dropout or stochastic depth.
     """
     for beginning, reason in WITHOUT_MAP.items():
         if name.startswith(beginning):

@@ -80,9 +80,18 @@ def faces_at_once(faces: np.ndarray) -> int:
 def corrupt(
     corruption: Corruption, level: int, faces: Tensor, landmarks: Tensor, rows: Tensor, seed: int
 ) -> Tensor:
-    """Corrupted faces, uint8 of the shape of `faces`, which are uint8 (B, H, W) or (B, H, W, 3).
+    """Corrupted faces.
 
-    `level` is 1 to 5; `landmarks` (B, 68, 2) in pixels; `rows` (B,) the faces' rows in their split.
+    Args:
+        corruption: how they are spoilt.
+        level: severity, 1 (mildest) to 5.
+        faces: uint8 (B, H, W) or (B, H, W, 3).
+        landmarks: (B, 68, 2), in pixels.
+        rows: the faces' rows in their split, (B,): random choices are drawn by seed and row.
+        seed: seed of the random choices.
+
+    Returns:
+        The spoilt faces, uint8 of the shape of `faces`.
     """
     planes = channels_first(faces)
     batch = FaceBatch(planes.float(), landmarks.float(), rows)
@@ -94,9 +103,19 @@ def corrupt(
 def move_region_maps(
     corruption: Corruption, level: int, region_maps: Tensor, rows: Tensor, seed: int
 ) -> Tensor:
-    """The region maps, uint8 (B, H, W), of the corrupted faces: they move with the picture, if it moves.
+    """The region maps of corrupted faces: they move with the picture, if it moves.
 
     A pixel takes the region of the nearest pixel that it came from; what came from outside is background.
+
+    Args:
+        corruption: how the faces are spoilt.
+        level: severity, 1 (mildest) to 5.
+        region_maps: those of the clean faces, uint8 (B, H, W).
+        rows: the faces' rows in their split, (B,), as `corrupt` had them.
+        seed: as `corrupt` had it.
+
+    Returns:
+        The moved region maps, uint8 (B, H, W).
     """
     if corruption.origin is None:
         return region_maps

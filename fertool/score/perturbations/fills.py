@@ -52,9 +52,20 @@ class Donors:
 def fill_pictures(
     fill: str, evaluated: EvaluatedRun, rows: np.ndarray, donors: Donors | None, seed: int
 ) -> Tensor:
-    """The pictures that the faces of `rows` show where they are covered: float32 (B, H, W[, 3]), on the device.
+    """The pictures that faces show where they are covered.
 
-    Only `paste` needs `donors`.
+    Args:
+        fill: a name among `FILLS`.
+        evaluated: the run and its faces.
+        rows: the faces' rows in their split, int64 (B,).
+        donors: the faces that `paste` takes from; the other fills need none.
+        seed: seed of the fill `noise`.
+
+    Returns:
+        float32 (B, H, W[, 3]), on the device.
+
+    Raises:
+        ValueError: `paste` without donors.
     """
     faces = load(evaluated, rows)
     if fill == "paste":
@@ -115,11 +126,20 @@ def paste_fill(
 ) -> Tensor:
     """Another face laid over this one by its landmarks, in this one's light; behind it, its own background.
 
-    On the face the donor is warped by `fits` (see `affine_fits`). On the background it stays where it is,
-    with its own face taken out and filled in from around it (see `impute`), so that nothing of a second face
-    looks out from behind the first. Light: the donor is brought to the face's mean and deviation, both taken
-    over this face's regions, its contrast changed by no more than a factor of two. Pictures are (B, H, W[, 3]),
-    region maps (B, H, W).
+    On the face the donor is warped. On the background it stays where it is, with its own face taken out and
+    filled in from around it (see `impute`), so that nothing of a second face looks out from behind the first.
+    Light: the donor is brought to the face's mean and deviation, both taken over this face's regions, its
+    contrast changed by no more than a factor of two.
+
+    Args:
+        faces: float32 (B, H, W[, 3]), grey levels 0 to 255.
+        region_maps: the faces' regions, uint8 (B, H, W).
+        donors: each face's donor, of the shape of `faces`.
+        donor_maps: the donors' regions, uint8 (B, H, W).
+        fits: float64 (B, 2, 3), where in its donor a point of the face lies (see `affine_fits`).
+
+    Returns:
+        The pictures, float32 of the shape of `faces`.
     """
     on_face = region_maps != BACKGROUND
     warped = warp(donors, fits)

@@ -68,12 +68,21 @@ def compare_all(
 ) -> list[Comparison]:
     """Compare every run with every later one on the same images.
 
-    `shares` are, by name, (N, R) or, of S seeds, (S, N, R), and add up to 1 over regions; `clusters` (N,);
-    `contrasts` are region codes. Images without shares (nan) in any run or seed are left out of all.
-
     With several seeds the p-values are of the per-image means over seeds. They speak of these trained
     networks on other images; only the intervals speak of other seeds as well. A p-value may thus be small
     where the interval holds 0: the networks differ, and whether the methods do is open.
+
+    Args:
+        shares: by name, (N, R) or, of S seeds, (S, N, R); they add up to 1 over regions. Images without shares (nan)
+            in any run or seed are left out of all.
+        clusters: numbers that images share which are not independent, (N,).
+        contrasts: codes of the regions whose shares are compared one by one.
+        permutations: number of sign flips behind a p-value. Default: 20,000.
+        draws: number of resamples behind an interval. Default: 2,000.
+        seed: seed of the flips and resamples. Default: 0.
+
+    Returns:
+        A comparison for each pair, in the order of `shares`; an empty list where no image has shares in all runs.
     """
     names = list(shares)
     shares_by_run = {name: np.asarray(values, dtype=np.float64) for name, values in shares.items()}

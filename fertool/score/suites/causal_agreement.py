@@ -46,11 +46,22 @@ def score_causal_agreement(
 ) -> tuple[Figures, Columns]:
     """Agreement of the shares of an explainer's maps, and of the nulls', with each fill's Shapley values.
 
-    `causes` are the columns of `score_causal` for this run and split; `target`, label or predicted, is both
-    the class that is explained and the class whose logit was played for. Faces without landmarks, those whose map
-    is empty, the explainer's or a null's, and those whose causes are not known are left out and counted; where none
-    is left figures are None. Without `nulls` only the explainer's shares are compared, on the same faces. Columns:
-    `told_<fill>`, the explainer's correlation within each face. Raises UserError for another target.
+    Faces without landmarks, those whose map is empty, the explainer's or a null's, and those whose causes are not
+    known are left out and counted; where none is left figures are None.
+
+    Args:
+        evaluated: the run and its faces.
+        request: the explainer.
+        target: label or predicted: both the class that is explained and the class whose logit was played for.
+        causes: the columns of `score_causal` for this run and split.
+        nulls: whether the nulls' shares are compared too; without, the explainer's are, on the same faces.
+            Default: True.
+
+    Returns:
+        Figures. Columns: `told_<fill>`, the explainer's correlation within each face, (N,).
+
+    Raises:
+        UserError: another target.
     """
     if target not in CAUSAL_TARGETS:
         raise UserError(

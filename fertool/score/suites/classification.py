@@ -101,11 +101,20 @@ def classification_figures(
 ) -> Figures:
     """Accuracy, precision, recall and F1 of each class, macro and weighted, MCC, calibration, confusion matrix.
 
-    `predicted` and `labels` are class codes int64 (N,), `confidence` the predicted class's probability (N,),
-    `clusters` as for `resample_means`. In the matrix rows are true classes, columns are predicted ones. A
-    class that is never predicted has precision 0; one without faces does not count for the balanced accuracy
-    and the macro means. The expected calibration error is sum_b n_b/N |accuracy_b - confidence_b| over 15 equal
-    bins of confidence (Guo et al. 2017, 'On Calibration of Modern Neural Networks', equation 3).
+    In the matrix rows are true classes, columns are predicted ones. A class that is never predicted has precision 0;
+    one without faces does not count for the balanced accuracy and the macro means. The expected calibration error is
+    sum_b n_b/N |accuracy_b - confidence_b| over 15 equal bins of confidence (Guo et al. 2017, 'On Calibration of
+    Modern Neural Networks', equation 3).
+
+    Args:
+        predicted: class codes int64 (N,).
+        labels: class codes int64 (N,).
+        confidence: the predicted class's probability (N,), 0 to 1.
+        clusters: numbers that faces share which are not independent, (N,), as for `resample_means`.
+        classes: names of the classes, in the order of their codes.
+
+    Returns:
+        The figures, with 95% intervals under `intervals`.
     """
     codes = list(range(len(classes)))
     precision, recall, f1, support = precision_recall_fscore_support(

@@ -65,10 +65,24 @@ def score_faithfulness(
 ) -> tuple[Figures, Columns]:
     """Deletion, insertion and ROAD of an explainer's maps and of the nulls', with their curves.
 
-    On a random sample, by seed, of at most `faces` faces; a face with an empty map, the explainer's or a
-    null's, is left out and counted. Where none is left figures are None. Without `nulls` only the explainer's
-    maps are scored, on the same faces. Columns: `<measure>` of the explainer, `<measure>_<null>` of the nulls,
-    nan where a face was not scored. Raises UserError for a target that is none, and for `all`.
+    A face with an empty map, the explainer's or a null's, is left out and counted. Where none is left figures are
+    None.
+
+    Args:
+        evaluated: the run and its faces.
+        request: the explainer.
+        target: the class that is explained: predicted, label, or a class by its name.
+        nulls: whether the nulls' maps are scored too; without, the explainer's are, on the same faces. Default: True.
+        steps: number of steps in which deletion and insertion change all pixels. Default: 16.
+        seed: seed of the sample, of the order of equal heat and of ROAD's noise. Default: 0.
+        faces: the size of the random sample of faces, at most. Default: 1000.
+
+    Returns:
+        Figures. Columns: `<measure>` of the explainer, `<measure>_<null>` of the nulls, (N,), nan where a face was
+        not scored.
+
+    Raises:
+        UserError: a target that is none, or `all`.
     """
     classes = explained_classes(evaluated, target)
     maps = maps_beside_nulls(evaluated, request, target)
@@ -213,7 +227,18 @@ def relevance_ranks(heat: Tensor, rows: Tensor, seed: int) -> Tensor:
 
 
 def flip_logits(network: Network, start: Tensor, end: Tensor, ranks: Tensor, steps: int) -> Tensor:
-    """Logits (steps + 1, B, C) on the way from `start` to `end`, pixels (B, H, W[, 3]) flipped by rank."""
+    """Logits on the way from one picture to another, whose pixels are flipped by rank.
+
+    Args:
+        network: pictures -> logits.
+        start: the pictures that the way begins with, float (B, H, W[, 3]).
+        end: the pictures that it ends with, of the same shape.
+        ranks: the order in which pixels are flipped, from 0, (B, H, W).
+        steps: number of steps.
+
+    Returns:
+        (steps + 1, B, C).
+    """
     pixels = ranks[0].numel()
     counts = torch.linspace(0, pixels, steps + 1, device=ranks.device).round()
     flipped = ranks < counts.view(-1, 1, 1, 1)
@@ -225,10 +250,18 @@ def flip_logits(network: Network, start: Tensor, end: Tensor, ranks: Tensor, ste
 def road_logits(
     network: Network, faces: Tensor, ranks: Tensor, rows: Tensor, seed: int, noise: float = ROAD_NOISE
 ) -> tuple[Tensor, Tensor]:
-    """Logits (9, B, C) with `ROAD_SHARES` of the pixels removed, most relevant first and least relevant first.
+    """Logits with `ROAD_SHARES` of the pixels removed, most relevant first and least relevant first.
 
-    Faces are float (B, H, W[, 3]); `noise` is the deviation of what is added to imputed pixels, drawn by seed
-    and row.
+    Args:
+        network: pictures -> logits.
+        faces: float (B, H, W[, 3]).
+        ranks: the order of relevance, 0 the most relevant pixel, (B, H, W).
+        rows: the faces' rows in their split, (B,).
+        seed: seed of the noise, which is drawn by seed and row.
+        noise: deviation of what is added to imputed pixels, in grey levels. Default: 2.55.
+
+    Returns:
+        Most relevant first (9, B, C), and least relevant first (9, B, C).
     """
     pixels = ranks[0].numel()
     added = noise * normal_draws("ROAD", seed, rows, faces[0].numel()).view_as(faces)

@@ -29,9 +29,19 @@ def score_attention(
 ) -> tuple[Figures, Columns]:
     """Shares, areas, lifts and ceilings of the regions, the spread of the maps, and the nulls beside them.
 
-    With `grid` maps are brought to that many cells a side first, mass kept. `jitter` moves each landmark by
-    Normal(0, (jitter * inter-ocular distance)^2) and says how far shares move. Faces with a template's
-    landmarks and maps of zeros have no shares: they are counted, described and left out.
+    Faces with a template's landmarks and maps of zeros have no shares: they are counted, described and left out.
+
+    Args:
+        evaluated: the run and its faces.
+        request: the explainer.
+        target: the class that is explained.
+        grid: cells a side that maps are brought to first, mass kept. Default: None, each map's own.
+        jitter: each landmark is moved by Normal(0, (jitter * inter-ocular distance)^2), to say how far shares move.
+            Default: 0, not moved.
+
+    Returns:
+        Figures. Columns, (N,): the classes, which faces count, each region's share and area, and the maps' spread and
+        agreement with action units.
     """
     maps: dict[str, Maps] = {**maps_beside_nulls(evaluated, request, target)}
     if grid is not None:

@@ -40,11 +40,21 @@ def score_robustness_attention(
 ) -> tuple[Figures, Columns]:
     """Shares of the regions on clean and on spoilt faces, and how far they move.
 
-    On a random sample of at most `faces` faces whose landmarks were found, by seed, for the class that is
-    predicted for the spoilt face, the label, or a named class. Columns: `moved_<corruption>`, the share of a
-    face's attention that lies elsewhere than on the clean face (half the sum of the differences between the two
-    faces' shares), mean over the severities; nan outside the sample and where a map is empty. Raises UserError
-    for target `all`, and where no face has landmarks.
+    Args:
+        evaluated: the run and its faces.
+        request: the explainer.
+        target: the class that is explained: predicted (for the picture shown, clean or spoilt), label, or a class by
+            its name.
+        faces: the size of the random sample, at most, of the faces whose landmarks were found. Default: 1000.
+        seed: seed of the sample and of the corruptions. Default: 0.
+
+    Returns:
+        Figures. Columns: `moved_<corruption>`, (N,), the share of a face's attention that lies elsewhere than on the
+        clean face (half the sum of the differences between the two faces' shares), mean over the severities; nan
+        outside the sample and where a map is empty.
+
+    Raises:
+        UserError: target `all`, or no face has landmarks.
     """
     located = np.flatnonzero(evaluated.located)
     sample = np.sort(np.random.default_rng(seed).permutation(located)[:faces])

@@ -39,7 +39,18 @@ class Results:
 def described(
     suite: "Suite", evaluated: EvaluatedRun, settings: ScoreSettings, figures: Figures, identity: Figures
 ) -> Figures:
-    """A run's figures with its `identity` (see `conditions.identities`) and the layer that its maps come from."""
+    """A run's figures with what identifies the run, and the layer that its maps come from.
+
+    Args:
+        suite: the suite that made the figures.
+        evaluated: the run and its faces.
+        settings: the settings of the call.
+        figures: the run's figures.
+        identity: name, row and settings of the run, see `conditions.identities`.
+
+    Returns:
+        All of them in one dictionary; `cam_layer` only where the maps come from a layer.
+    """
     layer = cam_layer_of(evaluated.run, settings.request) if suite.explains else ""
     return figures | identity | ({"cam_layer": layer} if layer else {})
 
