@@ -27,9 +27,11 @@ def test_regions_are_outlined_in_the_colours_that_they_have_everywhere() -> None
     regions = np.zeros((48, 48), np.uint8)
     regions[10:20, 10:38], regions[30:40, 10:38] = REGIONS.index("eyes"), REGIONS.index("mouth")
     picture = draw_regions(np.full((48, 48), 128, np.uint8), regions)[:, :, ::-1]
-    of_eyes, of_mouth = (np.rint(np.array(to_rgb(REGION_COLOURS[name])) * 255) for name in ("eyes", "mouth"))
-    assert (picture[40, 40:152] == of_eyes).all()
-    assert (picture[120, 40:152] == of_mouth).all()
+    eye_colour, mouth_colour = (
+        np.rint(np.array(to_rgb(REGION_COLOURS[name])) * 255) for name in ("eyes", "mouth")
+    )
+    assert (picture[40, 40:152] == eye_colour).all()
+    assert (picture[120, 40:152] == mouth_colour).all()
     assert (picture[100] == 128).all() and (picture[60, 60] == 128).all()
 
 

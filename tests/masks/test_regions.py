@@ -56,12 +56,12 @@ def test_regions_partition_the_picture(face: np.ndarray, height: int, width: int
     assert sum(int((regions == code).sum()) for code in range(len(REGIONS))) == height * width
 
 
-@pytest.mark.parametrize(("order", "of_equals"), [((2, 3, 5), 3), ((5, 3, 2), 5)])
+@pytest.mark.parametrize(("order", "winner"), [((2, 3, 5), 3), ((5, 3, 2), 5)])
 def test_a_pixel_takes_what_covers_most_of_it_of_equals_the_first(
-    order: tuple[int, ...], of_equals: int
+    order: tuple[int, ...], winner: int
 ) -> None:
     canvas = np.array([[2, 2, 3, 3], [2, 3, 5, 5]], np.uint8)
-    assert most_covering(canvas, 2, order).tolist() == [[2, of_equals]]
+    assert most_covering(canvas, 2, order).tolist() == [[2, winner]]
 
 
 @given(face=faces(), margin=st.floats(0.01, 0.1))

@@ -50,7 +50,7 @@ def foreign_logits(workspace: Workspace) -> np.ndarray:
 def test_other_faces_or_weights_have_other_predictions(
     workspace: Workspace, with_other_weights: Callable, change: str
 ) -> None:
-    before, of_views = evaluated_run(workspace).logits, tta_logits(evaluated_run(workspace), "tencrop")
+    before, views_logits = evaluated_run(workspace).logits, tta_logits(evaluated_run(workspace), "tencrop")
     if change == "faces":
         turn_faces(workspace)
     else:
@@ -58,7 +58,7 @@ def test_other_faces_or_weights_have_other_predictions(
     after = evaluated_run(workspace).logits
     expected = predict_logits(load_model(workspace.run("cnn").best), workspace.load_faces("test"), CPU)
     assert np.array_equal(after, expected) and not np.allclose(after, before)
-    assert not np.allclose(tta_logits(evaluated_run(workspace), "tencrop"), of_views)
+    assert not np.allclose(tta_logits(evaluated_run(workspace), "tencrop"), views_logits)
 
 
 def test_weights_that_changed_since_they_were_trained_are_refused(workspace: Workspace) -> None:
@@ -92,8 +92,8 @@ def test_those_made_elsewhere_are_scored_and_never_overwritten(workspace: Worksp
     explain(workspace, ExplainSettings(device="cpu"), force=True)
     for force in (False, True):
         summary = score(workspace, ScoreSettings(tta="flip"), device="cpu", force=force)
-        (of,) = summary.data["classification"]
-        assert of["accuracy"] == of["tta"]["accuracy"] == 1
+        (classification,) = summary.data["classification"]
+        assert classification["accuracy"] == classification["tta"]["accuracy"] == 1
         assert summary.data["attention"][0]["wrong"] is None
         assert sum("made elsewhere, taken as it is" in note for note in summary.notes) == 2
     assert run.predictions("test").read_bytes() == written

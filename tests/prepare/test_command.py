@@ -566,7 +566,7 @@ def test_of_two_calls_at_once_one_is_whole(forms, workspace, monkeypatch):
             raised.append(error)
 
     monkeypatch.setattr(write_faces, "write_npy", slowly)
-    calls = [threading.Thread(target=call, args=of) for of in (("four", 4), ("five", 5))]
+    calls = [threading.Thread(target=call, args=arguments) for arguments in (("four", 4), ("five", 5))]
     for thread in calls:
         thread.start()
     for thread in calls:

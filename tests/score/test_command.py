@@ -160,10 +160,12 @@ def test_two_conditions_are_compared_on_the_same_faces(other_condition: Workspac
     comparisons = summary.data["attention_comparisons"]
     right = np.all([right_answers(workspace, name) for name in ("cnn", "other")], axis=0)
     assert ("faces that all get right" in comparisons) == (right.sum() > 1)
-    (of,) = comparisons["all faces"]
-    difference = {contrast["region"]: contrast for contrast in of["contrasts"]}[REGIONS.index("mouth")]
+    (comparison,) = comparisons["all faces"]
+    difference = {contrast["region"]: contrast for contrast in comparison["contrasts"]}[
+        REGIONS.index("mouth")
+    ]
     first, second = (
-        summary.data["attention_joint"][name]["figures"]["share"]["mouth"] for name in of["names"]
+        summary.data["attention_joint"][name]["figures"]["share"]["mouth"] for name in comparison["names"]
     )
     assert difference["difference"] == pytest.approx(first - second, abs=1e-6)
     assert difference["low"] < difference["difference"] < difference["high"]
@@ -206,8 +208,11 @@ def test_figures_on_a_common_grid_lie_beside_the_models_own(workspace: Workspace
     assert (place.read_bytes(), place.with_suffix(".csv").read_bytes()) == own
     apart = json.loads(run.scores("attention", "test", "gradcam", "predicted", 6).read_text())
     assert apart["overall"]["share"] == pooled["overall"]["share"] != json.loads(own[0])["overall"]["share"]
-    gathered = [of for of in gather_scores(workspace, [run], "test") if of.suite.name == "attention"]
-    assert [(of.settings.grid, of.scores[0]["grid"]) for of in gathered] == [(None, [12, 12]), (6, [6, 6])]
+    gathered = [entry for entry in gather_scores(workspace, [run], "test") if entry.suite.name == "attention"]
+    assert [(entry.settings.grid, entry.scores[0]["grid"]) for entry in gathered] == [
+        (None, [12, 12]),
+        (6, [6, 6]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -266,11 +271,11 @@ def test_sanity_has_one_place_an_explainer_and_marks_its_maps_of_every_target(wo
 
 
 def test_nulls_stand_beside_each_model(workspace: Workspace) -> None:
-    of = score(workspace, device="cpu").data["attention"][0]
-    assert set(of["nulls"]) == {"uniform", "random", "edges", "centre", "swapped"}
-    for region, area in of["overall"]["area"].items():
-        assert of["nulls"]["uniform"][region] == pytest.approx(area, abs=1e-6)
-    assert of["nulls"]["centre"]["nose"] > of["nulls"]["uniform"]["nose"]
+    attention = score(workspace, device="cpu").data["attention"][0]
+    assert set(attention["nulls"]) == {"uniform", "random", "edges", "centre", "swapped"}
+    for region, area in attention["overall"]["area"].items():
+        assert attention["nulls"]["uniform"][region] == pytest.approx(area, abs=1e-6)
+    assert attention["nulls"]["centre"]["nose"] > attention["nulls"]["uniform"]["nose"]
 
 
 def test_figures_without_nulls_are_scored_again_with_them_and_never_the_other_way_round(
@@ -281,7 +286,7 @@ def test_figures_without_nulls_are_scored_again_with_them_and_never_the_other_wa
     def score_faithfulness(evaluated, request, target, *, nulls, seed):
         with_nulls.append(nulls)
         maps = ["gradcam", *NULLS] if nulls else ["gradcam"]
-        none = {f"{measure}{of}": None for measure in MEASURES for of in ("", "_interval")}
+        none = {f"{measure}{suffix}": None for measure in MEASURES for suffix in ("", "_interval")}
         figures = {"faces": 0, "counted": 0, "left_out": {}, "maps": dict.fromkeys(maps, none)}
         return figures, {"road": np.zeros(len(evaluated.labels))}
 
@@ -314,8 +319,12 @@ def test_jitter_says_how_far_shares_move(workspace: Workspace) -> None:
 
 def test_zero_jitter_moves_nothing_whatever_the_margin(workspace: Workspace) -> None:
     make_masks(workspace, MaskSettings(margin=0.15))
-    (of,) = score(workspace, ScoreSettings(suites=["attention"], jitter=1e-9), device="cpu").data["attention"]
-    assert all(move == 0 for kind in ("mean_moves", "face_moves") for move in of["jitter"][kind].values())
+    (attention,) = score(workspace, ScoreSettings(suites=["attention"], jitter=1e-9), device="cpu").data[
+        "attention"
+    ]
+    assert all(
+        move == 0 for kind in ("mean_moves", "face_moves") for move in attention["jitter"][kind].values()
+    )
 
 
 def test_a_seed_trained_twice_counts_once(workspace: Workspace) -> None:
@@ -419,14 +428,17 @@ def test_a_run_is_scored_on_other_faces(workspace: Workspace, tmp_path) -> None:
     before = own.read_bytes() if own.exists() else None
     summary = score(workspace, on=other, device="cpu")
     assert "no faces of angry, disgust, fear, neutral, sad there" in summary.notes[0]
-    of = summary.data["classification"][0]
-    assert of["faces"] == len(other.load_faces("test"))
-    assert of["per_class"]["happy"]["faces"] + of["per_class"]["surprise"]["faces"] == of["faces"]
+    classification = summary.data["classification"][0]
+    assert classification["faces"] == len(other.load_faces("test"))
+    assert (
+        classification["per_class"]["happy"]["faces"] + classification["per_class"]["surprise"]["faces"]
+        == classification["faces"]
+    )
     assert (own.read_bytes() if own.exists() else None) == before, "its own results are left alone"
     assert run.on(other).scores("classification", "test").exists()
     with np.load(run.on(other).predictions("test")) as stored:
         right = stored["logits"].argmax(axis=1) == stored["labels"]
-    assert of["accuracy"] == pytest.approx(right.mean())
+    assert classification["accuracy"] == pytest.approx(right.mean())
 
 
 def test_other_faces_with_unknown_classes_are_refused(workspace: Workspace, tmp_path) -> None:

@@ -202,8 +202,8 @@ def test_a_part_of_train_has_its_share_of_each_class_by_seed() -> None:
     part = stratified_part(labels, rows, 0.1, seed=0)
     assert np.isin(part, rows).all() and (np.diff(part) > 0).all()
     for code in range(4):
-        of_class = (labels[rows] == code).sum()
-        assert (labels[part] == code).sum() == max(1, round(0.1 * of_class))
+        class_count = (labels[rows] == code).sum()
+        assert (labels[part] == code).sum() == max(1, round(0.1 * class_count))
     assert np.array_equal(part, stratified_part(labels, rows, 0.1, seed=0))
     assert not np.array_equal(part, stratified_part(labels, rows, 0.1, seed=1))
     assert set(part) <= set(stratified_part(labels, rows, 0.5, seed=0))  # a larger part adds to a smaller

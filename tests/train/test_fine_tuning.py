@@ -157,10 +157,10 @@ def test_layers_that_train_slower_move_less(synthetic: Workspace) -> None:
         train(synthetic, config, device="cpu")
         end = state_at_end(synthetic, config)
         moved.append({name: (end[name] - start[name]).double().norm().item() for name in start})
-    of_fast, of_slow = moved
+    fast_moves, slow_moves = moved
     for name in ("conv1.0.weight", "layer4.0.conv1.weight"):
-        assert 0 < of_slow[name] < 0.1 * of_fast[name]
-    assert of_slow["fc.weight"] > 0.1 * of_fast["fc.weight"]
+        assert 0 < slow_moves[name] < 0.1 * fast_moves[name]
+    assert slow_moves["fc.weight"] > 0.1 * fast_moves["fc.weight"]
 
 
 # --- features of frozen backbones ---------------------------------------------------------------------------

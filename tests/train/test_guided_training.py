@@ -248,11 +248,11 @@ def test_every_lambda_is_trained_and_one_chosen_by_the_rule(
         records = [synthetic.run(f"g-g{outcome['weight']:g}-s{seed}").config() for seed in (0, 1)]
         assert [record["config"]["seed"] for record in records] == [0, 1]
         assert all(record["config"]["guide_weight"] == outcome["weight"] for record in records)
-        for figure, of in (
+        for figure, read in (
             ("val_accuracy", itemgetter("val_accuracy")),
             ("val_share_of_all_maps", background_share),
         ):
-            assert outcome[figure] == pytest.approx(sum(of(record["best"]) for record in records) / 2)
+            assert outcome[figure] == pytest.approx(sum(read(record["best"]) for record in records) / 2)
     assert [outcome.weight for outcome in judged] == [0, 3] and summary.data["chosen"] == 3
 
 
@@ -295,7 +295,9 @@ SHARES = st.floats(0, 1)
 
 @given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=6))
 def test_no_fitting_lambda_lies_less_on_the_background(figures: list[tuple[float, float]]) -> None:
-    outcomes = [LambdaOutcome(float(number), *of_weight) for number, of_weight in enumerate(figures)]
+    outcomes = [
+        LambdaOutcome(float(number), *figures_at_weight) for number, figures_at_weight in enumerate(figures)
+    ]
     unguided, *others = outcomes
     picked = choose_weight(outcomes)
     least = min(

@@ -19,17 +19,17 @@ def model() -> FaceClassifier:
 
 
 def rates(model: FaceClassifier, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    of_parameter = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    by_parameter = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     return {
-        name: of_parameter[id(parameter)]
+        name: by_parameter[id(parameter)]
         for name, parameter in model.network.named_parameters()
-        if id(parameter) in of_parameter
+        if id(parameter) in by_parameter
     }
 
 
 def decays(model: FaceClassifier, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    of_parameter = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    return {name: of_parameter[id(parameter)] for name, parameter in model.network.named_parameters()}
+    by_parameter = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    return {name: by_parameter[id(parameter)] for name, parameter in model.network.named_parameters()}
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
@@ -46,12 +46,17 @@ def test_every_parameter_is_in_one_group_at_the_rate_of_its_part(
 
 def test_layer_decay_lowers_the_rate_by_distance_from_the_head(model: FaceClassifier) -> None:
     optimizer = make_optimizer(model, replace(CONFIG, backbone_lr=0.05, layer_decay=0.5))
-    of = rates(model, optimizer)
-    assert of["fc.weight"] == of["fc.bias"] == 0.1
+    rate_by_name = rates(model, optimizer)
+    assert rate_by_name["fc.weight"] == rate_by_name["fc.bias"] == 0.1
     for distance, stage in enumerate(reversed(parameter_stages(model)[:-1]), start=1):
         for name in stage:
-            assert of[name] == pytest.approx(0.05 * 0.5**distance), name
-    assert of["conv1.0.weight"] < of["layer1.0.conv1.weight"] < of["layer4.0.conv1.weight"] < of["fc.weight"]
+            assert rate_by_name[name] == pytest.approx(0.05 * 0.5**distance), name
+    assert (
+        rate_by_name["conv1.0.weight"]
+        < rate_by_name["layer1.0.conv1.weight"]
+        < rate_by_name["layer4.0.conv1.weight"]
+        < rate_by_name["fc.weight"]
+    )
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
@@ -71,9 +76,9 @@ def test_what_is_frozen_has_neither_group_nor_gradient_nor_state(model: FaceClas
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_norms_and_biases_do_not_decay(model: FaceClassifier, name: str) -> None:
-    of = decays(model, make_optimizer(model, replace(CONFIG, optimizer=name)))
+    decay_by_name = decays(model, make_optimizer(model, replace(CONFIG, optimizer=name)))
     modules = dict(model.network.named_modules())
-    for parameter, decay in of.items():
+    for parameter, decay in decay_by_name.items():
         layer, _, kind = parameter.rpartition(".")
         plain = kind == "bias" or isinstance(modules[layer], nn.BatchNorm2d)
         assert decay == (0 if plain else 0.01), parameter

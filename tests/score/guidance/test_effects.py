@@ -63,9 +63,9 @@ def put(run: Run, suite: str, figures: dict, columns: dict[str, np.ndarray], *ke
 
 def around(mean: float, seed: int, spread: float = 0.02) -> np.ndarray:
     """Values a face with nearly that mean: what the faces do is common to all seeds, some of it is the seed's."""
-    of_faces = np.random.default_rng(0).normal(size=FACES)
-    of_seed = np.random.default_rng([seed, round(1e6 * abs(mean))]).normal(size=FACES)
-    values = 0.7 * (of_faces - of_faces.mean()) + 0.3 * (of_seed - of_seed.mean())
+    face_noise = np.random.default_rng(0).normal(size=FACES)
+    seed_noise = np.random.default_rng([seed, round(1e6 * abs(mean))]).normal(size=FACES)
+    values = 0.7 * (face_noise - face_noise.mean()) + 0.3 * (seed_noise - seed_noise.mean())
     return mean + spread * (values + 0.1 * (seed - 2))
 
 
@@ -100,8 +100,8 @@ def put_causal(
 
 def put_robustness(run: Run, error: dict[str, float]) -> None:
     """Every face is recognised at the same part of the severities."""
-    corruptions = {name: {"faces": FACES, "error": [of] * 5} for name, of in error.items()}
-    columns = {f"right_{name}": np.full(FACES, 5 * (1 - of)) for name, of in error.items()}
+    corruptions = {name: {"faces": FACES, "error": [rate] * 5} for name, rate in error.items()}
+    columns = {f"right_{name}": np.full(FACES, 5 * (1 - rate)) for name, rate in error.items()}
     put(run, "robustness", {"corruptions": corruptions}, columns)
 
 
@@ -133,8 +133,8 @@ def put_condition(
         put(run, "faithfulness", {}, {"road": around(share / 2, seed)}, "gradcam-abs", "predicted")
         fills = {"mean": cause, "blur": cause if blur_cause is None else blur_cause}
         changed = around(cause if swap is None else swap, seed)
-        of_fills = {fill: around(of, seed) for fill, of in fills.items()}
-        put_causal(run, of_fills, changed, around(worth, seed), around(2 * worth, seed), whole)
+        causes_by_fill = {fill: around(part, seed) for fill, part in fills.items()}
+        put_causal(run, causes_by_fill, changed, around(worth, seed), around(2 * worth, seed), whole)
         put_robustness(run, dict.fromkeys(CORRUPTIONS, error + 0.005 * (seed % 2)))
         runs.append(run)
     return runs
@@ -146,7 +146,7 @@ def gathered(workspace: Workspace) -> Guidance:
 
 
 def outcome(guidance: Guidance, name: str) -> Outcome:
-    return next(of for of in guidance.outcomes if of.condition.name == name)
+    return next(one for one in guidance.outcomes if one.condition.name == name)
 
 
 # --- sweeps -------------------------------------------------------------------------------------------------
@@ -168,9 +168,9 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 def names(runs: Sequence[Run]) -> list[tuple]:
     return [
-        (sweep.name, of.masks, of.weight, [run.name for run in of.runs])
+        (sweep.name, condition.masks, condition.weight, [run.name for run in condition.runs])
         for sweep in find_sweeps(runs)
-        for of in sweep.conditions
+        for condition in sweep.conditions
     ]
 
 
@@ -184,16 +184,18 @@ def test_the_order_of_runs_does_not_matter(pool: list[Run], data: st.DataObject)
 def test_a_run_of_another_sweep_never_mixes_in(pool: list[Run], data: st.DataObject) -> None:
     some = data.draw(st.lists(st.sampled_from(pool), unique=True))
     for sweep in find_sweeps(some):
-        configs = [run.config()["config"] for of in sweep.conditions for run in of.runs]
-        assert len({of["lr"] for of in configs}) == 1
-        assert len({of["guide"] for of in configs if of["guide"]}) == 1
-        assert any(of.masks for of in sweep.conditions) and len(sweep.conditions) > 1
-        for of in sweep.conditions:
-            of_condition = [run.config()["config"] for run in of.runs]
-            assert {of["guide_weight"] if of["guide"] else 0 for of in of_condition} == {of.weight}
-            assert len({of["seed"] for of in of_condition}) == len(of.runs)
-            if of.masks:
-                assert {of["guide_masks"] for of in of_condition} == {of.masks}
+        configs = [run.config()["config"] for condition in sweep.conditions for run in condition.runs]
+        assert len({config["lr"] for config in configs}) == 1
+        assert len({config["guide"] for config in configs if config["guide"]}) == 1
+        assert any(condition.masks for condition in sweep.conditions) and len(sweep.conditions) > 1
+        for condition in sweep.conditions:
+            condition_configs = [run.config()["config"] for run in condition.runs]
+            assert {config["guide_weight"] if config["guide"] else 0 for config in condition_configs} == {
+                condition.weight
+            }
+            assert len({config["seed"] for config in condition_configs}) == len(condition.runs)
+            if condition.masks:
+                assert {config["guide_masks"] for config in condition_configs} == {condition.masks}
 
 
 def test_a_sweep_is_ordered_and_named_by_its_settings(pool: list[Run]) -> None:
@@ -203,7 +205,7 @@ def test_a_sweep_is_ordered_and_named_by_its_settings(pool: list[Run]) -> None:
         "cnn, lr 0.001, guide background",
         "cnn, lr 0.001, guide regions",
     ]
-    assert [of.name for of in sweeps[0].conditions] == ["0", "0.3 own", "0.3 shuffled", "3 own"]
+    assert [condition.name for condition in sweeps[0].conditions] == ["0", "0.3 own", "0.3 shuffled", "3 own"]
 
 
 def test_runs_without_guidance_stand_for_lambda_0_where_there_is_none(workspace: Workspace) -> None:
@@ -291,21 +293,21 @@ def test_runs_of_one_condition_are_no_sweep(workspace: Workspace) -> None:
 
 def test_figures_and_changes_are_those_of_the_stored_values(workspace: Workspace) -> None:
     runs = {weight: put_condition(workspace, weight, share=0.4 - 0.1 * weight) for weight in (0, 1)}
-    of = outcome(gathered(workspace), "1 own")
+    guided = outcome(gathered(workspace), "1 own")
     stored = {
-        weight: np.array([around(0.4 - 0.1 * weight, seed) for seed in range(len(of_weight))])
-        for weight, of_weight in runs.items()
+        weight: np.array([around(0.4 - 0.1 * weight, seed) for seed in range(len(weight_runs))])
+        for weight, weight_runs in runs.items()
     }
     sides = [resample_means(stored[weight][..., None], np.arange(FACES)) for weight in (1, 0)]
     (low,), (high,) = difference_interval(*sides)
-    change = of.change["background share, gradcam-abs"]
+    change = guided.change["background share, gradcam-abs"]
     assert change.value == pytest.approx(-0.1, abs=1e-6)
     assert (change.low, change.high) == pytest.approx((low, high), abs=1e-6)
     (low,), (high,) = sides[0].interval(PROPORTION)
-    figure = of.figures["background share, gradcam-abs"]
+    figure = guided.figures["background share, gradcam-abs"]
     assert figure.value == pytest.approx(stored[1].mean(), abs=1e-6)
     assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-6)
-    assert of.figures["accuracy"].value == pytest.approx(70 / FACES)
+    assert guided.figures["accuracy"].value == pytest.approx(70 / FACES)
 
 
 def test_empty_maps_and_template_faces_do_not_count(workspace: Workspace) -> None:
@@ -335,24 +337,24 @@ def put_maps(runs: Sequence[Run], empty: int, share: float) -> None:
 def test_the_share_of_all_maps_is_the_one_by_which_lambda_is_chosen(workspace: Workspace) -> None:
     put_condition(workspace, 0.0)
     put_maps(put_condition(workspace, 1.0), empty=80, share=0.05)
-    of = outcome(gathered(workspace), "1 own")
+    guided = outcome(gathered(workspace), "1 own")
     names = {"val_empty_maps": "empty maps", "val_background_share": "background share"}
-    history = {column: of.figures[f"{name}, gradcam-abs"].value for column, name in names.items()}
-    figure = of.figures["background share of all maps, gradcam-abs"]
+    history = {column: guided.figures[f"{name}, gradcam-abs"].value for column, name in names.items()}
+    figure = guided.figures["background share of all maps, gradcam-abs"]
     assert figure.value == pytest.approx(background_share(history))
     assert figure.value == pytest.approx((80 + 40 * history["val_background_share"]) / 120)
     assert figure.low < figure.value < figure.high
-    assert of.change["background share, gradcam-abs"].direction == -1
-    assert of.change["background share of all maps, gradcam-abs"].direction == 1
+    assert guided.change["background share, gradcam-abs"].direction == -1
+    assert guided.change["background share of all maps, gradcam-abs"].direction == 1
 
 
 def test_where_all_maps_are_empty_all_of_them_lie_on_the_background(workspace: Workspace) -> None:
     put_condition(workspace, 0.0)
     put_maps(put_condition(workspace, 1.0), empty=FACES, share=0.05)
-    of = outcome(gathered(workspace), "1 own")
-    assert np.isnan(of.figures["background share, gradcam-abs"].value)
-    assert of.figures["background share of all maps, gradcam-abs"].value == 1
-    assert of.change["background share of all maps, gradcam-abs"].direction == 1
+    guided = outcome(gathered(workspace), "1 own")
+    assert np.isnan(guided.figures["background share, gradcam-abs"].value)
+    assert guided.figures["background share of all maps, gradcam-abs"].value == 1
+    assert guided.change["background share of all maps, gradcam-abs"].direction == 1
 
 
 def test_the_causal_part_is_the_backgrounds_of_all_regions(workspace: Workspace) -> None:
@@ -364,9 +366,9 @@ def test_the_causal_part_is_the_backgrounds_of_all_regions(workspace: Workspace)
         put_causal(run, {"mean": nothing, "blur": nothing}, nothing, nothing, nothing, whole=0)
     guidance = gathered(workspace)
     unguided, guided = (outcome(guidance, name) for name in ("0", "1 own"))
-    for of, cause, whole in ((unguided, 0.12, 0.6), (guided, 0.02, 0.1)):
+    for effect, cause, whole in ((unguided, 0.12, 0.6), (guided, 0.02, 0.1)):
         parts = [around(cause, seed).mean() / whole for seed in range(4)]
-        assert of.figures["causal part, mean"].value == pytest.approx(np.mean(parts), rel=1e-5)
+        assert effect.figures["causal part, mean"].value == pytest.approx(np.mean(parts), rel=1e-5)
     assert guided.change["causal weight, mean"].direction == -1
     assert guided.change["causal part, mean"].direction == 0
     for name in ("3 own", "10 own"):  # of nothing, and of what rounding leaves of it, there is no part
@@ -376,9 +378,9 @@ def test_the_causal_part_is_the_backgrounds_of_all_regions(workspace: Workspace)
 
 def test_mean_corruption_error_is_against_lambda_0(workspace: Workspace) -> None:
     errors = {0.0: (0.2, 0.5), 1.0: (0.3, 0.4)}
-    for weight, of_weight in errors.items():
+    for weight, weight_errors in errors.items():
         for run in put_condition(workspace, weight):
-            put_robustness(run, dict(zip(CORRUPTIONS, of_weight, strict=True)))
+            put_robustness(run, dict(zip(CORRUPTIONS, weight_errors, strict=True)))
     guidance = gathered(workspace)
     assert outcome(guidance, "0").figures["mCE"].value == pytest.approx(1)
     assert outcome(guidance, "1 own").figures["mCE"].value == pytest.approx((0.3 / 0.2 + 0.4 / 0.5) / 2)
@@ -388,13 +390,13 @@ def test_one_seed_has_intervals_over_images_only(workspace: Workspace) -> None:
     put_condition(workspace, 0.0, seeds=[0], share=0.4, swap=0.2)
     put_condition(workspace, 1.0, seeds=[0], share=0.3, swap=0.1)
     guidance = gathered(workspace)
-    of = outcome(guidance, "1 own")
+    guided = outcome(guidance, "1 own")
     (low,), (high,) = resample_means(around(0.3, 0), np.arange(FACES)).interval()
-    figure = of.figures["background share, gradcam-abs"]
+    figure = guided.figures["background share, gradcam-abs"]
     assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-6)
-    assert of.change["background share, gradcam-abs"].direction == -1
-    assert of.change["changed by swap"].value == pytest.approx(-0.1, abs=0.01)
-    assert of.change["changed by swap"].direction == -1
+    assert guided.change["background share, gradcam-abs"].direction == -1
+    assert guided.change["changed by swap"].value == pytest.approx(-0.1, abs=0.01)
+    assert guided.change["changed by swap"].direction == -1
     notes = [note for table in guidance_tables(guidance) for note in table.notes]
     assert "One seed each: this table compares networks, not methods." in notes
 
@@ -424,7 +426,7 @@ def test_a_suite_that_one_seed_has_not_is_a_dash_and_no_crash(
     assert np.isnan(outcome(guidance, "1 own").change[figure].value)
     assert np.isfinite(outcome(guidance, "0").figures[figure].value)
     head = figure.removeprefix("background ")
-    (table,) = (of for of in guidance_tables(guidance) if head in of.columns)
+    (table,) = (table for table in guidance_tables(guidance) if head in table.columns)
     column = table.columns.index(head)
     assert [row[column] == "-" for row in table.rows] == [False, True, True]
     json.dumps(guidance_record(guidance), allow_nan=False)
@@ -524,7 +526,9 @@ def test_a_mark_that_misleads_is_worth_less_than_nothing_to_accuracy_and_yet_wei
     change = outcome(guidance, "1 own").change
     assert change["background worth, mean"].direction == change["swap loss"].direction == 1
     (table,) = (
-        of for of in guidance_tables(guidance) if of.title.endswith("worth of the background to accuracy")
+        table
+        for table in guidance_tables(guidance)
+        if table.title.endswith("worth of the background to accuracy")
     )
     assert table.detail and table.columns[2:] == ["mean", "blur", "swap loss"]
     assert table.rows[0][2].startswith("-20.") and table.rows[2][2].startswith("+20.")

@@ -49,8 +49,10 @@ def spoil(
 def test_shape_and_type_stay_and_strength_grows(corruption: Corruption, colour: bool) -> None:
     faces = some_faces(colour=colour)
     spoilt = [spoil(corruption, level, faces) for level in range(1, SEVERITIES + 1)]
-    assert all(of.shape == faces.shape and of.dtype == torch.uint8 for of in spoilt)
-    damage = [(of.float() - faces.float()).pow(2).mean().item() for of in spoilt]
+    assert all(
+        level_faces.shape == faces.shape and level_faces.dtype == torch.uint8 for level_faces in spoilt
+    )
+    damage = [(level_faces.float() - faces.float()).pow(2).mean().item() for level_faces in spoilt]
     assert 0 < damage[0] < damage[-1]
     if (
         corruption.name != "shift"

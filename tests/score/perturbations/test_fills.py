@@ -23,8 +23,8 @@ def test_what_mean_blur_and_noise_keep_of_a_face(colours: bool) -> None:
     blurred = blur_fill(faces)
     assert blurred.shape == faces.shape and blurred.std() < faces.std() / 4
     noise = noise_fill(faces, np.arange(3), seed=0)
-    own, of_noise = faces.flatten(1, 2), noise.flatten(1, 2)
-    assert torch.equal(own.sort(dim=1).values, of_noise.sort(dim=1).values) and not torch.equal(own, of_noise)
+    own, shuffled = faces.flatten(1, 2), noise.flatten(1, 2)
+    assert torch.equal(own.sort(dim=1).values, shuffled.sort(dim=1).values) and not torch.equal(own, shuffled)
 
 
 def test_noise_hangs_on_seed_and_row_and_not_on_the_batch() -> None:

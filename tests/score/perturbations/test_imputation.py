@@ -65,8 +65,8 @@ def test_known_pixels_stay_and_missing_ones_lie_between_them(seed: int, share: f
     missing[:, 0, 0] = False
     imputed = impute(torch.from_numpy(pictures), torch.from_numpy(missing)).numpy()
     assert np.allclose(imputed[~missing], pictures[~missing])
-    for picture, of, hole in zip(imputed, pictures, missing, strict=True):
-        assert picture.min() >= of[~hole].min() - 0.5 and picture.max() <= of[~hole].max() + 0.5
+    for picture, original, hole in zip(imputed, pictures, missing, strict=True):
+        assert picture.min() >= original[~hole].min() - 0.5 and picture.max() <= original[~hole].max() + 0.5
 
 
 def test_colours_are_imputed_one_by_one() -> None:

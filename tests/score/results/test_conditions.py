@@ -28,8 +28,8 @@ def recorded(workspace: Workspace, runs: dict[str, TrainConfig]) -> list[Run]:
 
 def rows(root: Path, runs: dict[str, TrainConfig], by: tuple[str, ...] = ("condition",)) -> dict[str, str]:
     known = identities(recorded(Workspace(root), runs), by)
-    assert all(of["run"] == name for name, of in known.items())
-    return {name: of["group"] for name, of in known.items()}
+    assert all(identity["run"] == name for name, identity in known.items())
+    return {name: identity["group"] for name, identity in known.items()}
 
 
 def seed(config: TrainConfig, number: int) -> TrainConfig:

@@ -33,7 +33,7 @@ def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
 
 
 def gathered(workspace: Workspace) -> list[str]:
-    return [of.suite.name for of in gather_scores(workspace, workspace.runs(), "test")]
+    return [entry.suite.name for entry in gather_scores(workspace, workspace.runs(), "test")]
 
 
 def edit(place: Path, **made_from: object) -> None:
@@ -71,8 +71,8 @@ def test_figures_of_other_weights_are_left_out(
 def test_figures_of_an_earlier_explainer_are_left_out_and_made_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_now = EXPLAINERS["gradcam"]
-    monkeypatch.setitem(EXPLAINERS, "gradcam", replace(of_now, revision=of_now.revision + 1))
+    current = EXPLAINERS["gradcam"]
+    monkeypatch.setitem(EXPLAINERS, "gradcam", replace(current, revision=current.revision + 1))
     assert gathered(workspace) == ["classification"]
     record = read_json(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"))
     score(workspace, device="cpu")
@@ -87,7 +87,12 @@ def test_a_mark_of_outdated_sanity_is_no_mark(workspace: Workspace, monkeypatch:
 
     def marks() -> list[bool]:
         gathered = gather_scores(workspace, workspace.runs(), "test")
-        return ["†" in table.title for of in gathered if of.suite.name == "attention" for table in of.tables]
+        return [
+            "†" in table.title
+            for entry in gathered
+            if entry.suite.name == "attention"
+            for table in entry.tables
+        ]
 
     assert all(marks())
     (stored,) = SUITES["sanity"].stored(workspace.run("cnn"), "test")
@@ -175,7 +180,9 @@ def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace) -> None
     settings = read_json(place)["made_from"]["settings"]
     edit(place, settings=settings | {"run": "other", "jitter": 0.1})
     (attention,) = [
-        of for of in gather_scores(workspace, workspace.runs(), "test") if of.suite.name == "attention"
+        entry
+        for entry in gather_scores(workspace, workspace.runs(), "test")
+        if entry.suite.name == "attention"
     ]
     assert (
         "These runs were not scored alike: their jitter is 0.0 (cnn, seed 0), 0.1 (cnn, seed 1)."

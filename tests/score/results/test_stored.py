@@ -96,7 +96,7 @@ def test_a_changed_csv_is_left_out_and_made_again(
     path = workspace.run("cnn").scores("classification", "test").with_suffix(".csv")
     content = path.read_bytes()
     path.write_bytes(content.replace(b",1,", b",0,"))
-    names = [of.suite.name for of in gather_scores(workspace, workspace.runs(), "test")]
+    names = [entry.suite.name for entry in gather_scores(workspace, workspace.runs(), "test")]
     assert "classification" not in names and "attention" in names
     (note,) = outdated_notes(workspace, workspace.runs(), "test")
     assert note.startswith("cnn: classification: ") and "damaged since" in note
@@ -139,7 +139,7 @@ def test_figures_of_another_shape_are_one_line_or_left_out(
     path = workspace.run("cnn").scores("classification", "test")
     path.write_text(json.dumps(edit(json.loads(path.read_text()))))
     try:
-        names = [of.suite.name for of in gather_scores(workspace, workspace.runs(), "test")]
+        names = [entry.suite.name for entry in gather_scores(workspace, workspace.runs(), "test")]
     except DamagedError as error:
         assert str(error).startswith(str(path)) and "\n" not in str(error)
         assert "fertool score --run cnn --force" in str(error)

@@ -81,8 +81,8 @@ def test_unlike_grids_and_single_seeds_are_said() -> None:
             table.notes for table in shown if "share of each" in table.title or "differences" in table.title
         ]
 
-    for of_table in notes(7):
-        assert any("different grids" in note and "--grid 7" in note for note in of_table)
+    for table_notes in notes(7):
+        assert any("different grids" in note and "--grid 7" in note for note in table_notes)
     shared, *differences = notes(12)
     assert not any("different grids" in note for note in [*shared, *differences[0]])
     assert "a: one seed, so the interval is over images alone." in shared
@@ -113,7 +113,7 @@ def test_the_faces_without_landmarks_are_one_table_folded_away_of_several_runs()
     without = {"template_faces": {"left_out": mix, "rest": mix | {"faces": 60, "accuracy": None}}}
     for runs in ([record("a", "a") | without], [record("a", "a") | without, record("b", "b") | without]):
         _, tables = attention_tables(runs, columns, np.arange(100))
-        (table,) = [of for of in tables if "no landmarks were found" in of.title]
+        (table,) = [table for table in tables if "no landmarks were found" in table.title]
         assert table.detail == (len(runs) > 1) and len(table.rows) == 2 * len(runs)
         assert table.rows[0] == ["a", "left out", "40", "25.0%", "75.0%", "25.0%"]
         assert table.rows[1][:4] == ["a", "rest", "60", "-"]

@@ -25,7 +25,7 @@ def drawn_shares(rng, images: int, alpha=(8, 3, 2, 1, 1, 3)) -> np.ndarray:
     return rng.dirichlet(alpha, images)
 
 
-def of_two(
+def compare_two(
     a: np.ndarray, b: np.ndarray, clusters: np.ndarray, contrasts: list[int], **settings
 ) -> Comparison:
     """Two runs compared."""
@@ -55,10 +55,13 @@ def test_a_comparisons_p_values_are_uniform_under_the_null() -> None:
         both = np.where(rng.random((2, 70, 6)) < 0.1, 0, rng.dirichlet([2] * 6, (2, 70)))
         both /= both.sum(axis=-1, keepdims=True)
         both[:, 1:20:2] = both[:, 0:20:2]  # twins have the same maps
-        found.append(of_two(*both, clusters, REGION_CODES, permutations=500, draws=2))
-    for p in ([of.omnibus_p for of in found], [of.contrasts[1].p for of in found]):
+        found.append(compare_two(*both, clusters, REGION_CODES, permutations=500, draws=2))
+    for p in (
+        [comparison.omnibus_p for comparison in found],
+        [comparison.contrasts[1].p for comparison in found],
+    ):
         assert kstest(p, "uniform").pvalue > 0.01
-    assert np.mean([min(one.p_holm for one in of.contrasts) <= 0.05 for of in found]) < 0.09
+    assert np.mean([min(one.p_holm for one in comparison.contrasts) <= 0.05 for comparison in found]) < 0.09
 
 
 def test_twins_are_no_evidence_of_their_own() -> None:
@@ -67,9 +70,9 @@ def test_twins_are_no_evidence_of_their_own() -> None:
     assert once == doubled
     shares = drawn_shares(np.random.default_rng(4), 80)
     a, b = shares[:40], shares[40:]
-    alone = of_two(a, b, np.arange(40), REGION_CODES)
-    twins = of_two(*(np.tile(side, (2, 1)) for side in (a, b)), np.tile(np.arange(40), 2), REGION_CODES)
-    assert [of.p for of in twins.contrasts] == [of.p for of in alone.contrasts]
+    alone = compare_two(a, b, np.arange(40), REGION_CODES)
+    twins = compare_two(*(np.tile(side, (2, 1)) for side in (a, b)), np.tile(np.arange(40), 2), REGION_CODES)
+    assert [contrast.p for contrast in twins.contrasts] == [contrast.p for contrast in alone.contrasts]
     assert twins.omnibus_p == alone.omnibus_p
 
 
@@ -83,7 +86,7 @@ def test_known_answer() -> None:
 def test_the_correction_can_reach_significance() -> None:
     rng = np.random.default_rng(5)
     a, b = drawn_shares(rng, 300), drawn_shares(rng, 300, (3, 3, 6, 1, 1, 8))
-    comparison = of_two(a, b, np.arange(300), REGION_CODES)
+    comparison = compare_two(a, b, np.arange(300), REGION_CODES)
     smallest = 1 / (1 + PERMUTATIONS)
     assert comparison.omnibus_p == smallest
     for contrast in comparison.contrasts:
@@ -101,14 +104,14 @@ def test_the_correction_can_reach_significance() -> None:
 def test_the_omnibus_test_sees_what_the_contrasts_do_not() -> None:
     rng = np.random.default_rng(6)
     a, b = drawn_shares(rng, 300), drawn_shares(rng, 300, (8, 3, 2, 1.6, 0.4, 3))
-    comparison = of_two(a, b, np.arange(300), REGION_CODES)
+    comparison = compare_two(a, b, np.arange(300), REGION_CODES)
     assert comparison.omnibus_p < 0.001
     assert min(contrast.p_holm for contrast in comparison.contrasts) > 0.05
 
 
 def test_a_run_compared_with_itself_differs_in_nothing() -> None:
     shares = drawn_shares(np.random.default_rng(7), 50)
-    comparison = of_two(shares, shares, np.arange(50), REGION_CODES)
+    comparison = compare_two(shares, shares, np.arange(50), REGION_CODES)
     assert comparison.omnibus_p == 1
     assert all((c.difference, c.low, c.high, c.p, c.p_holm) == (0, 0, 0, 1, 1) for c in comparison.contrasts)
 
@@ -116,7 +119,7 @@ def test_a_run_compared_with_itself_differs_in_nothing() -> None:
 def test_the_interval_of_two_single_runs_is_that_of_the_paired_differences() -> None:
     rng = np.random.default_rng(8)
     a, b = drawn_shares(rng, 90), drawn_shares(rng, 90)
-    (contrast,) = of_two(a, b, np.arange(90), [5]).contrasts
+    (contrast,) = compare_two(a, b, np.arange(90), [5]).contrasts
     assert (contrast.low, contrast.high) == pytest.approx(
         [limit.item() for limit in mean_interval((a - b)[:, 5], np.arange(90))], abs=1e-5
     )
@@ -126,7 +129,7 @@ def test_networks_may_differ_where_methods_need_not() -> None:
     """Two seeds a side that spread widely: a small p-value for the networks, an interval that holds 0."""
     rng = np.random.default_rng(9)
     seeds = [drawn_shares(rng, 400, (8, 3, 2, 1, 1, mouth)) for mouth in (2, 6, 4, 10)]
-    comparison = of_two(np.stack(seeds[:2]), np.stack(seeds[2:]), np.arange(400), [5])
+    comparison = compare_two(np.stack(seeds[:2]), np.stack(seeds[2:]), np.arange(400), [5])
     (contrast,) = comparison.contrasts
     assert comparison.seeds == (2, 2)
     assert contrast.p < 0.001
@@ -139,8 +142,8 @@ def test_images_without_shares_are_left_out_of_all_runs() -> None:
     whole = compare_all({name: shares[10:] for name, shares in runs.items()}, np.arange(50), REGION_CODES)
     runs["a"][:4] = runs["c"][4:10] = np.nan
     assert compare_all(runs, np.arange(60), REGION_CODES) == whole
-    assert [of.names for of in whole] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert {of.images for of in whole} == {50}
+    assert [comparison.names for comparison in whole] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert {comparison.images for comparison in whole} == {50}
     runs["b"][:] = np.nan
     assert compare_all(runs, np.arange(60), REGION_CODES) == []
 

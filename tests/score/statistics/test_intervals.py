@@ -204,8 +204,8 @@ def test_intervals_of_accuracies_over_few_seeds_cover_and_lie_in_their_range(
 @pytest.mark.parametrize(("seeds", "most"), [(2, 0.98), (3, 0.97), (5, 0.97)])
 def test_intervals_of_lifts_over_few_seeds_cover_and_are_above_0(seeds: int, most: float) -> None:
     rng = np.random.default_rng(12)
-    of_seeds = np.exp(rng.normal(0, 0.3, (seeds, 1, SIMULATED)))
-    values = of_seeds * rng.gamma(4, 1 / 4, (1, 300, SIMULATED))
+    seed_factors = np.exp(rng.normal(0, 0.3, (seeds, 1, SIMULATED)))
+    values = seed_factors * rng.gamma(4, 1 / 4, (1, 300, SIMULATED))
     limits = resample_means(values, np.arange(300), draws=200).interval(POSITIVE)
     assert 0.93 <= coverage(limits, np.exp(0.3**2 / 2)) <= most
     assert (limits[0] > 0).all() and np.isfinite(limits[1]).all()

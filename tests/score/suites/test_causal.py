@@ -101,11 +101,13 @@ def test_a_network_that_only_looks_at_the_mouth(evaluated: EvaluatedRun) -> None
     evaluated.__dict__["region_maps"] = striped(len(evaluated.faces))
     figures, columns = score_causal(evaluated)
     for fill in FILLS:
-        of = figures["fills"][fill]["logit"]
-        worth = of["shapley"]
-        assert worth["mouth"] == pytest.approx(of["all_seen"] - of["nothing_seen"], abs=1e-5)
+        game_figures = figures["fills"][fill]["logit"]
+        worth = game_figures["shapley"]
+        assert worth["mouth"] == pytest.approx(
+            game_figures["all_seen"] - game_figures["nothing_seen"], abs=1e-5
+        )
         assert max(abs(worth[region]) for region in REGIONS if region != "mouth") < 1e-6
-        assert of["holism"] == pytest.approx(0, abs=1e-6)
+        assert game_figures["holism"] == pytest.approx(0, abs=1e-6)
         values = causes_of(columns, "label", fill)
         assert np.nanmax(np.abs(values[:, MOUTH])) > 0.01
     assert figures["background"]["logit"]["loss"] == 0
@@ -119,15 +121,17 @@ def test_shapley_values_add_up_and_do_not_hang_on_batches(
     json.dumps(figures)
     for fill in ("noise", "paste"):
         for target, game in (("label", "logit"), ("correct", "accuracy"), ("answer", "answer")):
-            of = figures["fills"][fill][game]
-            gained = of["all_seen"] - of["nothing_seen"]
+            game_figures = figures["fills"][fill][game]
+            gained = game_figures["all_seen"] - game_figures["nothing_seen"]
             assert np.nansum(causes_of(columns, target, fill)) / FEW == pytest.approx(gained, abs=1e-4)
-            assert sum(of["shapley"].values()) == pytest.approx(gained, abs=1e-4)
+            assert sum(game_figures["shapley"].values()) == pytest.approx(gained, abs=1e-4)
     right = evaluated.predicted[:FEW] == evaluated.labels[:FEW]
     assert figures["fills"]["paste"]["accuracy"]["all_seen"] == pytest.approx(right.mean())
     assert figures["fills"]["paste"]["answer"]["all_seen"] == 1
-    of_label, of_predicted = (causes_of(columns, target, "paste")[:FEW] for target in ("label", "predicted"))
-    assert np.array_equal((of_label == of_predicted).all(axis=1), right)
+    label_causes, predicted_causes = (
+        causes_of(columns, target, "paste")[:FEW] for target in ("label", "predicted")
+    )
+    assert np.array_equal((label_causes == predicted_causes).all(axis=1), right)
 
     monkeypatch.setattr(causal, "BLOCK_FACES", 5)
     monkeypatch.setattr(causal, "FACES_AT_ONCE", 2)
@@ -139,9 +143,9 @@ def test_shapley_values_add_up_and_do_not_hang_on_batches(
 
 def test_what_faces_lose_before_another_background_is_what_the_figure_says(evaluated: EvaluatedRun) -> None:
     figures, columns = score_causal(evaluated, fills=["paste"])
-    lost, of = columns[SWAP_LOSS_COLUMN], figures["background"]["accuracy"]
+    lost, swap = columns[SWAP_LOSS_COLUMN], figures["background"]["accuracy"]
     assert np.array_equal(np.isfinite(lost), evaluated.located)
-    assert np.nanmean(lost) == pytest.approx(of["loss"]) == pytest.approx(of["own"] - of["swapped"])
+    assert np.nanmean(lost) == pytest.approx(swap["loss"]) == pytest.approx(swap["own"] - swap["swapped"])
     assert set(lost[evaluated.located]) <= {-1, 0, 1}
     changed = columns[SWAP_CHANGED_COLUMN]
     assert np.array_equal(np.isfinite(changed), evaluated.located)
@@ -163,10 +167,13 @@ def test_answers_rest_on_a_background_that_misleads_although_accuracy_gains_with
         answer, correct = (causes_of(columns, target, fill)[:FEW] for target in ("answer", "correct"))
         assert np.allclose(answer, -correct) and np.allclose(answer, answer.round())
         assert np.allclose(np.delete(answer, BACKGROUND, axis=1), 0)
-        of = figures["fills"][fill]
-        rests, worth = (of[game]["shapley"]["background"] for game in ("answer", "accuracy"))
+        fill_figures = figures["fills"][fill]
+        rests, worth = (fill_figures[game]["shapley"]["background"] for game in ("answer", "accuracy"))
         assert rests == pytest.approx(-worth) == pytest.approx(answer[:, BACKGROUND].mean())
-    assert max(of["answer"]["shapley"]["background"] for of in figures["fills"].values()) > 0.1
+    assert (
+        max(fill_figures["answer"]["shapley"]["background"] for fill_figures in figures["fills"].values())
+        > 0.1
+    )
     swapped = figures["background"]
     assert swapped["answer"]["changed"] == pytest.approx(-swapped["accuracy"]["loss"])
     assert swapped["answer"]["changed"] > 0

@@ -36,7 +36,7 @@ def test_both_correlations_are_those_of_residuals() -> None:
     areas = drawn_areas(rng)
     truth = rng.normal(size=(FACES, 6)) + 2 * areas
     shares = 0.2 * truth + areas + 0.3 * rng.normal(size=(FACES, 6))
-    of = truth_correlation(shares, truth, areas, np.arange(FACES))
+    agreement = truth_correlation(shares, truth, areas, np.arange(FACES))
     within = [
         np.corrcoef(without(share, area), without(worth, area))[0, 1]
         for share, worth, area in zip(shares, truth, areas, strict=True)
@@ -45,11 +45,11 @@ def test_both_correlations_are_those_of_residuals() -> None:
         np.corrcoef(without(share, area), without(worth, area))[0, 1]
         for share, worth, area in zip(shares.T, truth.T, areas.T, strict=True)
     ]
-    assert of["signed"]["within"]["correlation"] == pytest.approx(np.mean(within))
-    assert of["signed"]["across"]["correlation"] == pytest.approx(np.mean(across), abs=1e-6)
+    assert agreement["signed"]["within"]["correlation"] == pytest.approx(np.mean(within))
+    assert agreement["signed"]["across"]["correlation"] == pytest.approx(np.mean(across), abs=1e-6)
     for question in ("within", "across"):
-        low, high = of["signed"][question]["interval"]
-        assert low < of["signed"][question]["correlation"] < high
+        low, high = agreement["signed"][question]["interval"]
+        assert low < agreement["signed"][question]["correlation"] < high
 
 
 def test_shares_that_are_the_causes_tell_all_and_areas_tell_nothing() -> None:
@@ -71,9 +71,9 @@ def test_what_area_brings_about_does_not_count() -> None:
     truth, shares = (areas + 0.02 * rng.normal(size=areas.shape) for _ in range(2))
     plain = [np.corrcoef(*both)[0, 1] for both in zip(shares, truth, strict=True)]
     assert np.mean(plain) > 0.9
-    of = truth_correlation(shares, truth, areas, np.arange(len(areas)))["signed"]
+    agreement = truth_correlation(shares, truth, areas, np.arange(len(areas)))["signed"]
     for question in ("within", "across"):
-        low, high = of[question]["interval"]
+        low, high = agreement[question]["interval"]
         assert low < 0 < high
 
 
@@ -83,18 +83,18 @@ def test_a_map_of_no_face_can_tell_what_all_faces_have_in_common_and_no_more() -
     common = np.array([0.1, 0.3, 1.5, 0.2, 0.1, 2.0])
     truth = common + 0.5 * rng.normal(size=(2000, 6))
     swapped = np.roll(truth, 1, axis=0)
-    of = truth_correlation(swapped, truth, areas, np.arange(2000))["signed"]
-    assert of["within"]["correlation"] > 0.5
-    assert abs(of["across"]["correlation"]) < 0.03
+    agreement = truth_correlation(swapped, truth, areas, np.arange(2000))["signed"]
+    assert agreement["within"]["correlation"] > 0.5
+    assert abs(agreement["across"]["correlation"]) < 0.03
 
 
 def test_sizes_forget_the_sign() -> None:
     rng = np.random.default_rng(4)
     areas = drawn_areas(rng)
     truth = rng.normal(size=(FACES, 6))
-    of = truth_correlation(np.abs(truth), truth, areas, np.arange(FACES))
-    assert of["size"]["within"]["correlation"] == pytest.approx(1)
-    assert abs(of["signed"]["within"]["correlation"]) < 0.2
+    agreement = truth_correlation(np.abs(truth), truth, areas, np.arange(FACES))
+    assert agreement["size"]["within"]["correlation"] == pytest.approx(1)
+    assert abs(agreement["signed"]["within"]["correlation"]) < 0.2
 
 
 def test_faces_whose_causes_are_all_area_have_nothing_to_tell() -> None:
@@ -119,14 +119,14 @@ def test_identical_faces_count_as_one_in_the_interval() -> None:
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_of_no_faces_there_are_no_figures() -> None:
     nothing = np.empty((0, 6))
-    of = truth_correlation(nothing, nothing, nothing, np.empty(0, dtype=int))
+    agreement = truth_correlation(nothing, nothing, nothing, np.empty(0, dtype=int))
     like = truth_correlation(*np.random.default_rng(7).random((3, 9, 6)), np.arange(9))
-    assert {kind: list(of[kind]) for kind in ("signed", "size")} == {
+    assert {kind: list(agreement[kind]) for kind in ("signed", "size")} == {
         kind: list(like[kind]) for kind in ("signed", "size")
     }
     for kind in ("signed", "size"):
         for question in ("within", "across"):
-            assert of[kind][question] == {"correlation": None, "interval": [None, None]}
+            assert agreement[kind][question] == {"correlation": None, "interval": [None, None]}
 
 
 def causes_by_shares(evaluated: EvaluatedRun, fill: str) -> Columns:
@@ -153,11 +153,11 @@ def test_the_suite_scores_an_explainer_and_its_nulls(trained: Workspace) -> None
     record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "label"}
     tables = causal_agreement_tables([figures | record])
     assert [len(table.rows) for table in tables] == [6, 6]
-    alone, of_alone = score_causal_agreement(
+    alone, alone_columns = score_causal_agreement(
         evaluated, parse_request("gradcam"), "label", causes_by_shares(evaluated, "blur"), nulls=False
     )
     assert alone == figures | {"fills": {"blur": {"gradcam": figures["fills"]["blur"]["gradcam"]}}}
-    assert np.array_equal(of_alone["told_blur"], columns["told_blur"], equal_nan=True)
+    assert np.array_equal(alone_columns["told_blur"], columns["told_blur"], equal_nan=True)
     assert [len(table.rows) for table in causal_agreement_tables([alone | record])] == [1, 1]
     with pytest.raises(UserError, match="label and predicted"):
         score_causal_agreement(

@@ -97,9 +97,9 @@ def test_intervals_hold_their_measures_and_narrow_with_more_faces() -> None:
         labels = generator.integers(0, 3, faces)
         predicted = np.where(generator.random(faces) < 0.7, labels, generator.integers(0, 3, faces))
         scores = figures(predicted, labels, confidence=0.8)
-        of = {"macro_f1": scores["macro"]["f1"], "weighted_f1": scores["weighted"]["f1"]}
+        f1 = {"macro_f1": scores["macro"]["f1"], "weighted_f1": scores["weighted"]["f1"]}
         for name, (low, high) in scores["intervals"].items():
-            assert low < of.get(name, scores.get(name)) < high, name
+            assert low < f1.get(name, scores.get(name)) < high, name
         low, high = scores["intervals"]["accuracy"]
         binomial = 2 * 1.96 * np.sqrt(scores["accuracy"] * (1 - scores["accuracy"]) / faces)
         assert high - low == pytest.approx(binomial, rel=0.15)
@@ -131,9 +131,9 @@ def test_accuracy_of_several_seeds_has_an_interval_over_images_and_seeds() -> No
         scores.append(run | figures(predicted, labels) | dict.fromkeys(TWINS))
         columns[run["run"]] = {"correct": (predicted == labels).astype(float)}
     data, (table, *_) = classification_tables(scores, columns, np.arange(400))
-    of = data["joint"]["one"]
+    joint_figures = data["joint"]["one"]
     accuracies = [run["accuracy"] for run in scores]
-    low, high = of["accuracy_interval"]
+    low, high = joint_figures["accuracy_interval"]
     stacked = np.stack([columns[run["run"]]["correct"] for run in scores])[:, :, None]
     assert [low, high] == pytest.approx(
         np.concatenate(resample_means(stacked, np.arange(400)).interval(PROPORTION))
@@ -161,7 +161,7 @@ def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path:
             row, [ANSWERS.index(name) for name in (("fear", "angry") if answer == "tie" else (answer,))]
         ] = 5
     columns = [f"votes_{answer}" for answer in ANSWERS]
-    table = [[*row.values(), *of] for row, of in zip(rows, votes.tolist(), strict=True)]
+    table = [[*row.values(), *row_votes] for row, row_votes in zip(rows, votes.tolist(), strict=True)]
     write_csv(workspace.faces_csv("test"), [*rows[0], *columns], table)
     accept(workspace, workspace.dataset_json, workspace.faces_csv("test"))
 
@@ -170,18 +170,18 @@ def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path:
     predicted = np.full(len(rows), renamed.index("happy"))
     evaluated.__dict__["logits"] = np.eye(len(renamed))[predicted]
     figures, _ = score_classification(evaluated)
-    of_crowd, of_labels = figures["ferplus"].values()
-    assert of_crowd["faces"] == of_labels["faces"] == len(rows) - 2
-    assert of_crowd["accuracy"] == pytest.approx((len(rows) - 3) / (len(rows) - 2))
-    assert of_labels["accuracy"] == pytest.approx((evaluated.labels == predicted)[crowd >= 0].mean())
+    crowd_figures, label_figures = figures["ferplus"].values()
+    assert crowd_figures["faces"] == label_figures["faces"] == len(rows) - 2
+    assert crowd_figures["accuracy"] == pytest.approx((len(rows) - 3) / (len(rows) - 2))
+    assert label_figures["accuracy"] == pytest.approx((evaluated.labels == predicted)[crowd >= 0].mean())
 
 
 def test_where_all_faces_have_a_twin_in_train_nothing_is_left_to_say_without_them() -> None:
     labels = np.array([0, 1, 2] * 5)
-    of = figures(labels, labels)
+    classified = figures(labels, labels)
     run = {
-        "run": "cnn", "group": "cnn", "split": "test", "config": {"drop_leaks": True}, **of,
-        "without_twins_in_train": None, "with_twins_in_train": of,
+        "run": "cnn", "group": "cnn", "split": "test", "config": {"drop_leaks": True}, **classified,
+        "without_twins_in_train": None, "with_twins_in_train": classified,
         "ferplus": {"against the crowd's labels": None, "against the labels used, on the same faces": None},
     }  # fmt: skip
     columns = {"cnn": {"correct": np.ones(15)}}

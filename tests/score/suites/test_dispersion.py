@@ -32,11 +32,11 @@ def test_two_cells_have_the_entropy_of_a_coin_and_half_their_distance_as_extent(
 
 def test_a_map_of_zeros_has_neither() -> None:
     maps = np.concatenate([np.zeros((1, 7, 7)), np.ones((1, 7, 7))])
-    for of in (
+    for measured in (
         *spread_of_maps(maps, SHAPE, np.array([20.0, 20.0])),
         *agreement_with(maps, np.ones((2, *SHAPE))),
     ):
-        assert np.isnan(of).tolist() == [True, False]
+        assert np.isnan(measured).tolist() == [True, False]
 
 
 def test_energy_is_the_share_on_the_map_and_cosine_scipys() -> None:

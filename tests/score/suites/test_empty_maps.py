@@ -74,7 +74,7 @@ def all_suites(
         assert "nan" not in capsys.readouterr().out
         causal.unlink()  # it has no figures to show
         gathered = gather_scores(workspace, [workspace.run("cnn")], "test")
-        assert {of.suite.name for of in gathered if of.suite.explains} == set(OF_HEATMAPS)
+        assert {entry.suite.name for entry in gathered if entry.suite.explains} == set(OF_HEATMAPS)
         return summary
 
     return scored
@@ -94,8 +94,8 @@ def test_no_map_has_heat(workspace: Workspace, all_suites: Callable[[float], Sum
     (attention,), (faithfulness,) = data["attention"], data["faithfulness"]
     assert attention["left_out"]["an empty map"] == faces and attention["overall"] is None
     for name in ("faithfulness", "causal-agreement"):
-        (of,) = data[name]
-        assert of["counted"] == 0 and of["left_out"]["an empty map"] == faces
+        (run_figures,) = data[name]
+        assert run_figures["counted"] == 0 and run_figures["left_out"]["an empty map"] == faces
         assert all(
             np.isnan(stored_columns(workspace, name)[column]).all()
             for column in (("road", "deletion_swapped") if name == "faithfulness" else ("told_mean",))
@@ -124,9 +124,9 @@ def test_no_map_has_heat(workspace: Workspace, all_suites: Callable[[float], Sum
     assert table.rows[0][-1] == str(faces)
 
     for words in ("share of each region, %", "lift, share over area", "how the heat lies"):
-        (table,) = [of for of in tables_of(summary, words) if not of.detail]
+        (table,) = [table for table in tables_of(summary, words) if not table.detail]
         assert table.rows[0][2:8].count("-") >= 5
-    (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
+    (shares,) = [table for table in tables_of(summary, "share of each region, %") if not table.detail]
     assert any("100.0% of maps are empty." in note for note in shares.notes)
     for table in (*tables_of(summary, ": faithfulness"), *tables_of(summary, "does attention tell")):
         assert all(cell == "-" for row in table.rows for cell in row[2:])
@@ -141,7 +141,7 @@ def test_one_map_has_heat(workspace: Workspace, all_suites: Callable[[float], Su
     assert sum(attention["overall"]["share"].values()) == pytest.approx(1)
     assert attention["nulls"]["swapped"] == dict.fromkeys(REGIONS), "the other face's map is empty"
     assert sum(attention["nulls"]["centre"].values()) == pytest.approx(1)
-    (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
+    (shares,) = [table for table in tables_of(summary, "share of each region, %") if not table.detail]
     cells = {row[0].strip(): row[2:] for row in shares.rows}
     assert cells["null: swapped"] == ["-"] * len(REGIONS) and "-" not in cells["null: centre"]
     for name in ("faithfulness", "causal-agreement"):
@@ -190,7 +190,7 @@ def test_a_run_without_maps_takes_none_from_the_others(workspace: Workspace, by:
     put(workspace, "cnn", maps)
     put(workspace, "other", 0 * maps)
     summary = score(workspace, ScoreSettings(suites=["attention"], target="label", by=by), device="cpu")
-    (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
+    (shares,) = [table for table in tables_of(summary, "share of each region, %") if not table.detail]
     alone = summary.data["attention"][0]["overall"]
     assert alone["faces"] == len(maps)
     assert shares.rows[0][2].split()[0] == f"{100 * alone['share'][REGIONS[0]]:.1f}"
@@ -207,7 +207,7 @@ def test_runs_that_share_no_face_with_a_map_are_named(workspace: Workspace) -> N
     put(workspace, "cnn", maps * odd)
     put(workspace, "other", maps * (1 - odd))
     summary = score(workspace, ScoreSettings(suites=["attention"], target="label", by=["seed"]), device="cpu")
-    (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
+    (shares,) = [table for table in tables_of(summary, "share of each region, %") if not table.detail]
     assert [row[2] for row in shares.rows] == ["-", "-"]
     assert any(
         note.startswith("No face has landmarks and a map in all of these runs") for note in shares.notes
@@ -223,7 +223,7 @@ def test_the_mean_over_seeds_leaves_out_a_null_without_heat(workspace: Workspace
     summary = score(workspace, ScoreSettings(suites=["attention"], target="label"), device="cpu")
     first, second = summary.data["attention"]
     assert first["nulls"]["swapped"]["mouth"] is None
-    (shares,) = [of for of in tables_of(summary, "share of each region, %") if not of.detail]
+    (shares,) = [table for table in tables_of(summary, "share of each region, %") if not table.detail]
     cells = {row[0].strip(): row[2:] for row in shares.rows}
     mouth = second["nulls"]["swapped"]["mouth"]
     assert cells["null: swapped"][REGIONS.index("mouth")] == f"{100 * mouth:.1f}"
@@ -231,8 +231,8 @@ def test_the_mean_over_seeds_leaves_out_a_null_without_heat(workspace: Workspace
 
 def test_without_landmarks_no_share_is_compared_with_causes(workspace: Workspace) -> None:
     make_masks(workspace, MaskSettings(detector="template"))
-    (of,) = score(workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu").data[
-        "causal-agreement"
-    ]
-    assert of["counted"] == 0
-    assert of["fills"]["mean"]["gradcam"]["size"]["within"]["correlation"] is None
+    (run_figures,) = score(
+        workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu"
+    ).data["causal-agreement"]
+    assert run_figures["counted"] == 0
+    assert run_figures["fills"]["mean"]["gradcam"]["size"]["within"]["correlation"] is None

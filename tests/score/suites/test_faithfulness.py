@@ -72,9 +72,9 @@ def heat() -> Tensor:
 def test_ranks_put_the_hottest_first_and_equal_pixels_anywhere(seed: int) -> None:
     heat = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, (2, 5, 7)))
     ranks = relevance_ranks(heat, torch.tensor([4, 9]), seed=0)
-    for of_face, of_heat in zip(ranks.flatten(1), heat.flatten(1), strict=True):
-        assert sorted(of_face.tolist()) == list(range(35))
-        assert (of_heat[of_face.argsort()].diff() <= 0).all()
+    for face_ranks, face_heat in zip(ranks.flatten(1), heat.flatten(1), strict=True):
+        assert sorted(face_ranks.tolist()) == list(range(35))
+        assert (face_heat[face_ranks.argsort()].diff() <= 0).all()
 
 
 def test_equal_pixels_stand_by_seed_and_row_and_not_in_memorys_order() -> None:
@@ -108,7 +108,9 @@ def test_road_equals_pytorch_grad_cams(network: nn.Module, faces: Tensor, heat: 
     perturbation = pytest.importorskip("pytorch_grad_cam.metrics.perturbation_confidence")
     ranks = relevance_ranks(heat, ROWS, seed=0)
     with torch.inference_mode():
-        most, least = (of.softmax(dim=2) for of in road_logits(network, faces, ranks, ROWS, seed=0, noise=0))
+        most, least = (
+            logits.softmax(dim=2) for logits in road_logits(network, faces, ranks, ROWS, seed=0, noise=0)
+        )
     for number in (1, 4, 7):  # where its percentile and our share are the same number of pixels
         for ours, theirs in (
             (most, perturbation.RemoveMostRelevantFirst),
@@ -210,7 +212,8 @@ def test_a_map_of_the_one_pixel_that_counts(trained: Workspace, monkeypatch: pyt
     wrong[:, 10, 20] = 0
     wrong[5] = 0  # an empty map
     maps = {
-        name: RectifiedMaps(of.shape, of.__getitem__) for name, of in (("gradcam", right), ("wrong", wrong))
+        name: RectifiedMaps(heat.shape, heat.__getitem__)
+        for name, heat in (("gradcam", right), ("wrong", wrong))
     }
     monkeypatch.setattr("fertool.score.suites.faithfulness.maps_beside_nulls", lambda *_: maps)
     steps = 16
@@ -218,15 +221,15 @@ def test_a_map_of_the_one_pixel_that_counts(trained: Workspace, monkeypatch: pyt
     figures, columns = score_faithfulness(evaluated, parse_request("gradcam"), "predicted", steps=steps)
     json.dumps(figures)
     assert figures["counted"] == 5 and figures["left_out"]["an empty map"] == 1
-    of_right, of_wrong = figures["maps"]["gradcam"], figures["maps"]["wrong"]
-    assert of_right["deletion"] == pytest.approx(0.5 / steps, abs=1e-6)  # gone with the first step
-    assert of_right["insertion"] == pytest.approx(1 - 0.5 / steps, abs=1e-6)
-    assert of_wrong["deletion"] == pytest.approx(1 - 0.5 / steps, abs=1e-6)
-    assert of_wrong["insertion"] == pytest.approx(0.5 / steps, abs=1e-6)
-    assert of_right["road_most"] == pytest.approx(0, abs=1e-6)
-    assert of_right["road_least"] == pytest.approx(1, abs=1e-6)
-    assert of_right["road"] == pytest.approx(0.5) and of_wrong["road"] == pytest.approx(-0.5)
-    assert of_right["accuracy"]["road_least"] == [1.0, 1.0]
+    right_figures, wrong_figures = figures["maps"]["gradcam"], figures["maps"]["wrong"]
+    assert right_figures["deletion"] == pytest.approx(0.5 / steps, abs=1e-6)  # gone with the first step
+    assert right_figures["insertion"] == pytest.approx(1 - 0.5 / steps, abs=1e-6)
+    assert wrong_figures["deletion"] == pytest.approx(1 - 0.5 / steps, abs=1e-6)
+    assert wrong_figures["insertion"] == pytest.approx(0.5 / steps, abs=1e-6)
+    assert right_figures["road_most"] == pytest.approx(0, abs=1e-6)
+    assert right_figures["road_least"] == pytest.approx(1, abs=1e-6)
+    assert right_figures["road"] == pytest.approx(0.5) and wrong_figures["road"] == pytest.approx(-0.5)
+    assert right_figures["accuracy"]["road_least"] == [1.0, 1.0]
     assert np.isnan(columns["deletion"][5]) and np.isfinite(np.delete(columns["deletion_wrong"], 5)).all()
 
 
@@ -240,9 +243,12 @@ def test_of_empty_maps_there_are_no_figures(trained: Workspace, monkeypatch: pyt
         subject_of_one_pixel(trained), parse_request("gradcam"), "predicted"
     )
     assert figures["counted"] == 0 and figures["left_out"]["an empty map"] == 6
-    of = figures["maps"]["gradcam"]
-    assert all(of[measure] is None and of[f"{measure}_interval"] == [None, None] for measure in MEASURES)
-    assert set(of["probability"].values()) == {None}
+    map_figures = figures["maps"]["gradcam"]
+    assert all(
+        map_figures[measure] is None and map_figures[f"{measure}_interval"] == [None, None]
+        for measure in MEASURES
+    )
+    assert set(map_figures["probability"].values()) == {None}
     assert set(columns) == set(MEASURES) and np.isnan(list(columns.values())).all()
     record = {"run": "cnn", "group": "cnn", "split": "test", "explainer": "gradcam", "target": "predicted"}
     (table,) = faithfulness_tables([figures | record])

@@ -65,7 +65,7 @@ def test_cka_does_not_see_rotation_scale_or_offset(seed: int, scale: float) -> N
 def test_cka_is_songs_in_terms_of_kernels() -> None:
     first = gaussian(30, 5)
     second = first[:, :3] + gaussian(30, 3, seed=1)
-    kernels = [of @ of.T * (1 - np.eye(30)) for of in (first, second)]
+    kernels = [features @ features.T * (1 - np.eye(30)) for features in (first, second)]
 
     def hsic(one: np.ndarray, other: np.ndarray) -> float:
         ones, n = np.ones(30), 30
@@ -240,13 +240,13 @@ def test_a_run_scored_beside_a_network_that_passes_nothing_on(evaluated: Evaluat
             parameter.zero_()
     figures, columns, _ = score_representation(evaluated, initial=blind)
     json.dumps(figures, allow_nan=False)
-    stages = {of["stage"]: of for of in figures["stages"]}
+    stages = {stage_figures["stage"]: stage_figures for stage_figures in figures["stages"]}
     assert list(stages) == OF_CNN
     commonest = np.bincount(evaluated.workspace.load_labels("train")).argmax()
-    for stage, of in stages.items():
-        assert of["before"]["accuracy"] == pytest.approx((evaluated.labels == commonest).mean())
-        assert of["after"]["accuracy"] == pytest.approx(columns[f"right_after_{stage}"].mean())
-        assert of["cka"] is None
+    for stage, stage_figures in stages.items():
+        assert stage_figures["before"]["accuracy"] == pytest.approx((evaluated.labels == commonest).mean())
+        assert stage_figures["after"]["accuracy"] == pytest.approx(columns[f"right_after_{stage}"].mean())
+        assert stage_figures["cka"] is None
     (table,) = representation_tables([figures | {"run": "cnn", "split": "test"}])
     assert [row[1] for row in table.rows] == ["before", "after", "CKA"]
     assert all(len(row) == len(table.columns) for row in table.rows)
@@ -323,8 +323,11 @@ def test_the_features_that_are_kept_are_those_of_the_trained_network(
     monkeypatch.setattr("fertool.score.suites.representation.CKA_FACES", 20)
     _, _, features = score_representation(evaluated)
     everyone = stage_features(evaluated.model, evaluated.faces, CPU)
-    rows = [np.flatnonzero((everyone["relu1"] == of).all(axis=1)) for of in features["relu1"]]
-    assert [len(of) for of in rows] == 20 * [1] and len(np.unique(rows)) == 20
+    rows = [
+        np.flatnonzero((everyone["relu1"] == face_features).all(axis=1))
+        for face_features in features["relu1"]
+    ]
+    assert [len(matches) for matches in rows] == 20 * [1] and len(np.unique(rows)) == 20
     assert all(np.array_equal(features[stage], everyone[stage][np.ravel(rows)]) for stage in OF_CNN)
 
 
@@ -352,9 +355,11 @@ def test_runs_that_are_scored_are_compared_without_their_networks(
 
     monkeypatch.setattr("fertool.score.evaluated_run.load_run_model", no_network)
     again = [
-        of for of in gather_scores(two_seeds, two_seeds.runs(), "test") if of.suite.name == "representation"
+        entry
+        for entry in gather_scores(two_seeds, two_seeds.runs(), "test")
+        if entry.suite.name == "representation"
     ]
-    assert [of.tables for of in again] == [summary.tables]
+    assert [entry.tables for entry in again] == [summary.tables]
     assert score(two_seeds, ScoreSettings(suites=["representation"]), device="cpu").tables == summary.tables
 
 
@@ -368,7 +373,7 @@ def test_of_many_runs_the_first_of_each_condition_are_compared(
     assert compare_stages(evaluated_runs)[0] == [], "both are seeds of one condition"
     record = two_seeds.run("other").config() | {"condition": "another"}
     two_seeds.run("other").run_json.write_text(json.dumps(record))
-    assert [of["runs"] for of in compare_stages(evaluated_runs)[0]] == [["cnn", "other"]]
+    assert [compared["runs"] for compared in compare_stages(evaluated_runs)[0]] == [["cnn", "other"]]
 
 
 def test_features_that_are_gone_are_made_again(two_seeds: Workspace) -> None:
@@ -376,7 +381,9 @@ def test_features_that_are_gone_are_made_again(two_seeds: Workspace) -> None:
     kept = two_seeds.run("cnn").scores("representation", "test").with_suffix(".npz")
     kept.unlink()
     (again,) = [
-        of for of in gather_scores(two_seeds, two_seeds.runs(), "test") if of.suite.name == "representation"
+        entry
+        for entry in gather_scores(two_seeds, two_seeds.runs(), "test")
+        if entry.suite.name == "representation"
     ]
     assert again.tables == tables[:1]
     assert (

@@ -71,16 +71,16 @@ def test_mean_corruption_error_has_a_known_answer() -> None:
     reference = {"noise": [0.4, 0.4, 0.4, 0.4, 0.4], "blur": [0.2, 0.2, 0.2, 0.2, 0.2]}
     assert corruption_errors(run, reference) == pytest.approx({"noise": 0.5, "blur": 1.5})
     assert mean_corruption_error(run, reference) == pytest.approx(1.0)
-    relative = [above_clean(of, {"noise": 0.1, "blur": 0.1}) for of in (run, reference)]
+    relative = [above_clean(errors, {"noise": 0.1, "blur": 0.1}) for errors in (run, reference)]
     assert relative[0]["blur"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     assert mean_corruption_error(*relative) == pytest.approx((0.5 / 1.5 + 1.0 / 0.5) / 2)
 
 
 @given(errors, st.floats(0.1, 3))
-def test_the_reference_has_one_and_errors_count_in_proportion(of, factor) -> None:
-    assert mean_corruption_error(of, of) == pytest.approx(1)
-    scaled = {name: [factor * error for error in levels] for name, levels in of.items()}
-    assert mean_corruption_error(scaled, of) == pytest.approx(factor)
+def test_the_reference_has_one_and_errors_count_in_proportion(rates, factor) -> None:
+    assert mean_corruption_error(rates, rates) == pytest.approx(1)
+    scaled = {name: [factor * error for error in levels] for name, levels in rates.items()}
+    assert mean_corruption_error(scaled, rates) == pytest.approx(factor)
 
 
 def test_no_corruption_error_without_errors_of_the_reference_nor_against_other_corruptions() -> None:
@@ -97,8 +97,8 @@ def test_strata_part_what_is_known(values) -> None:
 
 
 def test_strata_have_their_lower_limit_and_agreement_its_largest_share() -> None:
-    of = strata(np.array([9.9, 10.0, 30.0]), (10, 20, 30), "°")
-    assert {name: np.flatnonzero(members).tolist() for name, members in of.items()} == {
+    found = strata(np.array([9.9, 10.0, 30.0]), (10, 20, 30), "°")
+    assert {name: np.flatnonzero(members).tolist() for name, members in found.items()} == {
         "below 10°": [0],
         "10 to 20°": [1],
         "20 to 30°": [],
@@ -109,18 +109,20 @@ def test_strata_have_their_lower_limit_and_agreement_its_largest_share() -> None
 
 
 def test_a_run_scored(trained: Workspace, scored: tuple[Figures, Columns]) -> None:
-    of = evaluated(trained)
+    evaluated_run = evaluated(trained)
     figures, columns = scored
     json.dumps(figures, allow_nan=False)
     for name, corruption in figures["corruptions"].items():
         rights = columns[f"right_{name}"]
-        assert rights.shape == (len(of.labels),) and set(rights) <= set(range(SEVERITIES + 1))
+        assert rights.shape == (len(evaluated_run.labels),) and set(rights) <= set(range(SEVERITIES + 1))
         assert np.mean(corruption["error"]) == pytest.approx(1 - rights.mean() / SEVERITIES)
         low, high = corruption["accuracy_interval"]
         assert low - 1e-6 <= corruption["accuracy"] <= high + 1e-6
-    assert figures["clean_accuracy"] == pytest.approx((of.predicted == of.labels).mean())
+    assert figures["clean_accuracy"] == pytest.approx(
+        (evaluated_run.predicted == evaluated_run.labels).mean()
+    )
     for strata_of in figures["strata"].values():
-        assert sum(stratum["faces"] for stratum in strata_of.values()) == len(of.labels)
+        assert sum(stratum["faces"] for stratum in strata_of.values()) == len(evaluated_run.labels)
 
 
 def test_the_same_seed_scores_alike_and_another_otherwise(
@@ -135,23 +137,23 @@ def test_accuracy_by_agreement_where_there_are_votes(
     trained: Workspace, scored: tuple[Figures, Columns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "agreement of FER+ votes" not in scored[0]["strata"]
-    of = evaluated(trained)
-    happy = np.arange(len(of.labels)) % 11
+    evaluated_run = evaluated(trained)
+    happy = np.arange(len(evaluated_run.labels)) % 11
     monkeypatch.setattr(
         Workspace, "load_votes", lambda workspace, split: np.stack([happy, 10 - happy], axis=1)
     )
     monkeypatch.setattr("fertool.score.suites.robustness.CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]})
-    figures, columns = score_robustness(of)
+    figures, columns = score_robustness(evaluated_run)
     assert columns["agreement"][:3] == pytest.approx([1.0, 0.9, 0.8])
     faces = {name: stratum["faces"] for name, stratum in figures["strata"]["agreement of FER+ votes"].items()}
-    assert sum(faces.values()) == len(of.labels) and faces["below 0.5"] == 0
+    assert sum(faces.values()) == len(evaluated_run.labels) and faces["below 0.5"] == 0
 
 
 def test_occluders_are_only_for_faces_with_landmarks(trained: Workspace) -> None:
-    of = evaluated(trained)
-    lost = np.arange(len(of.labels)) % 2 == 0
-    of.__dict__["located"] = ~lost  # as if the template's stood for half of the faces
-    figures, columns = score_robustness(of)
+    evaluated_run = evaluated(trained)
+    lost = np.arange(len(evaluated_run.labels)) % 2 == 0
+    evaluated_run.__dict__["located"] = ~lost  # as if the template's stood for half of the faces
+    figures, columns = score_robustness(evaluated_run)
     assert figures["corruptions"]["mask"]["faces"] == (~lost).sum()
     assert figures["corruptions"]["noise"]["faces"] == len(lost)
     assert (np.isnan(columns["right_mask"]) == lost).all() and not np.isnan(columns["right_noise"]).any()
@@ -163,7 +165,9 @@ def test_tables_compare_with_the_chosen_reference(scored: tuple[Figures, Columns
     worse = json.loads(json.dumps(figures))
     for corruption in worse["corruptions"].values():
         corruption["error"] = [2 * error for error in corruption["error"]]
-    scores = [of | {"run": name, "split": "test"} for name, of in (("a", figures), ("b", worse))]
+    scores = [
+        run_figures | {"run": name, "split": "test"} for name, run_figures in (("a", figures), ("b", worse))
+    ]
     first = robustness_tables(scores)[0]
     assert [row[2] for row in first.rows] == ["100.0%", "200.0%"]
     assert [row[2] for row in robustness_tables(scores, reference="b")[0].rows] == ["50.0%", "100.0%"]

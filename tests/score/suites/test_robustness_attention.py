@@ -51,13 +51,13 @@ def test_shares_add_up_and_what_moved_is_the_faces_mean(
     for shares in [figures["clean"], *figures["corruptions"].values()]:
         total = np.sum([shares["share"][region] for region in REGIONS], axis=0)
         assert total == pytest.approx(np.ones(len(total)))
-    for name, of in figures["corruptions"].items():
+    for name, corruption_figures in figures["corruptions"].items():
         moved = columns[f"moved_{name}"]
         assert moved.shape == (len(evaluated.labels),)
-        if not sum(of["empty"]):
+        if not sum(corruption_figures["empty"]):
             assert np.isfinite(moved).sum() == FEW
-            assert np.nanmean(moved) == pytest.approx(np.mean(of["moved"]))
-    assert any(not sum(of["empty"]) for of in figures["corruptions"].values())
+            assert np.nanmean(moved) == pytest.approx(np.mean(corruption_figures["moved"]))
+    assert any(not sum(corruption_figures["empty"]) for corruption_figures in figures["corruptions"].values())
 
 
 def test_a_uniform_map_stays_on_the_areas_unless_the_face_moves(evaluated: EvaluatedRun) -> None:
@@ -85,7 +85,7 @@ def test_the_class_explained_is_the_one_asked_for(
     everyone = len(evaluated.labels)
     score_robustness_attention(evaluated, Request(replace(gradcam, explain=explain)), target, faces=everyone)
     explained, predicted = (
-        torch.cat(of).reshape(1 + SEVERITIES, -1).numpy() for of in zip(*seen, strict=True)
+        torch.cat(parts).reshape(1 + SEVERITIES, -1).numpy() for parts in zip(*seen, strict=True)
     )
     expected = {
         "predicted": predicted,  # for each spoilt face anew

@@ -64,10 +64,10 @@ def test_maps_are_asked_for_a_few_rows_at_a_time(
 ) -> None:
     """So that a split whose maps are more than memory holds is scored."""
     asked: list[int] = []
-    of_rows = RectifiedMaps.__getitem__
+    read_rows = RectifiedMaps.__getitem__
 
     def noted(maps: RectifiedMaps, rows: np.ndarray | slice) -> np.ndarray:
-        found = of_rows(maps, rows)
+        found = read_rows(maps, rows)
         asked.append(len(found))
         return found
 
@@ -88,5 +88,5 @@ def test_maps_are_asked_for_a_few_rows_at_a_time(
 def test_a_face_has_heat_where_none_of_its_maps_is_empty() -> None:
     maps = np.zeros((2, 4, 3, 3), np.float32)
     maps[0, :3, 1, 1] = maps[1, 1:, 0, 2] = 1e-30
-    of_both = [RectifiedMaps(of.shape, of.__getitem__) for of in maps]
-    assert with_heat(of_both).tolist() == [False, True, True, False]
+    both_maps = [RectifiedMaps(heatmaps.shape, heatmaps.__getitem__) for heatmaps in maps]
+    assert with_heat(both_maps).tolist() == [False, True, True, False]

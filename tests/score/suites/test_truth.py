@@ -93,8 +93,8 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
     )
     make_masks(workspace)
     train(workspace, TrainConfig(epochs=6, lr=2e-3, precision="fp32"), name="mouth", device="cpu")
-    of = score(workspace, ScoreSettings(suites=["truth", "attention"], target="label"), device="cpu").data
-    truth = of["truth"][0]
+    data = score(workspace, ScoreSettings(suites=["truth", "attention"], target="label"), device="cpu").data
+    truth = data["truth"][0]
     assert truth["accuracy"] > 0.85
     maps = truth["planes"]["evidence"]
     assert maps["gradcam"]["lift"] >= 2.5
@@ -102,6 +102,6 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
     # not its AUC beside that of edges, which are fine where its cells are coarse: which is larger hangs on the machine
     assert maps["gradcam"]["lift"] > maps["edges"]["lift"]
     assert maps["gradcam"]["auc"] > maps["random"]["auc"] + 0.2
-    assert of["attention"][0]["overall"]["lift"]["mouth"] >= 2.5
+    assert data["attention"][0]["overall"]["lift"]["mouth"] >= 2.5
     with np.load(workspace.truth("test")) as stored:
         assert np.array_equal(stored["evidence"], stored["region_maps"] == MOUTH)

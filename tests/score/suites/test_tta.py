@@ -15,10 +15,10 @@ CPU = Compute(torch.device("cpu"), "fp32")
 
 def test_flip_is_the_face_and_its_mirror_image() -> None:
     pixels, boxes = torch.arange(24).view(1, 4, 6), torch.tensor([[1.0, 0.0, 3.0, 4.0]])
-    (same, of_same), (mirrored, of_mirrored) = VIEWS["flip"](pixels, boxes)
-    assert torch.equal(same, pixels) and torch.equal(of_same, boxes)
+    (same, same_boxes), (mirrored, mirrored_boxes) = VIEWS["flip"](pixels, boxes)
+    assert torch.equal(same, pixels) and torch.equal(same_boxes, boxes)
     assert torch.equal(mirrored[0, :, 0], pixels[0, :, 5])
-    assert of_mirrored.tolist() == [[3.0, 0.0, 5.0, 4.0]]
+    assert mirrored_boxes.tolist() == [[3.0, 0.0, 5.0, 4.0]]
 
 
 def test_ten_crops_are_corners_and_middle_and_their_mirror_images() -> None:

@@ -107,7 +107,7 @@ def test_where_one_face_of_a_mix_is_void_the_other_ones_wish_counts_for_its_part
     twice = []
     for face in range(len(laid.heat)):
         times = torch.round(2 * (1 - masks[face, VOID])).long().flatten()
-        heat, wish = (of[face].flatten().repeat_interleave(times) for of in (laid.heat, laid.wanted))
+        heat, wish = (values[face].flatten().repeat_interleave(times) for values in (laid.heat, laid.wanted))
         if form is wanted_correlation:
             heat, wish = heat - heat.mean(), wish - wish.mean()
         twice.append(torch.nn.functional.cosine_similarity(heat, wish, dim=0))
@@ -131,8 +131,8 @@ def test_heat_on_regions_is_that_of_their_pixels_however_regions_are_parted(grid
     assert torch.allclose(laid.region_sums, expected)
     two = torch.stack([masks[:, BACKGROUND], masks[:, 1:VOID].sum(dim=1), masks[:, VOID]], dim=1)
     merged = MapOnFace(laid.cells.abs(), two)
-    for of in (background, background_sum, lambda laid: background_shares(laid)[0]):
-        assert torch.allclose(of(merged), of(replace(laid, cells=laid.cells.abs())))
+    for figure in (background, background_sum, lambda laid: background_shares(laid)[0]):
+        assert torch.allclose(figure(merged), figure(replace(laid, cells=laid.cells.abs())))
 
 
 # --- what holds for all maps -------------------------------------------------------------------------------

@@ -90,11 +90,11 @@ def test_val_is_measured_as_the_score_measures_the_explainers_map(
 def test_val_is_measured_alike_in_batches(gap, faces, masks, monkeypatch) -> None:
     guide = Guide(gap, masks, LABELS, NONE)
     some = GuideMasks(masks.regions, np.arange(8) != 5)
-    of_val = (gap, faces.numpy(), LABELS.numpy(), some, CPU)
-    logits, sums = guide.measure(*of_val)
+    val_faces = (gap, faces.numpy(), LABELS.numpy(), some, CPU)
+    logits, sums = guide.measure(*val_faces)
     in_threes = functools.partial(face_batches, batch_size=3)
     monkeypatch.setattr("fertool.train.guidance.guide.face_batches", in_threes)
-    others_logits, others = guide.measure(*of_val)
+    others_logits, others = guide.measure(*val_faces)
     assert np.allclose(others_logits, logits, atol=1e-6)
     assert torch.allclose(others, sums, atol=1e-5)
 
@@ -115,8 +115,8 @@ def test_a_face_left_over_is_measured_as_among_others(convolved, faces, masks, m
 
 def test_figures_of_no_faces_are_no_numbers() -> None:
     assert all(value is None for value in guide_figures(torch.zeros(4)).values())
-    of_empty_maps = guide_figures(torch.tensor([6.0, 3.0, 0.0, 3.0]))
-    assert of_empty_maps == {"guide_loss": 2.0, "empty_maps": 1.0, "background_share": None}
+    empty_figures = guide_figures(torch.tensor([6.0, 3.0, 0.0, 3.0]))
+    assert empty_figures == {"guide_loss": 2.0, "empty_maps": 1.0, "background_share": None}
     assert guide_figures(torch.tensor([6.0, 1.0, 0.5, 3.0])) == {
         "guide_loss": 2.0,
         "empty_maps": pytest.approx(1 / 3),

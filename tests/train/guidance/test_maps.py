@@ -141,8 +141,8 @@ def test_the_signed_map_adds_up_to_the_logit_less_its_bias(gap, faces) -> None:
     gap.eval()
     for linear_head in (None, "behind3.weight"):
         heat, logits = make_map(gap, faces, kind="signed", linear_head=linear_head)
-        of_label = logits.gather(1, LABELS[:, None])[:, 0] - gap.network.behind3.bias[LABELS]
-        assert torch.allclose(heat.sum(dim=(1, 2)), of_label, atol=1e-5)
+        label_logit = logits.gather(1, LABELS[:, None])[:, 0] - gap.network.behind3.bias[LABELS]
+        assert torch.allclose(heat.sum(dim=(1, 2)), label_logit, atol=1e-5)
 
 
 @pytest.mark.parametrize("which", ["gap", "convolved", "cnn", "resnet18"])
@@ -160,11 +160,13 @@ def test_the_map_of_a_mix_is_that_of_the_mixed_logit(gap, convolved, faces) -> N
     own, other = (F.one_hot(labels, 7).float() for labels in (LABELS, partners))
     for model, linear_head in ((gap, "behind3.weight"), (convolved, None)):
         model.eval()
-        of = [
+        heats = [
             make_map(model, faces, kind="signed", linear_head=linear_head, weights=weights)[0]
             for weights in (shares * own + (1 - shares) * other, own, other)
         ]
-        assert torch.allclose(of[0], shares[..., None] * of[1] + (1 - shares[..., None]) * of[2], atol=1e-5)
+        assert torch.allclose(
+            heats[0], shares[..., None] * heats[1] + (1 - shares[..., None]) * heats[2], atol=1e-5
+        )
 
 
 @pytest.fixture
@@ -344,9 +346,9 @@ def test_a_head_that_pools_the_patches_is_read_there(faces) -> None:
         logits = model(faces)
     heat = guide_map(watch, logits, torch.zeros(8, 7), "relu")
     rows = watch.attention[0][:, :, tokens.prefix :]
-    of_class_token, of_patches = rows[:, 0], rows[:, tokens.prefix :].mean(dim=1)
-    assert not torch.allclose(of_class_token, of_patches, atol=1e-5)
-    assert torch.allclose(heat.flatten(1), of_patches, atol=1e-6)
+    class_token_row, patch_mean = rows[:, 0], rows[:, tokens.prefix :].mean(dim=1)
+    assert not torch.allclose(class_token_row, patch_mean, atol=1e-5)
+    assert torch.allclose(heat.flatten(1), patch_mean, atol=1e-6)
 
 
 @pytest.mark.parametrize(
