@@ -658,7 +658,7 @@ def test_a_map_that_is_emptied_has_not_left_the_background(workspace: Workspace)
     maps = guidance_tables(guidance)[1]
     assert (
         "share of all maps, gradcam-abs" in maps.columns
-        and "Share of all maps: an empty one" in maps.notes[0]
+        and "Share of all maps: an empty map" in maps.notes[0]
     )
 
 
