@@ -20,7 +20,7 @@ from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.scales import CORRELATION, PROPORTION
 from fertool.score.suites.shares import pooled, shares_and_ceilings
 
-OF_FAITHFULNESS = "road"  # the measure that nulls are compared by
+FAITHFULNESS_COLUMN = "road"  # the measure that nulls are compared by
 
 
 def centre_shares(region_maps: np.ndarray, grid: int | None = None) -> np.ndarray:
@@ -60,7 +60,7 @@ class ChanceLevels:
         self._blob: dict[int | None, np.ndarray] = {}
         self._known: dict[tuple[str, str], Chance | None] = {}
 
-    def of(self, condition: Condition, view: View) -> Chance | None:
+    def compare(self, condition: Condition, view: View) -> Chance | None:
         """How a condition's maps compare with the nulls; None where no face has a map."""
         key = (condition.name, view.name)
         if key not in self._known:
@@ -82,25 +82,31 @@ class ChanceLevels:
 
     def _beyond_blob(self, condition: Condition, view: View) -> dict[str, Estimate] | None:
         columns = self.evidence.columns(view.gathered, condition)
-        counted = np.all([with_map(of_run) for of_run in columns], axis=0) if columns else np.zeros(1, bool)
+        counted = (
+            np.all([with_map(run_columns) for run_columns in columns], axis=0)
+            if columns
+            else np.zeros(1, bool)
+        )
         if not counted.any():
             return None
         if view.grid not in self._blob:
             regions = self.evidence.workspace.load_region_maps(self.evidence.split)
             self._blob[view.grid] = centre_shares(regions, view.grid)
         blob = self._blob[view.grid]
-        beyond = [np.where(counted[:, None], shares_in(of_run) - blob, np.nan) for of_run in columns]
+        beyond = [
+            np.where(counted[:, None], shares_in(run_columns) - blob, np.nan) for run_columns in columns
+        ]
         means = resample_means(np.stack(beyond), self.evidence.clusters)
         return dict(zip(REGIONS, estimates(means), strict=True))
 
     def _not_faithful(self, condition: Condition, view: View) -> list[str] | None:
         found = self.evidence.suite("faithfulness", view)
-        own = self.evidence.column_means(found, condition, [OF_FAITHFULNESS])
+        own = self.evidence.column_means(found, condition, [FAITHFULNESS_COLUMN])
         if own is None:
             return None
         below = []
         for null in NULLS:
-            means = self.evidence.column_means(found, condition, [f"{OF_FAITHFULNESS}_{null}"])
+            means = self.evidence.column_means(found, condition, [f"{FAITHFULNESS_COLUMN}_{null}"])
             if means is not None and differences(own, means)[0].direction != 1:
                 below.append(null)
         return below
@@ -118,13 +124,13 @@ class ChanceLevels:
         (estimate,) = estimates(own, CORRELATION)
         below = []
         for null in NULLS:
-            of_null = [
-                of_fill[null][run["compared_with"]]["within"]["correlation"]
+            correlations = [
+                by_null[null][run["compared_with"]]["within"]["correlation"]
                 for run in known
-                for of_fill in run["fills"].values()
-                if null in of_fill
+                for by_null in run["fills"].values()
+                if null in by_null
             ]
-            values = [value for value in of_null if value is not None]
+            values = [value for value in correlations if value is not None]
             if values and not estimate.low > np.mean(values):
                 below.append(null)
         return below

@@ -68,6 +68,14 @@ class Condition:
         return tuple(run.name for run in self.runs)
 
 
+def adopted_note(name: str) -> str:
+    """The sentence that stands wherever figures of an adopted run are shown."""
+    return (
+        f"{name} was trained elsewhere and adopted: nothing is known of the data that it was trained on, so a leak "
+        "cannot be ruled out."
+    )
+
+
 def pretraining_of(record: dict[str, Any]) -> str:
     """The pretraining of a run's weights: none, ImageNet, face recognition, or a file's name."""
     name = str(record.get("weights", "none"))
@@ -87,10 +95,10 @@ def conditions_of(runs: Sequence[Run], names: dict[str, str]) -> list[Condition]
     for run in runs:
         members.setdefault(names[run.name], []).append((run, run.config()))
     conditions = []
-    for number, (name, of_condition) in enumerate(members.items()):
-        of_condition.sort(key=lambda member: member[1]["config"]["seed"])
+    for number, (name, condition_runs) in enumerate(members.items()):
+        condition_runs.sort(key=lambda member: member[1]["config"]["seed"])
         conditions.append(
-            Condition(name, letter(number), tuple(run for run, _ in of_condition), of_condition[0][1])
+            Condition(name, letter(number), tuple(run for run, _ in condition_runs), condition_runs[0][1])
         )
     return conditions
 

@@ -11,7 +11,7 @@ def dataset_title(dataset: Mapping[str, Any]) -> str:
     name = str(dataset["name"])
     if name != FER2013:
         return name
-    faces = sum(int(of_split["count"]) for of_split in dataset["splits"].values())
+    faces = sum(int(split["count"]) for split in dataset["splits"].values())
     left_out = sum(count for count in dataset.get("left_out", {}).values() if isinstance(count, int))
     whole = faces + left_out + int(dataset.get("leaks_dropped") or 0) == FER2013_FACES
     return name if whole else f"faces in the form of {FER2013}, not the whole set"

@@ -16,6 +16,7 @@ from fertool.report.figures.emotions import emotions_figure
 from fertool.report.figures.regions import regions_figure
 from fertool.report.figures.representation import depth_figure
 from fertool.report.first_screen import MEASURES, Row
+from fertool.report.words import listed
 from fertool.runtime.files import read_csv
 from fertool.score.results.tables import run_label
 
@@ -45,7 +46,7 @@ def seeds_of_measure(scores: Sequence[Mapping[str, Any]], measure: str) -> dict[
     for run in scores:
         if run["overall"]:
             found.setdefault(run["group"], []).append(list(run["overall"][measure].values()))
-    return {name: of_runs for name, of_runs in found.items() if len(of_runs) > 1}
+    return {name: run_figures for name, run_figures in found.items() if len(run_figures) > 1}
 
 
 def confusion_drawing(evidence: Evidence, condition: Condition) -> Drawing | None:
@@ -108,6 +109,9 @@ def training_drawing(evidence: Evidence) -> Drawing | None:
     if not histories:
         return None
     caption = "Train dashed (with augmentation and label smoothing), val solid; the dot is the chosen epoch."
+    adopted = [condition.name for condition in evidence.conditions if condition.is_adopted]
+    if adopted:
+        caption += f" Adopted runs have no curve: {listed(adopted)}."
     return Drawing(caption, partial(curves_figure, histories))
 
 

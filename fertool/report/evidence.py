@@ -77,11 +77,11 @@ class Evidence:
         for found in self.gathered:
             if found.suite.name != name or found.settings.grid is not None:
                 continue
-            of_view = view is None or (
+            fits_view = view is None or (
                 found.settings.request.key == view.explainer
                 and (found.suite.only_target is not None or found.settings.target == view.target)
             )
-            if of_view or not found.suite.explains:
+            if fits_view or not found.suite.explains:
                 return found
         return None
 
@@ -95,8 +95,8 @@ class Evidence:
 
     def stored(self, found: Gathered | None, condition: Condition) -> list[dict[str, Any]]:
         """The JSON figures of those of a condition's runs that a suite has scored."""
-        of_run = {run["run"]: run for run in found.scores} if found else {}
-        return [of_run[name] for name in condition.run_names if name in of_run]
+        scores_by_run = {run["run"]: run for run in found.scores} if found else {}
+        return [scores_by_run[name] for name in condition.run_names if name in scores_by_run]
 
     def most_accurate(self, conditions: Iterable[Condition]) -> list[Condition]:
         """Conditions, the most accurate first; those without an accuracy last."""
@@ -131,16 +131,16 @@ class Evidence:
             true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
             both = true + predicted
             hits = 2 * np.diagonal(matrix, axis1=-2, axis2=-1)
-            of_class = np.divide(hits, both, out=np.zeros_like(hits), where=both > 0)
+            f1_by_class = np.divide(hits, both, out=np.zeros_like(hits), where=both > 0)
             there = true > 0
-            return (of_class * there).sum(axis=-1, keepdims=True) / there.sum(axis=-1, keepdims=True)
+            return (f1_by_class * there).sum(axis=-1, keepdims=True) / there.sum(axis=-1, keepdims=True)
 
         means = self._means("confusion", self.suite("classification"), condition, cells)
         return None if means is None else means.apply(f1)
 
     def shares(self, view: View, conditions: Sequence[Condition]) -> list[Resampled] | None:
         """Shares (6 figures) of each condition, over the faces that all of them have a map of."""
-        return self._of_maps(view, conditions, shares_in)
+        return self._map_means(view, conditions, shares_in)
 
     def lifts(self, view: View, conditions: Sequence[Condition]) -> list[Resampled] | None:
         """Lifts (6 figures) of each condition, over the faces that all of them have a map of."""
@@ -149,30 +149,34 @@ class Evidence:
         def values(columns: Columns) -> np.ndarray:
             return np.concatenate([shares_in(columns), areas_in(columns)], axis=1)
 
-        means = self._of_maps(view, conditions, values)
+        means = self._map_means(view, conditions, values)
         return means and [
-            of_condition.apply(lambda both: both[..., :regions] / both[..., regions:])
-            for of_condition in means
+            condition_means.apply(lambda both: both[..., :regions] / both[..., regions:])
+            for condition_means in means
         ]
 
     def lifts_by_class(self, view: View, condition: Condition) -> dict[str, dict[str, Estimate]]:
         """A condition's lifts over the faces of each true class, by class and region; classes without faces are out."""
         classes, regions = len(self.classes), len(REGIONS)
-        columns = [of_run for of_run in self.columns(view.gathered, condition) if with_map(of_run).any()]
+        columns = [
+            run_columns
+            for run_columns in self.columns(view.gathered, condition)
+            if with_map(run_columns).any()
+        ]
         if not columns:
             return {}
 
-        def values(of_run: Columns) -> np.ndarray:
-            both = np.concatenate([shares_in(of_run), areas_in(of_run)], axis=1)
-            of_class = with_map(of_run)[:, None] & (of_run["label"][:, None] == np.arange(classes))
-            return np.where(of_class[:, :, None], both[:, None], np.nan).reshape(len(both), -1)
+        def values(run_columns: Columns) -> np.ndarray:
+            both = np.concatenate([shares_in(run_columns), areas_in(run_columns)], axis=1)
+            in_class = with_map(run_columns)[:, None] & (run_columns["label"][:, None] == np.arange(classes))
+            return np.where(in_class[:, :, None], both[:, None], np.nan).reshape(len(both), -1)
 
         def lifts(means: np.ndarray) -> np.ndarray:
             both = means.reshape(*means.shape[:-1], classes, 2 * regions)
             ratio: np.ndarray = both[..., :regions] / both[..., regions:]
             return ratio.reshape(*means.shape[:-1], -1)
 
-        means = resample_means(np.stack([values(of_run) for of_run in columns]), self.clusters)
+        means = resample_means(np.stack([values(run_columns) for run_columns in columns]), self.clusters)
         known = estimates(means.apply(lifts), POSITIVE)
         return {
             name: dict(zip(REGIONS, known[regions * code : regions * (code + 1)], strict=True))
@@ -182,24 +186,32 @@ class Evidence:
 
     def measure(self, view: View, name: str, conditions: Sequence[Condition]) -> list[Resampled] | None:
         """A measure of how the heat lies (entropy, extent), over the faces that all have a map of."""
-        return self._of_maps(view, conditions, lambda columns: columns[name][:, None])
+        return self._map_means(view, conditions, lambda columns: columns[name][:, None])
 
-    def _of_maps(
+    def _map_means(
         self, view: View, conditions: Sequence[Condition], values: Callable[[Columns], np.ndarray]
     ) -> list[Resampled] | None:
         """Means of values (N, K) of each condition, over the faces that all of them have a map of."""
         columns = [self.columns(view.gathered, condition) for condition in conditions]
         if not all(columns):
             return None
-        counted = np.all([with_map(of_run) for of_condition in columns for of_run in of_condition], axis=0)
+        counted = np.all(
+            [with_map(run_columns) for condition_columns in columns for run_columns in condition_columns],
+            axis=0,
+        )
         if not counted.any():
             return None
         return [
             resample_means(
-                np.stack([np.where(counted[:, None], values(of_run), np.nan) for of_run in of_condition]),
+                np.stack(
+                    [
+                        np.where(counted[:, None], values(run_columns), np.nan)
+                        for run_columns in condition_columns
+                    ]
+                ),
                 self.clusters,
             )
-            for of_condition in columns
+            for condition_columns in columns
         ]
 
     def fills(self, condition: Condition) -> list[str]:
@@ -229,8 +241,8 @@ class Evidence:
             return None
         columns = [f"told_{fill}" for fill in known[0]["fills"]]
 
-        def values(of_run: Columns) -> np.ndarray:
-            return np.mean([of_run[name] for name in columns], axis=0)[:, None]
+        def values(run_columns: Columns) -> np.ndarray:
+            return np.mean([run_columns[name] for name in columns], axis=0)[:, None]
 
         return self._means(("agreement", view.name), self.suite("causal-agreement", view), condition, values)
 
@@ -239,17 +251,17 @@ class Evidence:
     ) -> Resampled | None:
         """The means of columns of a suite's CSV; None where a run lacks one."""
         columns = self.columns(found, condition) if found else None
-        if not columns or any(name not in of_run for of_run in columns for name in names):
+        if not columns or any(name not in run_columns for run_columns in columns for name in names):
             return None
         return resample_means(
-            np.stack([np.stack([of_run[name] for name in names], axis=1) for of_run in columns]),
+            np.stack([np.stack([run_columns[name] for name in names], axis=1) for run_columns in columns]),
             self.clusters,
         )
 
     def columns(self, found: Gathered | None, condition: Condition) -> list[Columns]:
         """The values a face of those of a condition's runs that a suite has scored."""
-        of_run = found.columns if found else {}
-        return [of_run[name] for name in condition.run_names if name in of_run]
+        columns_by_run = found.columns if found else {}
+        return [columns_by_run[name] for name in condition.run_names if name in columns_by_run]
 
     def _means(
         self,
@@ -261,7 +273,7 @@ class Evidence:
         if (key, condition.name) not in self._cache:
             columns = self.columns(found, condition)
             self._cache[key, condition.name] = (
-                resample_means(np.stack([values(of_run) for of_run in columns]), self.clusters)
+                resample_means(np.stack([values(run_columns) for run_columns in columns]), self.clusters)
                 if columns
                 else None
             )

@@ -16,12 +16,12 @@ EXPECTED: dict[str, tuple[str, tuple[int, int, int]]] = {
 }
 SHOWN = ("mouth", "eyes", "background")
 KINDS: dict[str, Callable[[Condition], bool]] = {
-    "CNN from scratch": lambda of: (
-        of.model == "cnn" and of.pretraining == FROM_SCRATCH and of.guidance == "none"
+    "CNN from scratch": lambda condition: (
+        condition.model == "cnn" and condition.pretraining == FROM_SCRATCH and condition.guidance == "none"
     ),
-    "ImageNet CNN": lambda of: of.family == "cnn" and of.pretraining == IMAGENET,
-    "face recognition": lambda of: of.pretraining == FACE_RECOGNITION,
-    "vision transformer": lambda of: of.family == "transformer",
+    "ImageNet CNN": lambda condition: condition.family == "cnn" and condition.pretraining == IMAGENET,
+    "face recognition": lambda condition: condition.pretraining == FACE_RECOGNITION,
+    "vision transformer": lambda condition: condition.family == "transformer",
 }
 
 

@@ -64,18 +64,18 @@ def first_screen(evidence: Evidence, chance: ChanceLevels) -> list[Row]:
     """A row for each condition and each view of its maps, in the order of conditions."""
     rows = []
     for condition in evidence.conditions:
-        of_model = _of_model(evidence, condition)
+        model_cells = _model_cells(evidence, condition)
         main = evidence.main_view(condition)
         weights = _region_cells(evidence.causal_weights(condition))
         views: Sequence[View | None] = evidence.views_with(condition) or [None]
         for view in views:
-            regions = {**_of_maps(evidence, chance, condition, view), "causal": weights}
+            regions = {**_map_cells(evidence, chance, condition, view), "causal": weights}
             agreement = _agreement_cell(evidence, chance, condition, view)
-            rows.append(Row(condition, view, view is main, of_model | {"agreement": agreement}, regions))
+            rows.append(Row(condition, view, view is main, model_cells | {"agreement": agreement}, regions))
     return rows
 
 
-def _of_model(evidence: Evidence, condition: Condition) -> dict[str, Cell]:
+def _model_cells(evidence: Evidence, condition: Condition) -> dict[str, Cell]:
     accuracy, f1 = evidence.accuracy(condition), evidence.macro_f1(condition)
     overall, without_twins = estimates(accuracy, PROPORTION) if accuracy is not None else (None, None)
     return {
@@ -90,12 +90,12 @@ def _region_cells(means: Resampled | None) -> dict[str, Cell]:
     return {region: Cell(estimate) for region, estimate in zip(REGIONS, known, strict=True)}
 
 
-def _of_maps(
+def _map_cells(
     evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View | None
 ) -> dict[str, dict[str, Cell]]:
     """The cells of share and lift; the figures are over the faces that all runs of the view have a map of."""
     joint = view.gathered.compared["joint"][condition.name]["figures"] if view else None
-    compared = chance.of(condition, view) if view else None
+    compared = chance.compare(condition, view) if view else None
     if view is None or joint is None or compared is None:
         empty = {region: Cell(None) for region in REGIONS}
         return {"share": empty, "lift": empty}
@@ -147,7 +147,7 @@ def _agreement_cell(
     evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View | None
 ) -> Cell:
     means = evidence.agreement(view, condition) if view else None
-    compared = chance.of(condition, view) if view else None
+    compared = chance.compare(condition, view) if view else None
     if means is None or compared is None:
         return Cell(None)
     below = compared.no_agreement_beyond

@@ -41,7 +41,7 @@ def leaning(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> l
     """
     view = evidence.main_view(condition)
     lifts = evidence.lifts(view, [condition]) if view else None
-    compared = chance.of(condition, view) if view else None
+    compared = chance.compare(condition, view) if view else None
     if lifts is None or compared is None:
         return []
     found = [
@@ -117,6 +117,6 @@ def _best(evidence: Evidence, condition: Condition) -> str:
     accuracy = f"It reaches {percent(_accuracy(evidence, condition))} accuracy, {seeds(condition.seeds)}"
     if weights is None:
         return f"{accuracy}."
-    of_region = dict(zip(REGIONS, estimates(weights), strict=True))
-    most = max(of_region, key=lambda region: of_region[region].value)
-    return f"{accuracy}, and its answers rest most on the {most} (causal weight {percent(of_region[most])})."
+    weight_by_region = dict(zip(REGIONS, estimates(weights), strict=True))
+    most = max(weight_by_region, key=lambda region: weight_by_region[region].value)
+    return f"{accuracy}, and its answers rest most on the {most} (causal weight {percent(weight_by_region[most])})."

@@ -7,6 +7,7 @@ from typing import Any
 from fertool.condition_names import labels_of_runs
 from fertool.errors import UserError
 from fertool.explain.registry import parse_request
+from fertool.report.conditions import adopted_note
 from fertool.summary import Summary, Table
 from fertool.workspace import SPLITS, Run, Workspace
 
@@ -37,7 +38,9 @@ def list_runs(workspace: Workspace) -> Summary:
         ]
         for run in found
     ]
-    notes = [] if runs else [f"{workspace.root}: no runs yet; 'fertool train' makes one"]
+    notes = [adopted_note(run["run"]) for run in found if run["epochs"] == 0]
+    if not runs:
+        notes.append(f"{workspace.root}: no runs yet; 'fertool train' makes one")
     return Summary({"runs": found}, [Table("runs", COLUMNS, rows)] if runs else [], notes)
 
 
@@ -85,6 +88,8 @@ def _bytes(path: Path) -> int:
 def _epochs(run: dict[str, Any]) -> str:
     if run["epochs"] is None:
         return "-"
+    if run["epochs"] == 0:
+        return "adopted"
     return f"best {run['best_epoch']} of {run['epochs']}" if run["best_epoch"] else str(run["epochs"])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from fertool.report.conditions import FROM_SCRATCH, Condition
 
 # what weights bring with them: a network that begins with weights is often trained in stages
-OF_PRETRAINING = ("weights", "freeze_epochs", "unfreeze", "backbone_lr", "layer_decay", "seed")
-OF_GUIDANCE = "guide"
+PRETRAINING_SETTINGS = ("weights", "freeze_epochs", "unfreeze", "backbone_lr", "layer_decay", "seed")
+GUIDANCE_PREFIX = "guide"
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,6 @@ def _unguided(conditions: Sequence[Condition]) -> Iterator[Condition]:
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
-    guided = (name for name in one if name.startswith(OF_GUIDANCE))
-    left_out = {*OF_PRETRAINING, *guided}
+    guided = (name for name in one if name.startswith(GUIDANCE_PREFIX))
+    left_out = {*PRETRAINING_SETTINGS, *guided}
     return tuple(name for name in one if name not in left_out and one[name] != other.get(name))

@@ -80,8 +80,8 @@ def sections_of(evidence: Evidence, rows: Sequence[Row]) -> list[Section]:
     sections = [_suite_section(evidence, found, rows) for found in evidence.gathered]
     sections += _emotions_section(evidence)
     sections += [
-        _guidance_section(number, of_sweep)
-        for number, of_sweep in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split))
+        _guidance_section(number, guidance)
+        for number, guidance in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split))
     ]
     return [*sections, *_training_section(evidence), _expectations_section(evidence, rows)]
 

@@ -70,7 +70,15 @@ def score_line(
     grid: int | None = None,
     split: str = "test",
 ) -> str:
-    """The shell line that scores suites."""
+    """The shell line that scores suites.
+
+    Args:
+        suites: the names of the suites.
+        explainer: the explainer whose maps are scored; None for the default.
+        target: the class that maps explain (predicted, label); None for the default.
+        grid: the cells a side of a common grid; None for the maps' own.
+        split: the split whose faces are scored.
+    """
     words = ["fertool", "score"]
     words += ["--explainer", explainer] if explainer else []
     for suite in suites:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fertool.report.chance import ChanceLevels, guessing_accuracy, lifts_are_all_one
-from fertool.report.conditions import Condition
+from fertool.report.conditions import Condition, adopted_note
 from fertool.report.evidence import FEW_FACES, Evidence, estimates
 from fertool.report.views import View, recommended_grid
 from fertool.report.words import listed
@@ -115,7 +115,7 @@ def _insane(evidence: Evidence, condition: Condition, view: View) -> list[Warnin
 
 def _untrue(chance: ChanceLevels, condition: Condition, view: View) -> list[Warning]:
     """Maps that tell this model's behaviour no better than maps that know nothing."""
-    found = chance.of(condition, view)
+    found = chance.compare(condition, view)
     if found is None:
         return []
     failed = [
@@ -141,11 +141,4 @@ def _untrue(chance: ChanceLevels, condition: Condition, view: View) -> list[Warn
 def _adopted(condition: Condition) -> list[Warning]:
     if not condition.is_adopted:
         return []
-    return [
-        Warning(
-            "adopted",
-            condition.name,
-            f"{condition.name} was trained elsewhere and adopted: nothing is known of the data that it was trained "
-            "on, so that faces of this split may be among them.",
-        )
-    ]
+    return [Warning("adopted", condition.name, adopted_note(condition.name))]

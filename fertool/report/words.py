@@ -34,7 +34,7 @@ def percent(estimate: Estimate, digits: int = 1) -> str:
 def points(difference: Estimate, digits: int = 1) -> str:
     """A difference of proportions with its sign, `+2.3 points [+1.1, +3.5]`."""
     value, low, high = (
-        f"{100 * of:+.{digits}f}" for of in (difference.value, difference.low, difference.high)
+        f"{100 * figure:+.{digits}f}" for figure in (difference.value, difference.low, difference.high)
     )
     return f"{value} points [{low}, {high}]"
 
@@ -52,7 +52,9 @@ def plain(estimate: Estimate, digits: int = 2) -> str:
 
 def signed(difference: Estimate, digits: int = 2) -> str:
     """A difference of figures that are no proportions with its sign, `+0.12 [+0.05, +0.19]`."""
-    value, low, high = (f"{of:+.{digits}f}" for of in (difference.value, difference.low, difference.high))
+    value, low, high = (
+        f"{figure:+.{digits}f}" for figure in (difference.value, difference.low, difference.high)
+    )
     return f"{value} [{low}, {high}]"
 
 

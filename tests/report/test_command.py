@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.report import ReportSettings, write_report
+from fertool.report import ReportSettings, list_runs, write_report
 from fertool.runtime.files import write_json
 from fertool.score import ScoreSettings, score
 from fertool.score.results.face_csv import read_columns, write_columns
+from fertool.train.command import train
+from fertool.train.config import TrainConfig
 from fertool.workspace import Run, Workspace
+from fertool.workspace_check import check_workspace
 
 
 class Page(HTMLParser):
@@ -81,16 +84,16 @@ def guided_copies(workspace: Workspace, run: Run) -> list[str]:
 
 def test_a_split_is_scored_and_told_by_itself(trained: Workspace, tmp_path) -> None:
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
-    of_test, of_val = (
+    test_scores, val_scores = (
         score(workspace, ScoreSettings(split=split), device="cpu").data for split in ("test", "val")
     )
     labels = workspace.load_labels("val")
     with np.load(workspace.run("cnn").predictions("val")) as stored:
         right = stored["logits"].argmax(axis=1) == labels
-    (classes,), (attention,) = of_val["classification"], of_val["attention"]
+    (classes,), (attention,) = val_scores["classification"], val_scores["attention"]
     assert classes["faces"] == attention["faces"] == len(labels)
     assert classes["accuracy"] == pytest.approx(right.mean())
-    assert attention["overall"]["share"] != of_test["attention"][0]["overall"]["share"]
+    assert attention["overall"]["share"] != test_scores["attention"][0]["overall"]["share"]
     write_report(workspace, ReportSettings(split="val"))
     text = Page(workspace.report.read_text()).text
     assert f"{100 * right.mean():.1f} [" in text and "on val" in text and "on test" not in text
@@ -164,3 +167,39 @@ def test_a_run_that_is_not_scored_is_named(trained: Workspace, tmp_path) -> None
     with pytest.raises(UserError, match="run new is not scored on 'test'; run 'fertool score' first"):
         write_report(workspace, ReportSettings(runs=["cnn", "new"]))
     assert write_report(workspace).data["runs"] == ["cnn"]
+
+
+def test_an_adopted_run_has_no_curve_and_is_marked_wherever_it_stands(trained: Workspace, tmp_path) -> None:
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    weights, order = workspace.run("cnn").best, tuple(workspace.dataset()["classes"])
+    config = TrainConfig(weights=str(weights), epochs=0, precision="fp32", class_order=order)
+    train(workspace, config, name="theirs", device="cpu")
+    assert not workspace.run("theirs").history_csv.exists()
+    score(workspace, ScoreSettings(suites=("classification",)), device="cpu")
+    note = (
+        "theirs was trained elsewhere and adopted: nothing is known of the data that it was trained on, so a leak "
+        "cannot be ruled out."
+    )
+
+    write_report(workspace)
+    page = Page(workspace.report.read_text())
+    assert "Train dashed" in page.text and "Adopted runs have no curve: theirs." in page.text
+    folder = workspace.report.parent
+    names = {line.split(",")[0] for line in (folder / "tables/conditions-share.csv").read_text().splitlines()}
+    assert "theirs (adopted)" in names and not any(
+        "(adopted)" in name for name in names - {"theirs (adopted)"}
+    )
+    assert note in page.text and note in (folder / "methods.md").read_text()
+
+    listing = list_runs(workspace)
+    (table,) = listing.tables
+    epochs = {row[0]: row[table.columns.index("epochs")] for row in table.rows}
+    assert epochs["theirs"] == "adopted" and epochs["cnn"].startswith("best ")
+    assert listing.notes == [note]
+    damaged = {row[0]: row[-1] for row in check_workspace(workspace).tables[0].rows}
+    assert damaged["run theirs"] == "0"
+
+    write_report(workspace, ReportSettings(runs=("theirs",)))
+    page = Page(workspace.report.read_text())
+    assert "Train dashed" not in page.text and note in page.text
+    assert "was chosen by its accuracy on val" not in page.text

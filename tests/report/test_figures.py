@@ -30,7 +30,7 @@ from fertool.score.guidance.sweeps import Condition, Sweep
 EXPLAINERS = ("gradcam-abs", "occlusion")
 ASKED_FOR = [
     Measure(ACCURACY, "", "classification", ()),
-    *(Measure(SHARE, of, "attention", ()) for of in EXPLAINERS),
+    *(Measure(SHARE, explainer, "attention", ()) for explainer in EXPLAINERS),
     Measure(SHARE_OF_ALL, EXPLAINERS[0], "attention", ()),
     Measure(ROAD, EXPLAINERS[0], "faithfulness", ()),
     Measure(CAUSAL_WEIGHT, "mean", "causal", ()),
@@ -44,15 +44,17 @@ FOR_THE_RECORD = [
     Measure(SWAP_LOSS, "", "causal", ()),
     Measure(LOGIT_WORTH, "mean", "causal", ()),
 ]
-LIFTS = [Measure(LIFT, of, "attention", (), region=region) for of in EXPLAINERS for region in REGIONS]
+LIFTS = [
+    Measure(LIFT, explainer, "attention", (), region=region) for explainer in EXPLAINERS for region in REGIONS
+]
 CONDITIONS = [Condition(None, 0, ()), *(Condition(masks, 0.3, ()) for masks in ("own", "shuffled"))]
 
 
 def test_a_confusion_matrix_has_true_classes_down_and_predicted_ones_across() -> None:
     (axes,) = confusion_figure([[3, 1], [0, 6]], ["sad", "happy"]).axes
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
-    assert [of.get_text() for of in axes.get_yticklabels()] == ["sad", "happy"]
-    cells = {of.get_position(): of.get_text() for of in axes.texts}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["sad", "happy"]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
     assert cells == {(0, 0): "75%\n3", (1, 0): "25%\n1", (0, 1): "0%\n0", (1, 1): "100%\n6"}
     assert np.allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 1]])
 
@@ -94,7 +96,7 @@ def guidance_with(measures: list[Measure]) -> Guidance:
     outcomes = []
     for condition in CONDITIONS:
         values = {measure.name: value_of(measure, condition) for measure in measures}
-        figures = {name: Estimate(of, 0.9 * of, 1.1 * of) for name, of in values.items()}
+        figures = {name: Estimate(value, 0.9 * value, 1.1 * value) for name, value in values.items()}
         outcomes.append(Outcome(condition, figures, {}, {}))
     return Guidance(Sweep("cnn", EXPLAINERS[0], tuple(CONDITIONS), ()), "test", measures, outcomes)
 
@@ -105,7 +107,7 @@ def drawn(axes) -> list[list[float]]:
 
 
 def expected(measure: Measure) -> list[list[float]]:
-    unguided, own, shuffled = (measure.kind.scale * value_of(measure, of) for of in CONDITIONS)
+    unguided, own, shuffled = (measure.kind.scale * value_of(measure, condition) for condition in CONDITIONS)
     return [pytest.approx([unguided, own]), pytest.approx([unguided, shuffled])]
 
 
@@ -123,11 +125,11 @@ def test_what_is_asked_for_has_a_panel_over_lambda_and_nothing_else() -> None:
 
 def test_what_is_known_of_one_condition_alone_is_no_curve() -> None:
     guidance = guidance_with([*ASKED_FOR, *FOR_THE_RECORD, *LIFTS])
-    of_one = {ASKED_FOR[1].name, *(measure.name for measure in LIFTS)}
-    for of in guidance.outcomes[1:]:
-        of.figures.update({name: Estimate(np.nan, np.nan, np.nan) for name in of_one})
+    known_of_one = {ASKED_FOR[1].name, *(measure.name for measure in LIFTS)}
+    for outcome in guidance.outcomes[1:]:
+        outcome.figures.update({name: Estimate(np.nan, np.nan, np.nan) for name in known_of_one})
     titles = [axes.get_title() for axes in guidance_figure(guidance).axes if axes.axison]
-    assert titles == [measure.name for measure in ASKED_FOR if measure.name not in of_one]
+    assert titles == [measure.name for measure in ASKED_FOR if measure.name not in known_of_one]
     assert lifts_figure(guidance) is None
 
 

@@ -68,5 +68,5 @@ def _beside_units(emotion: str, region: str) -> str:
 def action_unit_regions(emotion: str) -> list[str]:
     """The features of the face where an emotion's action units show; none for one that EMFACS does not know."""
     points = {point for unit in EMFACS.get(emotion, {}) for point in LANDMARKS[unit]}
-    of_features = {region: range(68)[PARTS[region]] for region in FEATURES}
-    return [region for region, its_points in of_features.items() if points & set(its_points)]
+    feature_points = {region: range(68)[PARTS[region]] for region in FEATURES}
+    return [region for region, its_points in feature_points.items() if points & set(its_points)]

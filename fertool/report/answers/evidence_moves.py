@@ -22,7 +22,7 @@ from fertool.score.statistics.scales import POSITIVE, PROPORTION, UNBOUNDED, Sca
 
 QUESTION = "Does face-recognition pretraining move the evidence?"
 EXPECTED = {"eyes": 0.40, "mouth": 0.12}  # shares in the page's example row of VGGFace
-OF_INTEREST = ("eyes", "nose", "mouth")
+REGIONS_OF_INTEREST = ("eyes", "nose", "mouth")
 
 Moves = Mapping[str, Estimate]  # differences by region, face recognition less scratch
 
@@ -70,7 +70,7 @@ def _compare(evidence: Evidence, pair: Pair) -> list[Sentence]:
             sentences.append(
                 Sentence(move_sentence(pair, "lift", _moves(lifts[0], lifts[1], POSITIVE)), test)
             )
-            sentences.append(Sentence(expectation_sentence(pair, _of_regions(shares[0]))))
+            sentences.append(Sentence(expectation_sentence(pair, _region_moves(shares[0]))))
     weights = [evidence.causal_weights(condition) for condition in (pair.one, pair.other)]
     if weights[0] is not None and weights[1] is not None:
         moves["causal weight"] = _moves(weights[0], weights[1])
@@ -84,7 +84,7 @@ def _moves(one: Resampled, other: Resampled, scale: Scale = UNBOUNDED) -> Moves:
     return dict(zip(REGIONS, differences(one, other, scale), strict=True))
 
 
-def _of_regions(means: Resampled) -> Moves:
+def _region_moves(means: Resampled) -> Moves:
     return dict(zip(REGIONS, estimates(means, PROPORTION), strict=True))
 
 
@@ -92,7 +92,7 @@ def move_sentence(pair: Pair, measure: str, moves: Moves) -> str:
     """The gains and losses of eyes, nose and mouth, by one measure, as far as intervals show."""
     write = signed if measure == "lift" else points
     found: dict[int, list[str]] = {}
-    for region in OF_INTEREST:
+    for region in REGIONS_OF_INTEREST:
         direction = moves[region].direction
         if direction is not None:
             found.setdefault(direction, []).append(f"{region} ({write(moves[region])})")
@@ -108,7 +108,7 @@ def agreement_sentence(by_share: Moves, by_weight: Moves) -> str:
     """Whether maps and causes tell the same of eyes, nose and mouth."""
     opposed = [
         region
-        for region in OF_INTEREST
+        for region in REGIONS_OF_INTEREST
         if (by_share[region].direction or 0) * (by_weight[region].direction or 0) == -1
     ]
     if opposed:
@@ -118,7 +118,7 @@ def agreement_sentence(by_share: Moves, by_weight: Moves) -> str:
         )
     alike = [
         region
-        for region in OF_INTEREST
+        for region in REGIONS_OF_INTEREST
         if by_share[region].direction and by_share[region].direction == by_weight[region].direction
     ]
     if alike:

@@ -51,9 +51,11 @@ def where_do_the_models_fail(evidence: Evidence, chance: ChanceLevels) -> Answer
             for confusion in confusions[:1]
             if (text := _where_it_looked(evidence, condition, confusion))
         ]
-    for condition in trusted[:1]:  # leaks and noise are the data's: the best network tells of them
-        sentences += _of_leaks(evidence, condition, evidence.columns(found, condition))
-        sentences += _of_crowd(condition.name, evidence.stored(found, condition))
+    trained_here = [condition for condition in trusted if not condition.is_adopted]
+    for condition in trained_here[:1]:  # leaks and noise are the data's: the best network tells of them
+        sentences += _leak_sentences(evidence, condition, evidence.columns(found, condition))
+    for condition in trusted[:1]:
+        sentences += _crowd_sentences(condition.name, evidence.stored(found, condition))
     untrusted = [condition.name for condition in scored if not chance.is_trusted(condition)]
     return Answer("failures", QUESTION, [*sentences, *left_out(untrusted)], _without_crowd(evidence))
 
@@ -70,13 +72,16 @@ def most_confused(columns: Sequence[Columns], evidence: Evidence) -> list[Confus
     if not pairs:
         return []
 
-    def taken(of_run: Columns) -> np.ndarray:
+    def taken(run_columns: Columns) -> np.ndarray:
         return np.stack(
-            [np.where(of_run["label"] == true, of_run["predicted"] == told, np.nan) for true, told in pairs],
+            [
+                np.where(run_columns["label"] == true, run_columns["predicted"] == told, np.nan)
+                for true, told in pairs
+            ],
             axis=1,
         )
 
-    values = np.stack([taken(of_run) for of_run in columns])
+    values = np.stack([taken(run_columns) for run_columns in columns])
     rates = estimates(resample_means(values, evidence.clusters), PROPORTION)
     counts = np.nansum(values, axis=1).mean(axis=0)
     confusions = [
@@ -105,11 +110,13 @@ def _where_it_looked(evidence: Evidence, condition: Condition, confusion: Confus
         return ""
     true, told = (evidence.classes.index(name) for name in (confusion.true, confusion.predicted))
 
-    def shares(of_run: Columns, predicted: int) -> np.ndarray:
-        these = with_map(of_run) & (of_run["label"] == true) & (of_run["predicted"] == predicted)
-        return np.where(these[:, None], shares_in(of_run), np.nan)
+    def shares(run_columns: Columns, predicted: int) -> np.ndarray:
+        these = (
+            with_map(run_columns) & (run_columns["label"] == true) & (run_columns["predicted"] == predicted)
+        )
+        return np.where(these[:, None], shares_in(run_columns), np.nan)
 
-    wrong, right = (np.stack([shares(of_run, code) for of_run in columns]) for code in (told, true))
+    wrong, right = (np.stack([shares(run_columns, code) for run_columns in columns]) for code in (told, true))
     counts = [int(np.isfinite(values[..., 0]).sum(axis=1).min()) for values in (wrong, right)]
     if min(counts) < FEW_FACES:
         return ""
@@ -132,11 +139,13 @@ def looked_sentence(name: str, confusion: Confusion, moves: dict[str, Estimate])
     return f"On {what} its maps lie {listed(parts)} than on those that it gets right."
 
 
-def _of_leaks(evidence: Evidence, condition: Condition, columns: Sequence[Columns]) -> list[Sentence]:
+def _leak_sentences(evidence: Evidence, condition: Condition, columns: Sequence[Columns]) -> list[Sentence]:
     leaked = columns[0]["twin_in_train"] == 1
-    if leaked.sum() < FEW_FACES or leaked.all():
+    if (
+        leaked.sum() < FEW_FACES or leaked.all() or condition.is_adopted
+    ):  # it did not train on this train split
         return []
-    correct = np.stack([of_run["correct"] for of_run in columns])
+    correct = np.stack([run_columns["correct"] for run_columns in columns])
     means = [
         resample_means(np.where(faces, correct, np.nan)[..., None], evidence.clusters)
         for faces in (leaked, ~leaked)
@@ -158,12 +167,12 @@ def leak_sentence(name: str, faces: int, difference: Estimate, *, dropped: bool)
     )
 
 
-def _of_crowd(name: str, known: Sequence[dict[str, Any]]) -> list[Sentence]:
+def _crowd_sentences(name: str, known: Sequence[dict[str, Any]]) -> list[Sentence]:
     sides = [run["ferplus"] for run in known if run.get("ferplus")]
-    if not sides or any(side is None for of_run in sides for side in of_run.values()):
+    if not sides or any(side is None for run_sides in sides for side in run_sides.values()):
         return []
     crowd, own = (
-        float(np.mean([list(of_run.values())[side]["accuracy"] for of_run in sides])) for side in (0, 1)
+        float(np.mean([list(run_sides.values())[side]["accuracy"] for run_sides in sides])) for side in (0, 1)
     )
     faces = int(next(iter(sides[0].values()))["faces"])
     return [Sentence(crowd_sentence(name, faces, crowd, own))]

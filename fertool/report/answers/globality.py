@@ -68,13 +68,9 @@ def _compare(evidence: Evidence, pair: Pair, view: View) -> list[Sentence]:
     both = [pair.one, pair.other]
     measures = {name: evidence.measure(view, name, both) for name in ("extent", "entropy")}
     shares = evidence.shares(view, both)
-    if shares is None or any(of_measure is None for of_measure in measures.values()):
+    if shares is None or any(means is None for means in measures.values()):
         return []
-    found = {
-        name: differences(of_measure[0], of_measure[1])[0]
-        for name, of_measure in measures.items()
-        if of_measure
-    }
+    found = {name: differences(means[0], means[1])[0] for name, means in measures.items() if means}
     background = differences(shares[0], shares[1], PROPORTION)[BACKGROUND]
     test = paired(evidence.faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1)
     return [
@@ -88,6 +84,13 @@ def globality_sentence(
     """The sentence that extent and entropy give together, and what the background's share adds.
 
     More global: both are larger as far as intervals show; more local: both are smaller; else mixed or open.
+
+    Args:
+        pair: the transformer (`one`) and the CNN (`other`).
+        view: the name of the view in which both have maps.
+        extent: the transformer's mean extent less the CNN's, in inter-ocular distances.
+        entropy: the transformer's mean entropy less the CNN's; the entropy of a uniform map is 1.
+        background: the transformer's share of the background less the CNN's, as a proportion.
     """
     one, other = pair.one.name, pair.other.name
     directions = [extent.direction, entropy.direction]

@@ -10,17 +10,17 @@ from fertool.score.guidance.verdict import signed, verdicts_of
 
 QUESTION = "Does attention guidance help, and did it move the model or the map?"
 TEST = "95% intervals of differences to lambda 0, paired over faces"
-OF_MERIT = ("Accuracy:", "Robustness (mCE):", "Own less shuffled")
+MERIT_PREFIXES = ("Accuracy:", "Robustness (mCE):", "Own less shuffled")
 
 
 def does_guidance_help(evidence: Evidence, _: ChanceLevels) -> Answer:
     """The verdict on each lambda of each sweep, then what it did to faithfulness, accuracy and robustness."""
     sweeps = gather_guidance(evidence.workspace, evidence.runs, evidence.split)
-    sentences = [sentence for guidance in sweeps for sentence in _of_sweep(guidance)]
+    sentences = [sentence for guidance in sweeps for sentence in _sweep_sentences(guidance)]
     return Answer("guidance-answer", QUESTION, sentences, _missing(evidence, sweeps, sentences))
 
 
-def _of_sweep(guidance: Guidance) -> list[Sentence]:
+def _sweep_sentences(guidance: Guidance) -> list[Sentence]:
     sentences = []
     outcomes = {
         outcome.condition.weight: outcome
@@ -28,7 +28,7 @@ def _of_sweep(guidance: Guidance) -> list[Sentence]:
         if outcome.condition.masks == OWN and outcome.change
     }
     for verdict in verdicts_of(guidance):
-        merit = [text for text in verdict.sentences[1:] if text.startswith(OF_MERIT)]
+        merit = [text for text in verdict.sentences[1:] if text.startswith(MERIT_PREFIXES)]
         faithful = faithfulness_sentence(guidance, outcomes[verdict.weight])
         text = " ".join([verdict.sentences[0], *([faithful] if faithful else []), *merit])
         sentences.append(Sentence(f"{guidance.sweep.name}, lambda {verdict.weight:g}: {text}", TEST))
@@ -65,7 +65,9 @@ def _missing(evidence: Evidence, sweeps: list[Guidance], sentences: list[Sentenc
         )
         return [Missing("no run was guided beside one that was not", lines)]
     missing = []
-    guided = {run.name for guidance in sweeps for of in guidance.sweep.conditions for run in of.runs}
+    guided = {
+        run.name for guidance in sweeps for condition in guidance.sweep.conditions for run in condition.runs
+    }
     for suite, what in (("causal", "what the model rests on"), ("robustness", "robustness")):
         found = evidence.suite(suite)
         scored = set() if found is None else {run["run"] for run in found.scores}

@@ -70,9 +70,9 @@ def by_training_faces(pairs: list[Pair], evidence: Evidence) -> list[Sentence]:
             gain = differences(one, other, PROPORTION)[0]
             gains.setdefault((pair.one.model, pair.one.pretraining), {})[fraction] = gain
     return [
-        Sentence(fraction_sentence(model, source, of_fraction))
-        for (model, source), of_fraction in gains.items()
-        if len(of_fraction) > 1
+        Sentence(fraction_sentence(model, source, gain_by_fraction))
+        for (model, source), gain_by_fraction in gains.items()
+        if len(gain_by_fraction) > 1
     ]
 
 

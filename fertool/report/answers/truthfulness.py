@@ -40,7 +40,7 @@ def _most_tested(evidence: Evidence, chance: ChanceLevels, condition: Condition)
     """Choose for each explainer the view, by target, for which most tests were made."""
 
     def tests_made(view: View) -> int:
-        found = chance.of(condition, view)
+        found = chance.compare(condition, view)
         if found is None:
             return -1
         return (found.not_faithful_beyond is not None) + (found.no_agreement_beyond is not None)
@@ -52,7 +52,7 @@ def _most_tested(evidence: Evidence, chance: ChanceLevels, condition: Condition)
 
 
 def _on_map(evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View) -> list[Sentence]:
-    found = chance.of(condition, view)
+    found = chance.compare(condition, view)
     known = evidence.stored(evidence.suite("sanity", view), condition)
     sane = None if not known else not any(marked(run) for run in known)
     if found is None or (
@@ -117,10 +117,10 @@ def truth_sentence(
 def _planted(evidence: Evidence, condition: Condition, view: View) -> str:
     known = evidence.stored(evidence.suite("truth", view), condition)
     found = [
-        planted_sentence(f"{view.explainer} for {condition.name}", plane, of_map[view.explainer])
+        planted_sentence(f"{view.explainer} for {condition.name}", plane, by_explainer[view.explainer])
         for run in known[:1]
-        for plane, of_map in run["planes"].items()
-        if of_map.get(view.explainer) is not None
+        for plane, by_explainer in run["planes"].items()
+        if by_explainer.get(view.explainer) is not None
     ]
     return " ".join(found)
 
@@ -137,7 +137,7 @@ def planted_sentence(what: str, plane: str, figures: Mapping[str, Any]) -> str:
 
 
 def _lacking(evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View) -> list[str]:
-    found = chance.of(condition, view)
+    found = chance.compare(condition, view)
     if found is None:
         return []
     lacking = []

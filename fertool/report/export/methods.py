@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import fertool
-from fertool.report.conditions import FROM_SCRATCH, Condition
+from fertool.report.conditions import FROM_SCRATCH, Condition, adopted_note
 from fertool.report.dataset_title import dataset_title
 from fertool.report.evidence import Evidence
 from fertool.report.words import listed, seeds
 
-OF_SUITE = {
+SUITE_MEASURES = {
     "classification": "accuracy, macro F1 and calibration",
     "attention": "the share of each heatmap on six regions of the face, and its lift over the region's area",
     "faithfulness": "faithfulness (deletion, insertion and ROAD) beside five null maps",
@@ -34,9 +34,7 @@ def methods_paragraphs(evidence: Evidence) -> list[str]:
 
 def _data(evidence: Evidence) -> str:
     dataset = evidence.dataset
-    counts = listed(
-        [f"{of_split['count']:,} faces in {name}" for name, of_split in dataset["splits"].items()]
-    )
+    counts = listed([f"{split['count']:,} faces in {name}" for name, split in dataset["splits"].items()])
     shape = " by ".join(map(str, dataset["image_shape"][:2]))
     text = (
         f"Data: {dataset_title(dataset)}, {shape} pixels, {len(dataset['classes'])} classes "
@@ -57,19 +55,16 @@ def _data(evidence: Evidence) -> str:
 
 
 def _training(conditions: Sequence[Condition]) -> str:
-    return (
-        "Training: "
-        + " ".join(map(_of_condition, conditions))
-        + (
-            " The epoch of each run was chosen by its accuracy on val; nothing was chosen on the scored split."
-        )
-    )
+    sentences = [*map(_condition_sentence, conditions)]
+    if not all(condition.is_adopted for condition in conditions):
+        sentences.append("The epoch of each trained run was chosen by its accuracy on val.")
+    return f"Training: {' '.join(sentences)} Nothing was chosen on the scored split."
 
 
-def _of_condition(condition: Condition) -> str:
+def _condition_sentence(condition: Condition) -> str:
     config = condition.config
     if condition.is_adopted:
-        return f"{condition.name} was trained elsewhere and adopted."
+        return adopted_note(condition.name)
     source = (
         "from scratch" if condition.pretraining == FROM_SCRATCH else f"pretrained on {condition.pretraining}"
     )
@@ -88,7 +83,7 @@ def _of_condition(condition: Condition) -> str:
 def _measures(evidence: Evidence) -> str:
     suites = list(dict.fromkeys(found.suite.name for found in evidence.gathered))
     views = [view.name for view in evidence.views if not view.is_null]
-    text = f"Measured on {evidence.split}: {'; '.join(OF_SUITE.get(name, name) for name in suites)}."
+    text = f"Measured on {evidence.split}: {'; '.join(SUITE_MEASURES.get(name, name) for name in suites)}."
     return f"{text} Heatmaps: {'; '.join(views)}." if views else text
 
 

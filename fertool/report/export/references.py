@@ -304,7 +304,7 @@ _ALL = [
     ),
 ]
 WORKS = {work.key: work for work in _ALL}
-OF_EXPLAINER = {
+EXPLAINER_WORKS = {
     "gradcam": ("selvaraju2017gradcam",),
     "gradcam-size": ("selvaraju2017gradcam",),
     "hirescam": ("draelos2020hirescam",),
@@ -322,7 +322,7 @@ OF_EXPLAINER = {
     "occlusion": ("zeiler2014visualizing",),
     "rise": ("petsiuk2018rise",),
 }
-OF_SUITE = {
+SUITE_WORKS = {
     "attention": ("efron1987better", "zou2008construction", "holm1979simple", "ekman1983emfacs"),
     "faithfulness": ("petsiuk2018rise", "rong2022consistent"),
     "causal": ("shapley1953value",),
@@ -330,7 +330,7 @@ OF_SUITE = {
     "sanity": ("adebayo2018sanity",),
     "representation": ("kornblith2019similarity",),
 }
-OF_MODEL = {
+MODEL_WORKS = {
     "vggface2": ("cao2018vggface2", "he2016deep"),
     "vggface": ("parkhi2015deep",),
     "dlibface": ("king2009dlib", "he2016deep"),
@@ -343,17 +343,17 @@ OWN_MODELS = ("cnn", "resnet48", "dlibface", "vggface", "vggface2", "multiscale:
 
 def works_of(evidence: Evidence) -> list[Work]:
     """The works to cite for exactly what was run: data, landmarks, models, explainers, suites, statistics."""
-    keys = [*_of_data(evidence), "paszke2019pytorch"]
+    keys = [*_data_keys(evidence), "paszke2019pytorch"]
     for condition in evidence.conditions:
-        keys += _of_condition(condition)
+        keys += _condition_keys(condition)
     for found in evidence.gathered:
-        keys += OF_SUITE.get(found.suite.name, ())
+        keys += SUITE_WORKS.get(found.suite.name, ())
         if found.suite.explains:
-            keys += OF_EXPLAINER.get(found.settings.request.explainer.name, ())
+            keys += EXPLAINER_WORKS.get(found.settings.request.explainer.name, ())
     return [WORKS[key] for key in dict.fromkeys(keys)]
 
 
-def _of_data(evidence: Evidence) -> Iterable[str]:
+def _data_keys(evidence: Evidence) -> Iterable[str]:
     if evidence.dataset["name"] == "FER2013":
         yield "goodfellow2013challenges"
     if evidence.dataset.get("ferplus"):
@@ -367,8 +367,8 @@ def _of_data(evidence: Evidence) -> Iterable[str]:
         yield "sagonas2013300"
 
 
-def _of_condition(condition: Condition) -> Iterable[str]:
-    for part, keys in OF_MODEL.items():
+def _condition_keys(condition: Condition) -> Iterable[str]:
+    for part, keys in MODEL_WORKS.items():
         if part in condition.model:
             yield from keys
             break

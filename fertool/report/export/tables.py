@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from fertool.masks.regions import REGIONS
+from fertool.report.conditions import adopted_note
 from fertool.report.evidence import Evidence
 from fertool.report.first_screen import HEADINGS, MEASURES, Cell, Row
 from fertool.summary import Greyed, Table
@@ -61,7 +62,7 @@ def _conditions(rows: Sequence[Row], measure: str, split: str) -> Table:
     columns[place:place] = list(REGIONS)
     cells = [
         [
-            row.condition.name,
+            f"{row.condition.name} (adopted)" if row.condition.is_adopted else row.condition.name,
             str(row.condition.seeds),
             *(_text(row.cells[key]) for key in HEADINGS if key != "agreement"),
             *(_text(row.regions[measure][region]) for region in REGIONS),
@@ -71,6 +72,7 @@ def _conditions(rows: Sequence[Row], measure: str, split: str) -> Table:
     ]
     views = list(dict.fromkeys(f"{row.view.name}" for row in rows if row.view is not None))
     notes = [f"Maps: {'; '.join(views)}."] if views and measure != "causal" else []
+    notes += dict.fromkeys(adopted_note(row.condition.name) for row in rows if row.condition.is_adopted)
     return Table(f"conditions on {split}, {MEASURES[measure]} of each region", columns, cells, notes)
 
 

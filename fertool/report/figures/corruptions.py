@@ -10,26 +10,26 @@ from fertool.report.figures.style import MARKERS, NAMES_ACROSS, PAGE_INCHES, SER
 
 
 def corruptions_figure(
-    of_condition: Mapping[str, Sequence[Mapping[str, Any]]], width_inches: float = PAGE_INCHES
+    figures_by_condition: Mapping[str, Sequence[Mapping[str, Any]]], width_inches: float = PAGE_INCHES
 ) -> Figure:
     """A panel a corruption, a line a condition: accuracy in %, mean over seeds, at strength 0 (clean) to 5.
 
-    `of_condition` are the figures of the suite robustness, of each run, by condition.
+    `figures_by_condition` are the figures of the suite robustness, of each run, by condition.
     """
-    names = list(next(iter(of_condition.values()))[0]["corruptions"])
+    names = list(next(iter(figures_by_condition.values()))[0]["corruptions"])
     across = max(2, round(width_inches * 4 / PAGE_INCHES))
     down = -(-len(names) // across)
     legend = max(1, int(width_inches * NAMES_ACROSS / PAGE_INCHES))
-    height = 0.2 * -(-len(of_condition) // legend) + 0.2 + 1.45 * down
+    height = 0.2 * -(-len(figures_by_condition) // legend) + 0.2 + 1.45 * down
     figure = Figure(figsize=(width_inches, height), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, corruption in zip(panels, names, strict=False):
-        for number, (name, runs) in enumerate(of_condition.items()):
+        for number, (name, runs) in enumerate(figures_by_condition.items()):
             found = [run["corruptions"][corruption] for run in runs if corruption in run["corruptions"]]
-            known = [of for of in found if of["faces"]]
+            known = [figures for figures in found if figures["faces"]]
             if not known:
                 continue
-            errors = np.mean([[of["clean_error"], *of["error"]] for of in known], axis=0)
+            errors = np.mean([[figures["clean_error"], *figures["error"]] for figures in known], axis=0)
             marker = MARKERS[number % len(MARKERS)]
             axes.plot(
                 100 * (1 - errors), color=SERIES[number % len(SERIES)], marker=marker, markersize=3, linewidth=1.2,

@@ -78,15 +78,15 @@ def lifts_figure(guidance: Guidance) -> Figure | None:
     }
     if not lifts:
         return None
-    explainers = list(dict.fromkeys(of for of, _ in lifts))
+    explainers = list(dict.fromkeys(explainer for explainer, _ in lifts))
     figure = Figure(figsize=(9, 0.5 + 1.6 * len(explainers)), layout="constrained")
     panels = figure.subplots(len(explainers), len(REGIONS), squeeze=False, sharex=True, sharey="row")
-    for of, row in zip(explainers, panels, strict=True):
+    for explainer, row in zip(explainers, panels, strict=True):
         for region, axes in zip(REGIONS, row, strict=True):
-            if (of, region) in lifts:
-                _draw_over_lambda(axes, guidance, lifts[of, region])
+            if (explainer, region) in lifts:
+                _draw_over_lambda(axes, guidance, lifts[explainer, region])
             axes.axhline(1, **LEVEL)
-        row[0].set_ylabel(of, fontsize=9)
+        row[0].set_ylabel(explainer, fontsize=9)
     for region, first, last in zip(REGIONS, panels[0], panels[-1], strict=True):
         first.set_title(region, fontsize=9)
         last.set_xlabel("lambda")
@@ -96,23 +96,26 @@ def lifts_figure(guidance: Guidance) -> Figure | None:
 
 def _is_curve(guidance: Guidance, measure: Measure) -> bool:
     """Whether it is known of two conditions; an explainer may have explained the networks of one alone."""
-    return sum(np.isfinite(of.figures[measure.name].value) for of in guidance.outcomes) > 1
+    return sum(np.isfinite(outcome.figures[measure.name].value) for outcome in guidance.outcomes) > 1
 
 
 def _draw_over_lambda(axes: Axes, guidance: Guidance, measure: Measure) -> None:
     """A measure's curve by each kind of masks, with its intervals."""
-    weights = sorted({of.condition.weight for of in guidance.outcomes})
+    weights = sorted({outcome.condition.weight for outcome in guidance.outcomes})
     kind = measure.kind
     styles = ((OWN, "-", "o", 0.06), (SHUFFLED, "--", "s", -0.06))
     for colour, (masks, line, marker, aside) in zip(SERIES, styles, strict=False):
-        if all(of.condition.masks != masks for of in guidance.outcomes):
+        if all(outcome.condition.masks != masks for outcome in guidance.outcomes):
             continue
-        curve = [of for of in guidance.outcomes if of.condition.masks in (None, masks)]
+        curve = [outcome for outcome in guidance.outcomes if outcome.condition.masks in (None, masks)]
         # beside each other but where they are the same runs
-        at = [weights.index(of.condition.weight) + aside * bool(of.condition.masks) for of in curve]
-        figures = [of.figures[measure.name] for of in curve]
+        at = [
+            weights.index(outcome.condition.weight) + aside * bool(outcome.condition.masks)
+            for outcome in curve
+        ]
+        figures = [outcome.figures[measure.name] for outcome in curve]
         middle, low, high = (
-            kind.scale * np.array([getattr(of, limit) for of in figures])
+            kind.scale * np.array([getattr(estimate, limit) for estimate in figures])
             for limit in ("value", "low", "high")
         )
         reach = np.clip([middle - low, high - middle], 0, None)  # limits that differ by rounding

@@ -33,8 +33,8 @@ def regions_figure(
         cells = [row.regions[measure][region] for row in rows]
         for place, row, cell in zip(at, rows, cells, strict=True):
             if cell.is_known:
-                of_seeds = [of_seed[number] for of_seed in seeds.get(row.condition.name, [])]
-                _draw(axes, place, cell, of_seeds)
+                figure_by_seed = [seed_figures[number] for seed_figures in seeds.get(row.condition.name, [])]
+                _draw(axes, place, cell, figure_by_seed)
         if measure == "lift":
             axes.axvline(1, **LEVEL)
         elif measure == "causal":
@@ -54,8 +54,8 @@ def _draw(axes: Axes, place: float, cell: Cell, seeds: Sequence[float]) -> None:
     value, low, high = (cell.scale * getattr(cell.estimate, which) for which in ("value", "low", "high"))
     if cell.has_interval:
         axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-    for of_seed in seeds:
-        axes.plot(cell.scale * of_seed, place - 0.25, ".", color=colour, markersize=3)
+    for seed_figure in seeds:
+        axes.plot(cell.scale * seed_figure, place - 0.25, ".", color=colour, markersize=3)
     face = "none" if cell.mark else colour
     axes.plot(
         value, place, "x" if cell.mark == "ceiling" else "o", color=colour, markerfacecolor=face, markersize=5

@@ -20,18 +20,22 @@ def depth_figure(
     height = 0.2 * -(-len(stages) // across) + (4.6 if stacked else 0.33 * width_inches)
     figure = Figure(figsize=(width_inches, height), layout="constrained")
     probes, cka = figure.subplots(*((2, 1) if stacked else (1, 2)))
-    for number, (name, of_run) in enumerate(stages.items()):
+    for number, (name, run_stages) in enumerate(stages.items()):
         style = {
             "color": SERIES[number % len(SERIES)],
             "marker": MARKERS[number // len(SERIES) % len(MARKERS)],
             "markersize": 3,
         }
-        depth = [place / max(len(of_run) - 1, 1) for place in range(len(of_run))]
-        after, before = ([100 * stage[when]["accuracy"] for stage in of_run] for when in ("after", "before"))
+        depth = [place / max(len(run_stages) - 1, 1) for place in range(len(run_stages))]
+        after, before = (
+            [100 * stage[when]["accuracy"] for stage in run_stages] for when in ("after", "before")
+        )
         probes.plot(depth, after, label=name, **style)
         probes.plot(depth, before, "--", linewidth=1, **style)
         known = [
-            (at, stage["cka"]) for at, stage in zip(depth, of_run, strict=True) if stage["cka"] is not None
+            (at, stage["cka"])
+            for at, stage in zip(depth, run_stages, strict=True)
+            if stage["cka"] is not None
         ]
         cka.plot([at for at, _ in known], [value for _, value in known], **style)
     probes.set_ylabel("probe accuracy, %")

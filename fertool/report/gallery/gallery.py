@@ -97,7 +97,7 @@ def make_gallery(evidence: Evidence) -> Gallery | None:
         evidence.labels[rows],
         [face_address(np.asarray(faces[row])) for row in rows],
         [region_paths(np.asarray(regions[row])) for row in rows],
-        [_column(evidence, *of_column, rows) for of_column in wanted],
+        [_column(evidence, *wanted_column, rows) for wanted_column in wanted],
         evidence.classes,
     )
 
@@ -128,15 +128,15 @@ def draw_faces(labels: np.ndarray, correct: np.ndarray, classes: int, most: int)
         classes: how many classes there are.
         most: how many faces at most, of all classes together.
     """
-    of_class = max(1, min(FACES_A_CLASS, most // classes))
+    faces_a_class = max(1, min(FACES_A_CLASS, most // classes))
     generator = np.random.default_rng(0)
     chosen = []
     for code in range(classes):
         right = generator.permutation(np.flatnonzero((labels == code) & correct))
         wrong = generator.permutation(np.flatnonzero((labels == code) & ~correct))
-        half = -(-of_class // 2)
-        taken = [*right[:half], *wrong[: of_class - min(half, len(right))]]
-        chosen += [*taken, *right[half : half + of_class - len(taken)]]
+        half = -(-faces_a_class // 2)
+        taken = [*right[:half], *wrong[: faces_a_class - min(half, len(right))]]
+        chosen += [*taken, *right[half : half + faces_a_class - len(taken)]]
     return np.array(chosen, dtype=np.int64)
 
 

@@ -39,8 +39,21 @@ def render_page(
     methods: Sequence[str],
     works: Sequence[Work],
 ) -> str:
-    """The whole page, self-contained."""
-    cells = [cell for row in rows for of_region in row.regions.values() for cell in of_region.values()]
+    """The whole page as HTML, self-contained.
+
+    Args:
+        evidence: the figures of the runs and where they are kept.
+        rows: the rows of the table of conditions, one for each condition and view.
+        sections: the suites' tables and figures, in the order of the page.
+        gallery: faces beside their maps; None where there are no maps to show.
+        answers: the questions with their answers.
+        headline: the answer in one or two sentences, at the top of the page.
+        warnings: what weakens the figures, as a list above the table of conditions.
+        notes: what a reader must know to read the table of conditions.
+        methods: the paragraphs of the methods text.
+        works: the works to cite.
+    """
+    cells = [cell for row in rows for region_cells in row.regions.values() for cell in region_cells.values()]
     return (
         _templates()
         .get_template("page.html")

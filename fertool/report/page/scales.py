@@ -46,7 +46,7 @@ def scales_of(rows: Sequence[Row]) -> dict[str, Scale]:
 def _scale(cells: Sequence[Cell], level: float | None = None) -> Scale:
     """From 0, or the lowest limit where that is below, to the highest; the level lies on it."""
     known = [cell.estimate for cell in cells if cell.estimate is not None]
-    limits = [limit for of_cell in known for limit in (of_cell.value, of_cell.low, of_cell.high)]
+    limits = [limit for estimate in known for limit in (estimate.value, estimate.low, estimate.high)]
     limits = [limit for limit in [*limits, level or 0.0] if np.isfinite(limit)]
     low, high = min(0.0, *limits), max(0.0, *limits)
     return Scale(low, high if high > low else low + 1, level)

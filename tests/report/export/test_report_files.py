@@ -12,7 +12,7 @@ from fertool.cli import app
 from fertool.errors import UserError
 from fertool.explain.registry import EXPLAINERS
 from fertool.report import ReportSettings, list_runs, parse_labels, write_report
-from fertool.report.export.references import OF_EXPLAINER, OF_MODEL, OF_SUITE, WORKS
+from fertool.report.export.references import EXPLAINER_WORKS, MODEL_WORKS, SUITE_WORKS, WORKS
 from fertool.workspace import Workspace
 
 ARCHIVE = Path(__file__).parents[2] / "workspace_before.tar.xz"
@@ -89,8 +89,13 @@ def test_works_are_of_what_was_run(workspace: Workspace) -> None:
 
 
 def test_every_explainer_has_a_work_to_cite() -> None:
-    assert set(OF_EXPLAINER) == set(EXPLAINERS)
-    named = [key for table in (OF_EXPLAINER, OF_SUITE, OF_MODEL) for keys in table.values() for key in keys]
+    assert set(EXPLAINER_WORKS) == set(EXPLAINERS)
+    named = [
+        key
+        for table in (EXPLAINER_WORKS, SUITE_WORKS, MODEL_WORKS)
+        for keys in table.values()
+        for key in keys
+    ]
     assert set(named) <= set(WORKS)
     for work in WORKS.values():
         assert work.bibtex.count("{") == work.bibtex.count("}")
