@@ -7,6 +7,7 @@ import pytest
 from fertool.errors import UserError
 from fertool.report import ReportSettings, list_runs, write_report
 from fertool.runtime.files import write_json
+from fertool.runtime.reading import read_json
 from fertool.score import ScoreSettings, score
 from fertool.score.results.face_csv import read_columns, write_columns
 from fertool.train.command import train
@@ -75,10 +76,13 @@ def guided_copies(workspace: Workspace, run: Run) -> list[str]:
         record = run.config() | {"name": copy.name, "condition": copy.name}
         record["config"] |= {"guide": "background", "guide_map": "relu", "guide_weight": weight}
         write_json(copy.run_json, record)
-        place = copy.scores("attention", "test", "gradcam", "predicted").with_suffix(".csv")
-        columns = read_columns(place)
+        scores_json = copy.scores("attention", "test", "gradcam", "predicted")
+        scores_csv = scores_json.with_suffix(".csv")
+        columns = read_columns(scores_csv)
         columns["share_background"] *= 0.5 if weight else 1
-        write_columns(place, columns)
+        write_columns(scores_csv, columns)
+        products = workspace.products(scores_json, [scores_csv])
+        write_json(scores_json, read_json(scores_json) | {"products": products})
     return ["g0", "g1"]
 
 
