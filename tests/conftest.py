@@ -66,6 +66,19 @@ def accept() -> Callable[[Workspace, Path, Path], None]:
 
 
 @pytest.fixture
+def trained_on_the_faces_here() -> Callable[[Workspace, str], None]:
+    """Let a run's record say that it was trained on the faces of the workspace as a test has changed them."""
+
+    def change(workspace: Workspace, name: str) -> None:
+        run = workspace.run(name)
+        record = run.config()
+        faces = {path: workspace.fingerprint(workspace.root / path) for path in record["faces"]}
+        write_json(run.run_json, {**record, "faces": faces})
+
+    return change
+
+
+@pytest.fixture
 def second_waits() -> Callable:
     """Check that of two calls at once the second waits until the first is through.
 

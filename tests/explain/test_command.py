@@ -14,7 +14,7 @@ from fertool.explain import ExplainSettings, explain, making
 from fertool.explain.heatmaps import HeatmapJob, read_stored
 from fertool.explain.methods.cams import gradcam
 from fertool.explain.registry import EXPLAINERS, parse_request
-from fertool.models import load_model
+from fertool.models import load_model, load_run_model
 from fertool.runtime.files import write_json
 from fertool.runtime.hardware import choose_compute
 from fertool.runtime.partial_rows import PartialRows, partial_folder
@@ -61,7 +61,9 @@ def test_targets_lie_apart_and_agree_where_the_prediction_is_right(workspace: Wo
     assert not np.allclose(predicted[~right], label[~right], atol=1e-6)
 
 
-def test_what_is_up_to_date_is_left_alone_and_what_is_not_is_made_again(workspace: Workspace) -> None:
+def test_what_is_up_to_date_is_left_alone_and_what_is_not_is_made_again(
+    workspace: Workspace, trained_on_the_faces_here
+) -> None:
     explain(workspace, ExplainSettings(device="cpu"))
     place = workspace.run("cnn").heatmaps("gradcam", "predicted", "test")
     written = place.stat().st_mtime_ns
@@ -74,6 +76,7 @@ def test_what_is_up_to_date_is_left_alone_and_what_is_not_is_made_again(workspac
     write_json(workspace.dataset_json, dataset | {"products": {}})  # as if other faces had been prepared
     faces = np.load(workspace.faces("test"))
     np.save(workspace.faces("test"), faces[:, ::-1])
+    trained_on_the_faces_here(workspace, "cnn")
     explain(workspace, ExplainSettings(device="cpu"))
     assert place.stat().st_mtime_ns != written
 
@@ -197,7 +200,7 @@ def test_larger_pictures_go_through_in_smaller_batches(
         append(partial, **rows)
 
     def loaded_as_if_large(*arguments):
-        model = load_model(*arguments)
+        model = load_run_model(*arguments)
         model.input_spec = replace(model.input_spec, size=448)
         model.preprocess = type(model)(
             model.network, "cnn", replace(model.input_spec, size=48), model.cam_layer
@@ -205,7 +208,7 @@ def test_larger_pictures_go_through_in_smaller_batches(
         return model
 
     monkeypatch.setattr(PartialRows, "append", noted)
-    monkeypatch.setattr(making, "load_model", loaded_as_if_large)
+    monkeypatch.setattr(making, "load_run_model", loaded_as_if_large)
     explain(workspace, ExplainSettings(device="cpu"))
     assert max(sizes) == EXPLAINERS["gradcam"].batch_size / 16
 

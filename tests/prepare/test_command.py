@@ -5,6 +5,7 @@ import bz2
 import gzip
 import io
 import json
+import signal
 import tarfile
 import threading
 import time
@@ -523,12 +524,17 @@ def test_ctrl_c_lets_go_of_the_pictures_that_wait(forms, workspace, monkeypatch)
 
     monkeypatch.setattr(read_pictures, "decode_face", slowly)
     source = forms.tree(forms.emotion_folders(36))  # 250 pictures: 12 seconds and more
+    # tests that run in the background of a script ignore Ctrl-C
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     start = time.monotonic()
     timer = threading.Timer(0.8, _thread.interrupt_main)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        prepare(workspace, source)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            prepare(workspace, source)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, handler)
     assert time.monotonic() - start < 4
     assert not workspace.root.exists()
 

@@ -90,7 +90,9 @@ def test_heatmaps_of_a_wrong_shape_are_one_line(workspace: Workspace) -> None:
         score(workspace, device="cpu")
 
 
-def test_faces_with_a_twin_in_train_are_scored_apart(workspace: Workspace, accept) -> None:
+def test_faces_with_a_twin_in_train_are_scored_apart(
+    workspace: Workspace, accept, trained_on_the_faces_here
+) -> None:
     for split, row in (("train", 4), ("test", 2)):
         path = workspace.faces_csv(split)
         lines = path.read_text().splitlines()
@@ -99,14 +101,17 @@ def test_faces_with_a_twin_in_train_are_scored_apart(workspace: Workspace, accep
         lines[row + 1] = ",".join(cells)
         path.write_text("\n".join(lines) + "\n")
         accept(workspace, workspace.dataset_json, path)
+    trained_on_the_faces_here(workspace, "cnn")
     scores = score(workspace, device="cpu").data["classification"][0]
     assert scores["faces"] - scores["without_twins_in_train"]["faces"] == 1
     rows = read_csv(workspace.run("cnn").scores("classification", "test").with_suffix(".csv"))
     assert [row["row"] for row in rows if row["twin_in_train"] == "1"] == ["2"]
 
 
-def test_masks_of_other_faces_are_refused(workspace: Workspace) -> None:
+def test_masks_of_other_faces_are_refused(workspace: Workspace, accept, trained_on_the_faces_here) -> None:
     np.save(workspace.faces("test"), np.load(workspace.faces("test"))[:, ::-1])
+    accept(workspace, workspace.dataset_json, workspace.faces("test"))
+    trained_on_the_faces_here(workspace, "cnn")
     with pytest.raises(UserError, match="region maps are of other faces; run 'fertool masks' again"):
         score(workspace, device="cpu")
 
@@ -334,7 +339,7 @@ def test_a_seed_trained_twice_counts_once(workspace: Workspace) -> None:
     summary = score(workspace, device="cpu")
     assert [run["run"] for run in summary.data["classification"]] == ["cnn", "cnn-other"]
     assert [row[1] for row in summary.tables[0].rows] == ["2"]
-    note = "left out, as cnn has the same settings and seed: cnn-again"
+    note = "left out, because cnn has the same settings and seed: cnn-again"
     assert summary.notes.count(note) == 1
     alone = score(workspace, runs=["cnn-again", "cnn-again"], device="cpu")
     assert not alone.notes and alone.tables[0].rows[0][1] == "1"

@@ -169,7 +169,7 @@ def test_names_tell_conditions_apart_and_seeds_together() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        {"epochs": 0},
+        {"epochs": -1},
         {"batch_size": 0},
         {"lr": 0},
         {"weight_decay": -1},

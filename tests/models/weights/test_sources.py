@@ -1,7 +1,11 @@
 import hashlib
+import http.server
 import json
 import shutil
+import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -171,11 +175,25 @@ def test_offline_says_at_once_what_to_put_where(
     assert not list(cache.glob("*"))
 
 
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The address, on this machine, at which a server hands out the files of the test's folder."""
+    handler = partial(QuietHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def test_the_published_file_is_downloaded_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path, address: str
 ) -> None:
     (tmp_path / "served.pth").write_bytes(b"weights")
-    published = Published(("vgg_face_dag.pth",), (tmp_path / "served.pth").as_uri())
+    published = Published(("vgg_face_dag.pth",), f"{address}/served.pth")
     monkeypatch.setitem(weights_module.PUBLISHED, "vggface", published)
     found = find_weights("vggface")
     assert (found.name, found.path, found.source) == (
@@ -213,15 +231,23 @@ def test_timms_weights_out_of_the_hubs_cache(tmp_path: Path) -> None:
     assert_holds(model, state)
 
 
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: str) -> Path:
-    folder = tmp_path / "served" / repository / "resolve" / "main"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", (tmp_path / "served").as_uri())
-    return folder
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> Callable[[str], Path]:
+    """`served(repository)` is the folder of a repository on a hub that this machine serves."""
+
+    def make(repository: str) -> Path:
+        folder = tmp_path / "served" / repository / "resolve" / "main"
+        folder.mkdir(parents=True)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"{address}/served")
+        return folder
+
+    return make
 
 
-def test_timms_weights_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    folder = served(tmp_path, monkeypatch, "timm/test_vit.r160_in1k")
+def test_timms_weights_from_the_hub(
+    served: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    folder = served("timm/test_vit.r160_in1k")
     save_file(state_of("test_vit"), folder / "model.safetensors")
     assert find_weights("test_vit").path == cache / "test_vit.imagenet.safetensors"
 
@@ -237,8 +263,10 @@ def config_of(architecture: str, **arguments: object) -> str:
     )
 
 
-def test_a_repository_of_the_hub_with_its_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = served(tmp_path, monkeypatch, "someone/faces")
+def test_a_repository_of_the_hub_with_its_statistics(
+    served: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = served("someone/faces")
     state = state_of("test_resnet", classes=512)
     save_file(state, folder / "model.safetensors")
     (folder / "config.json").write_text(config_of("test_resnet"))
@@ -257,9 +285,11 @@ def test_a_repository_of_the_hub_with_its_statistics(tmp_path: Path, monkeypatch
         find_weights("resnet18", "hf_hub:someone/faces")
 
 
-def test_facevit_is_the_repositorys_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facevit_is_the_repositorys_network(
+    served: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its config.json: vit_tiny_patch16_224, model_args patch_size 8, input 112, 512 numbers."""
-    folder = served(tmp_path, monkeypatch, "gaunernst/vit_tiny_patch8_112.arcface_ms1mv3")
+    folder = served("gaunernst/vit_tiny_patch8_112.arcface_ms1mv3")
     state = state_of("vit_tiny_patch16_224", classes=512, patch_size=8, img_size=112)
     assert sum(value.numel() for value in state.values()) == 5_512_640, "as its README says"
     save_file(state, folder / "model.safetensors")

@@ -757,7 +757,9 @@ def test_tables_have_a_row_a_condition_and_its_change(workspace: Workspace) -> N
         "accuracy", "mCE", "causal weight, mean", "causal weight, blur", "causal part, mean", "causal part, blur",
         "changed by swap"
     ]  # fmt: skip
-    assert "Changed by swap: faces, in %, that are answered otherwise" in " ".join(tables[0].notes)
+    assert "Changed by swap: % of the faces whose answer changes before another face" in " ".join(
+        tables[0].notes
+    )
 
 
 def test_the_record_has_what_the_tables_have(workspace: Workspace) -> None:
