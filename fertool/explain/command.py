@@ -23,7 +23,7 @@ COLUMNS = ["run", "explainer", "layer", "target", "grid", "faces", "empty"]
 def explain(workspace: Workspace, settings: ExplainSettings = DEFAULTS, *, force: bool = False) -> Summary:
     """Make the heatmaps of each explainer for each run on a split, and the runs' predictions.
 
-    What is up to date is left alone unless `force`. With photographs, their faces are explained instead of a
+    Heatmaps that are up to date are left alone unless `force`. With photographs, their faces are explained instead of a
     split's; see `explain_photographs`. Raises UserError for names that are none, and where there is nothing to
     explain.
     """

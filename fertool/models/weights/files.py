@@ -34,7 +34,7 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """The weights in a .safetensors, a file of PyTorch (see `load_torch_file`) or a .pkl of NumPy's arrays.
 
-    Of a checkpoint that holds more than weights, one of `PARTS` is taken. Raises UserError for another suffix, for a
+    A checkpoint that holds more than weights gives one of `PARTS`. Raises UserError for another suffix, for a
     damaged file, for one that runs code when it is loaded, and for the last.pt of a run.
     """
     if path.suffix not in SUFFIXES:

@@ -113,7 +113,7 @@ def _sweep_name(config: dict[str, Any]) -> str:
 def _guiding_explainer(record: dict[str, Any]) -> str:
     """The explainer whose maps have the background share that the run's training measured on val.
 
-    Of a signed map that is its size, whatever form was asked of it: see `Guide.measure`.
+    A signed map is read by its size, whatever form was asked of it: see `Guide.measure`.
     """
     config = record["config"]
     explainer = config.get("guide_explainer") or default_guide_explainer(record["attention_blocks"])
