@@ -11,6 +11,7 @@ from fertool.report.evidence import Evidence
 from fertool.report.figures.emotions import lift_colour
 from fertool.report.first_screen import Cell, Row
 from fertool.report.gallery.pictures import png_address, region_paths
+from fertool.runtime.reading import read_npz
 
 SIDE = 192  # pixels that the regions of the mean face are drawn at
 MOST_FACES = 4000  # that the mean is over
@@ -64,9 +65,9 @@ def _mean_face(evidence: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
     path = evidence.workspace.landmarks(evidence.split)
     if not path.exists():
         return None
-    with np.load(path) as stored:
-        rows = np.flatnonzero(stored["detector"] != TEMPLATE)[:MOST_FACES]
-        landmarks = stored["landmarks"][rows]
+    stored = read_npz(path, evidence.workspace.remedy(path), ["detector", "landmarks"])
+    rows = np.flatnonzero(stored["detector"] != TEMPLATE)[:MOST_FACES]
+    landmarks = stored["landmarks"][rows]
     if len(rows) == 0:
         return None
     faces = np.asarray(evidence.workspace.load_faces(evidence.split)[rows], np.float32)

@@ -34,7 +34,7 @@ def contents(run: Run) -> dict[str, bytes]:
 
 
 def last_weights(run: Run) -> dict[str, torch.Tensor]:
-    """Of the last epoch, not the best."""
+    """The weights after the last epoch, which need not be the best."""
     return torch.load(run.last, weights_only=True)["network"]
 
 

@@ -48,7 +48,7 @@ def state_at_start(config: TrainConfig) -> dict[str, Tensor]:
 
 
 def state_at_end(workspace: Workspace, config: TrainConfig) -> dict[str, Tensor]:
-    """Of the last epoch, not the best."""
+    """The weights after the last epoch, which need not be the best."""
     return torch.load(workspace.run(config.run_name).last, weights_only=True)["network"]
 
 

@@ -101,7 +101,7 @@ WHIRLED = {"shift": 0.1, "rotate_deg": 20.0, "crop": 0.3}
 def test_faces_that_show_their_masks_are_seen_where_the_masks_lie(
     synthetic: Workspace, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of faces that are white on the background and black elsewhere, the picture is the background's mask."""
+    """A face that is white on the background and black elsewhere is its background's own mask."""
     pictures: list[torch.Tensor] = []
     targets: list[GuideTarget] = []
     forward, target_of = FaceClassifier.forward, Guide.target

@@ -38,11 +38,6 @@ class Answer:
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
-    def is_answered(self) -> bool:
-        """Whether there is anything to say."""
-        return bool(self.sentences)
-
-    @property
     def markdown(self) -> str:
         """The answer as Markdown."""
         lines = [f"## {self.question}", ""]

@@ -4,7 +4,6 @@ Colours are Okabe and Ito's palette, told apart by colour-blind readers and in p
 CSS variables, so that axes and words do not vanish on a dark page.
 """
 
-import base64
 import contextlib
 import io
 import re
@@ -14,10 +13,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-
-from fertool.explain.overlay import png_bytes
 
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000001")
 MARKERS = "os^D"
@@ -29,7 +25,6 @@ VARIABLES = {
     LINE: "var(--line)",
     **{colour: f"var(--s{number})" for number, colour in enumerate(SERIES)},
 }
-SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#0072b2"])  # of proportions
 
 PAGE_INCHES = 9.0  # width of a figure in the page
 LETTERS_AN_INCH = 4.5  # of a condition's name beside panels
@@ -73,12 +68,6 @@ def as_svg(figure: Figure, description: str) -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     return text.replace("<svg", f'<svg role="img" aria-label="{_attribute(description)}"', 1)
-
-
-def as_png(figure: Figure, description: str) -> str:
-    """The figure as an HTML image with its data inside."""
-    data = base64.b64encode(png_bytes(figure, DOTS_PER_INCH)).decode()
-    return f'<img alt="{_attribute(description)}" src="data:image/png;base64,{data}">'
 
 
 def _attribute(text: str) -> str:

@@ -12,6 +12,7 @@ from fertool.report.conditions import Condition
 from fertool.report.evidence import Evidence, shares_in
 from fertool.report.gallery.pictures import face_address, heat_address, region_paths
 from fertool.report.views import View
+from fertool.runtime.reading import read_npy
 from fertool.workspace import Run
 
 FACES_A_CLASS = 4  # two that the first model gets right and two that it gets wrong, where there are
@@ -152,7 +153,8 @@ def _pictured_run(evidence: Evidence, condition: Condition, view: View) -> Run |
 def _column(
     evidence: Evidence, condition: Condition, view: View, run: Run, set_name: str, rows: np.ndarray
 ) -> Column:
-    raw = np.load(run.heatmaps(view.explainer, view.target, evidence.split), mmap_mode="r")[rows]
+    path = run.heatmaps(view.explainer, view.target, evidence.split)
+    raw = read_npy(path, evidence.workspace.remedy(path))[rows]
     negatives = view.gathered.settings.request.explainer.negatives
     logits = read_logits(evidence.workspace, run, evidence.split)[rows]
     by_model = set_name == MODELS
