@@ -72,14 +72,14 @@ def _names(texts: list[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for text in texts or () for name in text.split(","))
 
 
-def _renamed(option: str) -> Any:
-    """A hidden option of an earlier version, which says what it is called now."""
+def _renamed(option: str, *earlier: str) -> Any:
+    """A hidden option of an earlier version, `earlier` where its parameter has another name; it says the new name."""
 
     def refuse(value: Any) -> None:
         if value is not None:
             raise typer.BadParameter(f"is called {option} now")
 
-    return typer.Option(hidden=True, callback=refuse, help=f"Earlier name of {option} (default: refused)")
+    return typer.Option(*earlier, hidden=True, callback=refuse, help=f"Earlier name of {option} (default: refused)")
 
 
 WorkspaceOption = Annotated[
@@ -445,6 +445,7 @@ def train(
     labels: Annotated[
         str | None,
         typer.Option(
+            "--train-labels",
             metavar="NAME",
             autocompletion=completion.one_of("own", "ferplus-soft"),
             rich_help_panel=TARGETS_PANEL,
@@ -770,6 +771,7 @@ def train(
             help="Wanted shares for --guide regions, others 0 (default: the five regions of the face alike)",
         ),
     ] = None,
+    earlier_labels: Annotated[str | None, _renamed("--train-labels", "--labels")] = None,
     # --- computing
     device: DeviceOption = "auto",
     precision: Annotated[
@@ -946,7 +948,7 @@ def score(
         list[str] | None,
         typer.Option(
             metavar="SUITE",
-            autocompletion=completion.some_of(*completion.SUITES),
+            autocompletion=completion.some_of(*completion.SUITES, "all"),
             help="Suites of figures to compute, repeatable or with commas between, or all (default: "
             "classification,attention)",
         ),

@@ -1,6 +1,7 @@
 """Values that a shell completes for options. Nothing here imports torch: Tab is to answer at once.
 
-Names that the package registers stand here a second time; a test holds them equal to the registries.
+The names of the suites stand here alone, in their order: `score.registry` takes them from here. Models and explainers
+stand here a second time; a test holds them equal to the registries.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ EXPLAINERS = (
 )  # fmt: skip
 SUITES = (
     "classification", "attention", "faithfulness", "causal", "causal-agreement", "robustness", "robustness-attention",
-    "sanity", "representation", "truth", "all",
+    "sanity", "representation", "truth",
 )  # fmt: skip
 REGIONS = ("background", "face contour", "eyes", "eyebrows", "nose", "mouth")
 DEVICES = ("auto", "cpu", "cuda", "mps")

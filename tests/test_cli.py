@@ -120,6 +120,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["train", "--seed", "0-2"], 2, "several seeds are --seeds 0-2"),
         (["score", "--jitter", "0.1"], 2, "called --landmark-jitter now"),
         (["prepare", "synthetic", "--labels", "ferplus"], 2, "called --labels-from now"),
+        (["train", "--labels", "ferplus-soft"], 2, "called --train-labels now"),
         (["prepare", "synthetic", "-w", ""], 2, "give the name of a folder"),
         (["trian"], 2, "trian"),
     ],
@@ -188,7 +189,7 @@ def test_completion_knows_the_names_that_are_registered() -> None:
     named = [model.name for model in MODELS if not {" ", ":"} & set(model.name)]
     assert sorted(completion.MODELS) == sorted([*named, "multiscale:"])
     assert sorted(completion.EXPLAINERS) == sorted([*EXPLAINERS, *NULLS])
-    assert sorted(completion.SUITES) == sorted([*SUITES, "all"])
+    assert list(completion.SUITES) == [suite.name for suite in SUITES.values()]
     assert list(completion.REGIONS) == list(REGIONS)
     assert (completion.DEVICES, completion.PRECISIONS) == (DEVICES, PRECISIONS)
 
@@ -316,7 +317,7 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--clip 0.25": {"clip": 0.25},
         "--label-smoothing 0.25": {"label_smoothing": 0.25},
         "--balance": {"balance": True},
-        "--labels ferplus-soft": {"labels": "ferplus-soft", "label_smoothing": 0.0},
+        "--train-labels ferplus-soft": {"labels": "ferplus-soft", "label_smoothing": 0.0},
         "--self-distillation 0.25": {"self_distillation": 0.25},
         "--patience 3": {"patience": 3},
         "--ema 0.25": {"ema": 0.25},

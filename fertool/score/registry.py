@@ -1,35 +1,22 @@
-"""The suites there are, in the order in which they are scored and shown; each declares itself in its own file."""
+"""The suites there are, in the order in which they are scored and shown.
+
+A suite `some-name` declares itself as SOME_NAME in `suites/some_name.py`; its name in `completion.SUITES` puts it here.
+"""
 
 from collections.abc import Sequence
+from importlib import import_module
 
+from fertool.completion import SUITES as NAMES
 from fertool.errors import UserError
-from fertool.score.suites.attention import ATTENTION
-from fertool.score.suites.causal import CAUSAL
-from fertool.score.suites.causal_agreement import CAUSAL_AGREEMENT
-from fertool.score.suites.classification import CLASSIFICATION
-from fertool.score.suites.faithfulness import FAITHFULNESS
-from fertool.score.suites.representation import REPRESENTATION
-from fertool.score.suites.robustness import ROBUSTNESS
-from fertool.score.suites.robustness_attention import ROBUSTNESS_ATTENTION
-from fertool.score.suites.sanity import SANITY
 from fertool.score.suites.suite import Suite
-from fertool.score.suites.truth import TRUTH
 
-SUITES: dict[str, Suite] = {
-    suite.name: suite
-    for suite in (
-        CLASSIFICATION,
-        ATTENTION,
-        FAITHFULNESS,
-        CAUSAL,
-        CAUSAL_AGREEMENT,
-        ROBUSTNESS,
-        ROBUSTNESS_ATTENTION,
-        SANITY,
-        REPRESENTATION,
-        TRUTH,
-    )
-}
+
+def _declared(name: str) -> Suite:
+    module = name.replace("-", "_")
+    return getattr(import_module(f"fertool.score.suites.{module}"), module.upper())
+
+
+SUITES = {name: _declared(name) for name in NAMES}
 EVERY_SUITE = "all"
 
 

@@ -200,7 +200,7 @@ class TrainConfig:
 
 def option(name: str) -> str:
     """How a setting is written on the command line."""
-    return f"--{name.replace('_', '-')}"
+    return "--train-labels" if name == "labels" else f"--{name.replace('_', '-')}"
 
 
 def settings_in(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _crowd_targets(workspace: Workspace, labels: np.ndarray) -> np.ndarray:
     votes = workspace.load_votes("train")
     if votes is None:
         raise UserError(
-            f"{workspace.root}: --labels ferplus-soft: these faces carry no votes; run 'fertool prepare' again "
+            f"{workspace.root}: --train-labels ferplus-soft: these faces carry no votes; run 'fertool prepare' again "
             "with --ferplus fer2013new.csv"
         )
     classes = workspace.dataset()["classes"]
