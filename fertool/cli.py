@@ -79,7 +79,9 @@ def _renamed(option: str, *earlier: str) -> Any:
         if value is not None:
             raise typer.BadParameter(f"is called {option} now")
 
-    return typer.Option(*earlier, hidden=True, callback=refuse, help=f"Earlier name of {option} (default: refused)")
+    return typer.Option(
+        *earlier, hidden=True, callback=refuse, help=f"Earlier name of {option} (default: refused)"
+    )
 
 
 WorkspaceOption = Annotated[
