@@ -23,6 +23,7 @@ GUIDANCE_PANEL = "Attention guidance (needs masks)"
 SYNTHETIC_PANEL = "Synthetic faces"
 SUITES_PANEL = "Single suites"
 PHOTOGRAPHS_PANEL = "Photographs"
+LISTS_PANEL = "Lists, labels, boxes"
 
 
 class _Commands(TyperGroup):
@@ -191,6 +192,69 @@ def prepare(
             help="Origin of the labels: original (the source's), or ferplus (the answer of most taggers of FER+)",
         ),
     ] = "original",
+    eight: Annotated[
+        bool,
+        typer.Option("--eight", help="Keep contempt beside the seven emotions (default: the seven)"),
+    ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of folds by person, 3 to 100, where the set has no splits (default: 80/10/10)"
+        ),
+    ] = None,
+    fold: Annotated[int, typer.Option(help="Fold that is test, from 0; the next one is val")] = 0,
+    list_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            rich_help_panel=LISTS_PANEL,
+            help="Table of pictures and labels, csv, tsv, text or Parquet; splits, persons and boxes where it has "
+            "them (default: the set's form is recognised)",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE=COLUMN,...",
+            rich_help_panel=LISTS_PANEL,
+            help="Columns of --list, numbers from 0 or names, as path=0,label=1; also split, person, left, top, right, "
+            "bottom, width, height (default: found by their usual names)",
+        ),
+    ] = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL=CLASS,...",
+            rich_help_panel=LISTS_PANEL,
+            help="Class of each label, as 1=surprise,2=fear, or the set whose codes they are: fer2013, ckextended, "
+            "raf-db, affectnet, ck+ or expw (default: the recognised set's codes)",
+        ),
+    ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            rich_help_panel=LISTS_PANEL,
+            help="Regular expression on each picture's path with a group (?P<label>...), and if wanted person and "
+            "split; other groups become columns (default: labels come from the set's form)",
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            rich_help_panel=LISTS_PANEL,
+            help="Column of the set to keep in faces/<split>.csv, repeatable (default: those of usual names, as age, "
+            "sex, pose)",
+        ),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            rich_help_panel=LISTS_PANEL, help="Margin around a face's box, shares of its longer side, 0 to 1"
+        ),
+    ] = 0.0,
     drop_leaks: Annotated[
         bool,
         typer.Option(
@@ -245,6 +309,15 @@ def prepare(
                     ferplus=ferplus,
                     labels_from=labels_from,
                     drop_leaks=drop_leaks,
+                    eight=eight,
+                    list_file=list_file,
+                    columns=columns,
+                    label_map=label_map,
+                    label_from=label_from,
+                    margin=margin,
+                    keep=_names(keep),
+                    folds=folds,
+                    fold=fold,
                     count=count,
                     evidence=evidence,
                     spurious=spurious,

@@ -178,7 +178,7 @@ class Workspace:
         return self.root / "faces" / f"{split}.npy"
 
     def faces_csv(self, split: str) -> Path:
-        """A row per face: row, id, label, source, twin_group, and the crowd's votes where there are any."""
+        """A row per face: row, id, label, source, twin_group, the crowd's votes and the source's columns, if any."""
         return self.root / "faces" / f"{split}.csv"
 
     def truth(self, split: str) -> Path:

@@ -84,6 +84,10 @@ def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettin
         inputs["source"] = content_hash(Path(source), apart=workspace.root)
     if settings.ferplus is not None:
         inputs["ferplus"] = content_hash(settings.ferplus)
+    if settings.list_file is not None:
+        # a list in the source is part of the source's hash
+        is_file = settings.list_file.is_file()
+        inputs["list"] = content_hash(settings.list_file) if is_file else str(settings.list_file)
     revision = SYNTHETIC_REVISION if source == SYNTHETIC else REVISION
     made_from = {"revision": revision, "settings": settings.record(source), "inputs": inputs}
     return json.loads(json.dumps(made_from))

@@ -10,6 +10,10 @@ from fertool.runtime.printable import printable
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """In the order of the codes 0 to 6 of the FER2013 challenge."""
 
+CONTEMPT = "contempt"
+EIGHT = (*EMOTIONS, CONTEMPT)
+"""The seven and contempt, as AffectNet, CK+ and FER+ have them."""
+
 _MOST_NAMED = 30  # classes in a message
 _LONGEST_CLASS = 80  # characters: a class is a folder's name, and stands in tables
 

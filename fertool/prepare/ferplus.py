@@ -133,12 +133,13 @@ def crowd_shares(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     return np.divide(counted, total, out=np.full_like(counted, np.nan), where=total > 0)
 
 
-def crowd_labels(votes: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """The labels that most taggers gave: int64 (N,), codes of EMOTIONS or -1; and how many are -1, by reason.
+def crowd_labels(votes: np.ndarray, classes: Sequence[str] = EMOTIONS) -> tuple[np.ndarray, dict[str, int]]:
+    """The labels that most taggers gave: int64 (N,), codes of `classes` or -1; and how many are -1, by reason.
 
     A face's label is the answer that more taggers gave than any other. A face has none (-1), and is left out
-    by `prepare`, where that answer is contempt, unknown or not a face, where two answers lead together (a
-    tie), and where nobody voted. The number of voters does not count beyond that: a few faces have fewer than ten.
+    by `prepare`, where that answer is none of `classes` (the first answers of ANSWERS, by default without contempt),
+    where two answers lead together (a tie), and where nobody voted. The number of voters does not count beyond that: a
+    few faces have fewer than ten.
     """
     best = votes.max(axis=1, initial=0)
     leader = votes.argmax(axis=1)
@@ -146,7 +147,7 @@ def crowd_labels(votes: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
     reasons = {
         "no votes": best == 0,
         "tie": tie & (best > 0),
-        **{ANSWERS[code]: ~tie & (leader == code) for code in range(len(EMOTIONS), len(ANSWERS))},
+        **{ANSWERS[code]: ~tie & (leader == code) for code in range(len(classes), len(ANSWERS))},
     }
     labels = np.where(np.any(list(reasons.values()), axis=0), -1, leader).astype(np.int64)
     return labels, {reason: int(faces.sum()) for reason, faces in reasons.items()}

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fertool.errors import UserError
-from fertool.prepare.emotions import EMOTIONS
+from fertool.prepare.emotions import EIGHT, EMOTIONS
 from fertool.prepare.ferplus import CrowdVotes, crowd_labels
+from fertool.prepare.read_source import read_source
 from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.sources.open_source import open_source
-from fertool.prepare.sources.read_source import read_source
 from fertool.prepare.splits import with_splits
 from fertool.prepare.synthetic.source import BACKGROUND, SYNTHETIC, draw, marked
 from fertool.prepare.twins import leaks, number_twins
@@ -43,13 +43,13 @@ def make_faces(
     where = str(source)
     # FER+ moves faces between classes: its labels come first, then the classes are chosen
     by_crowd = settings.labels_from == "ferplus"
-    faces = _read_or_draw(source, settings, None if by_crowd else settings.classes, apart)
+    faces = _read_or_draw(source, settings, None if by_crowd else settings.wanted, apart)
     crowd_left_out = None
     if crowd is not None:
         faces = _with_votes(faces, crowd, where)
     if by_crowd:
-        faces, crowd_left_out = _relabelled(faces)
-        faces = faces.with_classes(settings.classes, where)
+        faces, crowd_left_out = _relabelled(faces, EIGHT if settings.eight else EMOTIONS)
+        faces = faces.with_classes(settings.wanted, where)
     if len(faces) == 0:
         raise UserError(f"{where}: no face of the classes to keep; correct --classes")
     faces, split_origin = _split(faces, settings, where)
@@ -69,7 +69,7 @@ def _read_or_draw(
         faces = draw(settings.count, settings.seed, settings.size, settings.evidence)
         return faces.with_classes(classes, SYNTHETIC)
     with open_source(Path(source), apart) as files:
-        return read_source(files, settings.size, classes)
+        return read_source(files, settings, classes)
 
 
 def _with_votes(faces: LabelledFaces, crowd: CrowdVotes, where: str) -> LabelledFaces:
@@ -87,18 +87,22 @@ def _with_votes(faces: LabelledFaces, crowd: CrowdVotes, where: str) -> Labelled
     return replace(faces, votes=votes)
 
 
-def _relabelled(faces: LabelledFaces) -> tuple[LabelledFaces, dict[str, int]]:
+def _relabelled(faces: LabelledFaces, classes: Sequence[str]) -> tuple[LabelledFaces, dict[str, int]]:
     """The faces with the crowd's labels, and how many have none for which reason and are left out."""
     assert faces.votes is not None
-    codes, left_out = crowd_labels(faces.votes)
-    return replace(faces, classes=list(EMOTIONS), labels=codes).take(codes >= 0), left_out
+    codes, left_out = crowd_labels(faces.votes, classes)
+    return replace(faces, classes=list(classes), labels=codes).take(codes >= 0), left_out
 
 
 def _split(faces: LabelledFaces, settings: PrepareSettings, where: str) -> tuple[LabelledFaces, str]:
-    if (faces.splits == UNTOLD).any() or "val" not in faces.splits:
-        return with_splits(faces, settings.group_by, settings.seed, where)
-    if settings.group_by is not None:
-        raise UserError(f"--group-by: {where} comes with splits of its own; leave it out")
+    told = {"val", "test"} & set(faces.splits.tolist())
+    # the challenge's rows have all three: a copy without test is cut
+    is_told = told == {"val", "test"} or (told == {"val"} and faces.challenge_rows is not None)
+    if (faces.splits == UNTOLD).any() or not is_told:
+        return with_splits(faces, settings, where)
+    for option, value in (("--group-by", settings.group_by), ("--folds", settings.folds)):
+        if value is not None:
+            raise UserError(f"{option}: {where} comes with splits of its own; leave it out")
     return faces, "the source"
 
 

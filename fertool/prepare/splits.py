@@ -10,8 +10,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fertool.errors import UserError
+from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.twins import same_pixels
+
+FOLD = "fold"
+"""The column of faces/<split>.csv that tells the fold of each face."""
 
 WHOLE = {"train": 0.8, "val": 0.1, "test": 0.1}
 """Shares where the source has no splits."""
@@ -20,42 +24,90 @@ TRAIN_AND_VAL = {"train": 0.9, "val": 0.1}
 """Shares of the training faces where the source has no val."""
 
 
-def with_splits(
-    faces: LabelledFaces, group_by: str | None, seed: int, where: str
-) -> tuple[LabelledFaces, str]:
+def with_splits(faces: LabelledFaces, settings: PrepareSettings, where: str) -> tuple[LabelledFaces, str]:
     """Draw the splits that the source of the faces does not tell.
 
+    Faces of one person share a split, as do pictures in whose name `settings.group_by` finds the same text, and
+    identical twins. A val without a test serves as test, and val is drawn from train then.
+
     Args:
-        faces: the faces; their splits are all unknown, or val is missing.
-        group_by: a regular expression on file names; pictures in whose name it finds the same text share a split,
-            as identical twins always do.
-        seed: the seed of the draw.
+        faces: the faces; their splits are all unknown, or val or test is missing.
+        settings: the seed of the draw, the expression on file names, the folds.
         where: how messages name the source.
 
     Returns:
         The faces with their splits, and in words where the splits come from.
 
     Raises:
-        UserError: without training faces to make val of, and for a name in which `group_by` finds nothing.
+        UserError: without training faces to make val of, for a name in which `group_by` finds nothing, and for folds
+            where splits are told, or persons are not, or too few of them.
     """
     keys = [same_pixels(faces.images)]
-    kept_together = "twins"
-    if group_by is not None:
-        keys.append(_name_groups(faces.sources, group_by))
-        kept_together = "twins and groups of --group-by"
-    together = clusters(*keys)
+    kept_together = ["twins"]
+    persons = _persons(faces, settings.group_by)
+    if persons is not None:
+        keys.append(persons)
+        kept_together.append("persons" if settings.group_by is None else "groups of --group-by")
+    together, words = clusters(*keys), " and ".join(kept_together)
+    if settings.folds is not None:
+        return _with_folds(faces, persons, together, settings, where)
     if (faces.splits == UNTOLD).all():
-        splits = stratified_splits(faces.labels, together, WHOLE, seed)
+        splits = stratified_splits(faces.labels, together, WHOLE, settings.seed)
         return replace(
             faces, splits=splits
-        ), f"80/10/10, stratified, seed {seed}, {kept_together} kept together"
-    train = faces.splits == "train"
+        ), f"80/10/10, stratified, seed {settings.seed}, {words} kept together"
+    splits = faces.splits.copy()
+    origin = "the source"
+    if "test" not in splits:
+        splits[splits == "val"] = "test"
+        origin = "the source, whose val serves as test, for it has none"
+    train = splits == "train"
     if not train.any():
         raise UserError(f"{where}: split 'train' is empty; name its folder train")
-    splits = faces.splits.copy()
-    splits[train] = stratified_splits(faces.labels[train], together[train], TRAIN_AND_VAL, seed)
-    origin = f"the source; val is a stratified tenth of train, seed {seed}, {kept_together} kept together"
+    splits[train] = stratified_splits(faces.labels[train], together[train], TRAIN_AND_VAL, settings.seed)
+    origin += f"; val is a stratified tenth of train, seed {settings.seed}, {words} kept together"
     return replace(faces, splits=splits), origin
+
+
+def _persons(faces: LabelledFaces, group_by: str | None) -> np.ndarray | None:
+    """Numbers or names that are equal for faces of one person, (N,): by `group_by`, else by the source."""
+    if group_by is not None:
+        return _name_groups(faces.sources, group_by)
+    if faces.persons is None:
+        return None
+    # a face without a person stands for itself
+    return np.array([person or f"\0{row}" for row, person in enumerate(faces.persons.tolist())])
+
+
+def _with_folds(
+    faces: LabelledFaces,
+    persons: np.ndarray | None,
+    together: np.ndarray,
+    settings: PrepareSettings,
+    where: str,
+) -> tuple[LabelledFaces, str]:
+    """Fold `settings.fold` of stratified folds by person is test, the next one is val; the column `fold` tells each."""
+    count = settings.folds or 0
+    if (faces.splits != UNTOLD).any():
+        raise UserError(f"--folds: {where} comes with splits of its own; leave it out")
+    if persons is None:
+        raise UserError(
+            f"--folds: nothing in {where} tells persons; give --group-by, or a column with --list"
+        )
+    if len(np.unique(together)) < count:
+        raise UserError(
+            f"--folds {count}: {where} has {len(np.unique(together))} persons who share no picture; give fewer folds"
+        )
+    shares = {str(fold): 1 / count for fold in range(count)}
+    folds = stratified_splits(faces.labels, together, shares, settings.seed)
+    splits = np.full(len(faces), "train")
+    splits[folds == str((settings.fold + 1) % count)] = "val"
+    splits[folds == str(settings.fold)] = "test"
+    origin = (
+        f"fold {settings.fold} of {count} is test, fold {(settings.fold + 1) % count} is val; folds by person, "
+        f"stratified, seed {settings.seed}"
+    )
+    return replace(faces, splits=splits, columns={**faces.columns, FOLD: folds}), origin
 
 
 def _name_groups(sources: np.ndarray, group_by: str) -> np.ndarray:

@@ -18,6 +18,11 @@ from fertool.workspace import SPLITS, Workspace
 
 _BESIDE = ".prepare-"
 
+COLUMNS = ("row", "id", "label", "source", "twin_group")
+"""The columns of faces/<split>.csv, before the crowd's votes and those that the source brings."""
+
+PERSON = "person"
+
 FileRecords = dict[str, dict[str, Any]]
 """The size and hash of each file, by its path beside dataset.json."""
 
@@ -82,7 +87,7 @@ def _write_split(
     rows = np.flatnonzero(faces.splits == split)
     write_npy(workspace.faces(split), faces.images[rows])
     vote_columns = [] if faces.votes is None else [f"votes_{answer}" for answer in ANSWERS]
-    columns = ["row", "id", "label", "source", "twin_group", *vote_columns]
+    columns = [*COLUMNS, *vote_columns, *_own_columns(faces)]
     write_csv(workspace.faces_csv(split), columns, _table(faces, twin_groups, rows))
     files = [workspace.faces(split), workspace.faces_csv(split)]
     if faces.truth:
@@ -91,7 +96,14 @@ def _write_split(
     return files
 
 
+def _own_columns(faces: LabelledFaces) -> dict[str, np.ndarray]:
+    """The columns that the source brings, by name: persons first."""
+    persons = {} if faces.persons is None else {PERSON: faces.persons}
+    return {**persons, **faces.columns}
+
+
 def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> Iterator[list[Any]]:
+    own = list(_own_columns(faces).values())
     for number, row in enumerate(rows.tolist()):
         group = int(twin_groups[row])
         yield [
@@ -101,6 +113,7 @@ def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> I
             faces.sources[row],
             "" if group < 0 else group,
             *([] if faces.votes is None else faces.votes[row].tolist()),
+            *(values[row] for values in own),
         ]
 
 

@@ -2,7 +2,7 @@
 
 import codecs
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import IO, NamedTuple
@@ -11,6 +11,8 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.prepare.emotions import EMOTIONS, class_name
+from fertool.prepare.sets.codes import CKEXTENDED, FER2013, in_words
+from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.decode import fit
 from fertool.prepare.sources.labelled_faces import (
     CHALLENGE_COUNTS,
@@ -26,6 +28,9 @@ from fertool.runtime.progress import progress_bar
 COLUMNS = ("emotion", "pixels", "usage")
 SIDE = 48
 PIXELS = SIDE * SIDE
+CK_STEM = "ckextended"
+"""The file name of CK+ in the challenge's columns: nothing else tells it from FER2013."""
+
 _CHUNK_ROWS = 1024
 _LONGEST_HEADER = 4096  # bytes
 _LONGEST_LINE = 2**17
@@ -42,38 +47,48 @@ def _read_header(files: SourceFiles, name: str) -> list[str]:
         return _header(stream.readline(_LONGEST_HEADER))
 
 
-def read_challenge_csv(files: SourceFiles, name: str, size: int) -> LabelledFaces:
-    """Read `fer2013.csv` or `icml_face_data.csv`.
+def read_challenge_csv(files: SourceFiles, name: str, settings: PrepareSettings) -> LabelledFaces:
+    """Read `fer2013.csv` or `icml_face_data.csv`, or `ckextended.csv`, whose code 7 is contempt.
 
     Raises UserError naming file and row for a row with another number of pixels than 48 x 48, a pixel that
-    is not a whole number from 0 to 255, an emotion outside 0..6 or an unknown Usage. Rows are counted from 1
+    is not a whole number from 0 to 255, an emotion without a code or an unknown Usage. Rows are counted from 1
     without the header, lines with it.
     """
-    where = files.where(name)
+    where, size = files.where(name), settings.size
+    is_ck = PurePosixPath(name).name.lower().startswith(CK_STEM)
+    codes = settings.label_classes or (CKEXTENDED if is_ck else FER2013)
+    classes = list(dict.fromkeys(codes.values()))
     chunks: list[np.ndarray] = []
     labels: list[int] = []
     usages: list[str] = []
+    kept: list[list[str]] = []
     with files.reading(name) as stream, progress_bar("reading faces", files.sizes[name], "B") as bar:
-        rows = _rows(stream, where)
+        rows = _rows(stream, where, settings.keep)
         while chunk := list(islice(rows, _CHUNK_ROWS)):
             chunks.append(_fitted(_parse_pixels(chunk), size))
-            labels += [_code(row) for row in chunk]
+            labels += [classes.index(_class(row, codes)) for row in chunk]
             usages += [_usage(row) for row in chunk]
+            kept += [row.kept for row in chunk]
             refuse_memory(where, 2 * len(labels) * size * size)
             bar.update(sum(len(row.pixels) for row in chunk))
     if not labels:
         raise UserError(f"{where}: no rows below the header; get the file again")
     is_whole = Counter(usages) == CHALLENGE_COUNTS
+    if is_ck:
+        title, kind = "CK+", f"CK+ in the challenge's columns, 7 is contempt ({PurePosixPath(name).name})"
+    else:
+        title, kind = PurePosixPath(name).name.split(".")[0], "challenge csv"
     return LabelledFaces(
-        name=CHALLENGE_NAME if is_whole else PurePosixPath(name).name.split(".")[0],
-        kind="challenge csv",
+        name=CHALLENGE_NAME if is_whole else title,
+        kind=kind,
         images=np.concatenate(chunks),
-        classes=list(EMOTIONS),
+        classes=classes,
         labels=np.array(labels, np.int64),
         splits=np.array([CHALLENGE_SPLITS[usage] for usage in usages]),
         ids=np.array([challenge_id(usage, row) for row, usage in enumerate(usages)]),
         sources=np.full(len(labels), name),
-        challenge_rows=np.arange(len(labels)),
+        challenge_rows=None if is_ck else np.arange(len(labels)),
+        columns={name: np.array([row[number] for row in kept]) for number, name in enumerate(settings.keep)},
     )
 
 
@@ -104,14 +119,14 @@ def advice(files: SourceFiles, tables: list[str]) -> str:
     )
 
 
-def _code(row: "_Row") -> int:
-    if row.emotion in _CODES:
-        return _CODES[row.emotion]
-    codes = ", ".join(f"{code} {name}" for name, code in zip(EMOTIONS, _CODES, strict=True))
+def _class(row: "_Row", codes: Mapping[str, str]) -> str:
+    if row.emotion in codes:
+        return codes[row.emotion]
     is_name = class_name(row.emotion) in EMOTIONS
+    more = "; where 7 is contempt, give --label-map ckextended" if row.emotion == "7" else ""
     raise UserError(
         f"{row.where}: emotion '{row.emotion[:20]}' is {'a name and ' if is_name else ''}not one of the codes "
-        f"0 to {len(EMOTIONS) - 1} ({codes})"
+        f"{min(codes)} to {max(codes)} ({in_words(codes)}){more}"
     )
 
 
@@ -123,20 +138,22 @@ def _usage(row: "_Row") -> str:
     return row.usage
 
 
-_CODES = {str(code): code for code in range(len(EMOTIONS))}
-
-
 class _Row(NamedTuple):
     where: str
     emotion: str
     pixels: bytes
     usage: str
+    kept: list[str]
 
 
-def _rows(stream: IO[bytes], where: str) -> Iterator[_Row]:
+def _rows(stream: IO[bytes], where: str, keep: Sequence[str]) -> Iterator[_Row]:
     lines = enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), 1)
     header = _header(next(lines)[1])
     emotion, pixels, usage = (header.index(column) for column in COLUMNS)
+    for name in keep:
+        if name.lower() not in header:
+            raise UserError(f"--keep {name}: {where} has no such column (there are {', '.join(header)})")
+    kept = [header.index(name.lower()) for name in keep]
     row = 0
     for number, line in lines:
         if line.isspace():
@@ -149,7 +166,13 @@ def _rows(stream: IO[bytes], where: str) -> Iterator[_Row]:
                 f"{here}: {len(fields)} columns where {len(header)} belong; "
                 "the file is truncated or damaged, get it again"
             )
-        yield _Row(here, fields[emotion].decode(), fields[pixels], fields[usage].decode())
+        yield _Row(
+            here,
+            fields[emotion].decode(),
+            fields[pixels],
+            fields[usage].decode(),
+            [fields[column].decode(errors="replace") for column in kept],
+        )
 
 
 def _header(line: bytes) -> list[str]:

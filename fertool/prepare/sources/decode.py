@@ -3,10 +3,12 @@
 import contextlib
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from fertool.prepare.sources.boxes import Box, cut_box
 from fertool.prepare.sources.picture_header import PictureHeader, unreadable
 
 PICTURE_SUFFIXES = frozenset({
@@ -25,14 +27,31 @@ _AS_STORED = cv2.IMREAD_ANYCOLOR
 _IN_FULL_DEPTH = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 
 
-def decode_face(
-    data: bytes, header: PictureHeader, size: int, where: str, used_bits: int = DEEP
-) -> np.ndarray:
-    """The picture in `data` as uint8 (size, size), or (size, size, 3) in RGB where it has colour.
+@dataclass(frozen=True)
+class Cut:
+    """The part of a picture that is the face: its box, grown by `margin` of its longer side on either side.
 
-    A picture whose three channels are equal is grey: many grey data sets are stored as colour. One that is not square
-    is cropped to its centre, where faces stand, which keeps their proportions; it is resized by area when it shrinks
-    and by bicubic interpolation when it grows.
+    `where` names the box in messages.
+    """
+
+    box: Box
+    margin: float
+    where: str
+
+
+def decode_face(
+    data: bytes,
+    header: PictureHeader,
+    size: int,
+    where: str,
+    used_bits: int = DEEP,
+    cut: Cut | None = None,
+) -> np.ndarray:
+    """The face in the picture `data` as uint8 (size, size), or (size, size, 3) in RGB where it has colour.
+
+    A face whose three channels are equal is grey: many grey data sets are stored as colour. A picture that is not
+    square is cropped to its centre, where faces stand, which keeps their proportions, unless `cut` says where the face
+    is; it is resized by area when it shrinks and by bicubic interpolation when it grows.
 
     Args:
         data: the file's content.
@@ -40,14 +59,27 @@ def decode_face(
         size: the side of the face in pixels.
         where: how messages name the file.
         used_bits: how many of the bits of a value the pictures of 16 bits use.
+        cut: the part of the picture that is the face. Default: all of it.
 
     Raises:
-        UserError: where it is no whole picture.
+        UserError: where it is no whole picture, or the box lies outside it.
     """
+    picture = decode_picture(data, header, where, used_bits)
+    if cut is not None:
+        picture = cut_box(picture, cut.box, cut.margin, cut.where)
+    return finished(picture, size)
+
+
+def decode_picture(data: bytes, header: PictureHeader, where: str, used_bits: int = DEEP) -> np.ndarray:
+    """The whole picture as uint8 (H, W) or (H, W, 3) in BGR, turned as it says; arguments as of `decode_face`."""
     picture = _decoded(data, header, used_bits)
     if picture is None:
         raise unreadable(where)
-    picture = _turned(picture, header)
+    return _turned(picture, header)
+
+
+def finished(picture: np.ndarray, size: int) -> np.ndarray:
+    """A picture, grey or BGR, as a face: grey where its channels are equal, else RGB, `size` by `size` pixels."""
     has_colour = picture.ndim == 3 and not _is_grey(picture)
     if picture.ndim == 3 and not has_colour:
         picture = np.ascontiguousarray(picture[..., 0])

@@ -44,6 +44,8 @@ class LabelledFaces:
         challenge_rows: int64 (N,), the row of each face in the FER2013 challenge's csv, counted from 0, or None.
         truth: arrays of N rows that are known for synthetic faces only, by name.
         votes: the crowd's votes, int64 (N, 10), or None.
+        persons: str (N,), whose face each is, or None where the source does not tell.
+        columns: further columns about persons and pictures by their names, each str (N,).
         left_out: the number of faces of each class that was not kept.
         notes: further remarks for the user.
     """
@@ -59,6 +61,8 @@ class LabelledFaces:
     challenge_rows: np.ndarray | None = None
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     votes: np.ndarray | None = None
+    persons: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -77,6 +81,8 @@ class LabelledFaces:
             challenge_rows=None if self.challenge_rows is None else self.challenge_rows[rows],
             truth={name: values[rows] for name, values in self.truth.items()},
             votes=None if self.votes is None else self.votes[rows],
+            persons=None if self.persons is None else self.persons[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
         )
 
     def with_classes(self, wanted: Sequence[str] | None, where: str) -> "LabelledFaces":

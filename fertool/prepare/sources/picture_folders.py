@@ -3,48 +3,38 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.prepare.emotions import choose_classes, class_name
+from fertool.prepare.emotions import class_name
 from fertool.prepare.sources.decode import PICTURE_SUFFIXES
 from fertool.prepare.sources.labelled_faces import (
     CHALLENGE_NAME,
     CHALLENGE_ROWS,
     CHALLENGE_SPLITS,
     UNTOLD,
-    LabelledFaces,
 )
-from fertool.prepare.sources.read_pictures import read_pictures
+from fertool.prepare.sources.listing import Listed, Listing
+from fertool.prepare.sources.read_pictures import FileStore
 from fertool.prepare.sources.source_files import SourceFiles
+from fertool.prepare.sources.split_names import FOLDERS, split_named
 from fertool.runtime.printable import printable
 
-_FOLDER_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "publictest": "val",
-    "test": "test",
-    "testing": "test",
-    "privatetest": "test",
-}
 _CHALLENGE_FILE = re.compile(r"^(Training|PublicTest|PrivateTest)_(\d{1,9})$")
 _MOST_SUFFIXES = 8  # that a note names
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Where a picture stands: its file's name, its split (UNTOLD where the folders do not say) and class."""
+    """Where a picture stands: its file's name, its split (UNTOLD where the folders do not say) and its folder."""
 
     file: str
     split: str
-    emotion: str
+    label: str
 
     @property
     def stem(self) -> str:
@@ -67,54 +57,56 @@ def suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def read_picture_folders(files: SourceFiles, size: int, wanted: Sequence[str] | None) -> LabelledFaces:
-    """Read the pictures of the classes to keep, `size` by `size` pixels, grey where all of them are.
+def list_picture_folders(files: SourceFiles, keeps: Callable[[str], bool]) -> Listing:
+    """List the pictures in folders of classes; `keeps` says whether the pictures of a folder will be kept.
 
     The file names of FER2013 tell the challenge's splits where there is no folder for val, and its rows where
     all of them lie within the challenge's range; faces stand in that order then, else in that of their sorted
-    names. Raises UserError where there are no classes, a class's folder is empty, or a picture is damaged.
+    names. Raises UserError where a folder for test holds no picture.
     """
-    where = str(files.path)
     pictures, empty, stray = _layout(files)
-    found = Counter(picture.emotion for picture in pictures)
+    _refuse_empty_test(files, pictures)
+    kept = [picture for picture in pictures if keeps(picture.label)]
     is_whole = len(pictures) == CHALLENGE_ROWS and all(picture.challenge_name for picture in pictures)
-    classes = _choose(found, empty, wanted, where)
-    pictures = [picture for picture in pictures if picture.emotion in classes]
-    is_challenge = all(picture.challenge_name for picture in pictures)
-    rows = _challenge_rows(pictures)
+    is_challenge = bool(kept) and all(picture.challenge_name for picture in kept)
+    rows = _challenge_rows(kept)
     pictures.sort(key=lambda picture: picture.file)
     if rows is not None:
-        pictures.sort(key=lambda picture: rows[picture.file])
-    images, notes = read_pictures(files, {picture.file: row for row, picture in enumerate(pictures)}, size)
-    return LabelledFaces(
-        name=CHALLENGE_NAME if is_whole else _name(files),
+        pictures.sort(key=lambda picture: rows.get(picture.file, CHALLENGE_ROWS))
+    return Listing(
+        name=CHALLENGE_NAME if is_whole else source_name(files),
         kind=f"{CHALLENGE_NAME} pictures" if is_challenge else "picture folders",
-        images=images,
-        classes=classes,
-        labels=np.array([classes.index(picture.emotion) for picture in pictures], np.int64),
-        splits=np.array(_splits(pictures, is_challenge)),
-        ids=np.array([picture.file if rows is None else picture.stem for picture in pictures]),
-        sources=np.array([picture.file for picture in pictures]),
-        challenge_rows=None if rows is None else np.array([rows[p.file] for p in pictures], np.int64),
-        left_out={name: count for name, count in sorted(found.items()) if name not in classes},
-        notes=(*_left_out_notes(files, stray), *notes),
+        store=FileStore(files),
+        faces=[
+            Listed(
+                picture=picture.file,
+                label=picture.label,
+                split=split,
+                id=picture.file if rows is None else picture.stem,
+            )
+            for picture, split in zip(pictures, _splits(pictures, is_challenge), strict=True)
+        ],
+        empty_classes=empty,
+        challenge_rows=None
+        if rows is None
+        else np.array([rows.get(picture.file, -1) for picture in pictures], np.int64),
+        notes=tuple(left_out_notes(files, stray)),
     )
 
 
-def _choose(
-    found: Mapping[str, int], empty: Sequence[str], wanted: Sequence[str] | None, where: str
-) -> list[str]:
-    classes = choose_classes([*found, *empty], wanted, where)
-    for name in classes:
-        if name in empty:
-            raise UserError(
-                f"{where}: the folder of class '{name}' has no pictures; "
-                "fill it, or leave the class out with --classes"
-            )
-    return classes
+def _refuse_empty_test(files: SourceFiles, pictures: list[Picture]) -> None:
+    """Raise UserError where there is a folder for test and no picture in it: val would serve as test in silence."""
+    if any(picture.split == "test" for picture in pictures):
+        return
+    folder = next((name for name in files.folders if split_named(PurePosixPath(name).name) == "test"), None)
+    if folder is not None and pictures:
+        raise UserError(
+            f"{files.path}: split 'test' is empty ({folder} holds no picture); fill it or remove it"
+        )
 
 
-def _left_out_notes(files: SourceFiles, stray: int) -> Iterator[str]:
+def left_out_notes(files: SourceFiles, stray: int) -> Iterator[str]:
+    """A note on `stray` pictures that are in no class, and one on files that are no pictures."""
     if stray:
         yield f"{stray:,} pictures that stand in no class's folder left out"
     others = Counter(suffix(name) or "without suffix" for name in files.sizes if not is_picture(name))
@@ -141,16 +133,16 @@ def _layout(files: SourceFiles) -> tuple[list[Picture], list[str], int]:
         start = top if depth is None else depth + 1
         if len(parts) <= start:
             return None
-        return UNTOLD if depth is None else _FOLDER_SPLITS[parts[depth].lower()], class_name(parts[start])
+        return UNTOLD if depth is None else split_named(parts[depth]) or UNTOLD, parts[start]
 
     pictures = []
     for name in names:
         placed = split_and_class(folders[name])
         if placed is not None:
             pictures.append(Picture(name, *placed))
-    filled = {picture.emotion for picture in pictures}
+    filled = {class_name(picture.label) for picture in pictures}
     placed_folders = [split_and_class(PurePosixPath(folder).parts) for folder in sorted(files.folders)]
-    empty = {placed[1] for placed in placed_folders if placed is not None} - filled
+    empty = {class_name(placed[1]) for placed in placed_folders if placed is not None} - filled
     return pictures, sorted(empty), len(names) - len(pictures)
 
 
@@ -164,7 +156,7 @@ def _classes_depth(folders: list[tuple[str, ...]]) -> int:
 
 
 def _split_depth(parts: tuple[str, ...]) -> int | None:
-    return max((depth for depth, part in enumerate(parts) if part.lower() in _FOLDER_SPLITS), default=None)
+    return max((depth for depth, part in enumerate(parts) if part.lower() in FOLDERS), default=None)
 
 
 def _splits(pictures: list[Picture], is_challenge: bool) -> list[str]:
@@ -187,11 +179,12 @@ def _told_by_name(picture: Picture, is_challenge: bool) -> str:
 def _challenge_rows(pictures: list[Picture]) -> dict[str, int] | None:
     """The challenge's row of each file, as names tell it; None where they do not (some copies number otherwise)."""
     rows = {picture.file: int(match[2]) for picture in pictures if (match := picture.challenge_name)}
-    if len(rows) < len(pictures) or len(set(rows.values())) < len(rows):
+    if not rows or len(rows) < len(pictures) or len(set(rows.values())) < len(rows):
         return None
     return rows if max(rows.values()) < CHALLENGE_ROWS else None
 
 
-def _name(files: SourceFiles) -> str:
+def source_name(files: SourceFiles) -> str:
+    """The name of a data set that has no other: its file's or folder's, without suffix."""
     path = files.path.resolve()
     return printable(path.name if path.is_dir() else path.name.split(".")[0])

@@ -326,8 +326,7 @@ def test_encrypted_zip(forms, workspace):
 
 def test_empty_split(forms, workspace):
     no_test = forms.tree(forms.emotion_folders(4, top="train/") | forms.emotion_folders(2, top="val/"), "a")
-    refused(workspace, no_test, "'test'")
-    (no_test / "test" / "happy").mkdir(parents=True)
+    (no_test / "test" / "happy").mkdir(parents=True)  # without it val serves as test
     refused(workspace, no_test, "'test'")
     no_train = forms.tree(forms.emotion_folders(4, top="test/"), "b")
     refused(workspace, no_train, "'train'")
