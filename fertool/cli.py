@@ -160,8 +160,8 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="Data set to read: fer2013.csv, .gz, .zip, .tar.gz, a folder of pictures, or 'synthetic' for drawn "
-            "faces"
+            help="Data set to read: fer2013.csv, .gz, .zip, .tar.gz, a folder of pictures, or 'synthetic' for faces "
+            "that fertool makes itself"
         ),
     ],
     size: Annotated[int, typer.Option(help="Height and width of the faces, 16 to 1024 pixels")] = 48,

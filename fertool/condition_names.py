@@ -14,6 +14,11 @@ from typing import Any
 from fertool.workspace import Run
 
 MOST_SETTINGS = 4  # that a label holds where they tell the conditions apart; the others are counted
+WEIGHTS_WORDS = {
+    "none": "from scratch",
+    "imagenet": "ImageNet weights",
+    **dict.fromkeys(("dlibface", "facevit", "vggface", "vggface2"), "face-recognition weights"),
+}
 _HASHED = r"-[0-9a-f]{6}(-|$)"  # as in the names that `train` makes
 
 
@@ -22,14 +27,15 @@ def condition_labels(runs: Sequence[Run]) -> dict[str, str]:
 
     A name that `train --name` gave stands where all runs of the condition have it and no other condition's has.
     Else the label is the model and the settings that differ among the conditions of this model, in the words of
-    the options (`lr 1e-3`, `12 epochs`, `no flip`); the model alone where it has one condition.
+    the options (`lr 1e-3`, `12 epochs`, `no flip`), its weights by what they were trained on; the model alone where it
+    has one condition.
     """
     records = {run.name: run.config() for run in runs}
     conditions: dict[str, dict[str, Any]] = {}
     conditions_by_model: dict[str, list[str]] = {}
     for record in records.values():
         if record["condition"] not in conditions:
-            conditions[record["condition"]] = record["config"]
+            conditions[record["condition"]] = _settings(record)
             conditions_by_model.setdefault(record["model"], []).append(record["condition"])
     labels: dict[str, str] = {}
     for model, members in conditions_by_model.items():
@@ -68,8 +74,14 @@ def runs_called(text: str, runs: Sequence[Run]) -> list[Run]:
 def _said(record: Mapping[str, Any]) -> set[str]:
     """Every part that a label of this condition could have."""
     return {record["model"], record["condition"]} | {
-        words for name, value in record["config"].items() if (words := setting_words(name, value))
+        words for name, value in _settings(record).items() if (words := setting_words(name, value))
     }
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings, with the weights that `--weights auto` stood for, if any."""
+    config, found = record["config"], record.get("weights", "none")
+    return config | {"weights": found} if config.get("weights") == "auto" and found != "none" else config
 
 
 def _labels_of_model(model: str, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -104,14 +116,17 @@ def _label(model: str, config: Mapping[str, Any], shown: Sequence[str], differin
 
 
 def setting_words(name: str, value: object) -> str:
-    """A setting in the words of its option, as `lr 1e-3`, `12 epochs`, `no flip`; nothing for None, the default."""
+    """A setting in the words of its option, as `lr 1e-3`, `12 epochs`, `no flip`; nothing for None, the default.
+
+    Weights are called by what they were trained on (WEIGHTS_WORDS), a file by its name.
+    """
     option = name.replace("_", "-")
     if value is None:
         return ""
     if isinstance(value, bool):
         return option if value else f"no {option}"
-    if name == "weights" and "/" in str(value):
-        return f"{option} {PurePath(str(value)).name}"
+    if name == "weights":
+        return WEIGHTS_WORDS.get(str(value)) or f"{option} {PurePath(str(value)).name}"
     if name == "epochs":
         return f"{value} epoch{'' if value == 1 else 's'}"
     if isinstance(value, float):

@@ -12,13 +12,16 @@ from fertool.train.config import TrainConfig
 from fertool.workspace import Run, Workspace
 
 
-def recorded(root: Path, configs: list[TrainConfig], names: list[str] | None = None) -> list[Run]:
+def recorded(
+    root: Path, configs: list[TrainConfig], names: list[str] | None = None, weights: dict[str, str] | None = None
+) -> list[Run]:
     workspace = Workspace(root)
     runs = []
     for name, config in zip(names or [config.run_name for config in configs], configs, strict=True):
         record = {
             "name": name,
             "model": config.model,
+            "weights": (weights or {}).get(config.weights, config.weights),
             "config": config.as_record(),
             "condition": config.condition_name,
             "state": "done",
@@ -46,6 +49,14 @@ def test_the_model_alone_where_it_has_one_condition(tmp_path: Path) -> None:
     assert labels(tmp_path / "a", seeds) == ["cnn"]
     two_models = [TrainConfig(lr=1e-3, epochs=12), TrainConfig("resnet48", epochs=3)]
     assert labels(tmp_path / "b", two_models) == ["cnn", "resnet48"]
+
+
+def test_weights_are_called_by_what_they_were_trained_on(tmp_path: Path) -> None:
+    configs = [TrainConfig("dlibface"), TrainConfig("dlibface", weights="none")]
+    runs = recorded(tmp_path, configs, weights={"auto": "dlibface"})
+    by_condition = condition_labels(runs)
+    assert list(by_condition.values()) == ["dlibface, face-recognition weights", "dlibface, from scratch"]
+    assert [runs_called(label, runs) for label in by_condition.values()] == [[run] for run in runs]
 
 
 def test_settings_of_a_guidance_that_there_is_not_are_not_said(tmp_path: Path) -> None:
@@ -124,6 +135,9 @@ def test_the_shorter_label_of_a_table_of_fewer_runs_is_found(tmp_path: Path) -> 
         ("dropout", 0.05, "dropout 0.05"),
         ("epochs", 1, "1 epoch"),
         ("balance", True, "balance"),
+        ("weights", "none", "from scratch"),
+        ("weights", "imagenet", "ImageNet weights"),
+        ("weights", "folder/of/best.safetensors", "weights best.safetensors"),
         ("clip", None, ""),
         ("mean", [0.5, 0.4], "mean 0.5/0.4"),
         ("guide_regions", [["mouth", 0.5], ["eyes", 0.5]], "guide-regions mouth=0.5/eyes=0.5"),

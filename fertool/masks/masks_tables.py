@@ -5,6 +5,8 @@ from typing import Any
 from fertool.masks.detectors.small_faces import DETECTORS, TEMPLATE
 from fertool.summary import Table
 
+SHOWN = {"drawn": "synthetic (exact)"}  # a detector's name in tables, where it is not that of its code
+
 
 def masks_tables(data: dict[str, Any]) -> list[Table]:
     """The number of faces that each detector found, and the classes of the faces that none found, of a masks.json."""
@@ -20,7 +22,7 @@ def masks_tables(data: dict[str, Any]) -> list[Table]:
             "Detectors that found the faces' landmarks",
             ["detector", *columns],
             [
-                [name, *(share(counts[name], sum(counts.values())) for counts in columns.values())]
+                [SHOWN.get(name, name), *(share(counts[name], sum(counts.values())) for counts in columns.values())]
                 for name in ("drawn", "mediapipe", "dlib", "template")
                 if total[name]
             ],

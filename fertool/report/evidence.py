@@ -65,7 +65,7 @@ class Evidence:
         if not self.workspace.masks_json.exists():
             return {}
         found = read_json(self.workspace.masks_json)["found"].get(self.split, {})
-        called = {"drawn": "the drawing itself", "template": "none, the template's taken"}
+        called = {"drawn": "the synthetic faces' own geometry", "template": "none, the template's taken"}
         return {called.get(name, name): count for name, count in found.items() if count}
 
     def condition(self, name: str) -> Condition:

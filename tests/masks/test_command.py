@@ -100,7 +100,7 @@ def test_synthetic_faces_have_their_known_landmarks(
         np.testing.assert_array_equal(masks["landmarks"], landmarks)
         assert (masks["detector"] == SYNTHETIC).all()
     np.testing.assert_array_equal(blank.load_region_maps("test")[3], region_map(landmarks[3], (48, 48)))
-    assert summary.tables[0].rows == [["drawn", "40 (100.0%)", "10 (100.0%)", "50 (100.0%)"]]
+    assert summary.tables[0].rows == [["synthetic (exact)", "40 (100.0%)", "10 (100.0%)", "50 (100.0%)"]]
 
 
 def test_a_mark_is_background_wherever_it_lies(blank: Workspace) -> None:

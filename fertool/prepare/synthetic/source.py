@@ -24,8 +24,8 @@ def draw(count: int, seed: int, size: int, evidence: str | None) -> LabelledFace
     if evidence is not None and evidence != BACKGROUND:
         truth["evidence"] = synthetic.region_maps == EVIDENCE[evidence]
     return LabelledFaces(
-        name="drawn faces",
-        kind="drawn faces",
+        name="synthetic faces",
+        kind="synthetic faces",
         images=synthetic.images,
         classes=list(EMOTIONS),
         labels=synthetic.labels,
