@@ -13,7 +13,10 @@ from fertool.workspace import Run, Workspace
 
 
 def recorded(
-    root: Path, configs: list[TrainConfig], names: list[str] | None = None, weights: dict[str, str] | None = None
+    root: Path,
+    configs: list[TrainConfig],
+    names: list[str] | None = None,
+    weights: dict[str, str] | None = None,
 ) -> list[Run]:
     workspace = Workspace(root)
     runs = []

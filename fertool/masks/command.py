@@ -13,7 +13,7 @@ from fertool.masks.making import MaskJob, ensure_masks
 from fertool.masks.masks_tables import agreement_notes, masks_tables
 from fertool.masks.preview import preview_masks
 from fertool.masks.settings import MaskSettings
-from fertool.runtime.dlib_files import INSTALL_DLIB
+from fertool.runtime.package_files import INSTALL_DLIB
 from fertool.runtime.ranks import join_ranks
 from fertool.runtime.reading import read_json
 from fertool.summary import Summary

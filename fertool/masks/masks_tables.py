@@ -22,7 +22,10 @@ def masks_tables(data: dict[str, Any]) -> list[Table]:
             "Detectors that found the faces' landmarks",
             ["detector", *columns],
             [
-                [SHOWN.get(name, name), *(share(counts[name], sum(counts.values())) for counts in columns.values())]
+                [
+                    SHOWN.get(name, name),
+                    *(share(counts[name], sum(counts.values())) for counts in columns.values()),
+                ]
                 for name in ("drawn", "mediapipe", "dlib", "template")
                 if total[name]
             ],

