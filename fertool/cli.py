@@ -17,7 +17,7 @@ OPTIMIZATION_PANEL = "Optimization"
 TARGETS_PANEL = "Targets of the loss"
 NETWORK_PANEL = "The network"
 FINE_TUNING_PANEL = "Fine-tuning in stages"
-ADOPTION_PANEL = "A network that was trained elsewhere (--epochs 0)"
+ADOPTION_PANEL = "A network that was trained elsewhere (--epochs 0, or --keep-head)"
 FACES_PANEL = "The faces (a preset of --augment replaces the recipe's augmentation)"
 GUIDANCE_PANEL = "Attention guidance (needs masks)"
 SYNTHETIC_PANEL = "Synthetic faces"
@@ -397,8 +397,8 @@ def train(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.one_of(*completion.MODELS),
-            help="Network to train: a name of --list-models, any timm model, multiscale:NAME, or "
-            "package.module:factory",
+            help="Network to train: a name of --list-models, any timm model, multiscale:NAME, hf:ORG/NAME, hf:FOLDER, "
+            "or package.module:factory",
         ),
     ] = "cnn",
     recipe: Annotated[
@@ -663,6 +663,31 @@ def train(
             "nearest or area (default: bilinear)",
         ),
     ] = None,
+    crop_scale: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=ADOPTION_PANEL,
+            help="Side of the square that the network sees, in shares of the stored face's, 0.25 to 4: below 1 the "
+            "centre alone (its training faces were cropped tighter), above 1 with a border (default: 1)",
+        ),
+    ] = None,
+    keep_head: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-head",
+            rich_help_panel=ADOPTION_PANEL,
+            help="Fine-tune the network with its own head (default: off, a new head)",
+        ),
+    ] = None,
+    try_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--try-preprocessing",
+            rich_help_panel=ADOPTION_PANEL,
+            help="Print its accuracy on a few hundred val faces under the usual preprocessings, best first, and stop; "
+            "nothing is chosen (default: off)",
+        ),
+    ] = False,
     # --- fine-tuning
     freeze_epochs: Annotated[
         int | None,
@@ -883,7 +908,7 @@ def train(
     """
     from fertool import console
     from fertool.models.listing import model_table
-    from fertool.train import preview, train_series
+    from fertool.train import preview, train_series, try_preprocessings
     from fertool.train.config import settings_in
     from fertool.train.recipes import configure
     from fertool.workspace import Workspace
@@ -895,6 +920,11 @@ def train(
         config = configure(model, recipe, augment, settings_in(context.params))
         if preview_augment:
             console.show(preview(Workspace.locate(workspace), config, preview_augment, seeds=seeds), as_json)
+            return
+        if try_preprocessing:
+            place = Workspace.locate(workspace)
+            tried = try_preprocessings(place, config, weights_dir=weights_dir, device=device)
+            console.show(tried, as_json)
             return
         console.show(
             train_series(

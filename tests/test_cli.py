@@ -337,6 +337,8 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--epochs 0 --pixel-range 0-255": {"epochs": 0, "pixel_range": "0-255"},
         "--epochs 0 --bgr": {"epochs": 0, "bgr": True},
         "--epochs 0 --interpolation bicubic": {"epochs": 0, "interpolation": "bicubic"},
+        "--epochs 0 --crop-scale 0.75": {"epochs": 0, "crop_scale": 0.75},
+        "--keep-head": {"keep_head": True},
         "--no-flip": {"flip": False},
         "--shift 0.25": {"shift": 0.25},
         "--rotate-deg 20": {"rotate_deg": 20.0},
@@ -407,7 +409,7 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
 # options that do something else; each has a test of its own
 ELSEWHERE = {
     "--help", "--workspace", "--json", "--on", "--list-models", "--list-explainers", "--preview-augment", "--list",
-    "--check",
+    "--check", "--try-preprocessing",
 }  # fmt: skip
 
 

@@ -11,9 +11,9 @@ from fertool.models.classifier import FaceClassifier, View
 def join_views(model: FaceClassifier, maps: list[Tensor], logits: Tensor, pixels: Tensor) -> Explanation:
     """The explanation made from the maps of a model's views.
 
-    A model that sees the whole picture once keeps its map as it is. In a model of several views each map is brought
-    to the picture's pixels, its cells' values unchanged, zero where the view does not look; the maps are added
-    without scaling, and each view's share of the mass, its negative cells dropped, is kept.
+    A model that sees the whole picture once keeps its map as it is. A map of another view is brought to the picture's
+    pixels, its cells' values unchanged, zero where the view does not look. The maps of several views are added without
+    scaling, and each view's share of the mass, its negative cells dropped, is kept.
 
     Args:
         model: the model.
@@ -22,12 +22,14 @@ def join_views(model: FaceClassifier, maps: list[Tensor], logits: Tensor, pixels
         pixels: faces as stored, (B, H, W) or (B, H, W, 3).
     """
     logits = logits.detach().float()
-    if len(model.views) == 1 and not model.needs_boxes:
+    if len(model.views) == 1 and not model.needs_boxes and model.input_spec.sees_whole_picture:
         return Explanation(heatmaps=maps[0], logits=logits)
     on_picture = [
         onto_picture(model, view, view_maps, pixels)
         for view, view_maps in zip(model.views, maps, strict=True)
     ]
+    if len(model.views) == 1 and not model.needs_boxes:
+        return Explanation(heatmaps=on_picture[0], logits=logits)
     mass = torch.stack([heatmap.clamp(min=0).sum(dim=(2, 3)) for heatmap in on_picture], dim=2)
     # a map without any mass has no shares: 0 / 0 is nan
     shares = mass / mass.sum(dim=2, keepdim=True)
@@ -37,9 +39,9 @@ def join_views(model: FaceClassifier, maps: list[Tensor], logits: Tensor, pixels
 def onto_picture(model: FaceClassifier, view: View, maps: Tensor, pixels: Tensor) -> Tensor:
     """A view's maps (B, K, h, w) at the pixels (B, K, H, W) of the picture, bilinearly; zero outside its crop."""
     height, width = pixels.shape[1:3]
-    if view.sees == "whole":
+    if view.sees == "whole" and model.input_spec.sees_whole_picture:
         return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
-    boxes: Tensor = model.crop_boxes(pixels)  # type: ignore[operator] # only models with such a view have it
+    boxes = _boxes(model, view, pixels)
     across = _position_in_box(width, boxes[:, 0], boxes[:, 2])
     down = _position_in_box(height, boxes[:, 1], boxes[:, 3])
     inside = ((down >= 0) & (down <= 1))[:, None, :, None] & ((across >= 0) & (across <= 1))[:, None, None]
@@ -48,6 +50,16 @@ def onto_picture(model: FaceClassifier, view: View, maps: Tensor, pixels: Tensor
     )
     fine = F.grid_sample(maps, 2 * grid - 1, padding_mode="border", align_corners=False)
     return fine * inside
+
+
+def _boxes(model: FaceClassifier, view: View, pixels: Tensor) -> Tensor:
+    """The part of each picture that a view sees, (B, 4): left, top, right, bottom, in pixels."""
+    if view.sees == "face":
+        return model.crop_boxes(pixels)  # type: ignore[operator] # only models with such a view have it
+    start, end = model.input_spec.window
+    height, width = pixels.shape[1:3]
+    box = torch.tensor([start * width, start * height, end * width, end * height], device=model.device)
+    return box.expand(len(pixels), -1)
 
 
 def _position_in_box(length: int, start: Tensor, end: Tensor) -> Tensor:

@@ -30,6 +30,23 @@ class InputSpec:
     std: tuple[float, ...]
     bgr: bool = False  # channels in the order blue, green, red, as OpenCV reads them
     interpolation: Interpolation = "bilinear"
+    crop_scale: float = 1.0  # side of the square that the network sees, in shares of the picture's side
+
+    @property
+    def resized(self) -> int:
+        """Side in pixels to which a picture is brought before the network's square is cut out of it, or padded to."""
+        return max(1, round(self.size / self.crop_scale))
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Where the square that the network sees begins and ends on each axis, in shares of the picture's side."""
+        start = (self.resized - self.size) // 2
+        return start / self.resized, (start + self.size) / self.resized
+
+    @property
+    def sees_whole_picture(self) -> bool:
+        """Whether the network sees the picture from border to border, and nothing beyond."""
+        return self.resized == self.size
 
     def zeros(self) -> Tensor:
         """One input of zeros, (1, channels, size, size), to try a network out."""
@@ -44,6 +61,7 @@ class TokenGrid:
     read: int  # the number of prefix tokens, from the first on, that the head reads; 0: it pools the patches
     rows: int
     columns: int
+    pools: bool = False  # whether the head reads the mean over the patches beside those tokens, as DINOv2's
 
 
 @dataclass(frozen=True)
@@ -139,9 +157,11 @@ class FaceClassifier(nn.Module):
         if images.shape[1] == 3 and self.input_spec.channels == 1:
             luma = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
             images = (images * luma.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-        size = self.input_spec.size
+        size = self.input_spec.resized
         if images.shape[-2:] != (size, size):
             images = resize(images, size, self.input_spec.interpolation)
+        if size != self.input_spec.size:
+            images = centre_square(images, self.input_spec.size)
         if images.shape[1] == 1 and self.input_spec.channels == 3:
             images = images.expand(-1, 3, -1, -1)
         if self.input_spec.bgr:
@@ -228,6 +248,13 @@ class FaceClassifier(nn.Module):
         return self.mean.device
 
 
+def centre_square(images: Tensor, size: int) -> Tensor:
+    """The centre (B, C, size, size) of square images (B, C, S, S), their borders repeated where they are smaller."""
+    before = -((images.shape[-1] - size) // 2)
+    after = size - images.shape[-1] - before
+    return F.pad(images, (before, after, before, after), mode="replicate")
+
+
 def choose_outputs(logits: Tensor, outputs: tuple[int, ...]) -> Tensor:
     """The logits of classes, (B, len(outputs)), from those of a network in an order of its own.
 
@@ -240,9 +267,14 @@ def choose_outputs(logits: Tensor, outputs: tuple[int, ...]) -> Tensor:
 
 
 def resize(images: Tensor, size: int, interpolation: Interpolation) -> Tensor:
-    """Images (B, C, H, W) at (B, C, size, size). `bilinear` and `bicubic` average when they shrink (antialias)."""
+    """Images (B, C, H, W), pixels 0 to 1, at (B, C, size, size).
+
+    `bilinear` and `bicubic` average when they shrink (antialias). Where bicubic would overshoot, pixels stay 0 or 1, as
+    they do in pictures of bytes.
+    """
     mode, antialias = interpolation.removesuffix("-plain"), interpolation in ("bilinear", "bicubic")
     smooth = mode in ("bilinear", "bicubic")
-    return F.interpolate(
+    resized = F.interpolate(
         images, size=(size, size), mode=mode, align_corners=False if smooth else None, antialias=antialias
     )
+    return resized.clamp(0, 1) if mode == "bicubic" else resized

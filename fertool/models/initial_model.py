@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fertool.errors import UserError
 from fertool.models.backbones import multiscale
+from fertool.models.backbones.memory_network import is_memory_network
 from fertool.models.backbones.user_network import is_user_network
 from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
@@ -24,7 +25,8 @@ def initial_model(recipe: dict[str, Any], seed: int, device: torch.device | str 
     with torch.random.fork_rng():
         seed_everything(seed)
         model = build_model(**recipe)
-        if is_user_network(recipe["name"].removeprefix(multiscale.PREFIX)):
+        name = recipe["name"].removeprefix(multiscale.PREFIX)
+        if is_user_network(name) or is_memory_network(name):
             seed_everything(seed + 1)
             other = build_model(**recipe)
             seed_everything(seed)

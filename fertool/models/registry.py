@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch import nn
 
 from fertool.errors import UserError
 from fertool.models.backbones.cnn import build_cnn, build_cnn_gap
+from fertool.models.backbones.hub_architecture import read_architecture
+from fertool.models.backbones.hub_library import is_hub_model
+from fertool.models.backbones.memory_network import build_memory_network, is_memory_network
 from fertool.models.backbones.multiscale import PREFIX, MultiscaleClassifier, read_views
 from fertool.models.backbones.resnet48 import build_resnet48
 from fertool.models.backbones.user_network import build_user_network, is_user_network
@@ -40,14 +44,16 @@ def build_model(
     views: str | None = None,
     bgr: bool | None = None,
     interpolation: Interpolation | None = None,
+    crop_scale: float | None = None,
     network_classes: int | None = None,
     outputs: Sequence[int] | None = None,
+    architecture: dict[str, Any] | None = None,
 ) -> FaceClassifier:
     """A new model with random weights, drawn from PyTorch's generator in its present state.
 
     Args:
-        name: one of ours (`model_table`), any name of a timm model, `package.module:factory`, or `multiscale:` and one
-            of these. None for any of the following arguments is the model's own default.
+        name: one of ours (`model_table`), any name of a timm model, `package.module:factory`, `hf:FOLDER`, or
+            `multiscale:` and one of the first two. None for any of the following arguments is the model's own default.
         classes: the number of logits.
         dropout: probability of dropping a feature before the head.
         drop_path: probability of dropping a residual branch (stochastic depth).
@@ -60,8 +66,10 @@ def build_model(
         views: of a `multiscale:` model, one or two of `whole` and `face`, as `whole,face`.
         bgr: whether the input's channels are blue, green, red.
         interpolation: how faces are brought to the input's size (default: bilinear).
+        crop_scale: side of the square that the network sees of a face, in shares of the picture's side (default: 1).
         network_classes: the number of the network's own outputs, where it is not `classes`.
         outputs: the number of the network's output for each class, -1 for one that it does not have.
+        architecture: of a model `hf:`, what `read_architecture` found; None: it is read from its folder.
 
     Raises:
         UserError: for an unknown name, and for a setting that the model cannot take.
@@ -82,12 +90,18 @@ def build_model(
         for key, value in (
             ("bgr", bgr or None),
             ("interpolation", interpolation),
+            ("crop_scale", crop_scale),
             ("network_classes", network_classes),
             ("outputs", None if outputs is None else list(outputs)),
+            ("architecture", _architecture(name, architecture)),
         )
         if value is not None
     }
     if name.startswith(PREFIX):
+        if is_hub_model(name.removeprefix(PREFIX)):
+            raise UserError(
+                f"--model {name}: only models of timm and ours have several views; take one of them"
+            )
         if adopted:
             raise UserError(
                 f"--model {name}: a model of several views is not adopted; give the name of one branch"
@@ -98,9 +112,14 @@ def build_model(
         model: FaceClassifier = MultiscaleClassifier(branches, seen)
     else:
         _refuse_settings(name, settings, views)
-        model = _build(name, network_classes or classes, settings)
+        model = _build(name, network_classes or classes, {**settings, **adopted})
         set_statistics(model, mean, std)
-        model.input_spec = replace(model.input_spec, bgr=bool(bgr), interpolation=interpolation or "bilinear")
+        model.input_spec = replace(
+            model.input_spec,
+            bgr=model.input_spec.bgr if bgr is None else bgr,
+            interpolation=interpolation or model.input_spec.interpolation,
+            crop_scale=crop_scale or model.input_spec.crop_scale,
+        )
         model.outputs = None if outputs is None else tuple(outputs)
         if cam_layer is not None:
             _set_cam_layer(model, cam_layer)
@@ -112,13 +131,23 @@ def build_model(
     return model
 
 
+def _architecture(name: str, found: dict[str, Any] | None) -> dict[str, Any] | None:
+    if found is not None or not is_hub_model(name):
+        return found
+    return read_architecture(Path(name.removeprefix("hf:")), name)
+
+
 def _refuse_settings(name: str, settings: dict[str, Any], views: str | None) -> None:
     """Raise UserError for a setting that models of this kind do not have."""
-    own = is_user_network(name)
+    own, hub = is_user_network(name), is_hub_model(name)
     for option, given, possible in (
         ("views", views, False),
-        ("drop-path", settings["drop_path"], name not in (*OWN, "vggface", "dlibface") and not own),
-        ("dropout", settings["dropout"], not own),
+        (
+            "drop-path",
+            settings["drop_path"],
+            name not in (*OWN, "vggface", "dlibface") and not own and not hub,
+        ),
+        ("dropout", settings["dropout"], not own and not hub),
         ("channels", settings["channels"], own),
     ):
         if given is not None and not possible:
@@ -130,8 +159,14 @@ def _build(name: str, classes: int, settings: dict[str, Any]) -> FaceClassifier:
     # timm takes seconds to import, and our own models do without
     if name in OWN:
         return OWN[name](classes, dropout, image_size)
+    if is_memory_network(name):
+        return build_memory_network(name, classes)
     if is_user_network(name):
         return build_user_network(name, classes, image_size, settings["channels"])
+    if is_hub_model(name):
+        from fertool.models.backbones.hub_network import build_hub
+
+        return build_hub(name, classes, image_size, settings["architecture"])
     if name == "vggface":
         from fertool.models.backbones.vggface import build_vggface
 

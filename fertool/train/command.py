@@ -24,7 +24,7 @@ from fertool.runtime.locks import alone
 from fertool.runtime.progress import log
 from fertool.runtime.ranks import join_ranks, started_as_first
 from fertool.summary import Summary
-from fertool.train.adopt import adopt_run
+from fertool.train.adoption import UNKNOWN_DATA, adopt_run, adopt_with_head
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import frozen_backbone, trained_parameters
 from fertool.train.guidance import check_guidance
@@ -104,12 +104,14 @@ def train(
     weights = ranks.broadcast_from_rank0(lambda: find_weights(config.model, config.weights, weights_dir))
     if config.epochs == 0:
         return adopt_run(workspace, config, weights, run, compute, force=force)
-    model = _starting_model(config, weights, len(dataset["classes"]))
+    adopted = adopt_with_head(config, weights, dataset["classes"]) if config.keep_head else None
+    model = adopted.model if adopted else _starting_model(config, weights, len(dataset["classes"]))
     _require_guidable(model, config)
     made_from = ranks.broadcast_from_rank0(
         lambda: training_made_from(workspace, config, model, weights),
     )
-    training = Training(workspace, config, run, compute, model, weights, made_from, force)
+    origin = adopted.origin if adopted else None
+    training = Training(workspace, config, run, compute, model, weights, made_from, force, origin)
     if (earlier := training.earlier()) and earlier["state"] == "done":
         workspace.require_intact(run.run_json, run.best)
         return training_summary(run, "was done already; --force trains it again")
@@ -119,7 +121,7 @@ def train(
     with contextlib.ExitStack() as held:
         ranks.broadcast_from_rank0(lambda: held.enter_context(run.locked()))
         _train_alone(training, train_split, val_split, on_epoch or _report_nothing)
-    return training_summary(run)
+    return training_summary(run, UNKNOWN_DATA if adopted else None)
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Training:
     weights: Weights
     made_from: dict[str, Any]
     force: bool
+    origin: dict[str, Any] | None = None  # of a network that was adopted with its head
 
     def earlier(self) -> dict[str, Any] | None:
         """The record of an earlier call for this run; None where it starts from nothing."""
@@ -167,7 +170,8 @@ def _train_alone(
         raise
     if ranks.is_first:
         products = training.workspace.products(run.run_json, [run.best, run.last, run.history_csv])
-        note("done", best=best, products=products)
+        origin = {} if training.origin is None else {"adopted": training.origin}
+        note("done", best=best, **origin, products=products)
     ranks.wait()
 
 
@@ -275,6 +279,9 @@ def _starting_model(config: TrainConfig, weights: Weights, classes: int) -> Face
         channels=config.channels,
         mean=config.mean or weights.mean,
         std=config.std or weights.std,
+        # the centre that a model of transformers cuts out of photographs would leave out a part of the face
+        crop_scale=1.0 if weights.architecture else None,
+        architecture=weights.architecture,
     )
     if (taken := load_weights(model, weights)) is not None and started_as_first():
         log.info("weights %s: %s", weights.name, taken)

@@ -47,6 +47,7 @@ ABOVE_ZERO = Range(lambda value: value > 0, "above 0, and finite")
 BELOW_ONE = Range(lambda value: 0 <= value < 1, "from 0 to below 1")
 UP_TO_ONE = Range(lambda value: 0 <= value <= 1, "from 0 to 1")
 SHARE = Range(lambda value: 0 < value <= 1, "above 0, at most 1")
+CROP = Range(lambda value: 0.25 <= value <= 4, "from 0.25 to 4")
 HALF_TURN = Range(lambda value: 0 <= value <= 180, "from 0 to 180")
 UNFREEZE = Range(_is_unfreeze, "all, none, or last:N")
 SEED = Range(lambda value: 0 <= value < 2**63, "from 0 to below 2^63")
@@ -104,11 +105,15 @@ class TrainConfig:
     channels: int | None = _setting(None)  # input channels of a user's own network, 1 or 3
     mean: tuple[float, ...] | None = _setting(None)  # of its input per channel, pixels scaled to 0..1
     std: tuple[float, ...] | None = _setting(None)
-    # a network that was trained elsewhere (epochs 0), see fertool.train.adopt
+    # a network that was trained elsewhere, see fertool.train.adoption
+    keep_head: bool = _setting(False)  # train it with its own head; with epochs 0 its head is kept anyway
     class_order: tuple[str, ...] | None = _setting(None)  # classes of its outputs; None: as its file says
     pixel_range: str | None = _setting(None, _choice(PIXEL_RANGES))  # of the pixels that it expects
     bgr: bool = _setting(False)  # its input's channels are blue, green, red
     interpolation: str | None = _setting(None, _choice(get_args(Interpolation)))  # to its input's size
+    crop_scale: float | None = _setting(
+        None, CROP
+    )  # side of the square that it sees, in shares of the face's
     # augmentation of the faces, see fertool.train.augment
     flip: bool = _setting(True)
     shift: float = _setting(0.05, BELOW_ONE)
@@ -145,13 +150,17 @@ class TrainConfig:
             if self.epochs and (value := getattr(self, name)) > self.epochs:
                 raise UserError(f"{option(name)} {value:g}: the training has {self.epochs} epochs only")
         self._check_combinations()
-        if self.epochs:
+        if self.epochs and not self.keep_head:
             self._refuse_settings_of_adoption()
+        if self.keep_head and not self.epochs:
+            raise UserError("--keep-head: with --epochs 0 a network keeps its head anyway; leave it out")
 
     def _refuse_settings_of_adoption(self) -> None:
-        for name in ("class_order", "pixel_range", "bgr", "interpolation"):
+        for name in ("class_order", "pixel_range", "bgr", "interpolation", "crop_scale"):
             if getattr(self, name):
-                raise UserError(f"{option(name)}: belongs to a finished network (--epochs 0); leave it out")
+                raise UserError(
+                    f"{option(name)}: belongs to a finished network (--epochs 0, or --keep-head); leave it out"
+                )
 
     def _check_combinations(self) -> None:
         if self.self_distillation and self.mixup:

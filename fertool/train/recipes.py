@@ -6,6 +6,7 @@ from typing import Any
 
 from fertool.errors import UserError
 from fertool.masks.regions import REGIONS
+from fertool.models.backbones.hub_library import is_hub_model
 from fertool.models.backbones.multiscale import PREFIX
 from fertool.models.registry import OWN
 from fertool.train.augment import PRESETS
@@ -33,6 +34,9 @@ _CONVOLUTIONAL = {
 }
 # Transformers want smaller steps in their lower blocks (Bao et al. 2022, 'BEiT', section 3.2)
 _TRANSFORMER = {**_CONVOLUTIONAL, "layer_decay": 0.75, "drop_path": 0.1, "clip": 1.0}
+
+# Models of transformers, of either kind, whose stochastic depth is that of their configuration
+_HUB = {**_CONVOLUTIONAL, "layer_decay": 0.75, "clip": 1.0}
 
 # The best settings found for our own networks without pretraining and without other faces
 STRONG: dict[str, dict[str, Any]] = {
@@ -82,6 +86,7 @@ OF_KIND: dict[str, dict[str, Any]] = {
     "small": PAGE,
     "convolutional": _CONVOLUTIONAL,
     "transformer": _TRANSFORMER,
+    "hub": _HUB,
 }
 RECIPES = ("page", "strong")
 
@@ -188,6 +193,8 @@ def _region_shares(text: str) -> tuple[tuple[str, float], ...]:
 
 
 def _kind(model: str) -> str:
+    if is_hub_model(model):
+        return "hub"
     if model in OWN or ":" in model:  # one of ours, or the user's own
         return "small"
     if model in ("vit", "facevit"):

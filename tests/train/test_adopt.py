@@ -14,7 +14,7 @@ from fertool.models import FaceClassifier, build_model, load_model
 from fertool.models.weights.class_order import find_class_order, names_in, outputs_for
 from fertool.score import ScoreSettings, score
 from fertool.train import train
-from fertool.train.adopt import statistics
+from fertool.train.adoption import statistics
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 

@@ -265,10 +265,12 @@ def attended_in_all_blocks(attention: Sequence[Tensor], tokens: TokenGrid) -> Te
 def reading_rows(tokens: TokenGrid, attention: Tensor) -> Tensor:
     """The row vector (B, 1, T) that reads a product of (B, T, T) matrices as the head reads the tokens."""
     row = torch.zeros(attention.shape[-1], device=attention.device)
+    patches = tokens.rows * tokens.columns
+    share = 0.5 if tokens.pools and tokens.read else 1.0  # where the head reads both, each counts half
     if tokens.read:
-        row[: tokens.read] = 1 / tokens.read
-    else:
-        row[tokens.prefix :] = 1 / (tokens.rows * tokens.columns)
+        row[: tokens.read] = share / tokens.read
+    if tokens.pools or not tokens.read:
+        row[tokens.prefix :] = share / patches
     return row.expand(len(attention), 1, -1)
 
 

@@ -19,14 +19,15 @@ from fertool.models.structure.trial import check_behaviour, check_output, first_
 from fertool.models.structure.wrap_network import face_classifier
 
 SIZE = 224  # pixels
+OTHER_PREFIXES = ("hf:", "memory:")
 INSTALLED = {"site-packages", "dist-packages"}
 # ImageNet's for colour, as nearly all weights expect; FER2013's for grey
 STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: (INPUT.mean, INPUT.std)}
 
 
 def is_user_network(name: str) -> bool:
-    """Whether a model's name is of the form `package.module:factory`, and not `multiscale:NAME`."""
-    if name.startswith(multiscale.PREFIX):
+    """Whether a model's name is of the form `package.module:factory`, and not `multiscale:NAME` or the like."""
+    if name.startswith((multiscale.PREFIX, *OTHER_PREFIXES)):
         return False
     module, colon, factory = name.partition(":")
     return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
@@ -69,7 +70,7 @@ def build_user_network(
     network = _call(name, _find(name), classes)
     mean, std = STATISTICS[channels]
     spec = InputSpec(size=SIZE if image_size is None else image_size, channels=channels, mean=mean, std=std)
-    head = _head(name, network, spec, classes)
+    head = find_head(name, network, spec, classes)
     check_behaviour(name, network, spec)
     return face_classifier(network, spec, head)
 
@@ -111,7 +112,7 @@ def _call(name: str, factory: Callable[..., object], classes: int) -> nn.Module:
     return network
 
 
-def _head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
+def find_head(name: str, network: nn.Module, spec: InputSpec, classes: int) -> str:
     """The name of the last layer with parameters, where its output is the logits; else the empty name."""
     finished: list[tuple[str, object]] = []
 

@@ -41,7 +41,9 @@ def find_cam_layer(network: nn.Module, inputs: Tensor, *, channels_last: bool = 
     return _deepest(network, inputs, View("", maps_channels_last=channels_last), or_else=True).name
 
 
-def find_map(network: nn.Module, inputs: Tensor, *, channels_last: bool = False) -> CamLayer:
+def find_map(
+    network: nn.Module, inputs: Tensor, *, channels_last: bool = False, tokens_first: bool = False
+) -> CamLayer:
     """The layer that a CAM reads: the deepest with at least 7x7 cells through which everything passes.
 
     It has to keep places and to stand behind, not before, a norm over its channels (see `_keeps_places` and
@@ -52,6 +54,8 @@ def find_map(network: nn.Module, inputs: Tensor, *, channels_last: bool = False)
         network: from inputs (B, C, S, S) to logits (B, classes).
         inputs: (1, C, S, S), any network input.
         channels_last: whether the network's maps are (B, h, w, K).
+        tokens_first: whether tokens are looked through before maps, as for a network whose one map is that of its
+            patches' embedding.
 
     Raises:
         UserError: no layer has enough cells.
@@ -61,10 +65,12 @@ def find_map(network: nn.Module, inputs: Tensor, *, channels_last: bool = False)
         View("", tokens=TokenGrid(0, 0, 0, 0)),
         View("", maps_channels_last=True),
     ]
+    if tokens_first:
+        layouts[:2] = reversed(layouts[:2])
     for view in layouts[: 1 if channels_last else None]:
         with contextlib.suppress(_NoneFitsError):
             return _deepest(network, inputs, view)
-    return _deepest(network, inputs, layouts[0], or_else=True)
+    return _deepest(network, inputs, View("", maps_channels_last=channels_last), or_else=True)
 
 
 class _NoneFitsError(Exception):

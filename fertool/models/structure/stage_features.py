@@ -108,7 +108,10 @@ def _every_third_block(attention_blocks: Sequence[str]) -> list[str]:
 def _last_at_each_resolution(model: FaceClassifier, branch: nn.Module) -> list[str]:
     picture = model.input_spec.zeros().to(model.device)
     names: dict[int, str] = {}
-    for layer in map_layers(branch, picture, channels_last=model.maps_channels_last):
+    layers = map_layers(
+        branch, picture, channels_last=model.maps_channels_last, tokens=model.tokens is not None
+    )
+    for layer in layers:
         if layer.cells > 1:  # a single cell is the same as the pre-logits
             names.pop(layer.cells, None)
             names[layer.cells] = layer.name

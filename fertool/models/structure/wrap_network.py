@@ -11,7 +11,12 @@ from fertool.models.structure.cam_layer import FEWEST_CELLS, find_map
 
 
 def face_classifier(
-    network: nn.Module, spec: InputSpec, head: str, more_heads: tuple[str, ...] = ()
+    network: nn.Module,
+    spec: InputSpec,
+    head: str,
+    more_heads: tuple[str, ...] = (),
+    *,
+    tokens_first: bool = False,
 ) -> FaceClassifier:
     """The network with all that an explainer has to know about it.
 
@@ -19,11 +24,12 @@ def face_classifier(
     norm, or behind the last block and its norm where the head pools the patches; any other network at the layer of
     `find_map`. It counts as a transformer where it has modules that attend, named as timm names their parts. Raises
     UserError where no layer has enough cells; the network's own error for a size that it cannot take passes through.
+    `tokens_first` is that of `find_map`.
     """
     if _is_plain_transformer(network, spec):
         return _plain_transformer(network, spec, head, more_heads)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
-    found = find_map(network, spec.zeros(), channels_last=channels_last)
+    found = find_map(network, spec.zeros(), channels_last=channels_last, tokens_first=tokens_first)
     family: Family = "transformer" if any(_attends(module) for module in network.modules()) else "cnn"
     model = FaceClassifier(
         network,

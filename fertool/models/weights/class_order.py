@@ -1,12 +1,14 @@
 """The classes of a finished network's outputs, in their order: as the user gives them, or as its file names them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fertool.errors import UserError
 from fertool.prepare.emotions import class_name
 
+PLACEHOLDER = re.compile(r"LABEL_\d+")  # of transformers, where nobody gave names
 KEYS = ("id2label", "idx_to_class", "class_to_idx", "label2id", "classes", "class_names", "labels")
 
 
@@ -46,7 +48,7 @@ def names_in(content: Mapping[str, Any]) -> list[str]:
             except (ValueError, RecursionError):
                 value = value.split(",")
         names = _in_order(value)
-        if names:
+        if names and not all(PLACEHOLDER.fullmatch(name) for name in names):
             return names
     return []
 

@@ -28,6 +28,7 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]  # on the CPU
     part: str = ""  # the name under which they lay in the file; empty: at its top
+    prefix: str = ""  # of a wrapper, taken off every name
     more: Mapping[str, Any] | None = None  # the rest of the file, where it holds more than tensors
 
 
@@ -90,6 +91,8 @@ def _unwrapped(path: Path, tensors: dict[str, Tensor], part: str, more: Mapping[
         raise UserError(
             f"{path}: its tensors would take {unpacked / 2**30:.0f} GB, more than is in the file; get it again"
         )
+    prefix = ""
     while wrapper := next((one for one in WRAPPERS if all(name.startswith(one) for name in tensors)), ""):
         tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
-    return Checkpoint(tensors, part, more)
+        prefix += wrapper
+    return Checkpoint(tensors, part, prefix, more)

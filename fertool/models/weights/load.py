@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from fertool.errors import UserError
 from fertool.models.backbones import multiscale
+from fertool.models.backbones.hub_library import is_hub_model
+from fertool.models.backbones.hub_network import hub_state
 from fertool.models.backbones.user_network import is_user_network
 from fertool.models.classifier import FaceClassifier
 from fertool.models.statistics import set_statistics
@@ -68,23 +70,34 @@ def load_weights(model: FaceClassifier, weights: Weights, *, keep_head: bool = F
         count = sum(load_dlib_weights(network, weights.path) for _, network in model.branches())
         return Taken(count, classes)
     checkpoint = read_checkpoint(weights.path)
-    tensors, prefix = without_prefixes(checkpoint.tensors, _names(model))
+    tensors, prefix = _named_as(model, _names(model), checkpoint.tensors, weights.path)
     states = _states(model, recipe, tensors, weights.path)
     for network, state in states:
         network.load_state_dict(state, strict=False)
     _take_statistics(model, weights)
     count = sum(len(state) for _, state in states)
+    prefix = checkpoint.prefix + prefix
     return Taken(count, classes, _classes_told_apart(model, tensors), checkpoint.part, prefix)
 
 
 def _load_whole(model: FaceClassifier, name: str, path: Path) -> Taken:
     """Put all tensors of a file into the network, its head among them."""
     checkpoint = read_checkpoint(path)
-    tensors, prefix = without_prefixes(checkpoint.tensors, list(model.network.state_dict()))
+    tensors, prefix = _named_as(model, list(model.network.state_dict()), checkpoint.tensors, path)
     state = _fitting(model.network, tensors, (), name, path)
     model.network.load_state_dict(state, strict=False)
     classes = model.recipe.get("network_classes") or model.recipe["classes"]
-    return Taken(len(state), classes, classes, checkpoint.part, prefix, head_kept=True)
+    return Taken(len(state), classes, classes, checkpoint.part, checkpoint.prefix + prefix, head_kept=True)
+
+
+def _named_as(
+    model: FaceClassifier, names: list[str], tensors: dict[str, Tensor], path: Path
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file under the model's names as far as they are known, and the prefixes taken off for it."""
+    tensors, prefix = without_prefixes(tensors, names)
+    if is_hub_model(model.recipe["name"]) and not set(names) & tensors.keys():
+        tensors = hub_state(model.recipe, tensors, str(path))
+    return tensors, prefix
 
 
 def _names(model: FaceClassifier) -> list[str]:

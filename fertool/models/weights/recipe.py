@@ -26,6 +26,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and _is_number(value) and value > 0
+
+
 def _are_numbers(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_number, value))
 
@@ -42,6 +46,8 @@ OPTIONAL: dict[str, Callable[[object], bool]] = {
     "views": _is_text,
     "bgr": lambda value: isinstance(value, bool),
     "interpolation": lambda value: value in get_args(Interpolation),
+    "crop_scale": _is_positive,
+    "architecture": lambda value: isinstance(value, dict),
     "network_classes": _is_count,
     "outputs": lambda value: isinstance(value, list) and all(type(output) is int for output in value),
 }

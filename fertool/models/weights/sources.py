@@ -4,16 +4,20 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fertool.errors import UserError
 from fertool.models.backbones import multiscale
+from fertool.models.backbones.hub_architecture import read_architecture
+from fertool.models.backbones.hub_library import PREFIX, is_hub_model
 from fertool.models.backbones.user_network import is_user_network
 from fertool.models.registry import OWN, unknown_model
 from fertool.models.weights import efficientnet_lite0
 from fertool.models.weights.dlib_reader import FILE_NAME as DLIB_FILE
 from fertool.models.weights.files import SUFFIXES
+from fertool.models.weights.hub_files import hub_folder, weights_in
 from fertool.models.weights.recipe import read_recipe
 from fertool.runtime.download import MissingError, cache_folder, download
 from fertool.runtime.files import file_sha256
@@ -55,6 +59,8 @@ class Weights:
     variant: str | None = None  # for build_model: their tag among timm's pretrained weights
     mean: tuple[float, ...] | None = None  # of pixels in 0..1; None: the model's own
     std: tuple[float, ...] | None = None
+    architecture: dict[str, Any] | None = None  # of a model of transformers, see `build_model`
+    labels: dict[str, Any] = field(default_factory=dict)  # names of classes that stand beside the file
 
     @property
     def folded_norms(self) -> bool:
@@ -76,6 +82,8 @@ def find_weights(name: str, weights: str = "auto", weights_dir: Path | None = No
     """
     name = name.removeprefix(multiscale.PREFIX)
     folder = _folder(weights_dir)
+    if is_hub_model(name):
+        return _of_hub_model(name, weights, folder)
     if weights == "none":
         return NO_WEIGHTS
     if weights.startswith(HUB_PREFIXES):
@@ -93,6 +101,34 @@ def find_weights(name: str, weights: str = "auto", weights_dir: Path | None = No
     if weights == "imagenet" and name in (*PUBLISHED, "facevit"):
         raise UserError(f"--weights imagenet: {name} is pretrained on faces; give auto, none, or a file")
     return _from_timm(name, folder)
+
+
+def _of_hub_model(name: str, weights: str, folder: Path) -> Weights:
+    """The weights of a model of transformers, its configuration, and the names of its classes, out of its own files."""
+    if weights == "imagenet" or weights.startswith((*HUB_PREFIXES, "https://", "http://")):
+        raise UserError(f"--weights {weights}: {name} has weights of its own; give auto, none, or a file")
+    files, address = hub_folder(name, folder)
+    architecture = read_architecture(files, name)
+    labels = {"id2label": architecture["config"].get("id2label")}
+    if weights == "none":
+        return replace(NO_WEIGHTS, architecture=architecture)
+    if weights != "auto":
+        return replace(_from_file(Path(weights)), architecture=architecture)
+    path = weights_in(files)
+    if path is None:
+        raise UserError(
+            f"--model {name}: there is no model.safetensors in {files}; put the model's own there"
+        )
+    sha256 = file_sha256(path)
+    called = name if files != Path(name.removeprefix(PREFIX)) else f"{files.name} {sha256[:6]}"
+    return Weights(
+        called,
+        path,
+        sha256,
+        address if files != Path(address) else str(path),
+        architecture=architecture,
+        labels=labels,
+    )
 
 
 def _folder(option: Path | None) -> Path:

@@ -188,8 +188,9 @@ def _initial(evaluated: EvaluatedRun) -> FaceClassifier:
     record = evaluated.run.config()
     model = initial_model(evaluated.model.recipe, record["config"]["seed"], evaluated.compute.device)
     # an adopted network's weights are those that it was trained to elsewhere: it is compared with random ones
-    if record.get("weights", "none") != "none" and "adopted" not in record:
-        load_weights(model, _pretrained(evaluated, record))
+    if record.get("weights", "none") != "none" and record["config"]["epochs"]:
+        kept = bool(record["config"].get("keep_head", False))
+        load_weights(model, _pretrained(evaluated, record), keep_head=kept)
     return model
 
 

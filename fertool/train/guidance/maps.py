@@ -76,6 +76,11 @@ def check_guidance(model: FaceClassifier, explainer: str | None, kind: str | Non
         raise UserError(
             f"--guide: {name} sees the face in several views, and only models with one view can be guided"
         )
+    if not model.input_spec.sees_whole_picture:
+        raise UserError(
+            f"--guide: {name} sees another part of the picture than the masks (--crop-scale); only models that see the "
+            "whole picture can be guided"
+        )
     if explainer not in fitting:
         raise UserError(f"--guide-explainer {explainer}: {name} can be guided by {', '.join(fitting)}")
     if kind not in KINDS:
