@@ -88,7 +88,7 @@ def try_preprocessings(
     compute = choose_compute(device, config.precision)
     model.to(compute.device).eval()
     found = Measuring(model, _faces(workspace, config.seed), classes, given, compute)
-    found.measure(_ranges(model.input_spec, colour=found.faces.pixels.ndim == 4))
+    found.measure(ranges(model.input_spec, colour=found.faces.pixels.ndim == 4))
     best = found.best
     found.measure(_with(best, crop_scale=crop) for crop in CROPS)
     best = found.best
@@ -161,7 +161,7 @@ class Measuring:
         model.input_spec = trial.spec
         set_statistics(model, trial.spec.mean, trial.spec.std)
         logits = predict_logits(model, faces.pixels, self._compute)
-        suggested = _suggested_order(
+        suggested = suggested_order(
             logits[faces.suggests], faces.labels[faces.suggests], self._classes, self.given
         )
         rows = [
@@ -187,7 +187,7 @@ class Measuring:
         }
 
 
-def _ranges(given: InputSpec, *, colour: bool) -> Iterator[Trial]:
+def ranges(given: InputSpec, *, colour: bool) -> Iterator[Trial]:
     """Trials with the usual ranges of the pixels, and, where faces and input have colours, both orders of these."""
     channels = given.channels
     statistics = STATISTICS[channels]
@@ -218,7 +218,7 @@ def _with(trial: Trial, **change: Any) -> Trial:
     return Trial(replace(trial.spec, **change), (*kept, f"{option} {value}"))
 
 
-def _suggested_order(
+def suggested_order(
     logits: np.ndarray, labels: np.ndarray, classes: list[str], given: list[str] | None
 ) -> list[str] | None:
     """The order of the outputs under which most of these faces are classified right; None where it is the given one.

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from fertool.explain import ExplainSettings, explain
-from fertool.explain.branches import onto_picture
+from fertool.explain.branches import join_views, onto_picture
 from fertool.explain.methods.attention import all_blocks, attention_gradcam, rollout, self_attention
 from fertool.explain.methods.cams import gradcam
 from fertool.explain.methods.guided_backprop import guided_backprop, guided_gradcam
@@ -138,3 +138,23 @@ def test_shares_of_the_branches_are_kept_beside_the_heatmaps(tmp_path, with_othe
     with_other_weights(workspace, "two", lambda state: state["classifier.weight"].zero_())
     explain(workspace, ExplainSettings(device="cpu"))
     assert not np.load(place).any() and "branch_shares" not in read_json(place.with_suffix(".json"))
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.5])
+def test_a_map_lies_where_the_network_looks(scale: float) -> None:
+    model = build_model("cnn", 7, crop_scale=scale).eval()
+    explanation = join_views(model, [torch.ones(2, 1, 12, 12)], torch.zeros(2, 7), torch.zeros(2, 48, 48))
+    expected = torch.zeros(48, 48)
+    low, high = (12, 36) if scale == 0.5 else (0, 48)
+    expected[low:high, low:high] = 1
+    assert torch.allclose(explanation.heatmaps, expected.expand(2, 1, 48, 48))
+    assert explanation.branch_shares is None
+
+
+def test_a_wider_map_loses_what_lies_beyond_the_picture() -> None:
+    model = build_model("cnn", 7, crop_scale=2.0).eval()
+    maps = torch.zeros(1, 1, 4, 4)
+    maps[:, :, 1:3, 1:3] = 1  # the picture itself
+    heatmaps = join_views(model, [maps], torch.zeros(1, 7), torch.zeros(1, 48, 48)).heatmaps
+    assert torch.allclose(heatmaps[0, 0, 12:36, 12:36], torch.ones(24, 24))
+    assert heatmaps.shape == (1, 1, 48, 48) and heatmaps[0, 0, 0, 0] < 1

@@ -97,3 +97,25 @@ def test_devices_and_precisions_that_are_not_there(arguments: tuple[str, str]) -
 def test_unknown_model_names_those_that_are_there() -> None:
     with pytest.raises(UserError, match="no model 'cnm'; the nearest names are cnn"):
         build_model("cnm", 7)
+
+
+@pytest.mark.parametrize(("scale", "side"), [(0.5, 96), (0.75, 64), (1.5, 32)])
+def test_the_network_sees_a_square_of_the_picture(scale: float, side: int) -> None:
+    model = build_model("cnn", 7, mean=(0.0,), std=(1.0,), crop_scale=scale)
+    pixels = torch.arange(48.0).expand(1, 48, 48) * 5
+    (row,) = model.preprocess(pixels)[0, 0, :1] * 255
+    start, end = model.input_spec.window
+    assert model.input_spec.resized == side and end - start == 48 / side == pytest.approx(scale)
+    # the picture is a ramp of 5 a pixel, so what is seen tells where it lies; borders are repeated beyond it
+    centres = ((torch.arange(48) + 0.5) / 48 * (end - start) + start) * 48 - 0.5
+    inside = (centres > 0.5) & (centres < 46.5)
+    assert torch.allclose(row[inside], centres[inside] * 5, atol=0.2)
+    assert row.min() >= 0 and row.max() <= 47 * 5
+    assert model.recipe["crop_scale"] == scale and "crop_scale" not in build_model("cnn", 7).recipe
+
+
+def test_bicubic_interpolation_stays_within_the_range_of_pixels() -> None:
+    model = build_model("cnn", 7, mean=(0.0,), std=(1.0,), interpolation="bicubic")
+    edges = torch.zeros(1, 20, 20)
+    edges[:, :, 10:] = 255
+    assert model.preprocess(edges).min() == 0 and model.preprocess(edges).max() == 1

@@ -15,12 +15,15 @@ transformers = pytest.importorskip("transformers")
 
 from fertool.errors import UserError  # noqa: E402
 from fertool.explain.registry import EXPLAINERS, explainers_of  # noqa: E402
-from fertool.models import FaceClassifier, build_model, load_model, save_model  # noqa: E402
+from fertool.models import FaceClassifier, InputSpec, build_model, load_model, save_model  # noqa: E402
 from fertool.models.classifier import TokenGrid  # noqa: E402
 from fertool.models.initial_model import initial_model  # noqa: E402
 from fertool.models.structure.stages import parameter_stages  # noqa: E402
 from fertool.models.weights.load import load_weights  # noqa: E402
 from fertool.models.weights.sources import find_weights  # noqa: E402
+from fertool.train import adopt, train  # noqa: E402
+from fertool.train.config import TrainConfig  # noqa: E402
+from fertool.workspace import Workspace  # noqa: E402
 
 CLASSES = ("sad", "angry", "happiness")
 SIZE = 48
@@ -255,7 +258,7 @@ def test_names_and_settings_that_cannot_be(saved: Callable[[str], tuple[Path, An
     with pytest.raises(UserError, match=r"hf:nowhere: no such folder, and no name of the form ORG/NAME"):
         find_weights("hf:nowhere", weights_dir=tmp_path)
     name = f"hf:{saved('ViT')[0]}"
-    with pytest.raises(UserError, match="--dropout: .* has no such setting"):
+    with pytest.raises(UserError, match=r"--dropout: .* has no such setting"):
         build_model(name, 7, dropout=0.1)
     with pytest.raises(UserError, match="only models of timm and ours have several views"):
         build_model(f"multiscale:{name}", 7)
@@ -288,3 +291,40 @@ def test_weights_of_an_older_version_are_renamed(
         again = build_model(f"hf:{folder}", len(CLASSES), architecture=weights.architecture)
         load_weights(again, weights, keep_head=True)
         assert np.array_equal(again.eval()(faces).detach(), model(faces).detach())
+
+
+def test_one_in_memory_is_made_again_by_its_configuration(
+    saved: Callable[[str], tuple[Path, Any]], synthetic: Workspace
+) -> None:
+    network = saved("ViT")[1]
+    spec = InputSpec(SIZE, 3, (0.5,) * 3, (0.5,) * 3)
+    record = adopt(synthetic, network, preprocess=spec, name="mine", device="cpu").data
+    assert record["model"] == "hf:ViTForImageClassification" and record["attention_blocks"] == 2
+    assert record["adopted"]["class_order"] == ["sad", "angry", "happy"]
+    model = load_model(synthetic.run("mine").best)
+    faces = torch.from_numpy(np.array(synthetic.load_faces("test")))
+    with torch.inference_mode():
+        theirs = network(pixel_values=model.preprocess(faces).contiguous()).logits
+        ours = model(faces)[
+            :, [synthetic.dataset()["classes"].index(name) for name in ("sad", "angry", "happy")]
+        ]
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_a_folder_is_adopted_and_fine_tuned_with_its_head(
+    saved: Callable[[str], tuple[Path, Any]], synthetic: Workspace
+) -> None:
+    folder = saved("DeiT")[0]
+    config = TrainConfig(model=f"hf:{folder}", epochs=0, precision="fp32")
+    record = train(synthetic, config, name="a", device="cpu").data
+    adopted = record["adopted"]
+    assert (
+        adopted["class_order"] == ["sad", "angry", "happy"]
+        and adopted["preprocessing"]["crop_scale"] == 48 / 56
+    )
+    assert record["weights"].startswith(folder.name) and record["pretraining"]["source"] == adopted["file"]
+    assert load_model(synthetic.run("a").best).tokens == TOKENS["DeiT"]
+    with pytest.raises(
+        UserError, match="no output for disgust, fear, surprise, neutral, which it cannot learn"
+    ):
+        train(synthetic, TrainConfig(model=f"hf:{folder}", epochs=1, keep_head=True), name="b", device="cpu")
