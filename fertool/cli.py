@@ -24,6 +24,8 @@ SYNTHETIC_PANEL = "Synthetic faces"
 SUITES_PANEL = "Single suites"
 PHOTOGRAPHS_PANEL = "Photographs"
 LISTS_PANEL = "Lists, labels, boxes"
+IMPORT_PANEL = "Maps and predictions that were made elsewhere"
+AUDIT_PANEL = "Claims about FER2013, checked"
 
 
 class _Commands(TyperGroup):
@@ -957,7 +959,8 @@ def explain(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.one_of(*completion.EXPLAINERS),
-            help="Explainer that makes the maps, NAME or NAME@option=value,..., repeatable (default: gradcam)",
+            help="Explainer that makes the maps, NAME or NAME@option=value,..., or your own as "
+            "package.module:function, repeatable (default: gradcam)",
         ),
     ] = None,
     list_them: Annotated[
@@ -1000,6 +1003,41 @@ def explain(
             help="Folder of the overlays (default: beside each photograph)",
         ),
     ] = None,
+    import_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="FILE",
+            rich_help_panel=IMPORT_PANEL,
+            help="File of maps (N, h, w), .npy, or of predictions, .npz with logits (N, classes), to bring into a run "
+            "(default: none)",
+        ),
+    ] = None,
+    explainer_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=IMPORT_PANEL,
+            help="Name of the method that made the maps; scores then take --explainer imported:NAME (default: none)",
+        ),
+    ] = None,
+    negatives: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            autocompletion=completion.one_of("drop", "absolute"),
+            rich_help_panel=IMPORT_PANEL,
+            help="Reading of the maps' negative cells in scores: drop or absolute (default: drop)",
+        ),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            rich_help_panel=IMPORT_PANEL,
+            help="File whose column 'id' names the face of each row (default: rows follow faces/<split>.csv)",
+        ),
+    ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -1011,14 +1049,20 @@ def explain(
     Example: fertool explain --explainer gradcam --explainer occlusion --image photo.jpg
     """
     from fertool import console
-    from fertool.explain import ExplainSettings, list_explainers
+    from fertool.explain import ExplainSettings, import_results, list_explainers
     from fertool.explain import explain as explain_runs
+    from fertool.explain.imports import settings_of_import
     from fertool.workspace import Workspace
 
     if list_them:
         console.show(list_explainers(), as_json)
         return
     with ctrl_c_interrupts():
+        options = {"explainer_name": explainer_name, "negatives": negatives, "ids": ids}
+        brought = settings_of_import(import_file, options, runs=tuple(run or ()), target=target, split=split)
+        if brought:
+            console.show(import_results(Workspace.locate(workspace), brought, force=force), as_json)
+            return
         console.show(
             explain_runs(
                 Workspace.locate(workspace),
@@ -1046,7 +1090,8 @@ def score(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.one_of(*completion.EXPLAINERS),
-            help="Explainer whose maps are scored, NAME or NAME@option=value,..., one per call",
+            help="Explainer whose maps are scored, NAME or NAME@option=value,..., package.module:function or "
+            "imported:NAME, one per call",
         ),
     ] = "gradcam",
     suite: Annotated[

@@ -96,6 +96,10 @@ class Run:
         """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`."""
         return self.results / "heatmaps" / explainer / target / f"{split}.npy"
 
+    def has_heatmaps(self, explainer: str) -> bool:
+        """Whether there are maps of an explainer, of any target and split."""
+        return any((self.results / "heatmaps" / explainer).glob("*/*.npy"))
+
     def branch_shares(self, explainer: str, target: str, split: str) -> Path:
         """The share of each view of a multi-scale model in the heatmap's mass, float32 (N, views)."""
         return self.heatmaps(explainer, target, split).with_suffix(".branches.npy")

@@ -80,6 +80,8 @@ def _row(maps: Heatmaps) -> list[str]:
 def _notes(maps: Heatmaps) -> list[str]:
     if maps.record is None:
         return [f"{maps.path}: made elsewhere, taken as it is"]
+    if not maps.request.explainer.makes_maps and maps.request.null is None:
+        return [f"{maps.path}: imported from {maps.record.get('file', 'elsewhere')}", *empty_notes(maps)]
     up_to_date = [] if maps.made_now else [f"{maps.path}: up to date; --force makes it again"]
     return [*up_to_date, *empty_notes(maps)]
 

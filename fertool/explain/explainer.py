@@ -51,7 +51,8 @@ class Explainer:
         options: options with their defaults.
         types: types of the options whose default is None.
         batch_size: faces at a time, for networks with small inputs.
-        revision: raised when the same model and faces would give other maps.
+        revision: raised when the same model and faces would give other maps; 0 where it is not known.
+        makes_maps: whether it can make maps; False: they were made elsewhere and imported.
     """
 
     name: str
@@ -65,11 +66,12 @@ class Explainer:
     types: Mapping[str, type] = field(default_factory=dict)
     batch_size: int = 64
     revision: int = 1
+    makes_maps: bool = True
 
     @property
     def reads_cam_layer(self) -> bool:
         """Whether the map comes from the model's CAM layer."""
-        return LAYER in self.options
+        return LAYER in self.options and self.options[LAYER] is None
 
     def can_explain(self, family: str, attention_blocks: int) -> bool:
         """Whether it can explain a model of that family with that many attention blocks."""

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from fertool.errors import UserError
 from fertool.explain.explainer import LAYER, rectify
+from fertool.explain.methods.imported import PREFIX
 from fertool.explain.methods.nulls import Null
 from fertool.explain.registry import Request
 from fertool.explain.targets import stored_targets
+from fertool.models.predictions import model_inputs
 from fertool.runtime.hardware import Compute
 from fertool.runtime.reading import damaged, read_json, read_npy
 from fertool.workspace import Run, Workspace
@@ -81,7 +84,8 @@ class Heatmaps:
     @property
     def negatives(self) -> str:
         """The rule by which negative cells are read."""
-        return self.request.explainer.negatives
+        recorded: str = (self.record or {}).get("negatives", "")
+        return recorded or self.request.explainer.negatives
 
     @property
     def shown_target(self) -> str:
@@ -162,9 +166,43 @@ def read_made_elsewhere(job: HeatmapJob) -> Heatmaps:
     maps = read_npy(path, remedy, shape=(len(job.workspace.load_faces(job.split)), None, None), kinds="iuf")
     if 0 in maps.shape[1:]:
         raise damaged(path, f"maps of {maps.shape[1]}x{maps.shape[2]} cells, which are none", remedy)
+    if (row := rows_without_numbers(maps)) is not None:
+        raise damaged(path, f"row {row} has cells that are no finite number", remedy)
+    return Heatmaps(path, job.run, job.request, target, maps, record=None)
+
+
+def read_imported(job: HeatmapJob) -> Heatmaps:
+    """The imported maps of a job for one target. Raises UserError where there are none, or they are of other faces."""
+    (path,), (target,) = job.paths, job.targets
+    command = (
+        f"'fertool explain --import FILE.npy --run {job.run.name} --explainer-name "
+        f"{job.request.explainer.name.removeprefix(PREFIX)} --target {target}'"
+    )
+    if not path.exists():
+        raise UserError(
+            f"{job.run.folder}: no maps of {job.request.key} for {target} on {job.split}; {command} brings them here"
+        )
+    if not path.with_suffix(".json").exists():
+        return read_made_elsewhere(job)
+    job.workspace.require_intact(path.with_suffix(".json"), path)
+    if not job.workspace.is_current(path.with_suffix(".json"), imported_made_from(job)):
+        raise UserError(
+            f"{path}: of other faces or weights than lie here now; {command} --force brings new ones"
+        )
+    return read_stored(job, made_now=False)
+
+
+def imported_made_from(job: HeatmapJob) -> dict[str, Any]:
+    """The record of imported maps: the faces and the weights that they are of."""
+    return job.workspace.made_from(
+        1, {"explainer": job.request.key}, model_inputs(job.workspace, job.run, job.split)
+    )
+
+
+def rows_without_numbers(maps: np.ndarray) -> int | None:
+    """The first map of (N, h, w) with a cell that is no finite number; None where there is none."""
     for rows in slices(maps.shape):
         spoilt = ~np.isfinite(maps[rows]).all(axis=(1, 2))
         if spoilt.any():
-            number = rows.start + int(spoilt.argmax())
-            raise damaged(path, f"row {number} has cells that are no finite number", remedy)
-    return Heatmaps(path, job.run, job.request, target, maps, record=None)
+            return rows.start + int(spoilt.argmax())
+    return None

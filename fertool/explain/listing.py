@@ -46,7 +46,9 @@ def list_explainers() -> Summary:
                 [_row(explainer) for explainer in EXPLAINERS.values()],
                 [
                     "negatives: treatment of negative cells when maps are scored; options are written "
-                    "NAME@option=value,option=value; layer=none is the model's own CAM layer"
+                    "NAME@option=value,option=value; layer=none is the model's own CAM layer",
+                    "package.module:function is a function of your own, with its rules declared; imported:NAME are "
+                    "maps that 'fertool explain --import' brought here",
                 ],
             ),
             Table(

@@ -16,6 +16,7 @@ from fertool.explain.heatmaps import (
     HeatmapJob,
     Heatmaps,
     RectifiedMaps,
+    read_imported,
     read_made_elsewhere,
     read_stored,
     slices,
@@ -48,6 +49,8 @@ def ensure_heatmaps(job: HeatmapJob) -> list[Heatmaps]:
     the run's own. Memory does not grow with the split; an interrupted call goes on where it stopped. Raises
     UserError where maps that were made elsewhere do not fit the split.
     """
+    if job.request.null is None and not job.request.explainer.makes_maps:
+        return [read_imported(one) for one in job.for_each_target()]
     elsewhere = join_ranks().broadcast_from_rank0(lambda: _find_made_elsewhere(job))
     if not elsewhere and job.request.null is None:
         return _ensure(job)
@@ -188,7 +191,7 @@ def _keep(
             products.append(job.run.branch_shares(job.request.key, target, job.split))
             partial.keep(f"{number}.branches", products[-1])
         means = _mean_shares(model, shares)
-        _write_record(job, target, products, wanted, found | ({"branch_shares": means} if means else {}))
+        write_record(job, target, products, wanted, found | ({"branch_shares": means} if means else {}))
     partial.discard()
 
 
@@ -218,7 +221,7 @@ def _make_null(job: HeatmapJob, null: Null, beside: Heatmaps, made_from: dict[st
         partial.append(maps=null.make(faces[batch], rows[batch], beside.raw))
     _empty_records([path])
     partial.keep("maps", path)
-    _write_record(job, target, [path], made_from, {})
+    write_record(job, target, [path], made_from, {})
     partial.discard()
 
 
@@ -235,7 +238,7 @@ def _empty_records(paths: list[Path]) -> None:
         write_json(path.with_suffix(".json"), {})
 
 
-def _write_record(
+def write_record(
     job: HeatmapJob, target: str, products: list[Path], made_from: dict[str, Any], found: dict[str, Any]
 ) -> None:
     """Write the record of the maps of one target.

@@ -1,19 +1,32 @@
-"""The explainers there are, by name, and the way their options are written: `rollout@discard=0.9,fusion=max`."""
+"""The explainers there are, by name, and the way their options are written: `rollout@discard=0.9,fusion=max`.
+
+Beside those that are registered stand functions of the user's own, `package.module:function`, and maps that were made
+elsewhere, `imported:NAME`.
+"""
 
 import difflib
 import math
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 from fertool.errors import UserError
-from fertool.explain.explainer import Explainer, Option
+from fertool.explain.explainer import Explainer, Negatives, Option
 from fertool.explain.methods.attention import ATTENTION
 from fertool.explain.methods.cams import CAMS
 from fertool.explain.methods.gradients import GRADIENTS
 from fertool.explain.methods.guided_backprop import GUIDED
+from fertool.explain.methods.imported import imported_explainer, is_imported
 from fertool.explain.methods.nulls import NULLS, Null
+from fertool.explain.methods.own import (
+    OwnFunction,
+    absent_explainer,
+    declared_explainer,
+    find_own_explainer,
+    own_name,
+)
 from fertool.explain.methods.perturbation import PERTURBATION
+from fertool.runtime.user_function import is_function_name
 
 EXPLAINERS: dict[str, Explainer] = {
     explainer.name: explainer for explainer in [*CAMS, *GUIDED, *ATTENTION, *GRADIENTS, *PERTURBATION]
@@ -55,6 +68,10 @@ class Request:
         return self.null is None and self.explainer.looks_at_target
 
 
+Wanted = str | OwnFunction | Request
+"""An explainer as it is asked for: by name, as a function of the user's own, or as it was read already."""
+
+
 def parse_request(text: str) -> Request:
     """Read `name` or `name@option=value,...`. Raises UserError for unknown names, options and values.
 
@@ -70,19 +87,64 @@ def parse_request(text: str) -> Request:
         if beside.null is not None:
             raise UserError(f"--explainer {text}: 'of' takes one of {', '.join(EXPLAINERS)}")
         return Request(beside.explainer, null=NULLS[name], options=beside.options)
-    if name not in EXPLAINERS:
-        raise UserError(f"no explainer '{name}'; {_there_are(name)}")
     values = dict(part.partition("=")[::2] for part in written.split(",") if part)
-    explainer = EXPLAINERS[name]
+    explainer = _find(name)
     options = {option: _read(text, explainer, option, value) for option, value in values.items()}
     changed = {option: value for option, value in options.items() if value != explainer.options[option]}
+    if is_imported(name) and changed:
+        explainer = replace(explainer, negatives=_negatives(text, changed["negatives"]))
     return Request(explainer, options=changed)
+
+
+def as_request(explainer: "Wanted") -> Request:
+    """The request that a text, a function of the user's own, or a request is. Raises UserError as `parse_request`."""
+    if isinstance(explainer, Request):
+        return explainer
+    if isinstance(explainer, str):
+        return parse_request(explainer)
+    return Request(declared_explainer(explainer, own_name(explainer)))
+
+
+def stored_request(text: str) -> Request:
+    """The request whose maps or scores lie on disk under this text.
+
+    A function of the user's own may be absent by now: what was stored of it is read all the same.
+    """
+    try:
+        return parse_request(text)
+    except UserError:
+        name, _, written = text.partition("@")
+        if name in NULLS and written.startswith("of="):
+            beside = stored_request(written.removeprefix("of="))
+            return Request(beside.explainer, null=NULLS[name], options=beside.options)
+        if not is_function_name(name):
+            raise
+        options: dict[str, Option] = dict(part.partition("=")[::2] for part in written.split(",") if part)
+        return Request(absent_explainer(name), options=options)
+
+
+def _find(name: str) -> Explainer:
+    if name in EXPLAINERS:
+        return EXPLAINERS[name]
+    if is_imported(name):
+        return imported_explainer(name)
+    if is_function_name(name):
+        return find_own_explainer(name)
+    raise UserError(f"no explainer '{name}'; {_there_are(name)}")
+
+
+def _negatives(text: str, value: Option) -> Negatives:
+    for known in get_args(Negatives):
+        if value == known:
+            return known
+    raise UserError(f"--explainer {text}: 'negatives' is {' or '.join(get_args(Negatives))}")
 
 
 def _there_are(name: str) -> str:
     names = [*EXPLAINERS, *NULLS]
     near = difflib.get_close_matches(name, names)
-    return f"{'nearest are ' + ', '.join(near) + '; ' if near else ''}there are {', '.join(names)}"
+    nearest = f"nearest are {', '.join(near)}; " if near else ""
+    return f"{nearest}there are {', '.join(names)}; or your own, as package.module:function"
 
 
 def _read(text: str, explainer: Explainer, option: str, value: str) -> Option:

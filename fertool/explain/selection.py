@@ -83,6 +83,8 @@ def _why_not(run: Run, request: Request) -> str | None:
     kind = record["family"], record["attention_blocks"]
     if record["state"] != "done":
         return f"this run is {record['state']}; train it to its end first"
+    if not request.explainer.makes_maps and not run.has_heatmaps(request.beside.key):
+        return f"no maps of {request.beside.key} were imported into this run; 'fertool explain --import' brings them"
     if not request.explainer.can_explain(*kind):
         return (
             f"'{request.key}' cannot explain {record['model']}, it needs {request.explainer.needs}; these can: "
@@ -95,6 +97,8 @@ def _why_none(runs: Sequence[Run], request: Request) -> str:
     finished = [run for run in runs if run.config()["state"] == "done"]
     if not finished:
         return "no finished run; run 'fertool train' first"
+    if not request.explainer.makes_maps:
+        return f"no finished run has maps of {request.beside.key}; 'fertool explain --import FILE.npy' brings them here"
     needs = request.explainer.needs
     kind = {"attention blocks": "transformer", "a convolutional network": "convolutional network"}.get(
         needs, needs

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fertool.errors import UserError
-from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
+from fertool.explain.registry import DEFAULT_EXPLAINER, Request, Wanted, as_request
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ExplainSettings:
     """The options of `explain`. Raises UserError for names and combinations that cannot be.
 
     Args:
-        explainers: names with options, as `rollout@discard=0.9`.
+        explainers: names with options, as `rollout@discard=0.9`, or functions of your own with their `rules`.
         runs: names of runs; empty: every finished run that the explainer can explain.
         split: the split whose faces are explained.
         target: `predicted`, `label`, the name of a class, or `all` classes.
@@ -25,7 +25,7 @@ class ExplainSettings:
         gallery: PNG to draw some faces of the split with their maps in.
     """
 
-    explainers: Sequence[str] = (DEFAULT_EXPLAINER,)
+    explainers: Sequence[Wanted] = (DEFAULT_EXPLAINER,)
     runs: Sequence[str] = ()
     split: str = "test"
     target: str = "predicted"
@@ -48,4 +48,4 @@ class ExplainSettings:
     @cached_property
     def requests(self) -> tuple[Request, ...]:
         """The explainers with their options."""
-        return tuple(parse_request(text) for text in self.explainers)
+        return tuple(as_request(wanted) for wanted in self.explainers)

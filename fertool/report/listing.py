@@ -6,7 +6,7 @@ from typing import Any
 
 from fertool.condition_names import labels_of_runs
 from fertool.errors import UserError
-from fertool.explain.registry import parse_request
+from fertool.explain.registry import stored_request
 from fertool.report.conditions import adopted_note
 from fertool.summary import Summary, Table
 from fertool.workspace import SPLITS, Run, Workspace
@@ -73,7 +73,7 @@ def _describe(run: Run, label: str) -> dict[str, Any]:
 def _is_explainer(name: str) -> bool:
     """Whether a folder of heatmaps is of an explainer, and not of a null map or of something else."""
     try:
-        return parse_request(name).null is None
+        return stored_request(name).null is None
     except UserError:
         return False
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fertool.explain.registry import parse_request
+from fertool.explain.registry import stored_request
 from fertool.masks.regions import REGIONS
 from fertool.report.conditions import Condition
 from fertool.score.gather import Gathered
@@ -49,7 +49,7 @@ class View:
     @property
     def is_null(self) -> bool:
         """Whether it is of a null explanation."""
-        return parse_request(self.explainer).null is not None
+        return stored_request(self.explainer).null is not None
 
     @property
     def is_fair(self) -> bool:

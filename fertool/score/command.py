@@ -81,7 +81,12 @@ def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suit
     """The suites that the settings name. Raises UserError for what this workspace lacks: split, class, masks."""
     workspace.check_split(settings.split)
     check_target(settings.target, workspace.dataset()["classes"])
-    suites = chosen_suites(settings.suites, settings.target, _truth_is_known(workspace, settings.split))
+    suites = chosen_suites(
+        settings.suites,
+        settings.target,
+        _truth_is_known(workspace, settings.split),
+        settings.request.explainer.makes_maps,
+    )
     if settings.tta is not None and all(suite.name != "classification" for suite in suites):
         raise UserError(
             f"--tta {settings.tta}: the suite classification takes it; add --suite classification"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fertool.explain.registry import stored_request
 from fertool.runtime.hardware import choose_compute
 from fertool.runtime.reading import damaged, read_json
 from fertool.score.evaluated_run import Columns, EvaluatedRun
@@ -79,7 +80,9 @@ def gather_scores(
         suite, (_, first) = SUITES[key[0]], found[key][0]
         settings = ScoreSettings(split=split)
         if first.explainer is not None and first.target is not None:
-            settings = ScoreSettings(first.explainer, split=split, target=first.target, grid=first.grid)
+            settings = ScoreSettings(
+                stored_request(first.explainer), split=split, target=first.target, grid=first.grid
+            )
         evaluated_runs = [EvaluatedRun(workspace, run, split, compute) for run, _ in found[key]]
         scores, columns = [], {}
         for evaluated, (run, stored) in zip(evaluated_runs, found[key], strict=True):

@@ -20,11 +20,22 @@ SUITES = {name: _declared(name) for name in NAMES}
 EVERY_SUITE = "all"
 
 
-def chosen_suites(written: Sequence[str], target: str, truth_is_known: bool) -> list[Suite]:
+def chosen_suites(
+    written: Sequence[str], target: str, truth_is_known: bool, makes_maps: bool = True
+) -> list[Suite]:
     """The suites of these names, in the order of SUITES; a text may hold several names behind commas.
 
-    `all` are the suites that target and faces allow. `causal` brings its agreement with the explainer along where the
-    target is one whose logit is played for. Raises UserError for a suite that there is not.
+    `all` are the suites that target, faces and explainer allow. `causal` brings its agreement with the explainer along
+    where the target is one whose logit is played for.
+
+    Args:
+        written: what `--suite` says.
+        target: the class that is explained.
+        truth_is_known: whether the faces' evidence is known.
+        makes_maps: whether the explainer can make maps, or only has those that were imported.
+
+    Raises:
+        UserError: a suite that there is not, or one that needs maps which the explainer cannot make.
     """
     names = [name.strip() for text in written for name in text.split(",")]
     for name in names:
@@ -32,7 +43,14 @@ def chosen_suites(written: Sequence[str], target: str, truth_is_known: bool) -> 
             raise UserError(f"--suite {name}: no such suite; there are {', '.join(SUITES)}, {EVERY_SUITE}")
     wanted = set(names)
     if EVERY_SUITE in wanted:
-        wanted |= set(SUITES) - (set() if truth_is_known else {"truth"})
+        left_out = {name for name, suite in SUITES.items() if suite.runs_explainer and not makes_maps}
+        wanted |= set(SUITES) - left_out - (set() if truth_is_known else {"truth"})
+    for name in wanted - {EVERY_SUITE}:
+        if SUITES[name].runs_explainer and not makes_maps:
+            raise UserError(
+                f"--suite {name}: needs maps of other faces or weights, and imported ones are of these alone; leave it "
+                "out, or give the explainer as package.module:function"
+            )
     if "causal" in wanted:
         wanted.add("causal-agreement")
     if target not in ("label", "predicted") and "causal-agreement" not in names:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fertool.errors import UserError
-from fertool.explain.registry import DEFAULT_EXPLAINER, Request, parse_request
+from fertool.explain.registry import DEFAULT_EXPLAINER, Request, Wanted, as_request
 from fertool.explain.targets import EVERY_CLASS
 from fertool.masks.regions import REGIONS
 from fertool.score.perturbations.fills import FILLS, check_fills
@@ -20,7 +20,8 @@ class ScoreSettings:
     """The settings of `score`. Raises UserError, which names the option, for a value that cannot be.
 
     Args:
-        explainer: whose heatmaps to score, `name` or `name@option=value,...`, one a call.
+        explainer: whose heatmaps to score, `name` or `name@option=value,...`, or a function of your own with its
+            `rules`, one a call.
         suites: names of suites, or `all`; a comma may stand between names.
         split: the split to score.
         target: the class that is explained: `predicted`, `label`, or a class by name.
@@ -35,7 +36,7 @@ class ScoreSettings:
         nulls: whether `faithfulness` and `causal-agreement` score the null maps as well.
     """
 
-    explainer: str = DEFAULT_EXPLAINER
+    explainer: Wanted = DEFAULT_EXPLAINER
     suites: Sequence[str] = DEFAULT_SUITES
     split: str = "test"
     target: str = "predicted"
@@ -52,7 +53,7 @@ class ScoreSettings:
     @property
     def request(self) -> Request:
         """The explainer with its options."""
-        return parse_request(self.explainer)
+        return as_request(self.explainer)
 
     def __post_init__(self) -> None:
         self.request  # noqa: B018 (raises UserError for an explainer that there is not)

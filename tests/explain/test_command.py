@@ -122,7 +122,7 @@ def test_killed_between_a_map_and_its_record_it_makes_it_again(
     explain(workspace, ExplainSettings([explainer], target=target, device="cpu"), force=True)
     folder = workspace.run("cnn").results / "heatmaps"
     undisturbed = {path: path.read_bytes() for path in folder.rglob("test.*")}
-    described, describe = [], making._write_record
+    described, describe = [], making.write_record
 
     def killed(*arguments) -> None:
         described.append(arguments)
@@ -131,7 +131,7 @@ def test_killed_between_a_map_and_its_record_it_makes_it_again(
         describe(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(making, "_write_record", killed)
+        patch.setattr(making, "write_record", killed)
         explain(workspace, ExplainSettings([explainer], target=target, device="cpu"), force=True)
     summary = explain(workspace, ExplainSettings([explainer], target=target, device="cpu"))
     assert not any("made elsewhere" in note for note in summary.notes)

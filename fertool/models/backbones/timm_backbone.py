@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from fertool.errors import UserError
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.head import begin_small
-from fertool.models.structure.trial import first_line
 from fertool.models.structure.wrap_network import face_classifier
+from fertool.runtime.user_function import first_line
 
 
 @dataclass(frozen=True)

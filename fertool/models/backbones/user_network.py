@@ -1,9 +1,7 @@
 """A user's own network: `package.module:factory`."""
 
 import contextlib
-import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,22 +13,19 @@ from fertool.models.backbones import multiscale
 from fertool.models.backbones.cnn import INPUT
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.frozen_eval import frozen_eval
-from fertool.models.structure.trial import check_behaviour, check_output, first_line
+from fertool.models.structure.trial import check_behaviour, check_output
 from fertool.models.structure.wrap_network import face_classifier
+from fertool.runtime.user_function import defining_files, find_function, first_line, is_function_name
 
 SIZE = 224  # pixels
 OTHER_PREFIXES = ("hf:", "memory:")
-INSTALLED = {"site-packages", "dist-packages"}
 # ImageNet's for colour, as nearly all weights expect; FER2013's for grey
 STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: (INPUT.mean, INPUT.std)}
 
 
 def is_user_network(name: str) -> bool:
     """Whether a model's name is of the form `package.module:factory`, and not `multiscale:NAME` or the like."""
-    if name.startswith((multiscale.PREFIX, *OTHER_PREFIXES)):
-        return False
-    module, colon, factory = name.partition(":")
-    return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    return not name.startswith((multiscale.PREFIX, *OTHER_PREFIXES)) and is_function_name(name)
 
 
 def source_files(name: str) -> list[Path]:
@@ -42,16 +37,7 @@ def source_files(name: str) -> list[Path]:
     name = name.removeprefix(multiscale.PREFIX)
     if not is_user_network(name):
         return []
-    found = inspect.unwrap(_find(name))
-    module = name.partition(":")[0]
-    files = {sys.modules[module].__file__}
-    with contextlib.suppress(TypeError):  # classes and functions in C have none
-        files.add(inspect.getsourcefile(found))
-    own = {Path(file) for file in files if file is not None}
-    for folder in getattr(sys.modules[module.partition(".")[0]], "__path__", ()):
-        if INSTALLED.isdisjoint(Path(folder).parts):
-            own |= set(Path(folder).rglob("*.py"))
-    return sorted(own)
+    return defining_files(name.partition(":")[0], find_function("--model", name))
 
 
 def build_user_network(
@@ -67,33 +53,12 @@ def build_user_network(
     channels = 3 if channels is None else channels
     if channels not in STATISTICS:
         raise UserError(f"--channels {channels}: faces have 1 (grey) or 3 (RGB)")
-    network = _call(name, _find(name), classes)
+    network = _call(name, find_function("--model", name), classes)
     mean, std = STATISTICS[channels]
     spec = InputSpec(size=SIZE if image_size is None else image_size, channels=channels, mean=mean, std=std)
     head = find_head(name, network, spec, classes)
     check_behaviour(name, network, spec)
     return face_classifier(network, spec, head)
-
-
-def _find(name: str) -> Callable[..., object]:
-    module_name, _, factory = name.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"--model {name}: no module '{error.name}'; run from the folder that holds it, or install it"
-        ) from None
-    # the user's own code may raise anything
-    except Exception as error:
-        raise UserError(f"--model {name}: {module_name} cannot be imported ({first_line(error)})") from None
-    finally:
-        sys.path.remove(here)
-    found = getattr(module, factory, None)
-    if not callable(found):
-        raise UserError(f"--model {name}: no function '{factory}' in {module.__file__}")
-    return found
 
 
 def _call(name: str, factory: Callable[..., object], classes: int) -> nn.Module:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fertool.errors import UserError
 from fertool.models.classifier import InputSpec
 from fertool.models.frozen_eval import frozen_eval
+from fertool.runtime.user_function import first_line
 
 FACES = 4  # random inputs, of which two are tried alone as well
 SAME = 1e-3  # largest difference of logits that counts as rounding, in shares of the largest logit
@@ -100,9 +101,3 @@ def _check_copy(name: str, network: nn.Module, inputs: Tensor) -> None:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def first_line(error: Exception) -> str:
-    """An error's kind and the first line of its text."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__

@@ -145,7 +145,8 @@ def _lacking(evidence: Evidence, chance: ChanceLevels, condition: Condition, vie
         lacking.append("faithfulness")
     if found.no_agreement_beyond is None:
         lacking.append("causal")
-    if not evidence.stored(evidence.suite("sanity", view), condition):
+    makes_maps = view.gathered.settings.request.explainer.makes_maps
+    if makes_maps and not evidence.stored(evidence.suite("sanity", view), condition):
         lacking.append("sanity")
     return lacking
 

@@ -12,7 +12,7 @@ from fertool.report.conditions import Condition
 from fertool.report.evidence import Evidence, shares_in
 from fertool.report.gallery.pictures import face_address, heat_address, region_paths
 from fertool.report.views import View
-from fertool.runtime.reading import read_npy
+from fertool.runtime.reading import read_json, read_npy
 from fertool.workspace import Run
 
 FACES_A_CLASS = 4  # two that the first model gets right and two that it gets wrong, where there are
@@ -155,7 +155,9 @@ def _column(
 ) -> Column:
     path = run.heatmaps(view.explainer, view.target, evidence.split)
     raw = read_npy(path, evidence.workspace.remedy(path))[rows]
-    negatives = view.gathered.settings.request.explainer.negatives
+    record = path.with_suffix(".json")  # the explainer may be a function that is not here
+    negatives = read_json(record).get("negatives") if record.exists() else None
+    negatives = negatives or view.gathered.settings.request.explainer.negatives
     logits = read_logits(evidence.workspace, run, evidence.split)[rows]
     by_model = set_name == MODELS
     return Column(

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.explain.registry import parse_request
+from fertool.explain.registry import stored_request
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.runtime.files import read_json
 from fertool.score.evaluated_run import Columns, cluster_faces
@@ -189,7 +189,7 @@ def _explained(runs: Sequence[Run], suite: str, split: str, guiding: str) -> dic
         for stored in run.stored_scores(split)
         if stored.suite == suite and stored.grid is None and stored.explainer and stored.target
     }
-    shown = [pair for pair in pairs if parse_request(pair[0]).null is None]
+    shown = [pair for pair in pairs if stored_request(pair[0]).null is None]
     shown.sort(key=lambda pair: (pair[0] != guiding, pair[0], pair[1] != "predicted", pair[1]))
     targets = {target for _, target in shown}
     return {
@@ -200,7 +200,7 @@ def _explained(runs: Sequence[Run], suite: str, split: str, guiding: str) -> dic
 
 def is_of(key: str, explainer: str) -> bool:
     """Whether `key`, an explainer with its options, is of this explainer."""
-    return parse_request(key).explainer.name == explainer
+    return stored_request(key).explainer.name == explainer
 
 
 def _ratio(means: np.ndarray) -> np.ndarray:

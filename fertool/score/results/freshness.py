@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fertool.explain.registry import parse_request
+from fertool.explain.registry import stored_request
 from fertool.runtime.reading import read_json
 from fertool.workspace import Run, Workspace
 
@@ -34,8 +34,8 @@ def _is_made_otherwise(workspace: Workspace, run: Run, made_from: dict[str, Any]
     if made_from["revision"] != revision:
         return True
     if "explainer" in settings:
-        explainer = parse_request(settings["explainer"]).explainer
-        if settings.get(EXPLAINER_REVISION, 1) != explainer.revision:
+        revision_now = stored_request(settings["explainer"]).explainer.revision
+        if revision_now and settings.get(EXPLAINER_REVISION, 1) != revision_now:
             return True
     inputs = {workspace.root / name: digest for name, digest in made_from["inputs"].items()}
     return any(

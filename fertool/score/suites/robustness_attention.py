@@ -167,4 +167,5 @@ ROBUSTNESS_ATTENTION = Suite(
     show=tables_alone(robustness_attention_tables),
     inputs=model_files,
     recorded=lambda settings: explainer_and_target(settings) | {"seed": settings.seed},
+    runs_explainer=True,
 )

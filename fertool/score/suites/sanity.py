@@ -336,4 +336,5 @@ SANITY = Suite(
     recorded=lambda settings: explainer_and_target(settings, TARGET) | {"seed": settings.seed},
     revision=2,
     only_target=TARGET,
+    runs_explainer=True,
 )

@@ -85,6 +85,7 @@ class Suite:
         revision: raised when the same inputs would give other figures.
         only_target: the target of its heatmaps, whatever target is asked for; None for that one.
         beside: suffixes of the files beside the JSON.
+        runs_explainer: whether it makes maps of other faces or weights, for which those on disk are not enough.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Suite:
     revision: int = 1
     only_target: str | None = None
     beside: tuple[str, ...] = (".csv",)
+    runs_explainer: bool = False
 
     def path(self, run: Run, settings: ScoreSettings) -> Path:
         """The JSON of a run's figures, there or not."""
