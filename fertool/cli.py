@@ -1190,6 +1190,24 @@ def score(
             help="Run whose error counts as 100% in robustness (default: the first)",
         ),
     ] = None,
+    audit: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="CSV",
+            rich_help_panel=AUDIT_PANEL,
+            help="Claim to check instead of runs: predictions (columns label and predicted, a row a face), or a "
+            "confusion matrix of counts; repeatable (default: none)",
+        ),
+    ] = None,
+    history: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="CSV",
+            rich_help_panel=AUDIT_PANEL,
+            help="History of the claim's training: columns val_accuracy and test_accuracy, a row an epoch; repeatable, "
+            "one for each --audit (default: none)",
+        ),
+    ] = None,
     jitter: Annotated[float | None, _renamed("--landmark-jitter")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
@@ -1202,13 +1220,17 @@ def score(
     Example: fertool score --suite attention,causal --target label --by model
     """
     from fertool import console
-    from fertool.score import ScoreSettings
+    from fertool.score import ScoreSettings, audit_claims
     from fertool.score import score as score_runs
+    from fertool.score.audit import settings_of_audit
     from fertool.score.perturbations.fills import FILLS
     from fertool.score.settings import DEFAULT_SUITES
     from fertool.workspace import Workspace
 
     with ctrl_c_interrupts():
+        if claims := settings_of_audit(audit, history):
+            console.show(audit_claims(Workspace.locate(workspace), claims), as_json)
+            return
         console.show(
             score_runs(
                 Workspace.locate(workspace),

@@ -57,11 +57,7 @@ class EvaluatedRun:
         """Whether an identical face is in the train split of the workspace that the run was trained in, bool (N,)."""
         if self.is_on_other_faces:
             return identical_faces(self.faces, self.run.trained_in.load_faces("train"))
-        groups = self.workspace.load_twin_groups(self.split)
-        if self.split == "train":
-            return np.zeros(len(groups), dtype=bool)
-        in_train = self.workspace.load_twin_groups("train")
-        return np.isin(groups, in_train[in_train >= 0])
+        return twins_in_train(self.workspace, self.split)
 
     @property
     def is_on_other_faces(self) -> bool:
@@ -115,6 +111,15 @@ class EvaluatedRun:
         job = HeatmapJob(self.workspace, self.run, request, self.split, target, self.compute)
         (heatmaps,) = ensure_heatmaps(job)
         return heatmaps
+
+
+def twins_in_train(workspace: Workspace, split: str) -> np.ndarray:
+    """Whether an identical face is in the workspace's own train split, bool (N,); of train itself none has one."""
+    groups = workspace.load_twin_groups(split)
+    if split == "train":
+        return np.zeros(len(groups), dtype=bool)
+    in_train = workspace.load_twin_groups("train")
+    return np.isin(groups, in_train[in_train >= 0])
 
 
 def identical_faces(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
