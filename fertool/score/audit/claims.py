@@ -22,7 +22,7 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed of a network on some faces.
+    """The claim: what a network is said to predict on some faces.
 
     `confusion` int64 (C, C) counts faces, true classes down. `classes` are the names of its rows, None where they are
     not given. `labels` and `predicted` int64 (N,) are codes of the classes, `ids` and `rows` (N,) tell the faces apart;

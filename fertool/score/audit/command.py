@@ -237,7 +237,7 @@ def _difference_cells(difference: Difference, p_holm: float) -> list[str]:
 
 
 def _notes(workspace: Workspace, audited: Audited) -> list[str]:
-    """What is to be said of a claim beside its row."""
+    """The remarks on a claim that stand below the table."""
     claim, match, name = audited.claim, audited.match, audited.claim.file.name
     notes = []
     if match.usages and match.usages != ON_TEST:

@@ -60,6 +60,6 @@ def _by_id(workspace: Workspace, split: str, claim: Claim) -> ClaimedFaces | Non
 
 
 def _relabelled(workspace: Workspace, split: str, rows: np.ndarray, claim: Claim) -> int:
-    """How many of the claim's labels are not those of the workspace."""
+    """The number of the claim's labels are not those of the workspace."""
     own = np.array(workspace.dataset()["classes"])[workspace.load_labels(split)[rows]]
     return int((own != np.array(claim.classes)[claim.labels]).sum())

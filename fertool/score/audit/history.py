@@ -31,7 +31,7 @@ class Chosen:
 
     @property
     def gap(self) -> float:
-        """What choosing on test adds."""
+        """The points that choosing on test adds, as a share."""
         return self.best_accuracy - self.accuracy
 
 
