@@ -20,6 +20,7 @@ from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.scales import CORRELATION, PROPORTION
 from fertool.score.suites.shares import pooled, shares_and_ceilings
 
+NOT_ABOVE_BLOB = "not above a blob in the middle"
 FAITHFULNESS_COLUMN = "road"  # the measure that nulls are compared by
 
 
@@ -80,24 +81,37 @@ class ChanceLevels:
             return None
         return Chance(beyond, self._not_faithful(condition, view), self._no_agreement(condition, view))
 
+    def beyond_blob_by_class(self, condition: Condition, view: View) -> dict[str, dict[str, Estimate]]:
+        """A condition's shares less the blob's over the faces of each true class, by class and region."""
+        beyond = self._shares_beyond_blob(condition, view)
+        if beyond is None:
+            return {}
+        in_class = self.evidence.labels[:, None] == np.arange(len(self.evidence.classes))
+        values = np.where(in_class[..., None], beyond[:, :, None], np.nan)
+        means = resample_means(values.reshape(*beyond.shape[:2], -1), self.evidence.clusters)
+        known = iter(estimates(means))
+        return {name: {region: next(known) for region in REGIONS} for name in self.evidence.classes}
+
     def _beyond_blob(self, condition: Condition, view: View) -> dict[str, Estimate] | None:
+        beyond = self._shares_beyond_blob(condition, view)
+        if beyond is None:
+            return None
+        means = resample_means(beyond, self.evidence.clusters)
+        return dict(zip(REGIONS, estimates(means), strict=True))
+
+    def _shares_beyond_blob(self, condition: Condition, view: View) -> np.ndarray | None:
+        """Each run's shares less the blob's, (S, N, 6); nan on a face without a map of all runs, None without any."""
         columns = self.evidence.columns(view.gathered, condition)
-        counted = (
-            np.all([with_map(run_columns) for run_columns in columns], axis=0)
-            if columns
-            else np.zeros(1, bool)
-        )
+        if not columns:
+            return None
+        counted = np.all([with_map(run_columns) for run_columns in columns], axis=0)
         if not counted.any():
             return None
         if view.grid not in self._blob:
             regions = self.evidence.workspace.load_region_maps(self.evidence.split)
             self._blob[view.grid] = centre_shares(regions, view.grid)
-        blob = self._blob[view.grid]
-        beyond = [
-            np.where(counted[:, None], shares_in(run_columns) - blob, np.nan) for run_columns in columns
-        ]
-        means = resample_means(np.stack(beyond), self.evidence.clusters)
-        return dict(zip(REGIONS, estimates(means), strict=True))
+        beyond = [shares_in(run_columns) - self._blob[view.grid] for run_columns in columns]
+        return np.where(counted[:, None], np.stack(beyond), np.nan)
 
     def _not_faithful(self, condition: Condition, view: View) -> list[str] | None:
         found = self.evidence.suite("faithfulness", view)

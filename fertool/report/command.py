@@ -48,7 +48,7 @@ def write_report(workspace: Workspace, settings: ReportSettings | None = None) -
     if settings.writes("page"):
         files |= _page_files(evidence, chance, rows, notes)
     if settings.writes("tables"):
-        files |= dict(_table_files(evidence, rows))
+        files |= dict(_table_files(evidence, chance, rows))
     if settings.writes("figures"):
         files |= {f"figures/{name}": made for name, made in figure_files(paper_figures(evidence, rows))}
     write_files(workspace, files, settings)
@@ -81,7 +81,7 @@ def _page_files(
     page = render_page(
         evidence,
         rows,
-        sections_of(evidence, rows),
+        sections_of(evidence, chance, rows),
         make_gallery(evidence),
         answers,
         headline=said,
@@ -103,8 +103,10 @@ def _answers_text(said: str, answers: Sequence[Answer]) -> str:
     return "\n".join(["# Where do the models look?", "", said, "", *(answer.markdown for answer in answers)])
 
 
-def _table_files(evidence: Evidence, rows: Sequence[Row]) -> Iterator[tuple[str, bytes]]:
-    for name, table in paper_tables(evidence, rows).items():
+def _table_files(
+    evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row]
+) -> Iterator[tuple[str, bytes]]:
+    for name, table in paper_tables(evidence, chance, rows).items():
         yield f"tables/{name}.csv", as_csv(table).encode()
         yield f"tables/{name}.tex", as_tex(table, name).encode()
 

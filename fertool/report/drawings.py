@@ -1,9 +1,8 @@
 """The figures of a report by name: each drawn at any width, for the page and for a paper."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -13,11 +12,20 @@ from fertool.report.figures.confusion import confusion_figure
 from fertool.report.figures.corruptions import corruptions_figure
 from fertool.report.figures.curves import curves_figure
 from fertool.report.figures.emotions import emotions_figure
+from fertool.report.figures.guidance import (
+    guidance_figure,
+    lifts_figure,
+    lifts_over_lambda,
+    measures_over_lambda,
+)
+from fertool.report.figures.mean_heat import mean_heat_figure
 from fertool.report.figures.regions import regions_figure
 from fertool.report.figures.representation import depth_figure
 from fertool.report.first_screen import MEASURES, Row
+from fertool.report.mean_heat import mean_heat
 from fertool.report.words import listed
 from fertool.runtime.files import read_csv
+from fertool.score.guidance.effects import Guidance, gather_guidance
 from fertool.score.results.tables import run_label
 
 
@@ -29,8 +37,9 @@ class Drawing:
     draw: Callable[[float], Figure]
 
 
-def regions_drawing(rows: Sequence[Row], measure: str, seeds: dict[str, list[list[float]]]) -> Drawing:
-    """A measure of the six regions by condition."""
+def regions_drawing(evidence: Evidence, rows: Sequence[Row], measure: str) -> Drawing:
+    """A measure of the six regions by condition, with the figures of all seeds."""
+    seeds = {row.condition.name: _figures_by_seed(evidence, row, measure) for row in rows}
     level = "1 is a map that ignores the face. " if measure == "lift" else ""
     called = MEASURES[measure].partition(",")[0].capitalize()
     caption = (
@@ -40,13 +49,14 @@ def regions_drawing(rows: Sequence[Row], measure: str, seeds: dict[str, list[lis
     return Drawing(caption, lambda width: regions_figure(rows, measure, seeds, width))
 
 
-def seeds_of_measure(scores: Sequence[Mapping[str, Any]], measure: str) -> dict[str, list[list[float]]]:
-    """The six figures of each run, by condition, of conditions with several seeds."""
-    found: dict[str, list[list[float]]] = {}
-    for run in scores:
-        if run["overall"]:
-            found.setdefault(run["group"], []).append(list(run["overall"][measure].values()))
-    return {name: run_figures for name, run_figures in found.items() if len(run_figures) > 1}
+def _figures_by_seed(evidence: Evidence, row: Row, measure: str) -> list[list[float]]:
+    """The six figures of each run of a row; none of a condition with one seed."""
+    if measure == "causal":
+        found = evidence.causal_weights_by_run(row.condition)
+    else:
+        known = evidence.stored(row.view.gathered, row.condition) if row.view is not None else []
+        found = [list(run["overall"][measure].values()) for run in known if run["overall"]]
+    return found if len(found) > 1 else []
 
 
 def confusion_drawing(evidence: Evidence, condition: Condition) -> Drawing | None:
@@ -115,19 +125,53 @@ def training_drawing(evidence: Evidence) -> Drawing | None:
     return Drawing(caption, partial(curves_figure, histories))
 
 
+def mean_heat_drawing(evidence: Evidence, condition: Condition) -> Drawing | None:
+    """The mean heatmap of each emotion on the mean face, of a condition in the view that it is shown in first."""
+    view, mean_face = evidence.main_view(condition), evidence.mean_face
+    heat_by_emotion = mean_heat(evidence, condition, view) if view is not None else {}
+    if view is None or mean_face is None or not heat_by_emotion:
+        return None
+    caption = f"{condition.name}: mean heatmap of each emotion, warped onto the mean face by landmarks, {view.name}."
+    return Drawing(caption, partial(mean_heat_figure, mean_face.picture, heat_by_emotion))
+
+
+def guidance_drawings(guidance: Guidance) -> list[Drawing]:
+    """What became of the model over lambda, and the lift of the regions; what is known of one lambda is left out."""
+    drawings = []
+    if measures_over_lambda(guidance):
+        caption = (
+            "Over lambda, in %, with 95% intervals: accuracy; the background's share of the maps that are not "
+            "empty, and of all where some are; their faithfulness (ROAD, higher is better); how far the answers, "
+            "right or wrong, rest on the background (causal weight), its part of what they rest on (causal part), "
+            "and how many change before another one; mCE, where faces were spoilt."
+        )
+        drawings.append(Drawing(caption, partial(guidance_figure, guidance)))
+    if lifts_over_lambda(guidance):
+        caption = (
+            "Lift of the regions over lambda, a row an explainer, with 95% intervals: share of the map over share "
+            "of the picture, 1 where the map does not care."
+        )
+        drawings.append(Drawing(caption, partial(lifts_figure, guidance)))
+    return drawings
+
+
 def paper_figures(evidence: Evidence, rows: Sequence[Row]) -> dict[str, Drawing]:
     """The figures by the names of their files."""
     shown = [row for row in rows if row.first or row.view is None]
     drawings: dict[str, Drawing | None] = {}
     for measure in MEASURES:
         if any(cell.is_known for row in shown for cell in row.regions[measure].values()):
-            drawings[f"regions-{measure}"] = regions_drawing(shown, measure, {})
+            drawings[f"regions-{measure}"] = regions_drawing(evidence, shown, measure)
     for condition in evidence.most_accurate(evidence.conditions)[:1]:
         drawings["confusion"] = confusion_drawing(evidence, condition)
         drawings["emotions"] = emotions_drawing(evidence, condition)
+        drawings["mean-heat"] = mean_heat_drawing(evidence, condition)
     drawings |= {
         "corruptions": corruptions_drawing(evidence),
         "depth": depth_drawing(evidence),
         "training": training_drawing(evidence),
     }
+    for number, guidance in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split), 1):
+        for part, drawing in enumerate(guidance_drawings(guidance), 1):
+            drawings[f"guidance-{number}-{part}"] = drawing
     return {name: drawing for name, drawing in drawings.items() if drawing is not None}

@@ -12,6 +12,7 @@ import numpy as np
 
 from fertool.masks.regions import REGIONS
 from fertool.report.conditions import Condition, conditions_of
+from fertool.report.mean_face import MeanFace, find_mean_face
 from fertool.report.views import View, main_view, views_of
 from fertool.runtime.files import read_json
 from fertool.score.evaluated_run import Columns, cluster_faces
@@ -23,8 +24,6 @@ from fertool.score.statistics.scales import POSITIVE, UNBOUNDED, Scale
 from fertool.score.suites.causal import causes_of
 from fertool.score.suites.region_shares import area_column, share_column
 from fertool.workspace import Run, Workspace
-
-FEW_FACES = 30  # below it a table carries a warning and no p-values
 
 
 class Evidence:
@@ -58,6 +57,11 @@ class Evidence:
     def faces(self) -> int:
         """How many faces the split has."""
         return len(self.labels)
+
+    @cached_property
+    def mean_face(self) -> MeanFace | None:
+        """The mean of the split's faces; None where none has landmarks of its own."""
+        return find_mean_face(self.workspace, self.split)
 
     @cached_property
     def landmark_detectors(self) -> dict[str, int]:
@@ -155,6 +159,17 @@ class Evidence:
             for condition_means in means
         ]
 
+    def compared_faces(self, view: View) -> dict[str, int]:
+        """How many faces stand behind a view's figures: those with a map of all its runs, and parts of them."""
+        columns = [view.gathered.columns[run["run"]] for run in view.gathered.scores]
+        counted = np.all([with_map(run_columns) for run_columns in columns], axis=0)
+        parts = view.gathered.compared["comparisons"]
+        return {"faces": int(counted.sum())} | {
+            part: min(comparison["images"] for comparison in comparisons)
+            for part, comparisons in parts.items()
+            if part != "all faces"
+        }
+
     def lifts_by_class(self, view: View, condition: Condition) -> dict[str, dict[str, Estimate]]:
         """A condition's lifts over the faces of each true class, by class and region; classes without faces are out."""
         classes, regions = len(self.classes), len(REGIONS)
@@ -233,6 +248,14 @@ class Evidence:
             return np.mean([causes_of(columns, "answer", fill) for fill in fills], axis=0)
 
         return self._means(("causal", tuple(fills)), self.suite("causal"), condition, values)
+
+    def causal_weights_by_run(self, condition: Condition) -> list[list[float]]:
+        """As `causal_weights`, for each run of a condition by itself."""
+        fills, found = self.fills(condition), self.suite("causal")
+        return [
+            np.nanmean([causes_of(columns, "answer", fill) for fill in fills], axis=(0, 1)).tolist()
+            for columns in (self.columns(found, condition) if fills else [])
+        ]
 
     def agreement(self, view: View, condition: Condition) -> Resampled | None:
         """The causal agreement within faces, mean over the ways of covering; -1 to 1."""

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.regions import REGIONS, region_map
 from fertool.report.evidence import Evidence
 from fertool.report.figures.emotions import lift_colour
 from fertool.report.first_screen import Cell, Row
-from fertool.report.gallery.pictures import png_address, region_paths
-from fertool.runtime.reading import read_npz
+from fertool.report.gallery.pictures import region_paths
 
 SIDE = 192  # pixels that the regions of the mean face are drawn at
-MOST_FACES = 4000  # that the mean is over
 NOT_KNOWN = "#bbbbbb"
 LEGEND_LIFTS = (0.5, 0.7, 1.0, 1.4, 2.0)
 
@@ -30,9 +27,8 @@ class Diagram:
 
 @dataclass(frozen=True)
 class FaceDiagrams:
-    """The mean face, its regions as SVG paths, and a diagram for each condition."""
+    """The regions of the mean face as SVG paths, and a diagram for each condition."""
 
-    face: str  # a data address
     paths: dict[str, str]
     diagrams: list[Diagram]
     legend: list[tuple[str, str]]  # lifts and their colours
@@ -43,37 +39,19 @@ def face_diagrams(evidence: Evidence, rows: Sequence[Row]) -> FaceDiagrams | Non
     """A diagram for each row that is shown first; None where no region has a figure or no face landmarks."""
     shown = [row for row in rows if row.first or row.view is None]
     cells = [cell for row in shown for kind in ("lift", "causal") for cell in row.regions[kind].values()]
-    mean = _mean_face(evidence)
-    if mean is None or not any(cell.is_known for cell in cells):
+    mean_face = evidence.mean_face
+    if mean_face is None or not any(cell.is_known for cell in cells):
         return None
-    face, landmarks = mean
     most = max(
         (cell.estimate.value for row in shown for cell in row.regions["causal"].values() if cell.estimate),
         default=0,
     )
     return FaceDiagrams(
-        png_address(face),
-        region_paths(region_map(landmarks * SIDE, (SIDE, SIDE))),
+        region_paths(region_map(mean_face.mean_landmarks * SIDE, (SIDE, SIDE))),
         [_diagram(row, most) for row in shown],
         [(f"{lift:g}", lift_colour(lift)) for lift in LEGEND_LIFTS],
         100 * most,
     )
-
-
-def _mean_face(evidence: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
-    """The mean of the faces that have landmarks of their own, uint8 (H, W), and of their landmarks, 0..1 (68, 2)."""
-    path = evidence.workspace.landmarks(evidence.split)
-    if not path.exists():
-        return None
-    stored = read_npz(path, evidence.workspace.remedy(path), ["detector", "landmarks"])
-    rows = np.flatnonzero(stored["detector"] != TEMPLATE)[:MOST_FACES]
-    landmarks = stored["landmarks"][rows]
-    if len(rows) == 0:
-        return None
-    faces = np.asarray(evidence.workspace.load_faces(evidence.split)[rows], np.float32)
-    grey = faces if faces.ndim == 3 else faces @ np.array([0.299, 0.587, 0.114], np.float32)
-    height, width = grey.shape[1:]
-    return grey.mean(axis=0).round().astype(np.uint8), landmarks.mean(axis=0) / [width, height]
 
 
 def _diagram(row: Row, most_causal: float) -> Diagram:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fertool.masks.regions import REGIONS
-from fertool.report.chance import ChanceLevels
+from fertool.report.chance import NOT_ABOVE_BLOB, ChanceLevels
 from fertool.report.conditions import Condition
-from fertool.report.evidence import FEW_FACES, Evidence, estimates
+from fertool.report.evidence import Evidence, estimates
 from fertool.report.views import View
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import Resampled
 from fertool.score.statistics.scales import CORRELATION, PROPORTION
-from fertool.score.suites.region_share_tables import LOW_CEILING
+from fertool.score.suites.region_share_tables import FEW_FACES, LOW_CEILING
 
 SIGNIFICANT = 0.05
 MEASURES = {"lift": "lift", "share": "share, %", "causal": "causal weight, %"}
@@ -108,7 +108,7 @@ def _map_cells(
             mark = "ceiling"
             note = f"do not read: no map on this grid can give the region more than {ceilings[region]:.0%}"
         elif not compared.is_above_blob(region):
-            mark, note = "chance", "not above a blob in the middle"
+            mark, note = "chance", NOT_ABOVE_BLOB
         for kind, scale, digits in (("share", 100, 1), ("lift", 1, 2)):
             estimate = Estimate(joint[kind][region], *_limits(joint[f"{kind}_interval"][region]))
             letters = differs.get(region, ()) if kind == "share" else ()

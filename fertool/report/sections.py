@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fertool.report.blob_table import blob_table
+from fertool.report.chance import ChanceLevels
 from fertool.report.drawings import (
     Drawing,
     confusion_drawing,
     corruptions_drawing,
     depth_drawing,
     emotions_drawing,
+    guidance_drawings,
     regions_drawing,
-    seeds_of_measure,
     training_drawing,
 )
 from fertool.report.evidence import Evidence
 from fertool.report.expectations import expectations_table
-from fertool.report.figures.guidance import guidance_figure, lifts_figure
 from fertool.report.figures.style import PAGE_INCHES, as_svg, styled
 from fertool.report.first_screen import Row
+from fertool.report.mean_heat import HeatOfCondition, heat_of_conditions
 from fertool.score.gather import Gathered
 from fertool.score.guidance.effects import Guidance, gather_guidance
 from fertool.score.guidance.tables import guidance_tables
@@ -52,6 +54,7 @@ class Section:
     paragraphs: list[Paragraph] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    heat: list[HeatOfCondition] = field(default_factory=list)
 
     @property
     def shown_tables(self) -> list[Table]:
@@ -75,10 +78,11 @@ NAMES = {
 }
 
 
-def sections_of(evidence: Evidence, rows: Sequence[Row]) -> list[Section]:
+def sections_of(evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row]) -> list[Section]:
     """The sections of a report, in the order of suites; then guidance and training."""
     sections = [_suite_section(evidence, found, rows) for found in evidence.gathered]
-    sections += _emotions_section(evidence)
+    sections += _blob_section(evidence, chance, rows)
+    sections += [*_emotions_section(evidence), *_mean_heat_section(evidence)]
     sections += [
         _guidance_section(number, guidance)
         for number, guidance in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split))
@@ -111,10 +115,10 @@ def _pictures(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> list[
     elif name == "attention":
         shown = [row for row in rows if row.view is not None and row.view.gathered is found]
         if any(cell.is_known for row in shown for cell in row.regions["lift"].values()):
-            drawings = [regions_drawing(shown, "lift", seeds_of_measure(found.scores, "lift"))]
+            drawings = [regions_drawing(evidence, shown, "lift")]
     elif name == "causal":
         shown = [row for row in rows if row.first or row.view is None]
-        drawings = [regions_drawing(shown, "causal", {})]
+        drawings = [regions_drawing(evidence, shown, "causal")]
     elif name == "robustness":
         drawings = [corruptions_drawing(evidence)]
     elif name == "representation":
@@ -128,6 +132,11 @@ def _picture(drawing: Drawing, width_inches: float) -> Picture:
     return Picture(drawing.caption, as_svg(figure, drawing.caption), width_inches < PAGE_INCHES)
 
 
+def _blob_section(evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row]) -> list[Section]:
+    table = blob_table(chance, rows, evidence.split)
+    return [Section("beside-a-blob", "Beside a blob in the middle", tables=[table])] if table else []
+
+
 def _emotions_section(evidence: Evidence) -> list[Section]:
     drawings = [emotions_drawing(evidence, condition) for condition in evidence.conditions]
     figures = [_picture(drawing, SMALL_INCHES) for drawing in drawings if drawing is not None]
@@ -135,28 +144,17 @@ def _emotions_section(evidence: Evidence) -> list[Section]:
     return [Section("by-emotion", "Regions by emotion", lead, figures=figures)] if figures else []
 
 
+def _mean_heat_section(evidence: Evidence) -> list[Section]:
+    heat = heat_of_conditions(evidence)
+    lead = (
+        "Every face's map is warped onto the mean face by its landmarks, then averaged over the faces of one emotion: "
+        "orange where there is more heat than in a map that is the same everywhere, blue where there is less, clear "
+        "where there is as much."
+    )
+    return [Section("mean-heat", "Mean heatmap of each emotion", lead, heat=heat)] if heat else []
+
+
 def _guidance_section(number: int, guidance: Guidance) -> Section:
-    with styled():
-        over_lambda, lifts = guidance_figure(guidance), lifts_figure(guidance)
-    figures = []
-    if over_lambda is not None:
-        figures.append(
-            Picture(
-                "Over lambda, in %, with 95% intervals: accuracy; the background's share of the maps that are not "
-                "empty, and of all where some are; their faithfulness (ROAD, higher is better); how far the answers, "
-                "right or wrong, rest on the background (causal weight), its part of what they rest on (causal part), "
-                "and how many change before another one; mCE, where faces were spoilt.",
-                as_svg(over_lambda, "measures over lambda"),
-            )
-        )
-    if lifts is not None:
-        figures.append(
-            Picture(
-                "Lift of the regions over lambda, a row an explainer, with 95% intervals: share of the map over share "
-                "of the picture, 1 where the map does not care.",
-                as_svg(lifts, "lift of the regions over lambda"),
-            )
-        )
     return Section(
         f"guidance-{number + 1}",
         f"Guidance: {guidance.sweep.name}",
@@ -168,7 +166,7 @@ def _guidance_section(number: int, guidance: Guidance) -> Section:
             Paragraph(f"lambda {verdict.weight:g}: {verdict.sentences[0]}", " ".join(verdict.sentences[1:]))
             for verdict in verdicts_of(guidance)
         ],
-        figures,
+        [_picture(drawing, PAGE_INCHES) for drawing in guidance_drawings(guidance)],
         guidance_tables(guidance),
     )
 

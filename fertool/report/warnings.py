@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from fertool.report.chance import ChanceLevels, guessing_accuracy, lifts_are_all_one
 from fertool.report.conditions import Condition, adopted_note
-from fertool.report.evidence import FEW_FACES, Evidence, estimates
+from fertool.report.evidence import Evidence, estimates
 from fertool.report.views import View, recommended_grid
 from fertool.report.words import listed
 from fertool.score.statistics.scales import POSITIVE
+from fertool.score.suites.region_share_tables import FEW_FACES
 from fertool.score.suites.sanity import marked
 
 
@@ -22,7 +23,12 @@ class Warning:
 
 def find_warnings(evidence: Evidence, chance: ChanceLevels) -> list[Warning]:
     """The warnings of a report: those of all figures first, then each condition's."""
-    warnings = [*_few_faces(evidence), *_unlike_grids(evidence), *_like_guessing(evidence, chance)]
+    warnings = [
+        *_few_faces(evidence),
+        *_few_maps(evidence),
+        *_unlike_grids(evidence),
+        *_like_guessing(evidence, chance),
+    ]
     for condition in evidence.conditions:
         view = evidence.main_view(condition)
         if view is not None:
@@ -47,10 +53,30 @@ def _few_faces(evidence: Evidence) -> list[Warning]:
     ]
 
 
+def _few_maps(evidence: Evidence) -> list[Warning]:
+    """Tables over few of the split's faces."""
+    if evidence.faces < FEW_FACES:
+        return []
+    return [
+        Warning(
+            "few maps",
+            None,
+            f"Only {faces} {part} are compared by {view.name}: intervals are rough there, and no p-values are given.",
+        )
+        for view in _shown_views(evidence)
+        for part, faces in evidence.compared_faces(view).items()
+        if faces < FEW_FACES
+    ]
+
+
+def _shown_views(evidence: Evidence) -> list[View]:
+    shown = {view.name: view for view in map(evidence.main_view, evidence.conditions) if view is not None}
+    return list(shown.values())
+
+
 def _unlike_grids(evidence: Evidence) -> list[Warning]:
     warnings = []
-    shown = {view.name: view for view in map(evidence.main_view, evidence.conditions) if view is not None}
-    for view in shown.values():
+    for view in _shown_views(evidence):
         if len(view.own_grids) < 2:
             continue
         sides = ", ".join(f"{rows}x{columns}" for rows, columns in sorted(view.own_grids))

@@ -62,13 +62,19 @@ def gather_scores(
 ) -> list[Gathered]:
     """All suites that the runs have on disk for a split, in the order of SUITES, without outdated figures.
 
-    `names` are other names for the rows of runs, by run.
+    `names` are other names for the rows of runs, by run; with them, rows stand in the order of `runs`.
     """
     compute, names = choose_compute("cpu", "fp32"), names or {}
     known = identities(runs)
+    places = list(dict.fromkeys(names.values()))
     for run_name, name in names.items():
         seed = f", seed {known[run_name]['config']['seed']}" if list(names.values()).count(name) > 1 else ""
-        known[run_name] |= {"group": name, "label": name, "run_label": f"{name}{seed}"}
+        known[run_name] |= {
+            "group": name,
+            "label": name,
+            "run_label": f"{name}{seed}",
+            "place": places.index(name),
+        }
     order = list(SUITES)
     found: dict[tuple[str, str, str, int], list[tuple[Run, StoredScores]]] = {}
     for run, suite, stored in _stored(runs, split):

@@ -4,7 +4,7 @@ import pytest
 from fertool.masks.regions import REGIONS
 from fertool.report.figures.confusion import confusion_figure
 from fertool.report.figures.curves import curves_figure
-from fertool.report.figures.guidance import guidance_figure, lifts_figure
+from fertool.report.figures.guidance import guidance_figure, lifts_figure, lifts_over_lambda
 from fertool.report.figures.style import as_svg, styled
 from fertool.score.guidance.effects import (
     ACCURACY,
@@ -130,7 +130,7 @@ def test_what_is_known_of_one_condition_alone_is_no_curve() -> None:
         outcome.figures.update({name: Estimate(np.nan, np.nan, np.nan) for name in known_of_one})
     titles = [axes.get_title() for axes in guidance_figure(guidance).axes if axes.axison]
     assert titles == [measure.name for measure in ASKED_FOR if measure.name not in known_of_one]
-    assert lifts_figure(guidance) is None
+    assert lifts_over_lambda(guidance) == {}
 
 
 def test_lifts_have_a_panel_an_explainer_and_region() -> None:
@@ -148,4 +148,4 @@ def test_a_region_that_no_lift_is_known_of_leaves_its_panel_empty() -> None:
 
 
 def test_without_lifts_there_is_no_figure_of_them() -> None:
-    assert lifts_figure(guidance_with(ASKED_FOR)) is None
+    assert lifts_over_lambda(guidance_with(ASKED_FOR)) == {}

@@ -6,7 +6,7 @@ from fertool.masks.action_units import LANDMARKS
 from fertool.masks.emfacs import EMFACS
 from fertool.masks.landmarks import PARTS
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out
-from fertool.report.chance import ChanceLevels
+from fertool.report.chance import NOT_ABOVE_BLOB, ChanceLevels
 from fertool.report.evidence import Evidence
 from fertool.report.shell_lines import score_line
 from fertool.report.words import listed, plain
@@ -25,7 +25,9 @@ def which_emotion_is_read_where(evidence: Evidence, chance: ChanceLevels) -> Ans
         view = evidence.main_view(condition)
         by_emotion = evidence.lifts_by_class(view, condition) if view else {}
         if view is not None and by_emotion:
-            sentences.append(Sentence(f"{reading_sentence(condition.name, by_emotion)} ({view.name}.)", TEST))
+            beyond = chance.beyond_blob_by_class(condition, view)
+            text = reading_sentence(condition.name, by_emotion, beyond)
+            sentences.append(Sentence(f"{text} ({view.name}.)", TEST))
     missing = []
     untrusted = [condition.name for condition in evidence.conditions if not chance.is_trusted(condition)]
     if not evidence.views:
@@ -33,12 +35,23 @@ def which_emotion_is_read_where(evidence: Evidence, chance: ChanceLevels) -> Ans
     return Answer("emotions", QUESTION, [*sentences, *left_out(untrusted)], missing)
 
 
-def reading_sentence(name: str, by_emotion: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Where a condition reads each emotion, and whether one of its action units lies there."""
+def reading_sentence(
+    name: str,
+    by_emotion: Mapping[str, Mapping[str, Estimate]],
+    beyond_blob: Mapping[str, Mapping[str, Estimate]],
+) -> str:
+    """Where a condition reads each emotion, whether one of its action units lies there, and whether a blob would.
+
+    Args:
+        name: what the condition is called.
+        by_emotion: its lifts by emotion and region.
+        beyond_blob: its shares less those of a blob in the middle, by emotion and region.
+    """
     places = {emotion: place for emotion, lifts in by_emotion.items() if (place := highest_feature(lifts))}
     without = [emotion for emotion in by_emotion if emotion not in places]
     parts = [
-        f"{emotion} at the {region} (lift {plain(by_emotion[emotion][region])}{_beside_units(emotion, region)})"
+        f"{emotion} at the {region} (lift {plain(by_emotion[emotion][region])}{_beside_units(emotion, region)}"
+        f"{'' if beyond_blob[emotion][region].direction == 1 else '; ' + NOT_ABOVE_BLOB})"
         for emotion, region in places.items()
     ]
     sentence = (

@@ -10,13 +10,14 @@ from fertool.masks.regions import REGIONS
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out
 from fertool.report.chance import ChanceLevels
 from fertool.report.conditions import Condition
-from fertool.report.evidence import FEW_FACES, Evidence, differences, estimates, shares_in, with_map
+from fertool.report.evidence import Evidence, differences, estimates, shares_in, with_map
 from fertool.report.shell_lines import score_line
 from fertool.report.words import listed, percent, points
 from fertool.score.evaluated_run import Columns
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.scales import PROPORTION
+from fertool.score.suites.region_share_tables import FEW_FACES
 
 QUESTION = "Where does the model fail?"
 PAIRS_SHOWN = 3

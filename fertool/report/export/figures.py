@@ -4,10 +4,8 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import matplotlib
-
 from fertool.report.drawings import Drawing
-from fertool.report.figures.style import SETTINGS
+from fertool.report.figures.style import SETTINGS, styled
 
 WIDTHS = {"column": 3.5, "text": 7.16}  # inches, as in two-column papers
 FORMATS = ("svg", "pdf", "png")
@@ -29,7 +27,7 @@ def figure_files(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]
     """Each figure's files, `NAME-column.pdf` and so on, with their content; the same bytes for the same figure."""
     for name, drawing in drawings.items():
         for width, inches in WIDTHS.items():
-            with matplotlib.rc_context(FOR_PRINT):
+            with styled(FOR_PRINT):
                 figure = drawing.draw(inches)
                 figure.draw_without_rendering()  # lays it out, once for all formats
                 figure.set_layout_engine("none")

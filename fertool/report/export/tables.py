@@ -4,12 +4,16 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fertool.masks.regions import REGIONS
+from fertool.report.blob_table import blob_table
+from fertool.report.chance import ChanceLevels
 from fertool.report.conditions import adopted_note
 from fertool.report.evidence import Evidence
 from fertool.report.first_screen import HEADINGS, MEASURES, Cell, Row
+from fertool.score.results.tables import ADOPTED
 from fertool.summary import Greyed, Table
 
 WITH_INTERVAL = re.compile(r"(?P<value>.*\S) \[(?P<low>\S+), (?P<high>\S+)\](?P<rest>.*)")
@@ -41,18 +45,40 @@ _TEX = {
 }
 
 
-def paper_tables(evidence: Evidence, rows: Sequence[Row]) -> dict[str, Table]:
+IN_ITALICS = "In italics: not above a blob in the middle; causal agreement: not above the null maps."
+IN_GREY = "In grey: do not read, since no map on this grid can give the region half of its heat."
+
+
+class LikeChance(str):
+    """A cell that is not above its chance level."""
+
+
+def paper_tables(evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row]) -> dict[str, Table]:
     """The tables by the names of their files: conditions by measure, then those of every suite."""
     shown = [row for row in rows if row.first or row.view is None]
+    adopted = {
+        condition.name: adopted_note(condition.name)
+        for condition in evidence.conditions
+        if condition.is_adopted
+    }
     tables = {f"conditions-{measure}": _conditions(shown, measure, evidence.split) for measure in MEASURES}
+    if beside_blob := blob_table(chance, rows, evidence.split):
+        tables["beside-a-blob"] = beside_blob
     for found in evidence.gathered:
         name = found.suite.name
         if found.suite.explains:
             grid = f"-grid{found.settings.grid}" if found.settings.grid else ""
             name = f"{name}-{found.settings.request.key}-{found.settings.target}{grid}"
         for number, table in enumerate(found.tables, 1):
-            tables[f"{_file_name(name)}-{number}"] = table
+            tables[f"{_file_name(name)}-{number}"] = _with_adopted(table, adopted)
     return tables
+
+
+def _with_adopted(table: Table, notes: Mapping[str, str]) -> Table:
+    """A table with the notes on those adopted networks that it names."""
+    text = " ".join([table.title, *(cell for row in table.rows for cell in row)])
+    named = [note for name, note in notes.items() if f"{name}{ADOPTED}" in text]
+    return replace(table, notes=[*table.notes, *named]) if named else table
 
 
 def _conditions(rows: Sequence[Row], measure: str, split: str) -> Table:
@@ -62,7 +88,7 @@ def _conditions(rows: Sequence[Row], measure: str, split: str) -> Table:
     columns[place:place] = list(REGIONS)
     cells = [
         [
-            f"{row.condition.name} (adopted)" if row.condition.is_adopted else row.condition.name,
+            f"{row.condition.name}{ADOPTED}" if row.condition.is_adopted else row.condition.name,
             str(row.condition.seeds),
             *(_text(row.cells[key]) for key in HEADINGS if key != "agreement"),
             *(_text(row.regions[measure][region]) for region in REGIONS),
@@ -72,6 +98,9 @@ def _conditions(rows: Sequence[Row], measure: str, split: str) -> Table:
     ]
     views = list(dict.fromkeys(f"{row.view.name}" for row in rows if row.view is not None))
     notes = [f"Maps: {'; '.join(views)}."] if views and measure != "causal" else []
+    marks = {type(cell) for row in cells for cell in row}
+    notes += [IN_ITALICS] if LikeChance in marks else []
+    notes += [IN_GREY] if Greyed in marks else []
     notes += dict.fromkeys(adopted_note(row.condition.name) for row in rows if row.condition.is_adopted)
     return Table(f"conditions on {split}, {MEASURES[measure]} of each region", columns, cells, notes)
 
@@ -82,7 +111,7 @@ def _text(cell: Cell) -> str:
     text = cell.text("value")
     if cell.has_interval:
         text += f" [{cell.text('low')}, {cell.text('high')}]"
-    return Greyed(text) if cell.mark else text
+    return {"ceiling": Greyed, "chance": LikeChance}.get(cell.mark, str)(text)
 
 
 def _file_name(text: str) -> str:
@@ -154,6 +183,8 @@ def _tex_cell(text: str) -> str:
         shown = f"{tex(found['value'])}{limits}{tex(found['rest'])}"
     else:
         shown = tex(text)
+    if isinstance(text, LikeChance):
+        return f"\\textit{{{shown}}}"
     return f"\\textcolor{{gray}}{{{shown}}}" if isinstance(text, Greyed) else shown
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from fertool.runtime.drawn_text import drawable
+
 
 def confusion_figure(matrix: list[list[int]], classes: list[str], width_inches: float = 5.2) -> Figure:
     """The confusion matrix, coloured and labelled by the share of each true class, with counts below."""
@@ -17,8 +19,9 @@ def confusion_figure(matrix: list[list[int]], classes: list[str], width_inches: 
             ha="center", va="center", fontsize=min(7, 1.35 * width_inches),
             color="white" if shares[true, predicted] > 0.55 else "black",
         )  # fmt: skip
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    names = [drawable(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from fertool.report.figures.style import MARKERS, NAMES_ACROSS, PAGE_INCHES, SERIES, name_above, plain
+from fertool.report.figures.style import NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
 
 
 def corruptions_figure(
@@ -30,11 +30,7 @@ def corruptions_figure(
             if not known:
                 continue
             errors = np.mean([[figures["clean_error"], *figures["error"]] for figures in known], axis=0)
-            marker = MARKERS[number % len(MARKERS)]
-            axes.plot(
-                100 * (1 - errors), color=SERIES[number % len(SERIES)], marker=marker, markersize=3, linewidth=1.2,
-                label=name,
-            )  # fmt: skip
+            axes.plot(100 * (1 - errors), markersize=3, linewidth=1.2, label=name, **style_of(number))
         axes.set_title(corruption, fontsize=9)
         plain(axes)
     for axes in panels[len(names) :]:

@@ -7,6 +7,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from fertool.masks.regions import REGIONS
+from fertool.runtime.drawn_text import drawable
 from fertool.score.guidance.effects import Estimate
 
 # blue below 1, orange above: told apart by colour-blind readers; grey print shows the figures in the cells
@@ -18,9 +19,13 @@ def lift_colour(lift: float) -> str:
     """The colour of a lift on the diverging scale around 1, `#rrggbb`; grey where there is none."""
     if not np.isfinite(lift):
         return "#bbbbbb"
-    octaves = np.clip(np.log2(max(lift, 1e-6)) / MOST_OCTAVES, -1, 1)
-    red, green, blue, _ = DIVERGING((octaves + 1) / 2)
-    return "#" + "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
+    return "#" + "".join(f"{round(255 * part):02x}" for part in lift_colours(np.array(lift))[:3])
+
+
+def lift_colours(lifts: np.ndarray) -> np.ndarray:
+    """The colours of known lifts on the diverging scale around 1, 0..1 RGBA (..., 4)."""
+    octaves = np.clip(np.log2(np.maximum(lifts, 1e-6)) / MOST_OCTAVES, -1, 1)
+    return np.asarray(DIVERGING((octaves + 1) / 2))
 
 
 def emotions_figure(by_emotion: Mapping[str, Mapping[str, Estimate]], width_inches: float = 5.2) -> Figure:
@@ -48,7 +53,7 @@ def emotions_figure(by_emotion: Mapping[str, Mapping[str, Estimate]], width_inch
                 color="white" if strong else "black",
             )
     axes.set_xticks(range(len(REGIONS)), REGIONS, fontsize=size)
-    axes.set_yticks(range(len(emotions)), emotions, fontsize=size)
+    axes.set_yticks(range(len(emotions)), [drawable(emotion) for emotion in emotions], fontsize=size)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fertool.masks.regions import REGIONS
-from fertool.report.figures.style import LEVEL, SERIES, name_above, plain
+from fertool.report.figures.style import LEVEL, PAGE_INCHES, SERIES, name_above, plain
 from fertool.score.guidance.effects import (
     ACCURACY,
     CAUSAL_PART,
@@ -32,26 +32,38 @@ GUIDANCE_KINDS = (
     SWAP_CHANGED,
     CORRUPTION_ERROR,
 )
-PANELS_ACROSS = 3
+PANELS_ACROSS = 3  # at most
+PANEL_INCHES = 1.7  # of a panel's width at least
+WIDE_INCHES = 6.0  # from it on all regions stand side by side
 MASKS_ACROSS = 2  # in the legend
 
 
-def guidance_figure(guidance: Guidance) -> Figure | None:
-    """The outcome of a sweep over lambda, a panel a measure, with 95% intervals; shuffled masks dashed.
-
-    None where no measure is known of two conditions.
-    """
-    shown = [
+def measures_over_lambda(guidance: Guidance) -> list[Measure]:
+    """The measures that have a panel over lambda: those that are known of two conditions."""
+    return [
         measure
         for kind in GUIDANCE_KINDS
         for measure in guidance.shown
         if measure.kind is kind and _is_curve(guidance, measure)
     ]
-    if not shown:
-        return None
-    rows = -(-len(shown) // PANELS_ACROSS)
-    figure = Figure(figsize=(9, 0.3 + 2.1 * rows), layout="constrained")
-    panels = figure.subplots(rows, PANELS_ACROSS, squeeze=False, sharex=True).ravel()
+
+
+def lifts_over_lambda(guidance: Guidance) -> dict[tuple[str, str], Measure]:
+    """The lifts that are known of two conditions, by explainer and region."""
+    return {
+        (measure.variant, str(measure.region)): measure
+        for measure in guidance.measures
+        if measure.kind is LIFT and _is_curve(guidance, measure)
+    }
+
+
+def guidance_figure(guidance: Guidance, width_inches: float = PAGE_INCHES) -> Figure:
+    """The outcome of a sweep over lambda, a panel for each of `measures_over_lambda`; shuffled masks dashed."""
+    shown = measures_over_lambda(guidance)
+    across = min(PANELS_ACROSS, max(1, int(width_inches / PANEL_INCHES)))
+    rows = -(-len(shown) // across)
+    figure = Figure(figsize=(width_inches, 0.3 + 2.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, across, squeeze=False, sharex=True).ravel()
     for axes, measure in zip(panels, shown, strict=False):
         _draw_over_lambda(axes, guidance, measure)
         if axes.get_ylim()[0] < 0:
@@ -59,37 +71,31 @@ def guidance_figure(guidance: Guidance) -> Figure | None:
         axes.set_title(measure.name, fontsize=9)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    for axes in panels[: len(shown)][-PANELS_ACROSS:]:
+    for axes in panels[: len(shown)][-across:]:
         axes.set_xlabel("lambda")
         axes.tick_params(labelbottom=True)
     name_above(figure, panels[0], MASKS_ACROSS)
     return figure
 
 
-def lifts_figure(guidance: Guidance) -> Figure | None:
-    """The lift of each region over lambda, a row an explainer, with 95% intervals.
-
-    None where none is known of two conditions.
-    """
-    lifts = {
-        (measure.variant, measure.region): measure
-        for measure in guidance.measures
-        if measure.kind is LIFT and _is_curve(guidance, measure)
-    }
-    if not lifts:
-        return None
+def lifts_figure(guidance: Guidance, width_inches: float = PAGE_INCHES) -> Figure:
+    """The lift of each region over lambda, an explainer below the other, with 95% intervals."""
+    lifts = lifts_over_lambda(guidance)
     explainers = list(dict.fromkeys(explainer for explainer, _ in lifts))
-    figure = Figure(figsize=(9, 0.5 + 1.6 * len(explainers)), layout="constrained")
-    panels = figure.subplots(len(explainers), len(REGIONS), squeeze=False, sharex=True, sharey="row")
-    for explainer, row in zip(explainers, panels, strict=True):
-        for region, axes in zip(REGIONS, row, strict=True):
-            if (explainer, region) in lifts:
-                _draw_over_lambda(axes, guidance, lifts[explainer, region])
-            axes.axhline(1, **LEVEL)
-        row[0].set_ylabel(explainer, fontsize=9)
-    for region, first, last in zip(REGIONS, panels[0], panels[-1], strict=True):
-        first.set_title(region, fontsize=9)
-        last.set_xlabel("lambda")
+    across = len(REGIONS) if width_inches >= WIDE_INCHES else len(REGIONS) // 2
+    down = len(REGIONS) // across * len(explainers)
+    figure = Figure(figsize=(width_inches, 0.5 + 1.6 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey="row")
+    wanted = [(explainer, region) for explainer in explainers for region in REGIONS]
+    for (explainer, region), axes in zip(wanted, panels.ravel(), strict=True):
+        if (explainer, region) in lifts:
+            _draw_over_lambda(axes, guidance, lifts[explainer, region])
+        axes.axhline(1, **LEVEL)
+        axes.set_title(region, fontsize=9)
+        if region == REGIONS[0]:
+            axes.set_ylabel(explainer, fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("lambda")
     name_above(figure, panels[0][0], MASKS_ACROSS)
     return figure
 

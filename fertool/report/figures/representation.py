@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fertool.report.figures.style import MARKERS, NAMES_ACROSS, PAGE_INCHES, SERIES, name_above, plain
+from fertool.report.figures.style import NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
 
 
 def depth_figure(
@@ -21,11 +21,7 @@ def depth_figure(
     figure = Figure(figsize=(width_inches, height), layout="constrained")
     probes, cka = figure.subplots(*((2, 1) if stacked else (1, 2)))
     for number, (name, run_stages) in enumerate(stages.items()):
-        style = {
-            "color": SERIES[number % len(SERIES)],
-            "marker": MARKERS[number // len(SERIES) % len(MARKERS)],
-            "markersize": 3,
-        }
+        style = {**style_of(number), "markersize": 3}
         depth = [place / max(len(run_stages) - 1, 1) for place in range(len(run_stages))]
         after, before = (
             [100 * stage[when]["accuracy"] for stage in run_stages] for when in ("after", "before")

@@ -8,15 +8,17 @@ import contextlib
 import io
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fertool.runtime.drawn_text import drawable, plain_text
+
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000001")
-MARKERS = "os^D"
+MARKERS = "os^DvX"  # one fewer than colours: a series in grey print is told by its marker, and no two by both
 INK, SOFT, LINE = "#1b1c20", "#5d5f68", "#b3b3b8"
 LEVEL = {"color": LINE, "linewidth": 0.8, "zorder": 0}  # a line to measure others by
 VARIABLES = {
@@ -40,14 +42,13 @@ SETTINGS: dict[Any, Any] = {
     "ytick.color": SOFT,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "text.parse_math": False,  # names may hold dollar signs
 }
 
 
 @contextlib.contextmanager
-def styled() -> Iterator[None]:
-    """The context that figures are made in."""
-    with matplotlib.rc_context(SETTINGS):
+def styled(settings: Mapping[Any, Any] = SETTINGS) -> Iterator[None]:
+    """The context that figures are made in: settings, and fonts for the names that people give."""
+    with matplotlib.rc_context(dict(settings)), plain_text():
         yield
 
 
@@ -57,7 +58,7 @@ def as_svg(figure: Figure, description: str) -> str:
     `description` is what somebody hears who does not see it.
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": "fertool", "svg.fonttype": "none"}):
+    with styled({**SETTINGS, "svg.hashsalt": "fertool", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -71,15 +72,20 @@ def as_svg(figure: Figure, description: str) -> str:
 
 
 def _attribute(text: str) -> str:
-    for plain_text, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
-        text = text.replace(plain_text, escaped)
+    for bare, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(bare, escaped)
     return text
+
+
+def style_of(number: int) -> dict[str, Any]:
+    """The colour and marker of a series."""
+    return {"color": SERIES[number % len(SERIES)], "marker": MARKERS[number % len(MARKERS)]}
 
 
 def fitted(name: str, width_inches: float) -> str:
     """A condition's name on at most two lines that leave a figure of this width its room."""
     letters = max(int(LETTERS_AN_INCH * width_inches), 12)
-    lines = textwrap.wrap(name, letters) or [""]
+    lines = textwrap.wrap(drawable(name, 2 * letters), letters) or [""]
     if len(lines) > 2:
         lines = [lines[0], f"{lines[1][: letters - 1]}…"]
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from fertool.report.export.references import Work
 from fertool.report.face_diagrams import face_diagrams
 from fertool.report.first_screen import HEADINGS, MEASURES, Row
 from fertool.report.gallery.gallery import Gallery
+from fertool.report.gallery.pictures import png_address
 from fertool.report.page.filters import filters_of
 from fertool.report.page.scales import scales_of
 from fertool.report.reproduction import fingerprints, run_records
@@ -53,6 +54,7 @@ def render_page(
         methods: the paragraphs of the methods text.
         works: the works to cite.
     """
+    mean_face = evidence.mean_face
     cells = [cell for row in rows for region_cells in row.regions.values() for cell in region_cells.values()]
     return (
         _templates()
@@ -74,6 +76,7 @@ def render_page(
             headings=HEADINGS,
             measures=MEASURES,
             scales=scales_of(rows),
+            mean_face=mean_face and png_address(mean_face.picture),
             diagrams=face_diagrams(evidence, rows),
             filters=filters_of(rows),
             contrasts=CONTRASTS,

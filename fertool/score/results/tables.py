@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+ADOPTED = " (adopted)"  # behind the name of a network that was trained elsewhere
 Scores = list[dict[str, Any]]  # a suite's figures, one dictionary a run, with `run` and `group` among them
 
 
@@ -19,8 +20,8 @@ class Group:
 
     @property
     def label(self) -> str:
-        """The name that tables show."""
-        return self.runs[0].get("label", self.name)
+        """The name that tables show; an adopted network is marked."""
+        return _marked(self.runs[0].get("label", self.name), self.runs[0])
 
     @property
     def seeds(self) -> str:
@@ -29,13 +30,21 @@ class Group:
 
 
 def run_label(run: Mapping[str, Any]) -> str:
-    """The name of a run in tables, given its figures: its condition's label, and its seed where several are shown."""
-    return run.get("run_label", run["run"])
+    """The name of a run in tables, given its figures: its condition's label, its seed where several are shown.
+
+    An adopted network is marked.
+    """
+    return _marked(run.get("run_label", run["run"]), run)
+
+
+def _marked(name: str, run: Mapping[str, Any]) -> str:
+    """The name, with a mark where the network was trained elsewhere."""
+    return f"{name}{ADOPTED}" if run.get("config", {}).get("epochs") == 0 else name
 
 
 def groups(scores: Scores) -> list[Group]:
-    """The rows of a table, by name."""
-    ordered = sorted(scores, key=lambda run: (run["group"], run["run"]))
+    """The rows of a table: in the order of their `place` where runs have one, else by name."""
+    ordered = sorted(scores, key=lambda run: (run.get("place", 0), run["group"], run["run"]))
     return [Group(name, list(runs)) for name, runs in groupby(ordered, key=lambda run: run["group"])]
 
 

@@ -26,6 +26,7 @@ from fertool.score.suites.region_shares import MEASURES, face_values, region_fig
 from fertool.score.suites.suite_inputs import cam_layers
 from fertool.summary import Greyed, Table
 
+FEW_FACES = 30  # below it no p-values are given
 LOW_CEILING = 0.5  # a region that no map on the grid could give half of its mass is shown greyed
 
 
@@ -320,9 +321,10 @@ def _comparison_table(title: str, rows: list[Group], comparisons: list[Compariso
             f"{comparison.images:,}",
             REGIONS[contrast.region],
             f"{100 * contrast.difference:+.2f} [{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}]",
-            f"{comparison.omnibus_p_holm:.2g}",
-            f"{contrast.p:.2g}",
-            f"{contrast.p_holm:.2g}",
+            *(
+                f"{p:.2g}" if comparison.images >= FEW_FACES else "-"
+                for p in (comparison.omnibus_p_holm, contrast.p, contrast.p_holm)
+            ),
         ]
         for comparison in comparisons
         for contrast in comparison.contrasts
@@ -331,6 +333,8 @@ def _comparison_table(title: str, rows: list[Group], comparisons: list[Compariso
         "Difference of mean shares in points [95% interval], paired by image. Omnibus p: of a permutation test that "
         "any log-ratio of the shares differs. p: of each contrast; p (Holm): corrected over all of them."
     ]
+    if any(comparison.images < FEW_FACES for comparison in comparisons):
+        notes.append(f"Over fewer than {FEW_FACES} faces no p-values are given.")
     if any(max(comparison.seeds) > 1 for comparison in comparisons):
         notes.append(
             "A p-value speaks of these trained networks on other faces; the interval speaks of other seeds as well. "

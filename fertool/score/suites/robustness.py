@@ -211,7 +211,7 @@ def robustness_tables(scores: list[dict[str, Any]], reference: str | None = None
     `reference` is the run whose CE is 100%, by its name or as tables call it; None is the first. Raises UserError where
     it is not there.
     """
-    named = [run for run in scores if reference in (None, run["run"], run_label(run))]
+    named = [run for run in scores if reference in (None, run["run"], run.get("run_label"))]
     if not named:
         names = ", ".join(run["run"] for run in scores)
         raise UserError(f"--reference {reference}: no such run among those scored; there are {names}")

@@ -10,17 +10,21 @@ from fertool.report.answers.emotions import action_unit_regions, highest_feature
 from fertool.report.answers.evidence_moves import agreement_sentence, expectation_sentence, move_sentence
 from fertool.report.answers.failures import (
     Confusion,
+    _leak_sentences,
     confusion_sentence,
     crowd_sentence,
     leak_sentence,
     looked_sentence,
 )
 from fertool.report.answers.globality import globality_sentence
+from fertool.report.answers.guidance import faithfulness_sentence
 from fertool.report.answers.recognition import accuracy_sentence, fraction_sentence, seeds_of
 from fertool.report.answers.truthfulness import planted_sentence, truth_sentence
 from fertool.report.conditions import Condition
 from fertool.report.pairs import Pair
-from fertool.score.guidance.effects import Estimate
+from fertool.score.guidance.effects import ROAD, Estimate, Guidance, Measure, Outcome
+from fertool.score.guidance.sweeps import Condition as SweepCondition
+from fertool.score.guidance.sweeps import Sweep
 from fertool.workspace import Run
 
 UP, DOWN, OPEN = Estimate(0.05, 0.03, 0.07), Estimate(-0.05, -0.07, -0.03), Estimate(0.01, -0.02, 0.04)
@@ -156,11 +160,17 @@ def test_an_emotion_is_read_where_the_lift_is_above_one() -> None:
     high, higher = Estimate(1.5, 1.2, 1.8), Estimate(2, 1.5, 2.5)
     assert highest_feature(lifts(nose=high, mouth=higher)) == "mouth"
     assert highest_feature(lifts(mouth=Estimate(2, 0.9, 3))) is None
-    text = reading_sentence("net", {"happy": lifts(mouth=high), "sad": lifts(eyes=high), "fear": lifts()})
-    assert "happy at the mouth (lift 1.50 [1.20, 1.80], as its action units" in text
-    assert "sad at the eyes" in text and "its action units 1, 4, 15 lie at eyebrows, nose and mouth" in text
+    beyond = {emotion: moves(mouth=UP) for emotion in ("happy", "sad", "fear")}
+    by_emotion = {"happy": lifts(mouth=high), "sad": lifts(eyes=high), "fear": lifts()}
+    text = reading_sentence("net", by_emotion, beyond)
+    happy, sad = text.split(";", 1)
+    assert "happy at the mouth (lift 1.50 [1.20, 1.80], as its action units" in happy and "blob" not in happy
+    assert "sad at the eyes" in sad and "its action units 1, 4, 15 lie at eyebrows, nose and mouth" in sad
+    assert "nose and mouth; not above a blob in the middle)" in sad
     assert "No feature has a lift above 1 for fear." in text
-    assert reading_sentence("net", {"fear": lifts()}) == "net reads no emotion at a feature of the face."
+    assert (
+        reading_sentence("net", {"fear": lifts()}, beyond) == "net reads no emotion at a feature of the face."
+    )
     assert action_unit_regions("neutral") == [] and action_unit_regions("happy") == ["eyes", "mouth"]
 
 
@@ -171,6 +181,55 @@ def test_confusions_and_where_the_maps_lay_on_them() -> None:
     text = looked_sentence("net", confusion, moves(eyes=UP, mouth=DOWN))
     assert "more on the eyes (+5.0 points" in text and "less on the mouth" in text and "nose" not in text
     assert "not shown to lie elsewhere" in looked_sentence("net", confusion, moves())
+
+
+def test_an_adopted_network_is_not_said_to_have_trained_on_this_train_split(made_up) -> None:
+    columns = {"twin_in_train": np.repeat([1.0, 0.0], [40, 160]), "correct": np.arange(200) % 2 * 1.0}
+    evidence = made_up()
+    evidence.clusters = np.arange(200)
+    trained, adopted = evidence.add("trained"), evidence.add("adopted", epochs=0)
+    (sentence,) = _leak_sentences(evidence, trained, [columns])
+    assert sentence.text.startswith(
+        "40 faces have an identical twin in train, which it trained on: trained is"
+    )
+    assert _leak_sentences(evidence, adopted, [columns]) == []
+    few = {**columns, "twin_in_train": np.repeat([1.0, 0.0], [29, 171])}
+    assert _leak_sentences(evidence, trained, [few]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (UP, "is more faithful (ROAD, "),
+        (DOWN, "is less faithful (ROAD, "),
+        (OPEN, "is not shown to be more or less faithful (ROAD, "),
+    ],
+)
+def test_guidance_made_the_map_more_faithful_only_where_the_interval_shows_it(
+    change: Estimate, says: str
+) -> None:
+    text = faithfulness_sentence(*sweep({"gradcam-abs": change}))
+    assert text.startswith(f"Interpretability: the map of gradcam-abs {says}")
+    for other in (UP, DOWN, OPEN):
+        assert (says in faithfulness_sentence(*sweep({"gradcam-abs": other}))) == (other is change)
+
+
+def test_faithfulness_is_told_of_the_guided_explainer_and_only_where_it_was_scored() -> None:
+    assert faithfulness_sentence(*sweep({"occlusion": UP})) == ""
+    assert faithfulness_sentence(*sweep({})) == ""
+    unknown = Estimate(np.nan, np.nan, np.nan)
+    assert faithfulness_sentence(*sweep({"gradcam": unknown})) == ""
+    assert "gradcam is more" in faithfulness_sentence(*sweep({"occlusion": DOWN, "gradcam": UP}))
+
+
+def sweep(road_changes: dict[str, Estimate]) -> tuple[Guidance, Outcome]:
+    """A sweep guided by Grad-CAM, and the outcome of its lambda: the change of ROAD by explainer."""
+    measures = [Measure(ROAD, explainer, "faithfulness", ()) for explainer in road_changes]
+    changes = dict(zip((measure.name for measure in measures), road_changes.values(), strict=True))
+    outcome = Outcome(SweepCondition("own", 1.0, ()), {}, changes, {})
+    return Guidance(
+        Sweep("cnn", "gradcam-abs", (outcome.condition,), ()), "test", measures, [outcome]
+    ), outcome
 
 
 def test_leaks_and_the_crowd() -> None:

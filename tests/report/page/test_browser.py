@@ -1,7 +1,6 @@
 """The page in a real browser: Debian's Chromium, headless, driven by playwright."""
 
 import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,18 +14,14 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs the packag
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
-ARCHIVE = Path(__file__).parents[2] / "workspace_before.tar.xz"
 HOSTILE = '<script>alert(1)</script> & "quoted" \'$a_$'
 HOSTILE_FOLDER = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(before: Workspace) -> Path:
     """The page of three conditions, one of them and the data set with names that are markup."""
-    folder = tmp_path_factory.mktemp("before")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    workspace = Workspace(folder / "data")
+    workspace = before
     first = workspace.runs()[0]
     for name, changes in (
         (HOSTILE_FOLDER, {"lr": 0.02}),

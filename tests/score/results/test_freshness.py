@@ -22,6 +22,8 @@ from fertool.score.registry import SUITES
 from fertool.score.results.freshness import is_outdated
 from fertool.workspace import Run, Workspace
 
+PAGE = ReportSettings(only=["page"])  # figures for a paper take most of a report's time
+
 
 @pytest.fixture
 def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
@@ -52,7 +54,7 @@ def test_figures_of_an_earlier_revision_are_left_out_and_named(workspace: Worksp
     assert gathered(workspace) == ["classification"]
     (note,) = outdated_notes(workspace, workspace.runs(), "test")
     assert note.startswith("cnn: attention of gradcam: made from other faces, masks or weights")
-    assert note in write_report(workspace).notes
+    assert note in write_report(workspace, PAGE).notes
     assert "'fertool score' makes them again" in workspace.report.read_text().replace("&#39;", "'")
     score(workspace, device="cpu")
     assert gathered(workspace) == ["classification", "attention"]
@@ -138,17 +140,17 @@ def test_predictions_made_elsewhere_count_as_they_are(workspace: Workspace) -> N
 
 
 def test_heatmaps_that_were_removed_leave_the_tables_and_no_gallery(workspace: Workspace) -> None:
-    write_report(workspace)
+    write_report(workspace, PAGE)
     pictures = workspace.report.read_text().count("<img")
     shutil.rmtree(workspace.run("cnn").folder / "heatmaps")
-    write_report(workspace)
+    write_report(workspace, PAGE)
     assert pictures > 1 and "<img" not in workspace.report.read_text()
     assert gathered(workspace) == ["classification", "attention"]
 
 
 def test_a_run_with_any_suite_is_scored(workspace: Workspace) -> None:
     workspace.run("cnn").scores("classification", "test").unlink()
-    assert write_report(workspace, ReportSettings(runs=["cnn"])).data["runs"] == ["cnn"]
+    assert write_report(workspace, ReportSettings(runs=["cnn"], only=["tables"])).data["runs"] == ["cnn"]
 
 
 def test_pictures_are_of_the_first_seed_that_has_such_figures(workspace: Workspace) -> None:
@@ -156,7 +158,7 @@ def test_pictures_are_of_the_first_seed_that_has_such_figures(workspace: Workspa
     copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
     copied.write_text(copied.read_text().replace('"seed": 0', '"seed": 1'))
     shutil.rmtree(workspace.run("cnn").folder / "scores" / "attention")
-    write_report(workspace)
+    write_report(workspace, PAGE)
     page = workspace.report.read_text()
     assert (
         'class="heat"' in page and ", seed 0: confusion matrix" in page and ", seed 1: confusion" not in page
@@ -168,7 +170,7 @@ def test_a_sweep_of_which_nothing_is_known_has_no_figure(workspace: Workspace) -
         for suite in ("classification", "attention"):
             shutil.rmtree(run.folder / "scores" / suite)
     score(workspace, ScoreSettings(suites=["representation"]), runs=["g0", "g1"], device="cpu")
-    write_report(workspace, ReportSettings(runs=["g0", "g1"]))
+    write_report(workspace, ReportSettings(runs=["g0", "g1"], only=["page"]))
     assert "Over lambda" not in workspace.report.read_text()
 
 

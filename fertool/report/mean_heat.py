@@ -1,0 +1,96 @@
+"""The mean heatmap of each emotion on the mean face, every face's map warped onto it by its landmarks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fertool.explain.explainer import rectify
+from fertool.masks.regions import REGIONS, region_map
+from fertool.report.conditions import Condition
+from fertool.report.evidence import Evidence, with_map
+from fertool.report.figures.mean_heat import heat_colours
+from fertool.report.gallery.pictures import png_address
+from fertool.report.mean_face import AT_ONCE, HEAT_SIDE, warp
+from fertool.report.views import View
+from fertool.runtime.reading import read_npy
+from fertool.score.suites.shares import pooled
+
+
+@dataclass(frozen=True)
+class HeatOfEmotion:
+    """The mean heatmap of an emotion: a data address, and in words where it is strongest."""
+
+    emotion: str
+    address: str
+    words: str
+
+
+@dataclass(frozen=True)
+class HeatOfCondition:
+    """The mean heatmaps of a condition, an emotion each, and the view that its maps are of."""
+
+    name: str
+    view: str
+    emotions: list[HeatOfEmotion]
+
+
+def heat_of_conditions(evidence: Evidence) -> list[HeatOfCondition]:
+    """The mean heatmaps of each condition whose maps are stored, in the view that it is shown in first."""
+    found = []
+    for condition in evidence.conditions:
+        view = evidence.main_view(condition)
+        heat_by_emotion = mean_heat(evidence, condition, view) if view is not None else {}
+        if view is not None and heat_by_emotion:
+            emotions = [_picture(evidence, emotion, heat) for emotion, heat in heat_by_emotion.items()]
+            found.append(HeatOfCondition(condition.name, view.name, emotions))
+    return found
+
+
+def _picture(evidence: Evidence, emotion: str, heat: np.ndarray) -> HeatOfEmotion:
+    address = png_address((255 * heat_colours(heat)).round().astype(np.uint8))
+    return HeatOfEmotion(emotion, address, f"strongest on the {strongest_region(evidence, heat)}")
+
+
+def strongest_region(evidence: Evidence, heat: np.ndarray) -> str:
+    """The region of the mean face with the most heat a pixel."""
+    mean_face = evidence.mean_face
+    assert mean_face is not None
+    codes = region_map(mean_face.mean_landmarks * HEAT_SIDE, (HEAT_SIDE, HEAT_SIDE))
+    heat_by_region = {
+        region: heat[codes == code].mean() for code, region in enumerate(REGIONS) if (codes == code).any()
+    }
+    return max(heat_by_region, key=lambda region: heat_by_region[region])
+
+
+def mean_heat(evidence: Evidence, condition: Condition, view: View) -> dict[str, np.ndarray]:
+    """The mean heat on the mean face by emotion, (HEAT_SIDE, HEAT_SIDE); a map that is the same everywhere has 1.
+
+    Means are over all runs of the condition whose maps are stored, and over the faces that have landmarks and a map;
+    empty where there are none of one or the other.
+    """
+    mean_face = evidence.mean_face
+    if mean_face is None:
+        return {}
+    classes, places = len(evidence.classes), mean_face.heat_places
+    totals, counts = np.zeros((classes, HEAT_SIDE * HEAT_SIDE)), np.zeros(classes)
+    for run in condition.runs:
+        path = run.heatmaps(view.explainer, view.target, evidence.split)
+        if run.name not in view.gathered.columns or not path.exists():
+            continue
+        maps = read_npy(path, evidence.workspace.remedy(path))
+        counted = with_map(view.gathered.columns[run.name])[mean_face.rows]
+        negatives = view.gathered.settings.request.explainer.negatives
+        for start in range(0, len(counted), AT_ONCE):
+            chosen = start + np.flatnonzero(counted[start : start + AT_ONCE])
+            rows = mean_face.rows[chosen]
+            heat = rectify(np.asarray(maps[rows]), negatives)
+            heat = heat if view.grid is None else pooled(heat, view.grid)
+            warped = warp(heat / heat.mean(axis=(1, 2), keepdims=True), places[chosen])
+            in_class = evidence.labels[rows] == np.arange(classes)[:, None]
+            totals += in_class @ warped.reshape(len(rows), -1)
+            counts += in_class.sum(axis=1)
+    return {
+        emotion: (totals[code] / counts[code]).reshape(HEAT_SIDE, HEAT_SIDE)
+        for code, emotion in enumerate(evidence.classes)
+        if counts[code]
+    }
