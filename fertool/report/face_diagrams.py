@@ -13,7 +13,6 @@ from fertool.report.gallery.pictures import region_paths
 
 SIDE = 192  # pixels that the regions of the mean face are drawn at
 NOT_KNOWN = "#bbbbbb"
-LEGEND_LIFTS = (0.5, 0.7, 1.0, 1.4, 2.0)
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class FaceDiagrams:
 
     paths: dict[str, str]
     diagrams: list[Diagram]
-    legend: list[tuple[str, str]]  # lifts and their colours
     most_causal: float  # the causal weight whose colour is the strongest, in percent
 
 
@@ -49,7 +47,6 @@ def face_diagrams(evidence: Evidence, rows: Sequence[Row]) -> FaceDiagrams | Non
     return FaceDiagrams(
         region_paths(region_map(mean_face.mean_landmarks * SIDE, (SIDE, SIDE))),
         [_diagram(row, most) for row in shown],
-        [(f"{lift:g}", lift_colour(lift)) for lift in LEGEND_LIFTS],
         100 * most,
     )
 

@@ -62,6 +62,11 @@ class Section:
         shown = [table for table in self.tables if not table.detail]
         return [] if self.figures else shown[:1]
 
+    @property
+    def folds(self) -> bool:
+        """Whether it has tables that are shown at the page's end alone."""
+        return len(self.tables) > len(self.shown_tables)
+
 
 SMALL_INCHES = 5.2  # figures that stand side by side
 NAMES = {

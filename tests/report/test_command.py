@@ -169,6 +169,25 @@ def test_a_run_that_is_not_scored_is_named(trained: Workspace, tmp_path) -> None
     assert write_report(workspace, ReportSettings(only=["tables"])).data["runs"] == ["cnn"]
 
 
+def test_all_tables_stand_in_the_order_of_the_runs_that_are_named(trained: Workspace, tmp_path) -> None:
+    score(trained, device="cpu")
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    one = workspace.run("cnn")
+    record = one.config() | {"name": "other", "condition": "other"}
+    record["config"] |= {"lr": 0.5}
+    shutil.copytree(one.folder, workspace.run("other").folder)
+    write_json(workspace.run("other").run_json, record)
+    for names in (["other", "cnn"], ["cnn", "other"]):
+        labels = {"cnn": "First by name", "other": "Zealous"}
+        write_report(workspace, ReportSettings(runs=names, labels=labels, only=["tables"]))
+        for table in ("conditions-lift", "classification-1", "attention-gradcam-predicted-2"):
+            text = workspace.report_file(f"tables/{table}.csv").read_text()
+            called = [line.split(",")[0] for line in text.splitlines()[1:]]
+            assert [name for name in called if name in labels.values()] == [labels[name] for name in names], (
+                table
+            )
+
+
 def test_an_adopted_run_has_no_curve_and_is_marked_wherever_it_stands(trained: Workspace, tmp_path) -> None:
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
     weights, order = workspace.run("cnn").best, tuple(workspace.dataset()["classes"])

@@ -1,11 +1,16 @@
+import warnings
+
 import numpy as np
 import pytest
 
 from fertool.masks.regions import REGIONS
 from fertool.report.figures.confusion import confusion_figure
 from fertool.report.figures.curves import curves_figure
+from fertool.report.figures.emotions import emotions_figure
 from fertool.report.figures.guidance import guidance_figure, lifts_figure, lifts_over_lambda
-from fertool.report.figures.style import as_svg, styled
+from fertool.report.figures.mean_heat import mean_heat_figure
+from fertool.report.figures.style import MARKERS, SERIES, as_svg, style_of, styled
+from fertool.runtime.drawn_text import drawable
 from fertool.score.guidance.effects import (
     ACCURACY,
     ACCURACY_WORTH,
@@ -66,6 +71,28 @@ def test_colours_of_a_figure_follow_the_page_and_nothing_in_it_is_markup() -> No
     assert svg.startswith('<svg role="img" aria-label="of &quot;a&quot; &amp; &lt;b&gt;"')
     assert "var(--ink)" in svg and "#1b1c20" not in svg
     assert "&lt;b&gt;" in svg and "$happy$" in svg and "<b>" not in svg
+
+
+def test_names_in_any_script_are_drawn_without_a_missing_glyph() -> None:
+    names = ["\u60b2\u3057\u3044", "\U0001f600 $x$", "sad"]
+    row = {"epoch": "1", "best": "1"} | {
+        f"{split}_{measure}": "0.5" for split in ("train", "val") for measure in ("loss", "accuracy")
+    }
+    with warnings.catch_warnings(), styled():
+        warnings.simplefilter("error")
+        confusion = as_svg(confusion_figure(np.eye(3, dtype=int).tolist(), names), "confusion")
+        as_svg(curves_figure({name: [row] for name in names}), "curves")
+        flat = {region: Estimate(1, 0.9, 1.1) for region in REGIONS}
+        emotions_figure(dict.fromkeys(names, flat)).draw_without_rendering()
+        heat = dict.fromkeys(names, np.ones((4, 4)))
+        mean_heat_figure(np.zeros((4, 4), np.uint8), heat).draw_without_rendering()
+    assert all(drawable(name) in confusion for name in names)
+
+
+def test_series_differ_in_their_markers_too_for_grey_print() -> None:
+    styles = [style_of(number) for number in range(len(SERIES) * len(MARKERS))]
+    assert len({(style["color"], style["marker"]) for style in styles}) == len(styles)
+    assert len({style["marker"] for style in styles[: len(MARKERS)]}) == len(MARKERS)
 
 
 def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:

@@ -36,21 +36,22 @@ def _sweep_sentences(guidance: Guidance) -> list[Sentence]:
 
 
 def faithfulness_sentence(guidance: Guidance, outcome: Outcome) -> str:
-    """Whether the guided explainer's map tells more of the model (ROAD); nothing where it was not scored."""
-    for measure in guidance.measures:
-        if measure.kind is not ROAD or not is_of(
-            measure.explainer or "", guidance.sweep.explainer.split("-")[0]
-        ):
-            continue
-        change = outcome.change[measure.name]
-        if change.direction is None:
-            continue
-        word = {1: "more faithful", -1: "less faithful", 0: "not shown to be more or less faithful"}[
-            change.direction
-        ]
-        return (
-            f"Interpretability: the map of {measure.variant} is {word} (ROAD, {signed(change, ROAD)} points)."
-        )
+    """Whether the map of the explainer that guided tells more of the model (ROAD), else of the one it is a kind of.
+
+    Nothing where neither was scored.
+    """
+    guiding = guidance.sweep.explainer
+    changes = {
+        measure: outcome.change[measure.name]
+        for explainer in (guiding, guiding.partition("-")[0])
+        for measure in guidance.measures
+        if measure.kind is ROAD and measure.explainer is not None and is_of(measure.explainer, explainer)
+    }
+    words = {1: "more faithful", -1: "less faithful", 0: "not shown to be more or less faithful"}
+    for measure, change in changes.items():
+        if change.direction is not None:
+            what = f"the map of {measure.variant} is {words[change.direction]}"
+            return f"Interpretability: {what} (ROAD, {signed(change, ROAD)} points)."
     return ""
 
 

@@ -13,6 +13,7 @@ from fertool.report.dataset_title import dataset_title
 from fertool.report.evidence import Evidence
 from fertool.report.export.references import Work
 from fertool.report.face_diagrams import face_diagrams
+from fertool.report.figures.emotions import lift_colour
 from fertool.report.first_screen import HEADINGS, MEASURES, Row
 from fertool.report.gallery.gallery import Gallery
 from fertool.report.gallery.pictures import png_address
@@ -24,6 +25,7 @@ from fertool.report.warnings import Warning
 from fertool.score.settings import CONTRASTS
 from fertool.summary import Greyed
 
+LEGEND_LIFTS = (0.5, 0.7, 1.0, 1.4, 2.0)
 NULL_ROW = "  null: "  # how the rows of null maps begin
 
 
@@ -77,6 +79,7 @@ def render_page(
             measures=MEASURES,
             scales=scales_of(rows),
             mean_face=mean_face and png_address(mean_face.picture),
+            lift_legend=[(f"{lift:g}", lift_colour(lift)) for lift in LEGEND_LIFTS],
             diagrams=face_diagrams(evidence, rows),
             filters=filters_of(rows),
             contrasts=CONTRASTS,

@@ -220,11 +220,15 @@ def test_faithfulness_is_told_of_the_guided_explainer_and_only_where_it_was_scor
     unknown = Estimate(np.nan, np.nan, np.nan)
     assert faithfulness_sentence(*sweep({"gradcam": unknown})) == ""
     assert "gradcam is more" in faithfulness_sentence(*sweep({"occlusion": DOWN, "gradcam": UP}))
+    both = faithfulness_sentence(*sweep({"gradcam": UP, "gradcam-abs": DOWN}))
+    assert "gradcam-abs is less faithful" in both and "gradcam is" not in both
 
 
 def sweep(road_changes: dict[str, Estimate]) -> tuple[Guidance, Outcome]:
     """A sweep guided by Grad-CAM, and the outcome of its lambda: the change of ROAD by explainer."""
-    measures = [Measure(ROAD, explainer, "faithfulness", ()) for explainer in road_changes]
+    measures = [
+        Measure(ROAD, explainer, "faithfulness", (), explainer=explainer) for explainer in road_changes
+    ]
     changes = dict(zip((measure.name for measure in measures), road_changes.values(), strict=True))
     outcome = Outcome(SweepCondition("own", 1.0, ()), {}, changes, {})
     return Guidance(

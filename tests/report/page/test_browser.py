@@ -189,5 +189,7 @@ def test_it_prints_to_pdf_with_its_details_open(opened: Opened, tmp_path) -> Non
     opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.page.eval_on_selector_all("details:not([open])", "found => found.length") == 0
     assert not opened.page.is_visible("nav.contents")
+    for needed in ("table.conditions thead button.sort", ".gallery img.heat", ".tables table"):
+        assert opened.page.is_visible(needed), needed
     opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.page.eval_on_selector_all("details:not([open])", "found => found.length") > 0
