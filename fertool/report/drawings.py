@@ -136,7 +136,7 @@ def mean_heat_drawing(evidence: Evidence, condition: Condition) -> Drawing | Non
 
 
 def guidance_drawings(guidance: Guidance) -> list[Drawing]:
-    """The measures of a sweep over lambda, and the lifts of the regions; those known of one lambda alone are left out."""
+    """The measures of a sweep over lambda, and the lifts of the regions, each where two lambdas have it."""
     drawings = []
     if measures_over_lambda(guidance):
         caption = (
