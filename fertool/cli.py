@@ -160,12 +160,13 @@ def _root(
 @app.command(cls=_Command)
 def prepare(
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="Data set to read: fer2013.csv, .gz, .zip, .tar.gz, a folder of pictures, or 'synthetic' for faces "
-            "that fertool makes itself"
+            help="Data set to read, a file, an archive or a folder (--list-formats), or 'synthetic' for faces that "
+            "fertool makes itself",
+            show_default=False,
         ),
-    ],
+    ] = None,
     size: Annotated[int, typer.Option(help="Height and width of the faces, 16 to 1024 pixels")] = 48,
     seed: Annotated[
         int, typer.Option(help="Seed of splits that the source lacks, and of synthetic faces, 0 or more")
@@ -257,6 +258,30 @@ def prepare(
             rich_help_panel=LISTS_PANEL, help="Margin around a face's box, shares of its longer side, 0 to 1"
         ),
     ] = 0.0,
+    crop_faces: Annotated[
+        bool,
+        typer.Option(
+            "--crop-faces",
+            rich_help_panel=LISTS_PANEL,
+            help="Find the face in each picture and cut it out as FER2013's are (default: take the whole picture)",
+        ),
+    ] = False,
+    angles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            rich_help_panel=LISTS_PANEL,
+            help="Angles of KDEF to keep: S (straight), HL, HR (half), FL, FR (full) (default: S)",
+        ),
+    ] = None,
+    list_them: Annotated[
+        bool,
+        typer.Option(
+            "--list-formats",
+            rich_help_panel=LISTS_PANEL,
+            help="Print the data sets that are recognised, their codes, splits and licences, and stop (default: off)",
+        ),
+    ] = False,
     drop_leaks: Annotated[
         bool,
         typer.Option(
@@ -294,10 +319,15 @@ def prepare(
     Example: fertool prepare fer2013.zip --ferplus fer2013new.csv
     """
     from fertool import console
-    from fertool.prepare import PrepareSettings
+    from fertool.prepare import PrepareSettings, list_formats
     from fertool.prepare import prepare as prepare_faces
     from fertool.workspace import Workspace
 
+    if list_them:
+        console.show(list_formats(), as_json)
+        return
+    if source is None:
+        raise typer.BadParameter("give the data set to read", param_hint="SOURCE")
     with ctrl_c_interrupts():
         console.show(
             prepare_faces(
@@ -317,6 +347,8 @@ def prepare(
                     label_map=label_map,
                     label_from=label_from,
                     margin=margin,
+                    crop_faces=crop_faces,
+                    angles=_names([angles]) if angles else (),
                     keep=_names(keep),
                     folds=folds,
                     fold=fold,

@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fertool.errors import UserError
 from fertool.runtime.printable import printable
 from fertool.runtime.ranks import started_as_first
 from fertool.summary import Greyed, Summary, Table
+
+_LONGEST_FIGURE = 30  # characters of a cell: a column with longer ones holds prose, and stands left
 
 
 def show(summary: Summary, as_json: bool) -> None:
@@ -73,7 +75,9 @@ def _print_table(console: Any, table: Table) -> None:
 
     drawn = RichTable(title=Text(_lines(table.title)), title_justify="left", box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
-        drawn.add_column(Text(_lines(column)), justify="left" if number == 0 else "right")
+        is_prose = any(len(row[number]) > _LONGEST_FIGURE for row in table.rows)
+        justify: Literal["left", "right"] = "left" if number == 0 or is_prose else "right"
+        drawn.add_column(Text(_lines(column)), justify=justify, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(_lines(cell), style="dim" if isinstance(cell, Greyed) else "") for cell in row))
     console.print(drawn)

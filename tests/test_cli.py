@@ -288,6 +288,17 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--ferplus votes.csv": {"ferplus": Path("votes.csv")},
         "--labels-from ferplus --ferplus votes.csv": {"labels_from": "ferplus", "ferplus": Path("votes.csv")},
         "--drop-leaks": {"drop_leaks": True},
+        "--eight": {"eight": True},
+        "--folds 5": {"folds": 5},
+        "--folds 5 --fold 1": {"folds": 5, "fold": 1},
+        "--list faces.csv": {"list_file": Path("faces.csv")},
+        "--columns path=0,label=1": {"columns": "path=0,label=1"},
+        "--label-map 1=sad,2=fear": {"label_map": "1=sad,2=fear"},
+        "--label-from (?P<label>.)_": {"label_from": "(?P<label>.)_"},
+        "--keep age --keep sex": {"keep": ("age", "sex")},
+        "--margin 0.25": {"margin": 0.25},
+        "--crop-faces": {"crop_faces": True},
+        "--angles S,HL": {"angles": ("S", "HL")},
         "--count 99": {"count": 99},
         "--evidence mouth": {"evidence": "mouth"},
         "--spurious 0.25": {"spurious": 0.25},
@@ -408,8 +419,8 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
 }
 # options that do something else; each has a test of its own
 ELSEWHERE = {
-    "--help", "--workspace", "--json", "--on", "--list-models", "--list-explainers", "--preview-augment", "--list",
-    "--check", "--try-preprocessing",
+    "--help", "--workspace", "--json", "--on", "--list-models", "--list-explainers", "--list-formats",
+    "--preview-augment", "--list", "--check", "--try-preprocessing",
 }  # fmt: skip
 
 

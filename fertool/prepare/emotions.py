@@ -43,14 +43,16 @@ def class_name(name: str) -> str:
 
 
 def choose_classes(found: Sequence[str], wanted: Sequence[str] | None, where: str) -> list[str]:
-    """The classes to keep: `wanted`, else those of `found` that are among EMOTIONS.
+    """The classes to keep: `wanted`, else those of `found` that are among EMOTIONS; for EIGHT those among it.
 
     Emotions come in the order of the challenge's codes, other classes after them in the order in which they are
     wanted. Raises UserError where a wanted class is not found, or fewer than two are left.
     """
     there = ", ".join(found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "") or "none"
-    if wanted is None:
-        chosen = [name for name in EMOTIONS if name in found]
+    if wanted is EIGHT and CONTEMPT not in found:
+        raise UserError(f"{where}: no class '{CONTEMPT}' (there are: {there}); leave --eight out")
+    if wanted is None or wanted is EIGHT:
+        chosen = [name for name in wanted or EMOTIONS if name in found]
         if len(chosen) < 2:
             raise UserError(
                 f"{where}: fewer than two classes are named after emotions (there are: {there}); "

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from fertool.errors import UserError
+from fertool.prepare.sets.fer2013 import named
+from fertool.prepare.sets.laboratory import KDEF
+from fertool.prepare.sets.registry import recognise
 from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.challenge_csv import advice, has_challenge_columns, read_challenge_csv
 from fertool.prepare.sources.label_from import list_by_expression
@@ -12,10 +14,16 @@ from fertool.prepare.sources.labelled_faces import LabelledFaces
 from fertool.prepare.sources.list_file import list_from_table, refuse_bare_codes
 from fertool.prepare.sources.listing import Listing
 from fertool.prepare.sources.open_source import open_source
-from fertool.prepare.sources.picture_folders import is_picture, list_picture_folders, suffix
+from fertool.prepare.sources.parquet import ParquetTable, is_parquet, list_parquet
+from fertool.prepare.sources.picture_folders import (
+    is_picture,
+    list_picture_folders,
+    refuse_empty_test,
+    suffix,
+)
 from fertool.prepare.sources.read_listing import read_listing
 from fertool.prepare.sources.source_files import SourceFiles
-from fertool.prepare.sources.tables import TextTable
+from fertool.prepare.sources.tables import Table, TextTable
 
 
 def read_source(files: SourceFiles, settings: PrepareSettings, wanted: Sequence[str] | None) -> LabelledFaces:
@@ -29,13 +37,15 @@ def read_source(files: SourceFiles, settings: PrepareSettings, wanted: Sequence[
     Raises:
         UserError: where the source is in no form that is known, and for anything wrong with it.
     """
-    listing = _told_listing(files, settings)
+    listing = _told_listing(files, settings) or recognise(files, settings) or list_parquet(files, settings)
     if listing is None:
         table = _challenge_csv(files)
         if table is not None:
+            _refuse_for_csv(settings)
             return read_challenge_csv(files, table, settings).with_classes(wanted, str(files.path))
         listing = _folders(files, settings)
-    return read_listing(listing, settings, wanted)
+    _check_options(listing, settings)
+    return read_listing(named(listing), settings, wanted)
 
 
 def _told_listing(files: SourceFiles, settings: PrepareSettings) -> Listing | None:
@@ -47,11 +57,49 @@ def _told_listing(files: SourceFiles, settings: PrepareSettings) -> Listing | No
         return None
     if path.is_file():
         with open_source(path) as lists:
-            return list_from_table(files, TextTable(lists, next(iter(lists.sizes))), settings)
-    name = Path(path).as_posix()
-    if name not in files.sizes:
+            return list_from_table(files, _table(lists, next(iter(lists.sizes))), settings)
+    if path.as_posix() not in files.sizes:
         raise UserError(f"{path}: no such file, and none of that name in {files.path}; check --list")
-    return list_from_table(files, TextTable(files, name), settings)
+    return list_from_table(files, _table(files, path.as_posix()), settings)
+
+
+def _table(files: SourceFiles, name: str) -> Table:
+    return ParquetTable(files, name) if is_parquet(name) else TextTable(files, name)
+
+
+def _check_options(listing: Listing, settings: PrepareSettings) -> None:
+    """Raise UserError for an option that a listing has no use for."""
+    where = listing.store.path
+    if settings.columns is not None and not listing.is_table:
+        raise UserError(f"--columns: {where} was read as {listing.kind}, which names none; leave it out")
+    if settings.angles and listing.name != KDEF.name:
+        raise UserError(f"--angles: only {KDEF.name} has angles; leave it out")
+    has_boxes = any(face.box is not None for face in listing.faces)
+    if settings.crop_faces and has_boxes:
+        raise UserError(f"--crop-faces: {where} comes with boxes of the faces; leave it out")
+    if settings.margin and not (has_boxes or settings.crop_faces):
+        raise UserError(
+            f"--margin: {where} has no boxes of faces to grow; leave it out, or find faces with --crop-faces"
+        )
+    columns = [column.lower() for column in listing.columns]
+    for name in settings.keep:
+        if name.lower() not in columns:
+            there = ", ".join(listing.columns) or "none"
+            raise UserError(
+                f"--keep {name}: {where} has no such column (there are: {there}); add it with --list"
+            )
+
+
+def _refuse_for_csv(settings: PrepareSettings) -> None:
+    """Raise UserError for an option that the challenge's csv, which holds pixels, has no use for."""
+    for option, is_given in (
+        ("--margin", settings.margin > 0),
+        ("--crop-faces", settings.crop_faces),
+        ("--columns", settings.columns is not None),
+        ("--angles", bool(settings.angles)),
+    ):
+        if is_given:
+            raise UserError(f"{option}: the challenge's csv has pixels in fixed columns; leave it out")
 
 
 def _challenge_csv(files: SourceFiles) -> str | None:
@@ -68,10 +116,9 @@ def _tables(files: SourceFiles) -> list[str]:
 def _folders(files: SourceFiles, settings: PrepareSettings) -> Listing:
     if any(is_picture(name) for name in files.sizes) and files.folders:
         listing = list_picture_folders(files, settings.keeps)
+        refuse_empty_test(files, listing)
         if settings.wanted is None and settings.label_map is None:
             _refuse_numbered_folders(listing)
-        for name in settings.keep:
-            raise UserError(f"--keep {name}: folders of pictures have no columns; give them with --list")
         return listing
     if tables := _tables(files):
         raise UserError(advice(files, tables))

@@ -112,8 +112,6 @@ class PrepareSettings:
     def _check_list(self) -> None:
         if self.columns is not None:
             _check_text("--columns", self.columns)
-            if self.list_file is None:
-                raise UserError("--columns: tells the columns of --list; give both")
         if self.list_file is not None and self.label_from is not None:
             raise UserError("--list and --label-from: both tell the labels; give one of them")
         if not 0 <= self.margin <= 1:
@@ -155,9 +153,9 @@ class PrepareSettings:
         """The class of each label as --label-map has it."""
         return None if self.label_map is None else _parse_label_map(self.label_map)
 
-    def keeps(self, label: str) -> bool:
-        """Whether a face with this label can be among the classes to keep."""
-        classes = self.label_classes
+    def keeps(self, label: str, codes: Mapping[str, str] | None = None) -> bool:
+        """Whether a face with this label, whose class a set's `codes` tell, can be among the classes to keep."""
+        classes = self.label_classes if self.label_map is not None else codes
         name = class_name(label) if classes is None else classes.get(label, label)
         return name in (EMOTIONS if self.wanted is None else {class_name(each) for each in self.wanted})
 

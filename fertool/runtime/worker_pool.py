@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import cv2
-import numpy as np
 
 from fertool.errors import UserError
 
@@ -45,7 +44,7 @@ class WorkerPool:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def in_order(self, function: Callable[[np.ndarray], Any], batches: Iterable[np.ndarray]) -> Iterator[Any]:
+    def in_order(self, function: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
         """`function` of each batch, in the order of the batches.
 
         Raises UserError where a worker dies, and what `function` raises.
@@ -61,7 +60,7 @@ class WorkerPool:
         except BrokenProcessPool:
             raise UserError(f"a worker process died (out of memory?); {self._advice}") from None
 
-    def _submit(self, function: Callable[[np.ndarray], Any], batch: np.ndarray) -> concurrent.futures.Future:
+    def _submit(self, function: Callable[[Any], Any], batch: Any) -> concurrent.futures.Future:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             cores = context.SimpleQueue()

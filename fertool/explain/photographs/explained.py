@@ -11,10 +11,10 @@ from fertool.explain.batches import batches, explain_rows
 from fertool.explain.explainer import rectify
 from fertool.explain.heatmaps import cam_layer_of
 from fertool.explain.interpolation import interpolate
-from fertool.explain.photographs.faces import Crop
 from fertool.explain.registry import Request
 from fertool.explain.targets import choose_classes, stored_targets
 from fertool.masks.landmarks import face_boxes
+from fertool.masks.photographs import Crop
 from fertool.masks.regions import REGIONS, region_maps
 from fertool.models import FaceClassifier
 from fertool.runtime.hardware import Compute

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 from fertool.explain.overlay import add_legend, outline_regions, show_face, show_heat
-from fertool.explain.photographs.faces import Crop
+from fertool.masks.photographs import Crop
 from fertool.masks.regions import region_map
 from fertool.runtime.drawn_text import drawable, plain_text
 

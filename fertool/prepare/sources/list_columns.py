@@ -7,8 +7,8 @@ from fertool.errors import UserError
 from fertool.prepare.sources.boxes import Box
 
 _NAMES = {
-    "path": "path file filename file_name filepath file_path image image_path image_name img img_path picture pth "
-    "subdirectory_filepath",
+    "path": "path file filename file_name filepath file_path image image_path image_name image_bytes img img_path "
+    "img_bytes picture pth subdirectory_filepath",
     "label": "label labels emotion expression class category expression_label emotion_label",
     "split": "split usage set subset partition",
     "person": "person person_id subject subject_id identity actor actor_id",
@@ -52,6 +52,10 @@ class Columns:
     def box_roles(self) -> tuple[str, ...]:
         """The four roles that make a box; empty where the list has none."""
         return next((four for four in (CORNERS, SIZES) if set(four) <= set(self.roles)), ())
+
+    def numbers(self, roles: Sequence[str]) -> list[int]:
+        """The columns of these roles, then those of the box, then those that are kept."""
+        return [self.roles[role] for role in (*roles, *self.box_roles)] + list(self.kept.values())
 
 
 def find_columns(

@@ -1,6 +1,6 @@
 """--list: a table of pictures with their labels, and if it has them their splits, persons, boxes and columns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from fertool.errors import UserError
@@ -14,7 +14,7 @@ from fertool.prepare.sources.picture_folders import source_name
 from fertool.prepare.sources.read_pictures import FileStore
 from fertool.prepare.sources.source_files import SourceFiles
 from fertool.prepare.sources.split_names import KNOWN, split_named
-from fertool.prepare.sources.tables import Table
+from fertool.prepare.sources.tables import Table, TableRow
 
 
 def list_from_table(files: SourceFiles, table: Table, settings: PrepareSettings) -> Listing:
@@ -24,7 +24,7 @@ def list_from_table(files: SourceFiles, table: Table, settings: PrepareSettings)
     none, and where labels are numbers of which nothing says what they mean.
     """
     columns = find_columns(table.first, table.is_named, settings.columns, settings.keep, table.where)
-    faces = list(rows_listed(files, table, columns))
+    faces = list(rows_listed(files, table, columns, settings.keeps))
     if not faces:
         raise UserError(f"{table.where}: lists no face below its header; get it again")
     if settings.label_map is None:
@@ -35,27 +35,65 @@ def list_from_table(files: SourceFiles, table: Table, settings: PrepareSettings)
         store=FileStore(files),
         faces=with_numbered_ids(faces),
         columns=tuple(columns.kept),
+        is_table=True,
     )
 
 
-def rows_listed(files: SourceFiles, table: Table, columns: Columns, split: str = UNTOLD) -> Iterator[Listed]:
-    """The rows of a table as faces; `split` is theirs where no column tells it."""
-    roles, box_roles = columns.roles, columns.box_roles
-    simple = [role for role in ("path", "label", "split", "person") if role in roles]
-    numbers = [roles[role] for role in (*simple, *box_roles)] + list(columns.kept.values())
-    finder = _PictureFinder(files)
-    boxes_at, kept_at = len(simple), len(simple) + len(box_roles)
-    for where, values in table.rows(numbers, columns.has_header):
-        value = dict(zip(simple, values, strict=False))
-        yield Listed(
-            picture=finder.find(value["path"], where),
-            label=plain_label(value["label"]),
-            split=_split(value["split"], where) if "split" in value else split,
-            person=value.get("person", ""),
-            box=parse_box(box_roles, values[boxes_at:kept_at], where) if box_roles else None,
-            where=where,
-            columns=tuple(values[kept_at:]),
-        )
+def rows_listed(
+    files: SourceFiles,
+    table: Table,
+    columns: Columns,
+    is_kept: Callable[[str], bool],
+    *,
+    split: str = UNTOLD,
+    top: str | None = None,
+) -> Iterator[Listed]:
+    """The rows of a table as faces.
+
+    Args:
+        files: the source, which holds the pictures.
+        table: the list.
+        columns: the list's columns.
+        is_kept: whether faces of a label are kept: pictures and boxes of others need not be there.
+        split: the split of all rows, where no column tells it.
+        top: the folder, with its slash, that paths start from. Default: where the first picture is found.
+    """
+    finder = PictureFinder(files, top)
+    roles = [role for role in ("path", "label", "split", "person") if role in columns.roles]
+    for row in table.rows(columns.numbers(roles), columns.has_header):
+        values = dict(zip(roles, row.values, strict=False))
+        face = listed_row(row, roles, columns, is_kept, split)
+        picture = values["path"]
+        if is_kept(face.label):
+            picture = finder.find(picture, row.where)
+        yield face.placed(picture)
+
+
+def listed_row(
+    row: TableRow, roles: Sequence[str], columns: Columns, is_kept: Callable[[str], bool], split: str
+) -> Listed:
+    """A row of a table as a face, its picture's name left empty.
+
+    Args:
+        row: values of `columns.numbers(roles)`.
+        roles: those of path, label, split and person that the values begin with.
+        columns: the table's columns.
+        is_kept: whether faces of a label are kept: only these need a box.
+        split: the face's split, where no column tells it.
+    """
+    values = dict(zip(roles, row.values, strict=False))
+    rest = row.values[len(roles) :]
+    box, kept = rest[: len(columns.box_roles)], rest[len(columns.box_roles) :]
+    label = plain_label(values["label"])
+    return Listed(
+        picture="",
+        label=label,
+        split=_split(values["split"], row.where) if "split" in values else split,
+        person=values.get("person", ""),
+        box=parse_box(columns.box_roles, box, row.where) if box and is_kept(label) else None,
+        where=row.where,
+        columns=tuple(kept),
+    )
 
 
 def plain_label(label: str) -> str:
@@ -75,12 +113,12 @@ def _split(name: str, where: str) -> str:
     return split
 
 
-class _PictureFinder:
+class PictureFinder:
     """Finds the pictures that a list names below one folder of the source, the same for all of them."""
 
-    def __init__(self, files: SourceFiles) -> None:
+    def __init__(self, files: SourceFiles, top: str | None = None) -> None:
         self._files = files
-        self._top: str | None = None
+        self._top = top
 
     def find(self, path: str, where: str) -> str:
         """The picture's name. Raises UserError where there is none, or the first one could be several."""

@@ -1,7 +1,7 @@
 """A listing: the faces of a source, each with its picture, label, split, person and box. Every form becomes one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Listed:
     id: str = ""
     columns: tuple[str, ...] = ()
 
+    def placed(self, picture: str) -> "Listed":
+        """The face in a picture of this name."""
+        return replace(self, picture=picture)
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -50,6 +54,7 @@ class Listing:
         challenge_rows: int64 (N,), the row of each face in the FER2013 challenge's csv, or None.
         votes: the crowd's votes, int64 (N, 10), or None.
         whole_scenes: whether pictures show more than a face.
+        is_table: whether it was read from a table, whose columns the user can name.
         notes: remarks for the user.
     """
 
@@ -63,4 +68,5 @@ class Listing:
     challenge_rows: np.ndarray | None = None
     votes: np.ndarray | None = None
     whole_scenes: bool = False
+    is_table: bool = False
     notes: tuple[str, ...] = field(default=())

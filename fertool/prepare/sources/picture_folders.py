@@ -62,10 +62,9 @@ def list_picture_folders(files: SourceFiles, keeps: Callable[[str], bool]) -> Li
 
     The file names of FER2013 tell the challenge's splits where there is no folder for val, and its rows where
     all of them lie within the challenge's range; faces stand in that order then, else in that of their sorted
-    names. Raises UserError where a folder for test holds no picture.
+    names.
     """
     pictures, empty, stray = _layout(files)
-    _refuse_empty_test(files, pictures)
     kept = [picture for picture in pictures if keeps(picture.label)]
     is_whole = len(pictures) == CHALLENGE_ROWS and all(picture.challenge_name for picture in pictures)
     is_challenge = bool(kept) and all(picture.challenge_name for picture in kept)
@@ -94,12 +93,12 @@ def list_picture_folders(files: SourceFiles, keeps: Callable[[str], bool]) -> Li
     )
 
 
-def _refuse_empty_test(files: SourceFiles, pictures: list[Picture]) -> None:
+def refuse_empty_test(files: SourceFiles, listing: Listing) -> None:
     """Raise UserError where there is a folder for test and no picture in it: val would serve as test in silence."""
-    if any(picture.split == "test" for picture in pictures):
+    if not listing.faces or any(face.split == "test" for face in listing.faces):
         return
     folder = next((name for name in files.folders if split_named(PurePosixPath(name).name) == "test"), None)
-    if folder is not None and pictures:
+    if folder is not None:
         raise UserError(
             f"{files.path}: split 'test' is empty ({folder} holds no picture); fill it or remove it"
         )

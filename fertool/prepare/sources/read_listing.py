@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,14 @@ from fertool.prepare.sources.decode import Cut
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.sources.listing import Listed, Listing
 from fertool.prepare.sources.read_pictures import Place, read_pictures
+
+FOUND_COLUMN = "faces_found"
+"""The column of faces/<split>.csv with the number of faces that each face's picture shows (--crop-faces)."""
+
+_NOT_SEARCHED = (
+    "pictures show more than faces, and faces were not looked for: the middle of each is taken; --crop-faces finds "
+    "the faces"
+)
 
 _MOST_SHOWN = 40  # characters of a label in a message
 
@@ -41,9 +50,9 @@ def read_listing(listing: Listing, settings: PrepareSettings, wanted: Sequence[s
     places: dict[str, list[Place]] = defaultdict(list)
     for row, face in enumerate(faces):
         places[face.picture].append(Place(row, _cut(face, settings.margin)))
-    images, notes = read_pictures(listing.store, places, settings.size)
+    images, found_counts, notes = _read(listing, places, settings)
     persons = [face.person for face in faces]
-    return LabelledFaces(
+    labelled = LabelledFaces(
         name=listing.name,
         kind=listing.kind,
         images=images,
@@ -62,6 +71,23 @@ def read_listing(listing: Listing, settings: PrepareSettings, wanted: Sequence[s
         left_out={name: count for name, count in sorted(found.items()) if name not in classes},
         notes=(*listing.notes, *notes),
     )
+    if found_counts is None:
+        return labelled
+    columns = {**labelled.columns, FOUND_COLUMN: found_counts.astype(str)}
+    return replace(labelled, columns=columns).take(found_counts > 0)
+
+
+def _read(
+    listing: Listing, places: Mapping[str, Sequence[Place]], settings: PrepareSettings
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """The faces; how many faces each one's picture shows, None where they were not looked for; and notes."""
+    if settings.crop_faces:
+        from fertool.prepare.sources.crop_faces import find_and_crop  # brings the detectors
+
+        found = find_and_crop(listing.store, places, settings.size, settings.margin)
+        return found.images, found.counts, (found.note,)
+    images, notes = read_pictures(listing.store, places, settings.size)
+    return images, None, (*notes, _NOT_SEARCHED) if listing.whole_scenes else notes
 
 
 def _cut(face: Listed, margin: float) -> Cut | None:

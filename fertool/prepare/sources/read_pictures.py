@@ -34,9 +34,6 @@ class PictureStore(Protocol):
     def path(self) -> Path:
         """The source."""
 
-    def __contains__(self, name: str) -> bool:
-        """Whether there is such a picture."""
-
     def stored(self, wanted: Mapping[str, object]) -> Iterator[StoredPicture]:
         """The pictures of these names, in the order in which they are quickest read."""
 
@@ -47,9 +44,6 @@ class FileStore:
     def __init__(self, files: SourceFiles) -> None:
         self._files = files
         self.path = files.path
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._files.sizes
 
     def stored(self, wanted: Mapping[str, object]) -> Iterator[StoredPicture]:
         """The files of these names."""
@@ -155,12 +149,14 @@ def put(images: np.ndarray, row: int, pixels: np.ndarray, where: str) -> np.ndar
     return images
 
 
-def batches(store: PictureStore, places: Places) -> Iterator[list[FaceToRead]]:
-    """The faces of a store in batches that fit in memory."""
+def batches(
+    store: PictureStore, places: Places, most_faces: int = _BATCH_FACES
+) -> Iterator[list[FaceToRead]]:
+    """The faces of a store in batches that fit in memory, each of `most_faces` at most."""
     batch: list[FaceToRead] = []
     cost_bytes = 0
     for face in _faces(store, places):
-        if batch and (len(batch) == _BATCH_FACES or cost_bytes + face.cost_bytes > _BATCH_BYTES):
+        if batch and (len(batch) == most_faces or cost_bytes + face.cost_bytes > _BATCH_BYTES):
             yield batch
             batch, cost_bytes = [], 0
         batch.append(face)

@@ -32,7 +32,7 @@ class Table(Protocol):
     is_named: bool
     """Whether the first row is certain to be names."""
 
-    def rows(self, columns: Sequence[int], has_header: bool) -> Iterator[TableRow]:
+    def rows(self, columns: Sequence[int], has_header: bool, /) -> Iterator[TableRow]:
         """The values of some columns, row by row."""
 
 

@@ -17,10 +17,6 @@ from fertool.explain import ExplainSettings, explain
 from fertool.explain.photographs import faces as photograph_faces
 from fertool.explain.photographs.explained import explain_faces, region_shares
 from fertool.explain.photographs.faces import (
-    Crop,
-    PhotographDetectors,
-    crop_face,
-    find_faces,
     find_upright_faces,
     quarter_turns,
     read_photograph,
@@ -28,10 +24,12 @@ from fertool.explain.photographs.faces import (
 )
 from fertool.explain.photographs.files import find_photographs
 from fertool.explain.registry import parse_request
+from fertool.masks import photographs as finding
 from fertool.masks.detectors.mediapipe_model import MODEL_VARIABLE
 from fertool.masks.detectors.small_faces import Detection
 from fertool.masks.detectors.template import mean_face
 from fertool.masks.landmarks import face_boxes
+from fertool.masks.photographs import Crop, PhotographDetectors, crop_face, find_faces
 from fertool.masks.regions import REGIONS
 from fertool.models import load_model
 from fertool.runtime.hardware import choose_compute
@@ -53,7 +51,7 @@ def mediapipe(shared: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(MODEL_VARIABLE, str(model))
     yield model
     # MediaPipe cannot be closed once the interpreter is on its way out
-    photograph_faces._mediapipe.cache_clear()
+    finding._mediapipe.cache_clear()
 
 
 def write(path: Path, picture: np.ndarray) -> Path:
@@ -157,8 +155,8 @@ def test_dlib_is_asked_only_where_mediapipe_finds_none(monkeypatch: pytest.Monke
         asked.append(picture.shape)
         return [Detection(face, 1.0)]
 
-    monkeypatch.setattr(photograph_faces, "_dlib", lambda: dlib)
-    monkeypatch.setattr(photograph_faces, "_mediapipe", lambda model, confidence: lambda picture: [])
+    monkeypatch.setattr(finding, "_dlib", lambda: dlib)
+    monkeypatch.setattr(finding, "_mediapipe", lambda model, confidence: lambda picture: [])
     landmarks, detector = find_faces(PhotographDetectors(Path("model"), dlib=True), photograph)
     assert (len(landmarks) > 0, detector) == (True, "dlib")
     landmarks, detector = find_faces(PhotographDetectors(Path("model"), dlib=False), photograph)
@@ -166,7 +164,7 @@ def test_dlib_is_asked_only_where_mediapipe_finds_none(monkeypatch: pytest.Monke
 
     asked.clear()
     seen = [Detection(face + 50, float("nan"))]
-    monkeypatch.setattr(photograph_faces, "_mediapipe", lambda model, confidence: lambda picture: seen)
+    monkeypatch.setattr(finding, "_mediapipe", lambda model, confidence: lambda picture: seen)
     _, detector = find_faces(PhotographDetectors(Path("model"), dlib=True), photograph)
     assert detector == "mediapipe" and not asked
 
@@ -177,7 +175,7 @@ def test_every_face_lies_whole_in_a_window_where_it_is_large_enough(side: int, x
     """MediaPipe sees faces from an eighth of the window on."""
     height, width = 1700, 2560
     left, top = x * (width - side), y * (height - side)
-    windows = [(0, 0, width, height), *photograph_faces._windows(height, width)]
+    windows = [(0, 0, width, height), *finding._windows(height, width)]
     assert any(
         x0 <= left and y0 <= top and left + side <= x1 and top + side <= y1
         and side >= max(x1 - x0, y1 - y0) / 8
@@ -188,7 +186,7 @@ def test_every_face_lies_whole_in_a_window_where_it_is_large_enough(side: int, x
 
 def test_faces_are_numbered_in_reading_order() -> None:
     boxes = np.array([[300, 12, 340, 60], [10, 100, 60, 150], [10, 20, 50, 70], [200, 90, 250, 130]])
-    assert photograph_faces._reading_order(boxes) == [2, 0, 1, 3]
+    assert finding._reading_order(boxes) == [2, 0, 1, 3]
 
 
 def test_a_crop_frames_the_face_as_training_faces_are(trained: Workspace, tmp_path: Path) -> None:
@@ -211,7 +209,7 @@ def test_a_crop_frames_the_face_as_training_faces_are(trained: Workspace, tmp_pa
 def test_a_crop_keeps_colour_where_the_data_set_has_it_and_repeats_the_edge() -> None:
     photograph = np.full((100, 100, 3), (200, 40, 10), np.uint8)
     landmarks = mean_face((60, 60)) + np.array([55, 60])  # the lower right corner, half beyond it
-    framing = photograph_faces.Framing(size=0.77, centre_y=0.62)
+    framing = finding.Framing(size=0.77, centre_y=0.62)
     crop = crop_face(photograph, landmarks, framing, (32, 32, 3))
     assert crop.box[2] > 100 and crop.box[3] > 100
     assert crop.face.shape == (32, 32, 3) and (crop.face == [200, 40, 10]).all()

@@ -291,7 +291,6 @@ def test_settings_that_contradict_each_other():
         ({"label_from": "("}, "no regular expression"),
         ({"label_map": "1:surprise"}, "label=class"),
         ({"label_map": "1=sad,1=fear"}, "one class"),
-        ({"columns": "path=0"}, "--list"),
         ({"margin": 2.0}, "--margin 2"),
         ({"folds": 2}, "--folds 2"),
         ({"folds": 10, "fold": 10}, "--fold 10"),

@@ -1,0 +1,104 @@
+"""--crop-faces: the face in each picture is found by the landmark detectors and cut out as FER2013's faces are."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from fertool.errors import UserError
+from fertool.masks.photographs import (
+    Framing,
+    PhotographDetectors,
+    available_detectors,
+    find_near_faces,
+    framed_square,
+    usual_framing,
+)
+from fertool.prepare.sources.boxes import cut_square
+from fertool.prepare.sources.decode import decode_picture, finished, opencv_silent
+from fertool.prepare.sources.limits import refuse_memory
+from fertool.prepare.sources.read_pictures import FaceToRead, PictureStore, Places, batches, put
+from fertool.runtime.progress import progress_bar
+from fertool.runtime.worker_pool import WorkerPool, usable_cores
+
+_BATCH_FACES = 16
+_IF_A_WORKER_DIES = "run 'fertool prepare' again, with smaller pictures"
+
+
+class FoundFace(NamedTuple):
+    """The face of a picture: its row, how many faces the picture shows, and the largest, None where there is none."""
+
+    row: int
+    shown: int
+    face: np.ndarray | None
+
+
+class FoundFaces(NamedTuple):
+    """Faces uint8 (N, S, S[, 3]), and the number of faces that each one's picture shows, int64 (N,): 0 has no face."""
+
+    images: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def note(self) -> str:
+        """What was found, in words."""
+        none, several = int((self.counts == 0).sum()), int((self.counts > 1).sum())
+        return (
+            f"faces were looked for in {len(self.counts):,} pictures: {none:,} show none and are left out; {several:,} "
+            "show several, and the largest is taken (column faces_found)"
+        )
+
+
+def find_and_crop(store: PictureStore, places: Places, size: int, margin: float) -> FoundFaces:
+    """Find the face in each picture of a store and cut it out.
+
+    Args:
+        store: the pictures.
+        places: the row of each picture's face.
+        size: the side of the faces in pixels.
+        margin: margin around FER2013's framing, in shares of its side.
+
+    Raises:
+        UserError: for a picture that is damaged or too large, and where no picture shows a face.
+    """
+    count = sum(map(len, places.values()))
+    refuse_memory(str(store.path), count * size * size)
+    images = np.zeros((count, size, size), np.uint8)
+    counts = np.zeros(count, np.int64)
+    look = functools.partial(_find_and_cut, available_detectors(), usual_framing(), size, margin)
+    with (
+        WorkerPool(min(usable_cores(), count), _IF_A_WORKER_DIES) as pool,
+        progress_bar("looking for faces", count, "pictures") as bar,
+    ):
+        for found in pool.in_order(look, batches(store, places, _BATCH_FACES)):
+            for row, faces, face in found:
+                counts[row] = faces
+                if face is not None:
+                    images = put(images, row, face, str(store.path))
+            bar.update(len(found))
+    if not counts.any():
+        raise UserError(f"{store.path}: no picture shows a face that is found; leave --crop-faces out")
+    return FoundFaces(images, counts)
+
+
+def _find_and_cut(
+    detectors: PhotographDetectors, framing: Framing, size: int, margin: float, batch: Sequence[FaceToRead]
+) -> list[FoundFace]:
+    with opencv_silent():
+        return [_found(detectors, framing, size, margin, each) for each in batch]
+
+
+def _found(
+    detectors: PhotographDetectors, framing: Framing, size: int, margin: float, wanted: FaceToRead
+) -> FoundFace:
+    picture = decode_picture(wanted.picture.data, wanted.header, wanted.picture.where)
+    seen = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB)
+    faces = find_near_faces(detectors, seen)
+    if not len(faces):
+        return FoundFace(wanted.place.row, 0, None)
+    left, top, side = framed_square(faces[0], framing)
+    grown = round(margin * side)
+    face = cut_square(picture, left - grown, top - grown, side + 2 * grown)
+    return FoundFace(wanted.place.row, len(faces), finished(face, size))
