@@ -43,7 +43,7 @@ class FoundFaces(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What was found, in words."""
+        """The numbers of faces that were found, in words."""
         none, several = int((self.counts == 0).sum()), int((self.counts > 1).sum())
         return (
             f"faces were looked for in {len(self.counts):,} pictures: {none:,} show none and are left out; {several:,} "
