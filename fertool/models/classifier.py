@@ -205,6 +205,15 @@ class FaceClassifier(nn.Module):
         finally:
             self.boxes = before
 
+    @contextlib.contextmanager
+    def all_outputs(self) -> Iterator[None]:
+        """Inside the context, logits are all of the network's outputs, in its own order."""
+        outputs, self.outputs = self.outputs, None
+        try:
+            yield
+        finally:
+            self.outputs = outputs
+
     @property
     def needs_boxes(self) -> bool:
         """Whether a view is of the face, so that images need the context `looking_at`."""

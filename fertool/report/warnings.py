@@ -1,6 +1,8 @@
 """The warnings of the first screen, which a reader must know before any figure, each by a rule."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fertool.report.chance import ChanceLevels, guessing_accuracy, lifts_are_all_one
 from fertool.report.conditions import Condition, adopted_note
@@ -37,7 +39,7 @@ def find_warnings(evidence: Evidence, chance: ChanceLevels) -> list[Warning]:
                 *_insane(evidence, condition, view),
                 *_untrue(chance, condition, view),
             ]
-        warnings += _adopted(condition)
+        warnings += _adopted(evidence, condition)
     return warnings
 
 
@@ -164,7 +166,31 @@ def _untrue(chance: ChanceLevels, condition: Condition, view: View) -> list[Warn
     ]
 
 
-def _adopted(condition: Condition) -> list[Warning]:
+def _adopted(evidence: Evidence, condition: Condition) -> list[Warning]:
     if not condition.is_adopted:
         return []
-    return [Warning("adopted", condition.name, adopted_note(condition.name))]
+    warnings = [Warning("adopted", condition.name, adopted_note(condition.name))]
+    if unshared := _unshared_sentence(
+        condition.name, evidence.stored(evidence.suite("classification"), condition)
+    ):
+        warnings.append(Warning("unshared classes", condition.name, unshared))
+    return warnings
+
+
+def _unshared_sentence(name: str, scored: Sequence[Mapping[str, Any]]) -> str:
+    """The sentence on classes that an adopted network and the data set do not share; empty where they share all."""
+    found = (scored[0].get("unshared_classes") if scored else None) or {}
+    parts = []
+    if lacking := found.get("not_its_classes"):
+        shared = found.get("shared_classes")
+        over = f"; over the classes that it has, its accuracy is {shared['accuracy']:.1%}" if shared else ""
+        parts.append(f"{name} has no class {listed(lacking)}, and never predicts it{over}.")
+    if left_out := found.get("left_out"):
+        answers = found.get("left_out_answers")
+        won = (
+            f"; it had been the answer for {sum(answers.values()):,} of {scored[0]['faces']:,} faces"
+            if answers
+            else ""
+        )
+        parts.append(f"The output {listed(left_out)} of {name} is left out of the softmax{won}.")
+    return " ".join(parts)

@@ -113,7 +113,7 @@ class OwnExplainer:
     def _maps(
         self, model: FaceClassifier, pixels: Tensor, classes: Tensor, options: dict[str, Option]
     ) -> Tensor:
-        """The maps that the function returns, float32 (B, h, w) on the model's device. Raises UserError where it is not that."""
+        """The maps that the function returns, float32 (B, h, w). Raises UserError where it returns none."""
         with frozen_eval(model), torch.enable_grad():
             parameters = [each for each in model.parameters() if each.is_floating_point()]
             for parameter in parameters:

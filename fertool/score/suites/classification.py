@@ -24,6 +24,7 @@ from fertool.score.statistics.scales import PROPORTION
 from fertool.score.suites.input_files import prediction_files
 from fertool.score.suites.suite import Suite
 from fertool.score.suites.tta import tta_logits
+from fertool.score.suites.unshared_classes import unshared_classes, unshared_tables
 from fertool.summary import Table
 
 CALIBRATION_BINS = 15
@@ -32,7 +33,8 @@ CALIBRATION_BINS = 15
 def score_classification(evaluated: EvaluatedRun, tta: str | None = None) -> tuple[Figures, Columns]:
     """Figures over all faces, over those without and with a twin in train, and by the crowd's labels.
 
-    With `tta`, a test-time augmentation by its name, also those of the predictions with it.
+    For an adopted network also those of `unshared_classes`; with `tta`, a test-time augmentation by its name, those of
+    the predictions with it.
     """
     labels, predicted = evaluated.labels, evaluated.predicted
     probabilities = softmax(evaluated.logits, axis=1)
@@ -77,7 +79,8 @@ def score_classification(evaluated: EvaluatedRun, tta: str | None = None) -> tup
         "confidence": confidence,
         "twin_in_train": leaked.astype(int),
     }
-    return figures, columns
+    unshared, more = unshared_classes(evaluated, on)
+    return figures | unshared, columns | more
 
 
 def crowd_labels_of(evaluated: EvaluatedRun) -> np.ndarray | None:
@@ -250,7 +253,7 @@ def classification_tables(
     )
     # of one run its classes are what there is to see, of many they are a wall
     by_class = [_class_table(run, detail=len(scores) > 1) for run in scores]
-    tables = [overall, *_leak_tables(scores), *_crowd_tables(scores), *by_class]
+    tables = [overall, *unshared_tables(scores), *_leak_tables(scores), *_crowd_tables(scores), *by_class]
     return {"joint": joint}, tables
 
 
