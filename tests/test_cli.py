@@ -194,6 +194,22 @@ def test_completion_knows_the_names_that_are_registered() -> None:
     assert (completion.DEVICES, completion.PRECISIONS) == (DEVICES, PRECISIONS)
 
 
+def test_commands_import_what_they_use_and_no_more() -> None:
+    """These take longer to import than everything else together; only some suites and models need them."""
+    slow = {
+        "sklearn",
+        "scipy.stats",
+        "scipy.optimize",
+        "torchvision",
+        "timm",
+        "torch._dynamo",
+        "transformers",
+    }
+    code = f"import sys, fertool.report.command; print(sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_output_that_nobody_takes_is_one_line() -> None:
     for arguments in (["--help"], ["--version"], ["train", "--list-models"]):
         with Path("/dev/full").open("w") as full:
@@ -214,7 +230,7 @@ def test_a_c_locale_and_empty_variables_of_torchrun(workspace: Path) -> None:
     assert json.loads(again.stdout)["splits"]["test"]["count"] == 35
 
 
-@pytest.mark.parametrize("module", ["typer", "rich.console", "numpy", "torch", "fertool.score.registry"])
+@pytest.mark.parametrize("module", ["typer", "fertool.console", "numpy", "torch", "fertool.score.registry"])
 def test_ctrl_c_during_imports_is_one_line(module: str) -> None:
     code = f"""
 import os, sys

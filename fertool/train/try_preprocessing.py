@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 
 from fertool.errors import UserError
 from fertool.models import FaceClassifier, InputSpec, predict_logits
@@ -172,6 +170,8 @@ class Measuring:
         return rows if len(rows) == 1 or rows[1]["accuracy"] > rows[0]["accuracy"] else rows[:1]
 
     def _row(self, trial: Trial, logits: np.ndarray, order: list[str], suggested: bool) -> dict[str, Any]:
+        from scipy.stats import binomtest
+
         outputs = [order.index(name) if name in order else -1 for name in self._classes]
         chosen = np.where(np.array(outputs) < 0, -np.inf, logits[:, outputs])
         correct = (chosen.argmax(axis=1) == self.faces.labels)[~self.faces.suggests]
@@ -226,6 +226,8 @@ def suggested_order(
     The assignment of outputs to classes that has the largest sum in the confusion matrix (Kuhn 1955, 'The Hungarian
     method for the assignment problem'). An output that no class is left for is called by its number.
     """
+    from scipy.optimize import linear_sum_assignment
+
     confusion = np.zeros((logits.shape[1], len(classes)), dtype=int)
     np.add.at(confusion, (logits.argmax(axis=1), labels), 1)
     outputs, assigned = linear_sum_assignment(-confusion)

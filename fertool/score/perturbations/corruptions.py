@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.functional import gaussian_blur
 
 from fertool.masks.landmarks import (
     BROWS,
@@ -139,6 +138,8 @@ def noise(batch: FaceBatch, severity: float, seed: int) -> Tensor:
 
 def blur(batch: FaceBatch, severity: float, _seed: int) -> Tensor:
     """A Gaussian blur, the picture reflected at its edges."""
+    from torchvision.transforms.functional import gaussian_blur
+
     deviation = severity * _side(batch.planes)
     size = 2 * math.ceil(3 * deviation) + 1
     return gaussian_blur(batch.planes, [size, size], [deviation, deviation])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND
@@ -99,6 +98,8 @@ def mean_fill(faces: Tensor) -> Tensor:
 
 def blur_fill(faces: Tensor) -> Tensor:
     """The face behind a Gaussian blur of an eighth of its side: light and dark are left, form is not."""
+    from torchvision.transforms.functional import gaussian_blur
+
     planes = channels_first(faces)
     side = min(faces.shape[1:3])
     spread = side * BLUR_SPREAD

@@ -29,7 +29,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtrit
 
 from fertool.score.statistics.scales import UNBOUNDED, Scale, Scales, columns_by_scale
 
@@ -186,7 +186,7 @@ def _joined(mean: Resampled, sides: list[Resampled], scale: Scale) -> Limits:
     if not several:
         return low, high
     squared_seed_margin = sum(
-        t.ppf((1 + LEVEL) / 2, len(side.estimates) - 1) ** 2
+        stdtrit(len(side.estimates) - 1, (1 + LEVEL) / 2) ** 2
         * side.estimates.var(axis=0, ddof=1)
         / len(side.estimates)
         for side in several
@@ -241,11 +241,11 @@ def _over_images(mean: Resampled) -> Limits:
     with np.errstate(divide="ignore", invalid="ignore"):
         rounding = 1e-5 * np.sqrt((influence**2).sum(axis=0))
         below = (ordered < figures - rounding).sum(axis=0) + (ordered <= figures + rounding).sum(axis=0)
-        bias = norm.ppf(np.clip(below / (2 * known), 1 / known, 1 - 1 / known))
+        bias = ndtri(np.clip(below / (2 * known), 1 / known, 1 - 1 / known))
         acceleration = (influence**3).sum(axis=0) / (6 * (influence**2).sum(axis=0) ** 1.5)
-        reach = np.sqrt(count / (count - 1)) * t.ppf((1 + LEVEL) / 2, count - 1)
+        reach = np.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 + LEVEL) / 2)
         low, high = (
-            _quantile(ordered, known, norm.cdf(bias + z / np.maximum(1 - acceleration * z, 1e-9)))
+            _quantile(ordered, known, ndtr(bias + z / np.maximum(1 - acceleration * z, 1e-9)))
             for z in (bias - reach, bias + reach)
         )
     return np.where(constant, figures, low), np.where(constant, figures, high)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import (
@@ -119,6 +118,8 @@ def classification_figures(
     Returns:
         The figures, with 95% intervals under `intervals`.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     codes = list(range(len(classes)))
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=codes, zero_division=0

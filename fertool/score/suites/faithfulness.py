@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.integrate import trapezoid
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -117,6 +116,8 @@ def score_faithfulness(
 
 def _measures(curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The measures of each face, (N,), from probabilities (N, steps)."""
+    from scipy.integrate import trapezoid
+
     steps = curves["deletion"].shape[1] - 1
     most, least = curves["road_most"].mean(axis=1), curves["road_least"].mean(axis=1)
     return {

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
 from fertool.explain.explainer import rectify
@@ -211,6 +210,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     nan where one map is constant and has no ranks; 1 where both are: such a map has not changed.
     """
+    from scipy.stats import rankdata
+
     ranks = [rankdata(np.asarray(maps).reshape(len(maps), -1), axis=1) for maps in (first, second)]
     centred = [values - values.mean(axis=1, keepdims=True) for values in ranks]
     lengths = [np.linalg.norm(values, axis=1) for values in centred]

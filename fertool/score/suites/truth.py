@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fertool.errors import UserError
 from fertool.explain.interpolation import interpolate, interpolation_matrix
@@ -74,6 +73,8 @@ def find_evidence(heatmaps: Maps, where: np.ndarray) -> Columns:
     pixel on the plane is hotter than one beside it, half where they are equal (Mann and Whitney 1947). Maps
     are brought bilinearly to the planes' resolution. nan for a map of zeros and for an empty plane.
     """
+    from scipy.stats import rankdata
+
     down, across = (
         interpolation_matrix(*sides) for sides in zip(where.shape[1:], heatmaps.shape[1:], strict=True)
     )
