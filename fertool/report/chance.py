@@ -43,10 +43,9 @@ class Chance:
     """How a condition's maps in a view compare with maps that know nothing."""
 
     beyond_blob: dict[str, Estimate]  # of each region: its share less the blob's
-    not_faithful_beyond: list[str] | None  # nulls that ROAD does not put it above; None: not scored
-    no_agreement_beyond: (
-        list[str] | None
-    )  # nulls that causal agreement does not put it above; None: not scored
+    # nulls that ROAD, and that causal agreement, does not put it above; None: not scored, or without any null
+    not_faithful_beyond: list[str] | None
+    no_agreement_beyond: list[str] | None
 
     def is_above_blob(self, region: str) -> bool:
         """Whether a region's share is shown to be above that of a blob in the middle."""
@@ -118,12 +117,14 @@ class ChanceLevels:
         own = self.evidence.column_means(found, condition, [FAITHFULNESS_COLUMN])
         if own is None:
             return None
-        below = []
-        for null in NULLS:
-            means = self.evidence.column_means(found, condition, [f"{FAITHFULNESS_COLUMN}_{null}"])
-            if means is not None and differences(own, means)[0].direction != 1:
-                below.append(null)
-        return below
+        known = {
+            null: means
+            for null in NULLS
+            if (means := self.evidence.column_means(found, condition, [f"{FAITHFULNESS_COLUMN}_{null}"]))
+        }
+        if not known:  # scored without nulls: nothing to be above
+            return None
+        return [null for null, means in known.items() if differences(own, means)[0].direction != 1]
 
     def _no_agreement(self, condition: Condition, view: View) -> list[str] | None:
         """Nulls whose agreement is not below the map's.
@@ -136,7 +137,7 @@ class ChanceLevels:
         if not known or own is None:
             return None
         (estimate,) = estimates(own, CORRELATION)
-        below = []
+        compared, below = False, []
         for null in NULLS:
             correlations = [
                 by_null[null][run["compared_with"]]["within"]["correlation"]
@@ -145,9 +146,10 @@ class ChanceLevels:
                 if null in by_null
             ]
             values = [value for value in correlations if value is not None]
+            compared = compared or bool(values)
             if values and not estimate.low > np.mean(values):
                 below.append(null)
-        return below
+        return below if compared else None
 
 
 def guessing_accuracy(labels: np.ndarray) -> float:

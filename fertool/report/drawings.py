@@ -42,10 +42,12 @@ def regions_drawing(evidence: Evidence, rows: Sequence[Row], measure: str) -> Dr
     seeds = {row.condition.name: _figures_by_seed(evidence, row, measure) for row in rows}
     level = "1 is a map that ignores the face. " if measure == "lift" else ""
     called = MEASURES[measure].partition(",")[0].capitalize()
-    caption = (
-        f"{called} of each region with its 95% interval, each panel on a scale of its own. {level}Small dots: seeds. "
-        "Hollow: not above a blob in the middle. Cross: the grid hides the region; do not read it."
-    )
+    caption = f"{called} of each region with its 95% interval, each panel on a scale of its own. {level}"
+    caption += "Small dots: seeds."
+    if measure != "causal":
+        caption += (
+            " Hollow: not above a blob in the middle. Cross: the grid hides the region; do not read it."
+        )
     return Drawing(caption, lambda width: regions_figure(rows, measure, seeds, width))
 
 
@@ -128,7 +130,8 @@ def training_drawing(evidence: Evidence) -> Drawing | None:
 def mean_heat_drawing(evidence: Evidence, condition: Condition) -> Drawing | None:
     """The mean heatmap of each emotion on the mean face, of a condition in the view that it is shown in first."""
     view, mean_face = evidence.main_view(condition), evidence.mean_face
-    heat_by_emotion = mean_heat(evidence, condition, view) if view is not None else {}
+    found = mean_heat(evidence, condition, view) if view is not None else {}
+    heat_by_emotion = {emotion: heat for emotion, (heat, _) in found.items()}
     if view is None or mean_face is None or not heat_by_emotion:
         return None
     caption = f"{condition.name}: mean heatmap of each emotion, warped onto the mean face by landmarks, {view.name}."

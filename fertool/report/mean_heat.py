@@ -18,9 +18,10 @@ from fertool.score.suites.shares import pooled
 
 @dataclass(frozen=True)
 class HeatOfEmotion:
-    """The mean heatmap of an emotion: a data address, and in words where it is strongest."""
+    """The mean heatmap of an emotion: the faces behind it, a data address, and in words where it is strongest."""
 
     emotion: str
+    faces: int
     address: str
     words: str
 
@@ -41,14 +42,16 @@ def heat_of_conditions(evidence: Evidence) -> list[HeatOfCondition]:
         view = evidence.main_view(condition)
         heat_by_emotion = mean_heat(evidence, condition, view) if view is not None else {}
         if view is not None and heat_by_emotion:
-            emotions = [_picture(evidence, emotion, heat) for emotion, heat in heat_by_emotion.items()]
+            emotions = [
+                _picture(evidence, emotion, heat, faces) for emotion, (heat, faces) in heat_by_emotion.items()
+            ]
             found.append(HeatOfCondition(condition.name, view.name, emotions))
     return found
 
 
-def _picture(evidence: Evidence, emotion: str, heat: np.ndarray) -> HeatOfEmotion:
+def _picture(evidence: Evidence, emotion: str, heat: np.ndarray, faces: int) -> HeatOfEmotion:
     address = png_address((255 * heat_colours(heat)).round().astype(np.uint8))
-    return HeatOfEmotion(emotion, address, f"strongest on the {strongest_region(evidence, heat)}")
+    return HeatOfEmotion(emotion, faces, address, f"strongest on the {strongest_region(evidence, heat)}")
 
 
 def strongest_region(evidence: Evidence, heat: np.ndarray) -> str:
@@ -62,35 +65,43 @@ def strongest_region(evidence: Evidence, heat: np.ndarray) -> str:
     return max(heat_by_region, key=lambda region: heat_by_region[region])
 
 
-def mean_heat(evidence: Evidence, condition: Condition, view: View) -> dict[str, np.ndarray]:
-    """The mean heat on the mean face by emotion, (HEAT_SIDE, HEAT_SIDE); a map that is the same everywhere has 1.
+def mean_heat(evidence: Evidence, condition: Condition, view: View) -> dict[str, tuple[np.ndarray, int]]:
+    """The mean heat on the mean face by emotion, (HEAT_SIDE, HEAT_SIDE), and how many faces it is over.
 
-    Means are over all runs of the condition whose maps are stored, and over the faces that have landmarks and a map;
-    empty where there are none of one or the other.
+    A map that is the same everywhere has 1. Means are over all runs of the condition whose maps are stored, and over
+    the faces that have landmarks and a map of each of them; emotions without any are left out.
     """
-    mean_face = evidence.mean_face
-    if mean_face is None:
+    mean_face, maps = evidence.mean_face, _stored_maps(evidence, condition, view)
+    if mean_face is None or not maps:
         return {}
-    classes, places = len(evidence.classes), mean_face.heat_places
-    totals, counts = np.zeros((classes, HEAT_SIDE * HEAT_SIDE)), np.zeros(classes)
-    for run in condition.runs:
-        path = run.heatmaps(view.explainer, view.target, evidence.split)
-        if run.name not in view.gathered.columns or not path.exists():
-            continue
-        maps = read_npy(path, evidence.workspace.remedy(path))
-        counted = with_map(view.gathered.columns[run.name])[mean_face.rows]
-        negatives = view.gathered.settings.request.explainer.negatives
-        for start in range(0, len(counted), AT_ONCE):
-            chosen = start + np.flatnonzero(counted[start : start + AT_ONCE])
-            rows = mean_face.rows[chosen]
-            heat = rectify(np.asarray(maps[rows]), negatives)
+    counted = np.all([with_map(view.gathered.columns[run]) for run in maps], axis=0)[mean_face.rows]
+    negatives = view.gathered.settings.request.explainer.negatives
+    classes = len(evidence.classes)
+    totals, counts = np.zeros((classes, HEAT_SIDE * HEAT_SIDE)), np.zeros(classes, int)
+    for start in range(0, len(counted), AT_ONCE):
+        chosen = start + np.flatnonzero(counted[start : start + AT_ONCE])
+        rows = mean_face.rows[chosen]
+        in_class = evidence.labels[rows] == np.arange(classes)[:, None]
+        counts += in_class.sum(axis=1)
+        for raw in maps.values():
+            heat = rectify(np.asarray(raw[rows]), negatives)
             heat = heat if view.grid is None else pooled(heat, view.grid)
-            warped = warp(heat / heat.mean(axis=(1, 2), keepdims=True), places[chosen])
-            in_class = evidence.labels[rows] == np.arange(classes)[:, None]
-            totals += in_class @ warped.reshape(len(rows), -1)
-            counts += in_class.sum(axis=1)
+            warped = warp(heat / heat.mean(axis=(1, 2), keepdims=True), mean_face.heat_places[chosen])
+            totals += in_class @ warped.reshape(len(rows), -1) / len(maps)
     return {
-        emotion: (totals[code] / counts[code]).reshape(HEAT_SIDE, HEAT_SIDE)
+        emotion: ((totals[code] / counts[code]).reshape(HEAT_SIDE, HEAT_SIDE), int(counts[code]))
         for code, emotion in enumerate(evidence.classes)
         if counts[code]
+    }
+
+
+def _stored_maps(evidence: Evidence, condition: Condition, view: View) -> dict[str, np.ndarray]:
+    """The raw maps of those of a condition's runs that are scored in a view and still have them, by run."""
+    paths = {
+        run.name: run.heatmaps(view.explainer, view.target, evidence.split)
+        for run in condition.runs
+        if run.name in view.gathered.columns
+    }
+    return {
+        name: read_npy(path, evidence.workspace.remedy(path)) for name, path in paths.items() if path.exists()
     }

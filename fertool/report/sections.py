@@ -74,7 +74,7 @@ NAMES = {
     "attention": "Attention",
     "faithfulness": "Faithfulness",
     "causal": "Causes",
-    "causal-agreement": "Do the maps tell the causes?",
+    "causal-agreement": "Maps against causes",
     "robustness": "Robustness",
     "robustness-attention": "Attention on spoilt faces",
     "sanity": "Sanity of the maps",
@@ -154,7 +154,7 @@ def _mean_heat_section(evidence: Evidence) -> list[Section]:
     lead = (
         "Every face's map is warped onto the mean face by its landmarks, then averaged over the faces of one emotion: "
         "orange where there is more heat than in a map that is the same everywhere, blue where there is less, clear "
-        "where there is as much."
+        "where there is as much. Numbers are of faces."
     )
     return [Section("mean-heat", "Mean heatmap of each emotion", lead, heat=heat)] if heat else []
 

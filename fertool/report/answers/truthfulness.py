@@ -22,14 +22,14 @@ SUITES = ("faithfulness", "causal", "sanity")
 def do_the_maps_tell_the_truth(evidence: Evidence, chance: ChanceLevels) -> Answer:
     """A verdict on each explainer of each condition; what was not tested is said."""
     sentences: list[Sentence] = []
-    untested: dict[tuple[str, ...], list[View]] = {}
+    untested: dict[tuple[str, ...], list[tuple[Condition, View]]] = {}
     for condition in evidence.conditions:
         for view in _most_tested(evidence, chance, condition):
             sentences += _on_map(evidence, chance, condition, view)
             lacking = tuple(_lacking(evidence, chance, condition, view))
             if lacking:
-                untested.setdefault(lacking, []).append(view)
-    missing = [_missing(evidence, lacking, views) for lacking, views in untested.items()]
+                untested.setdefault(lacking, []).append((condition, view))
+    missing = [_missing(evidence, lacking, maps) for lacking, maps in untested.items()]
     if not evidence.views:
         line = score_line(["attention", *SUITES], target="label", split=evidence.split)
         missing.append(Missing("no maps are scored", (line,)))
@@ -151,11 +151,13 @@ def _lacking(evidence: Evidence, chance: ChanceLevels, condition: Condition, vie
     return lacking
 
 
-def _missing(evidence: Evidence, lacking: tuple[str, ...], views: Sequence[View]) -> Missing:
-    explainers = list(dict.fromkeys(view.explainer for view in views))
+def _missing(evidence: Evidence, lacking: tuple[str, ...], maps: Sequence[tuple[Condition, View]]) -> Missing:
+    explainers = list(dict.fromkeys(view.explainer for _, view in maps))
+    conditions = list(dict.fromkeys(condition.name for condition, _ in maps))
     lines = tuple(
         score_line(lacking, explainer=explainer, target="label", split=evidence.split)
         for explainer in explainers
     )
     verb = "was" if len(lacking) == 1 else "were"
-    return Missing(f"{listed(lacking)} {verb} not scored for {listed(explainers)}", lines)
+    what = f"{listed(lacking)} {verb} not scored, or without null maps, for {listed(explainers)}"
+    return Missing(f"{what} of {listed(conditions)}", lines)

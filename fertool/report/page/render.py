@@ -99,7 +99,7 @@ def render_page(
                 ("answers", "The questions"),
                 *((section.anchor, section.name) for section in sections),
                 *([("gallery", "Gallery")] if gallery else []),
-                ("reproduction", "How these numbers were made"),
+                ("reproduction", "Reproduction"),
                 ("all-tables", "All tables in full"),
             ],
         )

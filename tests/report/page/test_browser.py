@@ -191,6 +191,10 @@ def test_it_prints_to_pdf_with_its_details_open(opened: Opened, tmp_path) -> Non
     opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.page.eval_on_selector_all("details:not([open])", "found => found.length") == 0
     assert not opened.page.is_visible("nav.contents")
+    unseen = "pictures => pictures.filter(each => !(each.complete && each.naturalWidth)).length"
+    assert (
+        opened.page.eval_on_selector_all(".gallery img", unseen) == 0
+    )  # lazy ones would be missing in print
     for needed in ("table.conditions thead button.sort", ".gallery img.heat", ".tables table"):
         assert opened.page.is_visible(needed), needed
     opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
