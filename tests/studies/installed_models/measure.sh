@@ -8,6 +8,7 @@ archive=$(realpath "$1") models=$(realpath "$2")
 mkdir -p "$3"
 folder=$(realpath "$3")
 cd "$(dirname "$0")"
+[ ! -e "$models/face_landmarker.task" ] || export FERTOOL_MEDIAPIPE_MODEL="$models/face_landmarker.task"
 
 adopt() {
     fertool train -w "$1" --epochs 0 --name fer --model fer_mini_xception:mini_xception \
@@ -23,7 +24,7 @@ adopt() {
 [ -e "$folder/whole/masks/test.npy" ] || fertool masks -w "$folder/whole"
 adopt "$folder/whole"
 for run in fer face-api; do
-    fertool score -w "$folder/whole" --run $run --target label --grid 7
+    fertool score -w "$folder/whole" --run $run --target label --suite classification,attention --grid 7
     fertool score -w "$folder/whole" --run $run --target label --suite attention
 done
 
@@ -36,5 +37,6 @@ for run in fer face-api; do
         fertool score -w "$folder/sample" --run $run --target label --suite $suite --json > "$folder/$run-$suite.json"
     done
 done
-# the whole test split, some hours of one core
+python table.py "$folder"
+# every suite over the whole test split: hours of one core
 [ -z "$ALL_SUITES" ] || for run in fer face-api; do fertool score -w "$folder/whole" --run $run --target label --suite all; done
