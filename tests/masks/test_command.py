@@ -210,8 +210,10 @@ def test_real_faces_interrupted_and_not(
         make_masks(workspaces[1], MaskSettings(mediapipe_model=model, workers=2))
     assert not workspaces[1].masks_json.exists()
     summaries = [
-        make_masks(workspace, MaskSettings(mediapipe_model=model, workers=2), preview=tmp_path / "sheet.png")
-        for workspace in workspaces
+        make_masks(
+            workspace, MaskSettings(mediapipe_model=model, workers=workers), preview=tmp_path / "sheet.png"
+        )
+        for workspace, workers in zip(workspaces, (1, 2), strict=True)
     ]
     straight, interrupted = map(products, workspaces)
     assert straight == interrupted
