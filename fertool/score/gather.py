@@ -152,18 +152,34 @@ def _with_settings(tables: list[Table], scores: Scores) -> list[Table]:
 
 
 def with_marks(tables: list[Table], suite: Suite, results: Results) -> list[Table]:
-    """Tables of heatmaps, marked where the suite `sanity` found that the explainer's map hardly changes."""
+    """Tables of heatmaps, in which a mark stands at the runs of which `sanity` found that their map hardly changes."""
     if not suite.explains or suite is SANITY:
         return tables
-    labels = {run["run"]: run_label(run) for run in results.scores}
-    notes = [
-        f"† {labels[evaluated.run.name]}: the map of {results.settings.request.key} hardly changes when the "
-        "weights are randomised (suite sanity); it says little of this model."
-        for evaluated in results.evaluated_runs
-        if (path := SANITY.path(evaluated.run, results.settings)).exists()
+    marks: dict[str, str] = {}
+    for evaluated, figures in zip(results.evaluated_runs, results.scores, strict=True):
+        if _is_marked(evaluated, results.settings):
+            note = (
+                f"† {run_label(figures)}: the map of {results.settings.request.key} hardly changes when the "
+                "weights are randomised (suite sanity); it says little of this model."
+            )
+            marks |= dict.fromkeys((run_label(figures), str(figures.get("label", figures["run"]))), note)
+    return [_with_marks(table, marks) for table in tables] if marks else tables
+
+
+def _is_marked(evaluated: EvaluatedRun, settings: ScoreSettings) -> bool:
+    path = SANITY.path(evaluated.run, settings)
+    return (
+        path.exists()
         and not SANITY.is_outdated(evaluated.workspace, evaluated.run, path)
         and marked(read_json(path))
-    ]
-    if not notes:
-        return tables
-    return [replace(table, title=f"{table.title} †", notes=[*table.notes, *notes]) for table in tables]
+    )
+
+
+def _with_marks(table: Table, marks: Mapping[str, str]) -> Table:
+    """A table, its rows and its title marked where they are called by one of these names, with the names' notes."""
+    named = [name for name in marks if table.title.startswith(f"{name}: ")]
+    title = table.title.replace(f"{named[0]}: ", f"{named[0]} †: ", 1) if named else table.title
+    rows = [[f"{row[0]} †", *row[1:]] if row[0] in marks else row for row in table.rows]
+    named += [row[0] for row in table.rows if row[0] in marks]
+    notes = dict.fromkeys(marks[name] for name in named)
+    return replace(table, title=title, rows=rows, notes=[*table.notes, *notes])

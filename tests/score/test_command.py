@@ -268,11 +268,27 @@ def test_sanity_has_one_place_an_explainer_and_marks_its_maps_of_every_target(wo
     write_json(place, read_json(place) | {"changes": False})
     for target in ("predicted", "label"):
         tables = score(workspace, ScoreSettings(suites=["attention"], target=target), device="cpu").tables
-        assert all(table.title.endswith(" †") for table in tables)
-    assert not any(
-        "†" in table.title
-        for table in score(workspace, ScoreSettings(suites=["sanity"]), device="cpu").tables
+        assert all(row[0] == "cnn †" for table in tables for row in table.rows if row[0].startswith("cnn"))
+        assert any(table.title.startswith("cnn †: ") for table in tables)
+        assert all(
+            any(note.startswith("† cnn: ") for note in table.notes) == ("†" in str(table)) for table in tables
+        )
+    assert "†" not in str(score(workspace, ScoreSettings(suites=["sanity"]), device="cpu").tables)
+
+
+def test_the_mark_stands_at_the_run_that_earned_it(
+    other_condition: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fertool.score.gather._is_marked", lambda evaluated, _settings: evaluated.run.name == "other"
     )
+    tables = score(other_condition, ScoreSettings(suites=["attention"], nulls=False), device="cpu").tables
+    first_cells = {row[0] for table in tables for row in table.rows}
+    assert "other †" in first_cells and "cnn" in first_cells and not {"other", "cnn †"} & first_cells
+    assert {table.title.partition(":")[0] for table in tables} >= {"other †", "cnn"}
+    for table in tables:
+        assert any(note.startswith("† other: ") for note in table.notes) == ("other †" in str(table))
+        assert not any(note.startswith("† cnn: ") for note in table.notes)
 
 
 def test_nulls_stand_beside_each_model(workspace: Workspace) -> None:
