@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MODELS = (
     "cnn", "cnn-gap", "resnet48", "resnet50", "efficientnet_b0", "mobilenetv2_100", "vit", "vggface", "vggface2",
-    "dlibface", "facevit", "multiscale:",
+    "dlibface", "facevit", "multiscale:", "hf:",
 )  # fmt: skip
 EXPLAINERS = (
     "gradcam", "gradcam-size", "hirescam", "gradcam-abs", "gradcam++", "guided-backprop", "guided-gradcam", "rollout",

@@ -187,7 +187,7 @@ def test_completion_knows_the_names_that_are_registered() -> None:
     from fertool.score.registry import SUITES
 
     named = [model.name for model in MODELS if not {" ", ":"} & set(model.name)]
-    assert sorted(completion.MODELS) == sorted([*named, "multiscale:"])
+    assert sorted(completion.MODELS) == sorted([*named, "multiscale:", "hf:"])
     assert sorted(completion.EXPLAINERS) == sorted([*EXPLAINERS, *NULLS])
     assert list(completion.SUITES) == [suite.name for suite in SUITES.values()]
     assert list(completion.REGIONS) == list(REGIONS)

@@ -39,6 +39,8 @@ MODELS = (
                "gaunernst/vit_tiny_patch8_112.arcface_ms1mv3", "not stated"),
     ModelEntry("any timm name", "", None, None, "imagenet", "its hub", "see timm"),
     ModelEntry("multiscale:NAME", "as NAME", None, None, "as NAME", "as NAME", "as NAME"),
+    ModelEntry("hf:ORG/NAME, hf:FOLDER", "", None, None, "its own", "its files, read by transformers (extra hf)",
+               "see its page"),
     ModelEntry("package.module:factory", "", None, 224, "none", "your own", ""),
 )  # fmt: skip
 

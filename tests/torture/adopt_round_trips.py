@@ -1,26 +1,15 @@
-"""Every model of --list-models: trained a step, saved in each form of checkpoint, adopted: the same logits, bit for bit.
+"""Every model of --list-models: trained a step, saved in each form of checkpoint, adopted: the same logits, every bit.
 
-    python tests/torture/adopt_round_trips.py [MODEL ...]
+python tests/torture/adopt_round_trips.py [MODEL ...]
 """
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from fertool.models import FaceClassifier, build_model
-from fertool.models.weights.sources import find_weights
-from fertool.prepare.emotions import EMOTIONS
-from fertool.train.adoption import adopt_with_head
-from fertool.train.config import TrainConfig
+from tests.train.round_trips import FORMS, round_trips
 
 # every name of the list, its size where the usual one takes long, and a timm model of each kind
 MODELS: dict[str, int | None] = {
@@ -28,69 +17,6 @@ MODELS: dict[str, int | None] = {
     "vit": 64, "vggface": 64, "vggface2": 64, "dlibface": None, "facevit": None, "convnext_atto": 64,
     "swin_tiny_patch4_window7_224": None, "deit_tiny_distilled_patch16_224": 64, "vit_small_patch14_reg4_dinov2": 70,
 }  # fmt: skip
-ORDER = [*EMOTIONS[3:], "contempt", *EMOTIONS[:3]]
-State = Mapping[str, Tensor]
-
-
-def prefixed(prefix: str, state: State) -> dict[str, Tensor]:
-    """The state with a prefix before every name."""
-    return {f"{prefix}{name}": value for name, value in state.items()}
-
-
-FORMS: dict[str, tuple[str, Callable[[State], Any]]] = {
-    "bare": ("pth", lambda state: dict(state)),
-    "safetensors": ("safetensors", lambda state: {name: value.clone() for name, value in state.items()}),
-    **{
-        part: ("pth", lambda state, part=part: {part: dict(state), "epoch": 3})
-        for part in ("state_dict", "model", "net", "model_state_dict", "ema", "params")
-    },
-    **{
-        prefix: ("pth", lambda state, prefix=prefix: prefixed(prefix, state))
-        for prefix in ("module.", "model.", "net.", "backbone.", "_orig_mod.")
-    },
-    "lightning": ("pth", lambda state: {"state_dict": prefixed("model.backbone.", state)}),
-}
-
-
-def trained_a_step(name: str, size: int | None) -> FaceClassifier:
-    """A model with eight outputs after one step of gradient descent, in evaluation mode."""
-    torch.manual_seed(0)
-    model = build_model(name, len(ORDER), image_size=size)
-    faces = torch.randint(0, 256, (4, 48, 48), dtype=torch.uint8)
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    nn.functional.cross_entropy(model(faces), torch.arange(4)).backward()
-    optimizer.step()
-    return model.eval()
-
-
-def round_trips(name: str, size: int | None, forms: Mapping[str, Any], folder: Path) -> list[str]:
-    """The forms from which a model does not come back with the same logits, and why."""
-    model = trained_a_step(name, size)
-    faces = torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        expected = model(faces).numpy()[:, [ORDER.index(emotion) for emotion in EMOTIONS]]
-    failed = []
-    for form, (suffix, wrap) in forms.items():
-        file = folder / f"weights.{suffix}"
-        state = wrap({key: value.detach().contiguous() for key, value in model.network.state_dict().items()})
-        if suffix == "safetensors":
-            save_file(state, file)
-        else:
-            torch.save(state, file)
-        config = TrainConfig(
-            model=name, weights=str(file), epochs=0, image_size=size, class_order=tuple(ORDER)
-        )
-        try:
-            adopted = adopt_with_head(config, find_weights(name, str(file)), list(EMOTIONS))
-        except Exception as error:  # every failure is reported, and the other forms are tried
-            failed.append(f"{form}: {error}")
-            continue
-        with torch.inference_mode():
-            logits = adopted.model.eval()(faces).numpy()
-        if not np.array_equal(logits, expected):
-            failed.append(f"{form}: logits differ by {np.abs(logits - expected).max():.1e}")
-    return failed
 
 
 def main() -> int:
@@ -101,7 +27,12 @@ def main() -> int:
         for name in wanted:
             failed = round_trips(name, MODELS.get(name), FORMS, Path(folder))
             failures += len(failed)
-            print(f"{'FAILED' if failed else 'ok':7}{name:34}{len(FORMS)} forms", *failed, sep="\n       ", flush=True)
+            print(
+                f"{'FAILED' if failed else 'ok':7}{name:34}{len(FORMS)} forms",
+                *failed,
+                sep="\n       ",
+                flush=True,
+            )
     return int(failures > 0)
 
 
