@@ -63,9 +63,22 @@ class Condition:
         return self.config["epochs"] == 0
 
     @property
+    def is_tuned_with_its_head(self) -> bool:
+        """Whether it was trained on from a network that was trained elsewhere, whose head it kept."""
+        return bool(self.config.get("keep_head"))
+
+    @property
     def run_names(self) -> tuple[str, ...]:
         """The names of its runs, by seed."""
         return tuple(run.name for run in self.runs)
+
+
+def tuned_note(name: str) -> str:
+    """The sentence on a run that was trained on from a network with its head (--keep-head)."""
+    return (
+        f"{name} was trained on from a network that was trained elsewhere, with its head: nothing is known of the data "
+        "that that one had seen, so a leak cannot be ruled out."
+    )
 
 
 def adopted_note(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from fertool.condition_names import labels_of_runs
 from fertool.errors import UserError
 from fertool.explain.registry import stored_request
-from fertool.report.conditions import adopted_note
+from fertool.report.conditions import adopted_note, tuned_note
 from fertool.summary import Summary, Table
 from fertool.workspace import SPLITS, Run, Workspace
 
@@ -39,6 +39,7 @@ def list_runs(workspace: Workspace) -> Summary:
         for run in found
     ]
     notes = [adopted_note(run["run"]) for run in found if run["epochs"] == 0]
+    notes += [tuned_note(run.name) for run in readable if run.config()["config"].get("keep_head")]
     if not runs:
         notes.append(f"{workspace.root}: no runs yet; 'fertool train' makes one")
     return Summary({"runs": found}, [Table("runs", COLUMNS, rows)] if runs else [], notes)

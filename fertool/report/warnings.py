@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fertool.report.chance import ChanceLevels, guessing_accuracy, lifts_are_all_one
-from fertool.report.conditions import Condition, adopted_note
+from fertool.report.conditions import Condition, adopted_note, tuned_note
 from fertool.report.evidence import Evidence, estimates
 from fertool.report.views import View, recommended_grid
 from fertool.report.words import listed
@@ -167,6 +167,8 @@ def _untrue(chance: ChanceLevels, condition: Condition, view: View) -> list[Warn
 
 
 def _adopted(evidence: Evidence, condition: Condition) -> list[Warning]:
+    if condition.is_tuned_with_its_head:
+        return [Warning("adopted", condition.name, tuned_note(condition.name))]
     if not condition.is_adopted:
         return []
     warnings = [Warning("adopted", condition.name, adopted_note(condition.name))]

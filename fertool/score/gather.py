@@ -11,7 +11,7 @@ from fertool.score.registry import SUITES
 from fertool.score.results.conditions import identities
 from fertool.score.results.freshness import EXPLAINER_REVISION
 from fertool.score.results.stored import read_figures
-from fertool.score.results.tables import Scores, run_label, said_of_runs
+from fertool.score.results.tables import Scores, groups, run_label, said_of_runs
 from fertool.score.settings import ScoreSettings
 from fertool.score.suites.sanity import SANITY, marked
 from fertool.score.suites.suite import Compared, Results, Suite, described
@@ -155,14 +155,16 @@ def with_marks(tables: list[Table], suite: Suite, results: Results) -> list[Tabl
     """Tables of heatmaps, in which a mark stands at the runs of which `sanity` found that their map hardly changes."""
     if not suite.explains or suite is SANITY:
         return tables
-    marks: dict[str, str] = {}
+    rows = {run["run"]: group.label for group in groups(results.scores) for run in group.runs}
+    marks: dict[str, list[str]] = {}  # the notes of each name that a run goes by, its own and its row's
     for evaluated, figures in zip(results.evaluated_runs, results.scores, strict=True):
         if _is_marked(evaluated, results.settings):
             note = (
                 f"† {run_label(figures)}: the map of {results.settings.request.key} hardly changes when the "
                 "weights are randomised (suite sanity); it says little of this model."
             )
-            marks |= dict.fromkeys((run_label(figures), str(figures.get("label", figures["run"]))), note)
+            for name in {run_label(figures), rows[figures["run"]]}:
+                marks.setdefault(name, []).append(note)
     return [_with_marks(table, marks) for table in tables] if marks else tables
 
 
@@ -175,11 +177,11 @@ def _is_marked(evaluated: EvaluatedRun, settings: ScoreSettings) -> bool:
     )
 
 
-def _with_marks(table: Table, marks: Mapping[str, str]) -> Table:
+def _with_marks(table: Table, marks: Mapping[str, list[str]]) -> Table:
     """A table, its rows and its title marked where they are called by one of these names, with the names' notes."""
     named = [name for name in marks if table.title.startswith(f"{name}: ")]
     title = table.title.replace(f"{named[0]}: ", f"{named[0]} †: ", 1) if named else table.title
     rows = [[f"{row[0]} †", *row[1:]] if row[0] in marks else row for row in table.rows]
     named += [row[0] for row in table.rows if row[0] in marks]
-    notes = dict.fromkeys(marks[name] for name in named)
+    notes = dict.fromkeys(note for name in named for note in marks[name])
     return replace(table, title=title, rows=rows, notes=[*table.notes, *notes])

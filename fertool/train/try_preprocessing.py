@@ -36,7 +36,7 @@ from fertool.workspace import Workspace
 FACES = 600  # of val: half of them suggest orders of classes, the others are classified
 CROPS = (0.8, 0.9, 1.1, 1.25)
 INTERPOLATIONS = ("bilinear", "bilinear-plain", "bicubic", "area")
-COLUMNS = ["val accuracy", "95%", "options"]
+COLUMNS = ["options", "val accuracy", "95%"]
 AS_GIVEN = "as given"
 
 
@@ -245,9 +245,9 @@ def _summary(found: Measuring) -> Summary:
         COLUMNS,
         [
             [
+                row["options"] or AS_GIVEN,
                 f"{row['accuracy']:.1%}",
                 f"{row['interval'][0]:.1%} to {row['interval'][1]:.1%}",
-                row["options"] or AS_GIVEN,
             ]
             for row in rows
         ],

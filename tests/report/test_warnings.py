@@ -107,4 +107,6 @@ def test_maps_on_unlike_grids_and_the_grid_that_is_recommended(made_up) -> None:
 
 def test_an_adopted_network(made_up) -> None:
     assert warned(one(made_up, epochs=0))["adopted"].startswith("net was trained elsewhere and adopted")
+    tuned = warned(one(made_up, epochs=3, keep_head=True))["adopted"]
+    assert tuned.startswith("net was trained on from a network that was trained elsewhere, with its head")
     assert warned(one(made_up, epochs=1)) == {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import fertool
-from fertool.report.conditions import FROM_SCRATCH, Condition, adopted_note
+from fertool.report.conditions import FROM_SCRATCH, Condition, adopted_note, tuned_note
 from fertool.report.dataset_title import dataset_title
 from fertool.report.evidence import Evidence
 from fertool.report.words import listed, seeds
@@ -72,11 +72,12 @@ def _condition_sentence(condition: Condition) -> str:
         "" if config["train_fraction"] == 1 else f" on {config['train_fraction']:.0%} of the training faces"
     )
     guided = "" if condition.guidance == "none" else f", attention guided ({condition.guidance})"
+    tuned = f" {tuned_note(condition.name)}" if condition.is_tuned_with_its_head else ""
     return (
         f"{condition.name}: {condition.model} {source}{fraction}, input {condition.record['image_size']} pixels, "
         f"{config['epochs']} epochs, {config['optimizer']}, learning rate {config['lr']:g} ({config['schedule']}), "
         f"batch {config['batch_size']}, weight decay {config['weight_decay']:g}, label smoothing "
-        f"{config['label_smoothing']:g}{guided}; {seeds(condition.seeds)}."
+        f"{config['label_smoothing']:g}{guided}; {seeds(condition.seeds)}.{tuned}"
     )
 
 
