@@ -2,8 +2,9 @@
 
 # ruff: noqa: ARG001, RUF100 (`train` hands its options over as context.params; a test holds that each arrives)
 
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -37,9 +38,20 @@ class _Commands(TyperGroup):
 
 
 class _Command(TyperCommand):
-    """A command that refuses an option given twice, of which typer would take the last in silence."""
+    """A command that refuses an option given twice, of which typer would take the last in silence.
+
+    An option of VALUE_MAY_LACK may stand without its value, which is the first of those that it takes then.
+    """
+
+    VALUE_MAY_LACK: ClassVar = {"--drop-leaks": ("identical", "near")}
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = [
+            f"{arg}={values[0]}"
+            if (values := self.VALUE_MAY_LACK.get(arg)) and following not in values
+            else arg
+            for arg, following in zip_longest(args, args[1:])
+        ]
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(list(args))
             for option in {each for each in order if isinstance(each, TyperOption)}:
@@ -70,6 +82,13 @@ def _seed(text: str | int) -> int:
         raise typer.BadParameter(f"'{text}' is no whole number; several seeds are --seeds {text}") from None
 
 
+def _leaks(text: str) -> bool | str:
+    """The setting that `--drop-leaks` means."""
+    if text not in ("identical", "near"):
+        raise typer.BadParameter(f"'{text}' is no kind of twin; give identical or near")
+    return True if text == "identical" else text
+
+
 def _names(texts: list[str] | None) -> tuple[str, ...]:
     """Names, each given by an option of its own or with commas between."""
     return tuple(name.strip() for text in texts or () for name in text.split(","))
@@ -87,6 +106,18 @@ def _renamed(option: str, *earlier: str) -> Any:
     )
 
 
+DropLeaksOption = Annotated[
+    Any,
+    typer.Option(
+        "--drop-leaks",
+        metavar="[near]",
+        parser=_leaks,
+        autocompletion=completion.one_of("identical", "near"),
+        rich_help_panel=FACES_PANEL,
+        help="Leave faces out of train that have an identical twin in val or test, with near also those with a near "
+        "twin (default: keep them)",
+    ),
+]
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
@@ -282,13 +313,14 @@ def prepare(
             help="Print the data sets that are recognised, their codes, splits and licences, and stop (default: off)",
         ),
     ] = False,
-    drop_leaks: Annotated[
-        bool,
+    drop_leaks: DropLeaksOption = None,
+    preview_twins: Annotated[
+        Path | None,
         typer.Option(
-            "--drop-leaks",
-            help="Leave faces out of train that have an identical twin in val or test (default: keep and count them)",
+            metavar="FILE.png",
+            help="Picture to draw of near twins, and of pairs that are not quite (default: none)",
         ),
-    ] = False,
+    ] = None,
     count: Annotated[
         int, typer.Option(rich_help_panel=SYNTHETIC_PANEL, help="Number of synthetic faces, 1 or more")
     ] = 4000,
@@ -340,7 +372,7 @@ def prepare(
                     group_by=group_by,
                     ferplus=ferplus,
                     labels_from=labels_from,
-                    drop_leaks=drop_leaks,
+                    drop_leaks=drop_leaks or False,
                     eight=eight,
                     list_file=list_file,
                     columns=columns,
@@ -356,6 +388,7 @@ def prepare(
                     evidence=evidence,
                     spurious=spurious,
                 ),
+                preview_twins=preview_twins,
                 force=force,
             ),
             as_json,
@@ -827,14 +860,7 @@ def train(
             help="Picture to draw of augmented faces in place of training (default: none)",
         ),
     ] = None,
-    drop_leaks: Annotated[
-        bool | None,
-        typer.Option(
-            "--drop-leaks",
-            rich_help_panel=FACES_PANEL,
-            help="Leave faces out of train that have an identical twin in val or test (default: off)",
-        ),
-    ] = None,
+    drop_leaks: DropLeaksOption = None,
     train_fraction: Annotated[
         float | None,
         typer.Option(

@@ -189,6 +189,11 @@ class Workspace:
         """The truth about synthetic faces: landmarks, region maps."""
         return self.root / "faces" / f"{split}.truth.npz"
 
+    @property
+    def near_twins(self) -> Path:
+        """The faces that have a near or identical twin, of all splits: split, row, near_group; none: not looked for."""
+        return self.root / "faces" / "near_twins.csv"
+
     def region_maps(self, split: str) -> Path:
         """Region codes, uint8 (N, H, W)."""
         return self.root / "masks" / f"{split}.npy"
@@ -300,6 +305,27 @@ class Workspace:
             path, rows, "twin_group", lambda text: int(text) if text else -1, self.remedy(path)
         )
         return np.array(groups, dtype=np.int64)
+
+    def load_near_twin_groups(self, split: str) -> np.ndarray | None:
+        """The group of near or identical twins of each face of a split, int64 (N,); -1 for a face without one.
+
+        None where near twins were not looked for: in synthetic faces, and by earlier versions.
+        """
+        self.check_split(split)
+        path = self.near_twins
+        if not path.exists():
+            return None
+        self.require_intact(self.dataset_json, path)
+        remedy = self.remedy(path)
+        rows = [
+            row for row in read_csv(path, remedy, ["split", "row", "near_group"]) if row["split"] == split
+        ]
+        groups = np.full(self._face_shape(split)[0], -1, np.int64)
+        place = np.array(csv_column(path, rows, "row", int, remedy), np.int64)
+        if len(place) and not (place.min() >= 0 and place.max() < len(groups)):
+            raise damaged(path, f"has a row outside 0 to {len(groups) - 1}", remedy)
+        groups[place] = csv_column(path, rows, "near_group", int, remedy)
+        return groups
 
     def load_truth(self, split: str) -> dict[str, np.ndarray]:
         """The truth about synthetic faces, by name. Raises UserError where the file is damaged."""

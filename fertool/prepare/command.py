@@ -1,6 +1,7 @@
 """A source of faces -> the faces of a workspace."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from fertool.errors import DamagedError, Interrupted, UserError
 from fertool.prepare.dataset_summary import dataset_record, dataset_summary
 from fertool.prepare.ferplus import read_ferplus
 from fertool.prepare.make_faces import make_faces
+from fertool.prepare.near_twins import same_picture
 from fertool.prepare.settings import DEFAULTS, PrepareSettings
 from fertool.prepare.sources.open_source import content_hash
 from fertool.prepare.synthetic.source import SYNTHETIC
-from fertool.prepare.twins import number_twins
-from fertool.prepare.write_faces import FileRecords, remove_leftovers, write_faces
+from fertool.prepare.twin_sheet import check_target, write_twin_sheet
+from fertool.prepare.twins import TwinGroups, number_groups, number_twins, twin_figures
+from fertool.prepare.write_faces import FileRecords, remove_leftovers, write_faces, write_near_twins
 from fertool.runtime.reading import read_json
 from fertool.summary import Summary
 from fertool.workspace import SPLITS, Run, Workspace
@@ -29,6 +32,7 @@ def prepare(
     source: str | Path,
     settings: PrepareSettings = DEFAULTS,
     *,
+    preview_twins: Path | None = None,
     force: bool = False,
 ) -> Summary:
     """Make the faces of `workspace` from `source` and describe them in its dataset.json.
@@ -38,6 +42,7 @@ def prepare(
         source: the FER2013 challenge's csv, or `[<split>/]<emotion>/<picture>` folders, as they are or in an
             archive; or the word "synthetic".
         settings: what to make of it.
+        preview_twins: a PNG to draw pairs of near twins in, and of pictures that are not quite. Default: none.
         force: make the faces again, even where they are up to date.
 
     Returns:
@@ -48,8 +53,13 @@ def prepare(
             other faces; the workspace is as it was before.
     """
     settings.check_source(source)
+    if preview_twins is not None:
+        check_target(preview_twins)
     try:
-        return _prepare(workspace, source, settings, force)
+        summary = _prepare(workspace, source, settings, force)
+        if preview_twins is None:
+            return summary
+        return replace(summary, notes=[*summary.notes, write_twin_sheet(workspace, preview_twins)])
     except KeyboardInterrupt as error:
         raise Interrupted("the same command begins again") from error
 
@@ -58,8 +68,11 @@ def _prepare(workspace: Workspace, source: str | Path, settings: PrepareSettings
     crowd = None if settings.ferplus is None else read_ferplus(settings.ferplus)
     made_from = _made_from(workspace, source, settings)
     products = [path(split) for split in SPLITS for path in (workspace.faces, workspace.faces_csv)]
+    products += [workspace.near_twins] if workspace.near_twins.exists() else []
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):
         remove_leftovers(workspace)
+        if source != SYNTHETIC and workspace.dataset().get("near_twins") is None:
+            _count_near_twins(workspace)
         return dataset_summary(
             workspace.dataset(), ["up to date: made from this source with these settings already"]
         )
@@ -68,13 +81,24 @@ def _prepare(workspace: Workspace, source: str | Path, settings: PrepareSettings
     made = make_faces(source, settings, crowd, apart=workspace.root)
     faces = made.faces
     order = np.argsort([SPLITS.index(split) for split in faces.splits], kind="stable")
-    twin_groups = np.empty(len(faces), np.int64)
-    twin_groups[order] = number_twins(faces.images[order])
-    dataset = dataset_record(made, twin_groups, source, crowd, made_from)
-    write_faces(
-        workspace, faces, twin_groups, dataset, lambda files: _refuse_others(workspace, made_from, files)
-    )
+    twins = TwinGroups(np.empty(len(faces), np.int64))
+    twins.identical[order] = number_twins(faces.images[order])
+    if made.pictures is not None:
+        near = np.empty(len(faces), np.int64)
+        near[order] = number_groups(made.pictures[order])
+        twins = replace(twins, near=near)
+    dataset = dataset_record(made, twins, source, crowd, made_from)
+    write_faces(workspace, faces, twins, dataset, lambda files: _refuse_others(workspace, made_from, files))
     return dataset_summary(dataset, [])
+
+
+def _count_near_twins(workspace: Workspace) -> None:
+    """Find the near twins among the faces of a workspace that an earlier version made."""
+    images = np.concatenate([workspace.load_faces(split) for split in SPLITS])
+    labels = np.concatenate([workspace.load_labels(split) for split in SPLITS])
+    splits = np.concatenate([[split] * len(workspace.load_faces(split)) for split in SPLITS])
+    groups = number_groups(same_picture(images))
+    write_near_twins(workspace, splits, groups, asdict(twin_figures(groups, labels, splits)))
 
 
 def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettings) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fertool.prepare.ferplus import CrowdVotes
 from fertool.prepare.make_faces import MadeFaces
 from fertool.prepare.sources.labelled_faces import LabelledFaces
 from fertool.prepare.synthetic.source import SYNTHETIC
-from fertool.prepare.twins import twin_figures
+from fertool.prepare.twins import NEAR, TwinGroups, twin_figures
 from fertool.runtime.printable import printable
 from fertool.summary import Summary, Table
 from fertool.workspace import SPLITS
@@ -18,7 +16,7 @@ from fertool.workspace import SPLITS
 
 def dataset_record(
     made: MadeFaces,
-    twin_groups: np.ndarray,
+    twins: TwinGroups,
     source: str | Path,
     crowd: CrowdVotes | None,
     made_from: dict[str, Any],
@@ -27,7 +25,7 @@ def dataset_record(
 
     Args:
         made: the faces.
-        twin_groups: the twin group of each face, int64 (N,), -1 without one.
+        twins: the faces' twin groups.
         source: where the faces come from.
         crowd: the votes of FER+, where there are any.
         made_from: what the faces depend on.
@@ -46,7 +44,10 @@ def dataset_record(
             "name": SYNTHETIC if is_synthetic else printable(Path(source).resolve().name),
             "sha256": None if is_synthetic else inputs["source"],
         },
-        "twins": asdict(twin_figures(twin_groups, faces.labels, faces.splits)),
+        "twins": asdict(twin_figures(twins.identical, faces.labels, faces.splits)),
+        "near_twins": None
+        if twins.near is None
+        else asdict(twin_figures(twins.near, faces.labels, faces.splits)),
         "leaks_dropped": made.leaks_dropped,
         "ferplus": None
         if crowd is None
@@ -86,19 +87,16 @@ def dataset_summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
     totals = [sum(figures["classes"][name] for figures in splits.values()) for name in names]
     rows.append(["all", *(f"{total:,}" for total in totals), f"{sum(totals):,}"])
     shape = dataset["image_shape"]
-    twins = dataset["twins"]
     notes = [
         *first_notes,
         f"recognised: {dataset['kind']} ({dataset['source']['name']}), {shape[1]} x {shape[0]} pixels, "
         + ("colour" if len(shape) == 3 else "grey"),
         f"splits: {dataset['split_origin']}",
-        f"identical twins: {twins['groups']:,} groups, {twins['images']:,} images; "
-        f"{twins['straddling']:,} groups straddle splits, {twins['disagreeing']:,} disagree on the label; "
-        f"{twins['test_in_train']:,} test images have a twin in train",
     ]
-    if dataset["settings"]["drop_leaks"]:
+    if dropped := dataset["settings"]["drop_leaks"]:
+        kind = "a near twin" if dropped == NEAR else "a twin"
         notes.append(
-            f"leaks: {dataset['leaks_dropped']:,} faces left out of train, for a twin in val or test"
+            f"leaks: {dataset['leaks_dropped']:,} faces left out of train, for {kind} in val or test"
         )
     if dataset["left_out"]:
         left_out = ", ".join(f"{name} ({count:,})" for name, count in dataset["left_out"].items())
@@ -113,4 +111,22 @@ def dataset_summary(dataset: dict[str, Any], first_notes: list[str]) -> Summary:
     notes += dataset["notes"]
     data = {key: value for key, value in dataset.items() if key not in ("made_from", "products")}
     table = Table(f"Faces of {dataset['name']}", ["split", *names, "all"], rows)
-    return Summary(data=data, tables=[table], notes=notes)
+    return Summary(data=data, tables=[table, _twin_table(dataset)], notes=notes)
+
+
+def _twin_table(dataset: dict[str, Any]) -> Table:
+    """Counts of identical twins and, where they were looked for, of near ones."""
+    rows = []
+    for kind, figures in (("identical", dataset["twins"]), ("near or identical", dataset.get("near_twins"))):
+        if figures is not None:
+            counts = ("groups", "images", "straddling", "disagreeing", "test_in_train")
+            rows.append([kind, *(f"{figures[count]:,}" for count in counts)])
+    columns = [
+        "groups",
+        "images",
+        "groups across splits",
+        "groups of several labels",
+        "test images with one in train",
+    ]
+    notes = ["Near twins are copies of one picture that differ in their pixels, and frames of one sequence."]
+    return Table("Twins", ["twins", *columns], rows, notes if len(rows) > 1 else [])

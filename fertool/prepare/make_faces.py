@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from fertool.errors import UserError
 from fertool.prepare.emotions import EIGHT, EMOTIONS
 from fertool.prepare.ferplus import CrowdVotes, crowd_labels
+from fertool.prepare.near_twins import same_picture
 from fertool.prepare.read_source import read_source
 from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.sources.open_source import open_source
 from fertool.prepare.splits import with_splits
 from fertool.prepare.synthetic.source import BACKGROUND, SYNTHETIC, draw, marked
-from fertool.prepare.twins import leaks, number_twins
+from fertool.prepare.twins import NEAR, leaks, number_groups, number_twins
 from fertool.workspace import SPLITS
 
 
@@ -21,12 +24,14 @@ from fertool.workspace import SPLITS
 class MadeFaces:
     """Faces, and how they came to be.
 
-    `split_origin` says in words where the splits come from; `leaks_dropped` counts the training faces that were
-    left out for a twin in val or test; `crowd_left_out` counts the faces without a label of the crowd's by reason,
-    None where the labels are the source's.
+    `pictures` has numbers that near and identical twins share, int64 (N,), None for synthetic faces, each of which is
+    a picture of its own; `split_origin` says in words where the splits come from; `leaks_dropped` counts the training
+    faces that were left out for a twin in val or test; `crowd_left_out` counts the faces without a label of the
+    crowd's by reason, None where the labels are the source's.
     """
 
     faces: LabelledFaces
+    pictures: np.ndarray | None
     split_origin: str
     leaks_dropped: int
     crowd_left_out: dict[str, int] | None
@@ -55,11 +60,17 @@ def make_faces(
     faces, split_origin = _split(faces, settings, where)
     if settings.spurious or settings.evidence == BACKGROUND:
         faces = marked(faces, settings.seed, settings.evidence, settings.spurious)
-    before = len(faces)
-    if settings.drop_leaks:
-        faces = faces.take(~leaks(number_twins(faces.images), faces.splits))
     _refuse_empty(faces, where)
-    return MadeFaces(faces, split_origin, before - len(faces), crowd_left_out)
+    pictures = None if source == SYNTHETIC else same_picture(faces.images)
+    kept = np.ones(len(faces), dtype=bool)
+    if settings.drop_leaks == NEAR and pictures is not None:
+        kept = ~leaks(number_groups(pictures), faces.splits)
+    elif settings.drop_leaks:
+        kept = ~leaks(number_twins(faces.images), faces.splits)
+    faces = faces.take(kept)
+    _refuse_empty(faces, where)
+    pictures = None if pictures is None else pictures[kept]
+    return MadeFaces(faces, pictures, split_origin, int((~kept).sum()), crowd_left_out)
 
 
 def _read_or_draw(

@@ -10,6 +10,7 @@ from fertool.errors import UserError
 from fertool.prepare.emotions import EIGHT, EMOTIONS, class_name
 from fertool.prepare.sets.codes import CODES
 from fertool.prepare.synthetic.source import BACKGROUND, EVIDENCE, SYNTHETIC
+from fertool.prepare.twins import NEAR
 
 LABEL_SOURCES = ("original", "ferplus")
 _SIZES = range(16, 1025)
@@ -43,7 +44,8 @@ class PrepareSettings:
         ferplus: the file with the votes of FER+. Default: no votes.
         labels_from: where the labels come from: "original" for the source, or "ferplus" for the taggers' most
             frequent answer (`crowd_labels` has the rule). dataset.json has it as `labels`. Default: "original".
-        drop_leaks: whether training faces with an identical twin in val or test are left out. Default: no.
+        drop_leaks: whether training faces with an identical twin in val or test are left out; "near": those with a
+            near twin too. Default: no.
         eight: whether contempt is kept beside the seven emotions. Default: no.
         list_file: a csv, tsv, text or Parquet file that lists pictures and labels; a path, or the name of a file in
             the source. Default: the form of the source is recognised.
@@ -72,7 +74,7 @@ class PrepareSettings:
     group_by: str | None = None
     ferplus: Path | None = None
     labels_from: str = "original"
-    drop_leaks: bool = False
+    drop_leaks: bool | str = False
     eight: bool = False
     list_file: Path | None = None
     columns: str | None = None
@@ -98,6 +100,8 @@ class PrepareSettings:
             raise UserError(f"--labels-from {self.labels_from}: give one of {', '.join(LABEL_SOURCES)}")
         if self.labels_from == "ferplus" and self.ferplus is None:
             raise UserError("--labels-from ferplus: needs the votes; give --ferplus fer2013new.csv")
+        if self.drop_leaks not in (False, True, NEAR):
+            raise UserError(f"--drop-leaks {self.drop_leaks}: give identical or near")
         if self.group_by is not None:
             _check_expression("--group-by", self.group_by)
         for name in self.classes or ():
@@ -179,6 +183,11 @@ class PrepareSettings:
             raise UserError("--ferplus: the votes are on FER2013, not on synthetic faces; leave it out")
         if self.group_by is not None:
             raise UserError("--group-by: synthetic faces have no file names; leave it out")
+        if self.drop_leaks == NEAR:
+            raise UserError(
+                "--drop-leaks near: each synthetic face is drawn for itself, and near twins are not looked for; "
+                "leave it out"
+            )
         for name in _LIST_OPTIONS:
             if getattr(self, name) != getattr(DEFAULTS, name):
                 option = "list" if name == "list_file" else name.replace("_", "-")

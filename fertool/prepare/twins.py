@@ -1,14 +1,16 @@
-"""Identical twins: faces whose pixels are all the same."""
+"""Identical twins, faces whose pixels are all the same; and counts of twins, identical or near."""
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
+NEAR = "near"  # the twins that --drop-leaks leaves out: these too
+
 
 @dataclass(frozen=True)
 class TwinFigures:
-    """Counts of identical twins.
+    """Counts of twins.
 
     `groups` of twins and the `images` in them; groups that stand in more than one split (`straddling`) and that carry
     more than one label (`disagreeing`); test images with a twin in train (`test_in_train`).
@@ -19,6 +21,17 @@ class TwinFigures:
     straddling: int
     disagreeing: int
     test_in_train: int
+
+
+@dataclass(frozen=True)
+class TwinGroups:
+    """The twin group of each face, int64 (N,), -1 without a twin.
+
+    `identical` are those of identical twins, `near` those of near and identical ones together; None: not looked for.
+    """
+
+    identical: np.ndarray
+    near: np.ndarray | None = None
 
 
 def same_pixels(images: np.ndarray) -> np.ndarray:
@@ -32,7 +45,11 @@ def same_pixels(images: np.ndarray) -> np.ndarray:
 
 def number_twins(images: np.ndarray) -> np.ndarray:
     """The twin group of each face, int64 (N,): 0, 1, ... in order of first appearance; -1 without a twin."""
-    keys = same_pixels(images)
+    return number_groups(same_pixels(images))
+
+
+def number_groups(keys: np.ndarray) -> np.ndarray:
+    """Numbers 0, 1, ... for keys (N,) that several faces share, in order of first appearance; -1 for other faces."""
     _, first, key_index, count = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     shared = np.flatnonzero(count > 1)
     number = np.full(len(count), -1, dtype=np.int64)
@@ -43,7 +60,7 @@ def number_twins(images: np.ndarray) -> np.ndarray:
 def twin_figures(groups: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> TwinFigures:
     """Count twins.
 
-    `groups` (N,) are those of `number_twins`; `labels` (N,) and `splits` (N,) are the faces'.
+    `groups` (N,) are those of `number_groups`; `labels` (N,) and `splits` (N,) are the faces'.
     """
     twins = groups >= 0
     return TwinFigures(

@@ -11,6 +11,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.prepare.ferplus import ANSWERS
 from fertool.prepare.sources.labelled_faces import LabelledFaces
+from fertool.prepare.twins import TwinGroups
 from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
 from fertool.runtime.locks import alone
 from fertool.runtime.progress import log
@@ -23,6 +24,9 @@ COLUMNS = ("row", "id", "label", "source", "twin_group")
 
 PERSON = "person"
 
+NEAR_COLUMNS = ("split", "row", "near_group")
+"""The columns of faces/near_twins.csv, a row for each face with a near or identical twin."""
+
 FileRecords = dict[str, dict[str, Any]]
 """The size and hash of each file, by its path beside dataset.json."""
 
@@ -30,7 +34,7 @@ FileRecords = dict[str, dict[str, Any]]
 def write_faces(
     workspace: Workspace,
     faces: LabelledFaces,
-    twin_groups: np.ndarray,
+    twins: TwinGroups,
     dataset: dict[str, Any],
     check: Callable[[FileRecords], None],
 ) -> None:
@@ -42,7 +46,7 @@ def write_faces(
     Args:
         workspace: where the files go.
         faces: the faces with their splits.
-        twin_groups: the twin group of each face, int64 (N,), -1 without one.
+        twins: the faces' twin groups.
         dataset: the content of dataset.json but for its `products`.
         check: called with the record of the new files once nobody else can write here, before anything is
             replaced; what it raises leaves the workspace as it was.
@@ -54,7 +58,10 @@ def write_faces(
         _remove_left_by_a_kill(workspace)
         with tempfile.TemporaryDirectory(dir=workspace.root, prefix=_BESIDE) as name:
             beside = Workspace(name)
-            files = [file for split in SPLITS for file in _write_split(beside, split, faces, twin_groups)]
+            files = [file for split in SPLITS for file in _write_split(beside, split, faces, twins.identical)]
+            if twins.near is not None:
+                write_csv(beside.near_twins, NEAR_COLUMNS, _near_table(faces.splits, twins.near))
+                files.append(beside.near_twins)
             records = beside.products(beside.dataset_json, files)
             write_json(beside.dataset_json, {**dataset, "products": records})
             check(records)
@@ -117,19 +124,44 @@ def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> I
         ]
 
 
+def write_near_twins(
+    workspace: Workspace, splits: np.ndarray, groups: np.ndarray, figures: dict[str, int]
+) -> None:
+    """Add near twins to faces that lie there without: their groups (N,), of faces in splits (N,), and their counts."""
+    with alone([workspace.dataset_json]):
+        write_csv(workspace.near_twins, NEAR_COLUMNS, _near_table(splits, groups))
+        dataset = workspace.dataset()
+        products = workspace.products(workspace.dataset_json, [workspace.near_twins])
+        recorded = dataset.get("products", {}) | products
+        write_json(workspace.dataset_json, {**dataset, "near_twins": figures, "products": recorded})
+
+
+def _near_table(splits: np.ndarray, groups: np.ndarray) -> Iterator[list[Any]]:
+    for split in SPLITS:
+        for row, group in enumerate(groups[splits == split].tolist()):
+            if group >= 0:
+                yield [split, row, group]
+
+
 def _are_there(workspace: Workspace, records: FileRecords) -> bool:
     """Whether the same files lie in the workspace already: a training that reads them is left in peace."""
     paths = {workspace.dataset_json.parent / name: record for name, record in records.items()}
     return (
         workspace.dataset_json.exists()
         and all(path.exists() and workspace.fingerprint(path) == paths[path]["sha256"] for path in paths)
-        and all(workspace.truth(split).exists() == (workspace.truth(split) in paths) for split in SPLITS)
+        and all(
+            path.exists() == (path in paths)
+            for path in (workspace.near_twins, *(workspace.truth(split) for split in SPLITS))
+        )
     )
 
 
 def _move(beside: Workspace, workspace: Workspace) -> None:
     workspace.dataset_json.unlink(missing_ok=True)
     (workspace.root / "faces").mkdir(exist_ok=True)
+    workspace.near_twins.unlink(missing_ok=True)
+    if beside.near_twins.exists():
+        beside.near_twins.replace(workspace.near_twins)
     for split in SPLITS:
         workspace.truth(split).unlink(missing_ok=True)
         for path in (Workspace.faces, Workspace.faces_csv, Workspace.truth):

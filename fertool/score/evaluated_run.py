@@ -59,6 +59,20 @@ class EvaluatedRun:
             return identical_faces(self.faces, self.run.trained_in.load_faces("train"))
         return twins_in_train(self.workspace, self.split)
 
+    @cached_property
+    def has_near_twin_in_train(self) -> np.ndarray | None:
+        """Whether a near or identical twin is in train, bool (N,).
+
+        None where near twins were not looked for, and on the faces of another workspace.
+        """
+        groups = self.workspace.load_near_twin_groups(self.split)
+        in_train = self.workspace.load_near_twin_groups("train")
+        if self.is_on_other_faces or groups is None or in_train is None:
+            return None
+        if self.split == "train":
+            return np.zeros(len(groups), dtype=bool)
+        return np.isin(groups, in_train[in_train >= 0])
+
     @property
     def is_on_other_faces(self) -> bool:
         """Whether the faces are those of another workspace than the one that the run was trained in."""

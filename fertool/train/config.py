@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from fertool.errors import UserError
 from fertool.models.classifier import Interpolation
+from fertool.prepare.twins import NEAR
 from fertool.train.augment import Augmentation
 from fertool.train.guidance import FORMS
 from fertool.train.schedule import SCHEDULES
@@ -50,6 +51,7 @@ SHARE = Range(lambda value: 0 < value <= 1, "above 0, at most 1")
 CROP = Range(lambda value: 0.25 <= value <= 4, "from 0.25 to 4")
 HALF_TURN = Range(lambda value: 0 <= value <= 180, "from 0 to 180")
 UNFREEZE = Range(_is_unfreeze, "all, none, or last:N")
+LEAKS = Range(lambda value: value in (False, True, NEAR), "identical or near")
 SEED = Range(lambda value: 0 <= value < 2**63, "from 0 to below 2^63")
 
 
@@ -134,7 +136,9 @@ class TrainConfig:
     guide_warmup: float = _setting(0.0, ZERO_OR_MORE)  # epochs in which lambda rises from 0
     guide_masks: str = _setting("own", _choice(GUIDE_MASKS))  # shuffled, the placebo: another face's masks
     guide_regions: tuple[tuple[str, float], ...] | None = _setting(None)  # the shares that `regions` wants
-    drop_leaks: bool = _setting(False)  # leave faces out of train that have an identical twin in val or test
+    drop_leaks: bool | str = _setting(
+        False, LEAKS
+    )  # leave faces out of train that have a twin in val or test
     train_fraction: float = _setting(1.0, SHARE)  # of each class's faces in train, chosen by the seed
     precision: str = _setting("auto")
     compile: bool = _setting(False)  # compile the network by torch.compile

@@ -14,6 +14,7 @@ from fertool.models import FaceClassifier
 from fertool.models.backbones.user_network import source_files
 from fertool.models.registry import parameter_count
 from fertool.models.weights.sources import Weights
+from fertool.prepare.twins import NEAR
 from fertool.runtime.files import read_csv, write_json
 from fertool.runtime.hardware import Compute, describe_hardware
 from fertool.summary import Summary, Table
@@ -44,6 +45,8 @@ def _revision(config: TrainConfig) -> int:
 def _inputs(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> list[Path]:
     splits = SPLITS if config.drop_leaks else ("train", "val")
     inputs = [path for split in splits for path in (workspace.faces(split), workspace.faces_csv(split))]
+    if config.drop_leaks == NEAR and workspace.near_twins.exists():
+        inputs.append(workspace.near_twins)
     for split in ("train", "val"):
         if model.needs_boxes:
             workspace.load_boxes(split)  # raises where there are none

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fertool.errors import UserError
+from fertool.prepare.twins import NEAR
 from fertool.runtime.progress import log
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
@@ -12,12 +13,14 @@ def rows_used(workspace: Workspace, labels: np.ndarray, config: TrainConfig) -> 
     """The rows of train that the settings use, ascending.
 
     `drop_leaks` leaves out faces with a twin in val or test, `train_fraction` takes a part of each class. `labels` (N,)
-    are those of train. Raises UserError where no face is left.
+    are those of train. Raises UserError where no face is left, and where near twins are to be left out and were not
+    looked for.
     """
     kept = np.ones(len(labels), dtype=bool)
     if config.drop_leaks:
-        elsewhere = np.concatenate([workspace.load_twin_groups(split) for split in ("val", "test")])
-        kept = ~np.isin(workspace.load_twin_groups("train"), elsewhere[elsewhere >= 0])
+        load = _near_twin_groups if config.drop_leaks == NEAR else Workspace.load_twin_groups
+        elsewhere = np.concatenate([load(workspace, split) for split in ("val", "test")])
+        kept = ~np.isin(load(workspace, "train"), elsewhere[elsewhere >= 0])
         log.info("%d of %d faces have a twin in val or test and are left out", (~kept).sum(), len(kept))
     rows = np.flatnonzero(kept)
     if not len(rows):
@@ -29,6 +32,16 @@ def rows_used(workspace: Workspace, labels: np.ndarray, config: TrainConfig) -> 
         rows = stratified_part(labels, rows, config.train_fraction, config.seed)
         log.info("%d of %d faces of train are used", len(rows), len(labels))
     return rows
+
+
+def _near_twin_groups(workspace: Workspace, split: str) -> np.ndarray:
+    groups = workspace.load_near_twin_groups(split)
+    if groups is None:
+        raise UserError(
+            f"--drop-leaks near: {workspace.root} knows no near twins, which prepare looks for in pictures; give "
+            "--drop-leaks, or run 'fertool prepare SOURCE' again"
+        )
+    return groups
 
 
 def stratified_part(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:

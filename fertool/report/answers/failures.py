@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fertool.masks.regions import REGIONS
+from fertool.prepare.twins import NEAR
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out
 from fertool.report.chance import ChanceLevels
 from fertool.report.conditions import Condition
@@ -141,29 +142,45 @@ def looked_sentence(name: str, confusion: Confusion, moves: dict[str, Estimate])
 
 
 def _leak_sentences(evidence: Evidence, condition: Condition, columns: Sequence[Columns]) -> list[Sentence]:
-    leaked = columns[0]["twin_in_train"] == 1
-    if (
-        leaked.sum() < FEW_FACES or leaked.all() or condition.is_adopted
-    ):  # it did not train on this train split
+    if condition.is_adopted:  # it did not train on this train split
         return []
     correct = np.stack([run_columns["correct"] for run_columns in columns])
-    means = [
-        resample_means(np.where(faces, correct, np.nan)[..., None], evidence.clusters)
-        for faces in (leaked, ~leaked)
-    ]
-    dropped = bool(condition.config.get("drop_leaks"))
-    text = leak_sentence(
-        condition.name, int(leaked.sum()), differences(means[0], means[1], PROPORTION)[0], dropped=dropped
-    )
-    return [Sentence(text, "95% interval over images and seeds")]
+    left_out = condition.config.get("drop_leaks")
+    sentences = []
+    for kind, column in (("identical", "twin_in_train"), (NEAR, "near_twin_in_train")):
+        if any(column not in run_columns for run_columns in columns):
+            continue
+        leaked = columns[0][column] == 1
+        if leaked.sum() < FEW_FACES or leaked.all():
+            continue
+        means = [
+            resample_means(np.where(faces, correct, np.nan)[..., None], evidence.clusters)
+            for faces in (leaked, ~leaked)
+        ]
+        dropped = left_out == NEAR or (kind != NEAR and bool(left_out))
+        difference = differences(means[0], means[1], PROPORTION)[0]
+        text = leak_sentence(condition.name, int(leaked.sum()), difference, kind=kind, dropped=dropped)
+        sentences.append(Sentence(text, "95% interval over images and seeds"))
+    return sentences
 
 
-def leak_sentence(name: str, faces: int, difference: Estimate, *, dropped: bool) -> str:
-    """The effect on the accuracy of faces with an identical twin in train."""
+def leak_sentence(
+    name: str, faces: int, difference: Estimate, *, kind: str = "identical", dropped: bool
+) -> str:
+    """The effect on the accuracy of faces with a twin in train.
+
+    Args:
+        name: the condition.
+        faces: how many such faces there are.
+        difference: their accuracy less that of the others.
+        kind: the twins: identical, or near, which takes the identical ones in.
+        dropped: whether the training left the twins out.
+    """
     trained = "which its training left out" if dropped else "which it trained on"
     word = {1: "more accurate", -1: "less accurate"}.get(difference.direction or 0, "not shown to differ")
+    twin = "a near twin" if kind == NEAR else "an identical twin"
     return (
-        f"{faces:,} faces have an identical twin in train, {trained}: {name} is {word} on them than on the others "
+        f"{faces:,} faces have {twin} in train, {trained}: {name} is {word} on them than on the others "
         f"({points(difference)})."
     )
 

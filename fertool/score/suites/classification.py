@@ -1,11 +1,13 @@
 """The suite `classification`: how well a run classifies, by the measures that the field reports."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
+from fertool.prepare.twins import NEAR
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.tables import (
     Group,
@@ -30,7 +32,7 @@ CALIBRATION_BINS = 15
 
 
 def score_classification(evaluated: EvaluatedRun, tta: str | None = None) -> tuple[Figures, Columns]:
-    """Figures over all faces, over those without and with a twin in train, and by the crowd's labels.
+    """Figures over all faces, over those without and with a twin in train (identical, near), and by the crowd's labels.
 
     For an adopted network also those of `unshared_classes`; with `tta`, a test-time augmentation by its name, those of
     the predictions with it.
@@ -52,6 +54,9 @@ def score_classification(evaluated: EvaluatedRun, tta: str | None = None) -> tup
         "without_twins_in_train": on(~leaked),
         "with_twins_in_train": on(leaked),
     }
+    near = evaluated.has_near_twin_in_train
+    if near is not None:
+        figures |= {"without_near_twins_in_train": on(~near), "with_near_twins_in_train": on(near)}
     if tta is not None:
         several = tta_logits(evaluated, tta)
         figures["tta"] = {
@@ -77,6 +82,7 @@ def score_classification(evaluated: EvaluatedRun, tta: str | None = None) -> tup
         "correct": (predicted == labels).astype(int),
         "confidence": confidence,
         "twin_in_train": leaked.astype(int),
+        **({} if near is None else {"near_twin_in_train": near.astype(int)}),
     }
     unshared, more = unshared_classes(evaluated, on)
     return figures | unshared, columns | more
@@ -233,6 +239,8 @@ def classification_tables(
             run["without_twins_in_train"] and run["without_twins_in_train"]["accuracy"]
         ),
     }
+    if all(run.get("without_near_twins_in_train") for run in scores):
+        measures |= {"no near twins in train": lambda run: run["without_near_twins_in_train"]["accuracy"]}
     if all("tta" in run for run in scores):
         measures |= {f"with {first['tta']['name']}": lambda run: run["tta"]["accuracy"]}
     overall = Table(
@@ -250,6 +258,7 @@ def classification_tables(
         [
             *seed_notes(rows),
             *([] if clean and clean["faces"] == first["faces"] else [_left_without_twins(clean)]),
+            *_left_without_near_twins(first),
         ],
     )
     # of one run its classes are what there is to see, of many they are a wall
@@ -280,27 +289,40 @@ def _left_without_twins(clean: dict[str, Any] | None) -> str:
     return f"Without those that have an identical twin in train there are {clean['faces']:,} faces."
 
 
+def _left_without_near_twins(run: dict[str, Any]) -> list[str]:
+    clean = run.get("without_near_twins_in_train")
+    if not clean or clean["faces"] == run["faces"]:
+        return []
+    return [
+        f"Without those that have a near twin in train, a copy with other pixels, there are {clean['faces']:,} faces."
+    ]
+
+
 def _accuracy_of(figures: dict[str, Any] | None) -> str:
     return with_interval(figures["accuracy"], figures["intervals"]["accuracy"]) if figures else "-"
 
 
 def _leak_tables(scores: Scores) -> list[Table]:
     """Accuracy on the faces with a twin in train, of runs that trained on the twins or did not."""
-    if not any(run["config"].get("drop_leaks") for run in scores) or not scores[0]["with_twins_in_train"]:
+    if not any(run["config"].get("drop_leaks") for run in scores):
         return []
-    leaked = scores[0]["with_twins_in_train"]["faces"]
+    return [*_leak_table(scores, "twins", (True, NEAR)), *_leak_table(scores, "near_twins", (NEAR,))]
+
+
+def _leak_table(scores: Scores, twins: str, dropped: Sequence[Any]) -> list[Table]:
+    """The table of one kind of twins, which a training with one of these values of `drop_leaks` left out."""
+    there, others = f"with_{twins}_in_train", f"without_{twins}_in_train"
+    if not scores[0].get(there) or any(there not in run for run in scores):
+        return []
     return [
         Table(
-            f"the leak: the {leaked:,} faces with a twin in train",
+            f"the leak: the {scores[0][there]['faces']:,} faces with a {twins[:-1].replace('_', ' ')} in train",
             ["run", "trained on the twins", "accuracy on them", "on all others"],
             [
                 [
                     run_label(run),
-                    "no" if run["config"].get("drop_leaks") else "yes",
-                    *(
-                        _accuracy_of(figures)
-                        for figures in (run["with_twins_in_train"], run["without_twins_in_train"])
-                    ),
+                    "no" if run["config"].get("drop_leaks") in dropped else "yes",
+                    *(_accuracy_of(figures) for figures in (run[there], run[others])),
                 ]
                 for run in scores
             ],
@@ -355,7 +377,8 @@ def _files(evaluated: EvaluatedRun, settings: ScoreSettings) -> list[Path]:
         trained_on = evaluated.run.trained_in.faces("train")
     else:
         trained_on = evaluated.workspace.faces_csv("train")
-    return [*prediction_files(evaluated, settings), trained_on]
+    near = [path] if (path := evaluated.workspace.near_twins).exists() else []
+    return [*prediction_files(evaluated, settings), trained_on, *near]
 
 
 CLASSIFICATION = Suite(
