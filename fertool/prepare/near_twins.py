@@ -2,14 +2,14 @@
 
 A copy may be shifted, rescaled, encoded again, lighter or darker, or carry another watermark. Both steps that find it
 look at the detail of pictures: what is left without the finest grain and without the slow changes of light, which two
-faces share that are lit from the same side. With them, the correlations of copies and of merely similar faces of FER2013
-overlap from 0.87 to 0.95; without them hardly a pair lies between the two.
+faces share that are lit from the same side. With these, the correlations of copies and of merely similar faces of
+FER2013 overlap from 0.87 to 0.95; without them hardly a pair lies between the two.
 
-1. A perceptual hash: means over 8 x 8 blocks (Yang, Gu and Niu 2006, 'Block Mean Value Based Image Perceptual Hashing'),
-   not cut to bits, of the picture and of eight shifts of it. Pairs whose hashes correlate by HASH_CORRELATION at one of
-   the shifts are candidates. Nothing is sampled: every pair is compared. On FER2013 it finds 95% of the near twins known
-   of by any way that was tried, among some 30,000 candidates. A hash without shifts (low frequencies of the cosine
-   transform, as of pHash) finds 80% among twice as many; cut to 64 bits, it needs millions.
+1. A perceptual hash: means over 8 x 8 blocks, not cut to bits, of the picture and of eight shifts of it (Yang, Gu and
+   Niu 2006, 'Block Mean Value Based Image Perceptual Hashing'). Pairs whose hashes correlate by HASH_CORRELATION at
+   one of the shifts are candidates. Nothing is sampled: every pair is compared. On FER2013 it finds 95% of the near
+   twins known of by any way that was tried, among some 30,000 candidates. A hash without shifts (low frequencies of
+   the cosine transform, as of pHash) finds 80% among twice as many; cut to 64 bits, it needs millions.
 2. The correlation of the detail itself, one picture laid over the other at the best shift and scale.
 """
 
@@ -27,11 +27,11 @@ from fertool.runtime.progress import progress_bar
 
 REVISION = 1  # raise it when the same faces would have other near twins
 
-HASH_CORRELATION = 0.80
+HASH_CORRELATION = 0.82
 NEAR_CORRELATION = (
     0.90  # set where the contact sheets of FER2013 (`prepare --preview-twins`) end to show copies
 )
-DOUBTFUL_CORRELATION = 0.75  # below it a pair is not even kept to be looked at
+DOUBTFUL_CORRELATION = 0.85  # below it a pair is not even kept to be looked at
 
 _SIDE = 48  # pixels to which pictures are brought
 _CELLS, _CELL = 8, 5  # blocks of a hash in each direction, and the side of one in pixels
@@ -39,7 +39,7 @@ _SHIFTS = (0, -3, 3)  # pixels, in each direction
 _BLOCK = 512  # pictures whose hashes are compared with all others at once
 _MARGIN = 6  # pixels on all sides by which one picture can be shifted against the other
 _SIDES = range(_SIDE - 5, _SIDE + 6)  # to which the other picture is scaled
-_HOPELESS = 0.5  # a correlation without scaling from which no scale reaches NEAR_CORRELATION
+_HOPELESS = 0.65  # a correlation without scaling from which no scale reaches NEAR_CORRELATION
 _LEAST_DETAIL = 1.0  # grey levels, standard deviation: below it there is nothing to compare
 
 
@@ -60,14 +60,12 @@ class NearPairs:
 
 
 def find_near_pairs(images: np.ndarray) -> NearPairs:
-    """The near twins among pictures, uint8 (N, H, W[, 3]), and the pairs that are nearly some.
+    """The near twins among N pictures, at least one, uint8 (N, H, W[, 3]), and the pairs that are nearly some.
 
     The time grows with the square of N, the memory with N.
     """
     firsts = np.unique(same_pixels(images), return_index=True)[1]
-    details = (
-        np.stack([_detail(images[row]) for row in firsts]) if len(firsts) else np.empty((0, _SIDE, _SIDE))
-    )
+    details = np.stack([_detail(images[row]) for row in firsts])
     rows, correlations = [], []
     with progress_bar("near twins", len(firsts), "faces") as bar:
         for pairs, done in _candidates(details):
@@ -85,7 +83,7 @@ def same_picture(images: np.ndarray) -> np.ndarray:
     """Numbers that near and identical twins share, also through other pictures: int64 (N,)."""
     same = same_pixels(images)
     near = same[find_near_pairs(images).near]
-    count = int(same.max(initial=-1)) + 1
+    count = int(same.max()) + 1
     links = coo_array((np.ones(len(near), np.int8), (near[:, 0], near[:, 1])), shape=(count, count))
     return connected_components(links, directed=False)[1][same].astype(np.int64)
 
