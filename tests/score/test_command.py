@@ -13,7 +13,7 @@ from fertool.masks import MaskSettings, make_masks
 from fertool.masks.regions import REGIONS
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
-from fertool.runtime.files import read_csv, read_json, write_json
+from fertool.runtime.files import read_csv, read_json, write_csv, write_json
 from fertool.runtime.hardware import choose_compute
 from fertool.score import ScoreSettings, score
 from fertool.score.evaluated_run import EvaluatedRun
@@ -106,6 +106,25 @@ def test_faces_with_a_twin_in_train_are_scored_apart(
     assert scores["faces"] - scores["without_twins_in_train"]["faces"] == 1
     rows = read_csv(workspace.run("cnn").scores("classification", "test").with_suffix(".csv"))
     assert [row["row"] for row in rows if row["twin_in_train"] == "1"] == ["2"]
+
+
+def test_faces_with_a_near_twin_in_train_are_scored_apart(workspace: Workspace, accept) -> None:
+    score(workspace, ScoreSettings(suites=("classification",)), device="cpu")
+    assert (
+        "near_twin_in_train"
+        not in read_csv(workspace.run("cnn").scores("classification", "test").with_suffix(".csv"))[0]
+    )
+    write_csv(
+        workspace.near_twins, ["split", "row", "near_group"], [("train", 4, 0), ("test", 2, 0), ("val", 1, 1)]
+    )
+    accept(workspace, workspace.dataset_json, workspace.near_twins)
+    scores = score(workspace, ScoreSettings(suites=("classification",)), device="cpu").data["classification"][
+        0
+    ]
+    assert scores["faces"] - scores["without_near_twins_in_train"]["faces"] == 1
+    assert scores["with_near_twins_in_train"]["faces"] == 1
+    rows = read_csv(workspace.run("cnn").scores("classification", "test").with_suffix(".csv"))
+    assert [row["row"] for row in rows if row["near_twin_in_train"] == "1"] == ["2"]
 
 
 def test_masks_of_other_faces_are_refused(workspace: Workspace, accept, trained_on_the_faces_here) -> None:

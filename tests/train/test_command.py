@@ -242,6 +242,30 @@ def test_twins_of_val_and_test_are_left_out_of_train(
     assert np.array_equal(seen["labels"], synthetic.load_labels("train")[kept])
 
 
+def test_near_twins_are_left_out_of_train_where_they_are_known(
+    synthetic: Workspace, accept: Accept, seen: dict[str, np.ndarray]
+) -> None:
+    near = replace(CONFIG, epochs=1, drop_leaks="near")
+    with pytest.raises(UserError, match=r"--drop-leaks near: .* knows no near twins"):
+        train(synthetic, near, device="cpu")
+    rows = [
+        ("train", 3, 0),
+        ("val", 5, 0),
+        ("train", 8, 1),
+        ("train", 9, 1),
+        ("train", 20, 2),
+        ("test", 6, 2),
+    ]
+    write_csv(synthetic.near_twins, ["split", "row", "near_group"], rows)
+    accept(synthetic, synthetic.dataset_json, synthetic.near_twins)
+    train(synthetic, near, device="cpu")
+    kept = np.setdiff1d(np.arange(len(synthetic.load_labels("train"))), [3, 20])
+    assert np.array_equal(seen["faces"], synthetic.load_faces("train")[kept])
+    (run,) = synthetic.runs()
+    assert run.config()["config"]["drop_leaks"] == "near"
+    assert "faces/near_twins.csv" in run.config()["made_from"]["inputs"]
+
+
 @pytest.mark.parametrize("train_fraction", [1.0, 0.5])
 def test_a_train_split_of_leaks_alone_is_one_line(
     synthetic: Workspace, accept: Accept, train_fraction: float

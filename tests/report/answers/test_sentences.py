@@ -241,6 +241,9 @@ def test_leaks_and_the_crowd() -> None:
     assert "which it trained on" in leak_sentence("net", 288, UP, dropped=False)
     assert "which its training left out" in leak_sentence("net", 288, OPEN, dropped=True)
     assert "not shown to differ" in leak_sentence("net", 288, OPEN, dropped=True)
+    assert leak_sentence("net", 288, UP, kind="near", dropped=False).startswith(
+        "288 faces have a near twin in train"
+    )
     assert "agrees more often with the crowd" in crowd_sentence("net", 725, 0.5, 0.4)
     assert "agrees less often with the crowd" in crowd_sentence("net", 725, 0.3, 0.4)
 

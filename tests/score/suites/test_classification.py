@@ -176,6 +176,28 @@ def test_the_crowds_labels_are_told_by_their_names(trained: Workspace, tmp_path:
     assert label_figures["accuracy"] == pytest.approx((evaluated.labels == predicted)[crowd >= 0].mean())
 
 
+def test_accuracy_without_near_twins_stands_beside_that_without_identical_ones() -> None:
+    labels = np.arange(30) % 3
+    predicted = np.where(np.arange(30) < 20, labels, (labels + 1) % 3)
+    near, others = figures(labels[:20], labels[:20]), figures(predicted[15:], labels[15:])
+    run = {
+        "run": "cnn", "group": "cnn", "split": "test", "config": {"drop_leaks": "near"}, **figures(predicted, labels),
+        "without_twins_in_train": figures(predicted, labels), "with_twins_in_train": None,
+        "without_near_twins_in_train": others, "with_near_twins_in_train": near,
+    }  # fmt: skip
+    columns = {"cnn": {"correct": (predicted == labels).astype(float)}}
+    _, (overall, leak, _classes) = classification_tables([run], columns, np.arange(30))
+    assert overall.rows[0][overall.columns.index("no near twins in train")] == "33.3%"
+    assert overall.notes == [
+        "Without those that have a near twin in train, a copy with other pixels, there are 15 faces."
+    ]
+    assert leak.title == "the leak: the 20 faces with a near twin in train"
+    assert leak.rows[0][1] == "no" and leak.rows[0][2].startswith("100.0")
+    run["config"] = {"drop_leaks": True}
+    _, (_, leak, _) = classification_tables([run], columns, np.arange(30))
+    assert leak.rows[0][1] == "yes", "a training without identical twins had the near ones"
+
+
 def test_where_all_faces_have_a_twin_in_train_nothing_is_left_to_say_without_them() -> None:
     labels = np.array([0, 1, 2] * 5)
     classified = figures(labels, labels)
