@@ -304,7 +304,6 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--ferplus votes.csv": {"ferplus": Path("votes.csv")},
         "--labels-from ferplus --ferplus votes.csv": {"labels_from": "ferplus", "ferplus": Path("votes.csv")},
         "--drop-leaks": {"drop_leaks": True},
-<<<<<<< HEAD
         "--eight": {"eight": True},
         "--folds 5": {"folds": 5},
         "--folds 5 --fold 1": {"folds": 5, "fold": 1},
@@ -316,10 +315,8 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--margin 0.25": {"margin": 0.25},
         "--crop-faces": {"crop_faces": True},
         "--angles S,HL": {"angles": ("S", "HL")},
-=======
         "--drop-leaks near": {"drop_leaks": "near"},
         "--preview-twins a.png": {"preview_twins": Path("a.png")},
->>>>>>> 4f07af7 (Tests and notes of near twins)
         "--count 99": {"count": 99},
         "--evidence mouth": {"evidence": "mouth"},
         "--spurious 0.25": {"spurious": 0.25},
