@@ -473,8 +473,8 @@ def train(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.one_of("page", "strong"),
-            help="Recipe of settings: page (the same plain training for every model), or strong (the best for cnn "
-            "and resnet48) (default: that of the model's kind)",
+            help="Recipe of settings: page (plain Adam, the same for every model), or strong (the best known for cnn "
+            "and resnet48) (default: page for cnn, strong for resnet48, fine-tuning for the others)",
         ),
     ] = None,
     epochs: Annotated[
@@ -591,7 +591,7 @@ def train(
             metavar="NAME",
             autocompletion=completion.one_of("own", "ferplus-soft"),
             rich_help_panel=TARGETS_PANEL,
-            help="Targets: own (the labels), or ferplus-soft (the votes of FER+ as a distribution) (default: own)",
+            help="Labels to learn from: own, or ferplus-soft (the votes of FER+ as a distribution) (default: own)",
         ),
     ] = None,
     label_smoothing: Annotated[
@@ -710,7 +710,7 @@ def train(
         typer.Option(
             autocompletion=completion.one_of("0-1", "0-255", "-1-1"),
             rich_help_panel=ADOPTION_PANEL,
-            help="Range of the pixels that --mean and --std are of: 0-1, 0-255 or -1-1 (default: 0-1)",
+            help="Pixel range that --mean and --std refer to: 0-1, 0-255 or -1-1 (default: 0-1)",
         ),
     ] = None,
     bgr: Annotated[
@@ -718,7 +718,7 @@ def train(
         typer.Option(
             "--bgr",
             rich_help_panel=ADOPTION_PANEL,
-            help="The network's input has its channels in the order blue, green, red (default: off)",
+            help="Feed the channels in the order blue, green, red (default: off: red, green, blue)",
         ),
     ] = None,
     interpolation: Annotated[
@@ -751,8 +751,8 @@ def train(
         typer.Option(
             "--try-preprocessing",
             rich_help_panel=ADOPTION_PANEL,
-            help="Print its accuracy on a few hundred val faces under the usual preprocessings, best first, and stop; "
-            "nothing is chosen (default: off)",
+            help="Print the network's accuracy on a few hundred val faces under the usual preprocessings, best first, "
+            "and stop; no setting is changed (default: off)",
         ),
     ] = False,
     # --- fine-tuning
@@ -800,7 +800,7 @@ def train(
         float | None,
         typer.Option(
             rich_help_panel=FACES_PANEL,
-            help="Largest shift, a share of the side, 0 to below 1 (default: the recipe's; page 0.05)",
+            help="Largest shift, as a share of the face's width, 0 to below 1 (default: the recipe's; page 0.05)",
         ),
     ] = None,
     rotate_deg: Annotated[
@@ -814,7 +814,7 @@ def train(
         float | None,
         typer.Option(
             rich_help_panel=FACES_PANEL,
-            help="Largest share of the side that a random square crop leaves out, 0 to below 1 (default: the "
+            help="Largest share of the face's width that a random square crop cuts off, 0 to below 1 (default: the "
             "recipe's; page 0)",
         ),
     ] = None,
@@ -822,7 +822,8 @@ def train(
         float | None,
         typer.Option(
             rich_help_panel=FACES_PANEL,
-            help="Largest enlargement or reduction, a share, 0 to below 1 (default: the recipe's; page 0)",
+            help="Largest enlargement or reduction, as a share of the width, 0 to below 1 (default: the "
+            "recipe's; page 0)",
         ),
     ] = None,
     jitter: Annotated[
@@ -886,8 +887,8 @@ def train(
         typer.Option(
             metavar="LAMBDA",
             rich_help_panel=GUIDANCE_PANEL,
-            help="Weight lambda of that loss, 0 or more; several, as 0,0.1,1, are all trained, and one is chosen on "
-            "val (default: 1)",
+            help="Weight lambda of the guidance loss, 0 or more; several, as 0,0.1,1, are all trained, and one is "
+            "chosen on val (default: 1)",
         ),
     ] = None,
     guide_explainer: Annotated[
@@ -912,7 +913,10 @@ def train(
     ] = None,
     guide_warmup: Annotated[
         float | None,
-        typer.Option(rich_help_panel=GUIDANCE_PANEL, help="Warm-up epochs of lambda, 0 or more (default: 0)"),
+        typer.Option(
+            rich_help_panel=GUIDANCE_PANEL,
+            help="Epochs over which lambda rises to its full value, 0 or more (default: 0)",
+        ),
     ] = None,
     guide_masks: Annotated[
         str | None,
@@ -956,7 +960,7 @@ def train(
         typer.Option(
             "--resume",
             rich_help_panel=COMPUTE_PANEL,
-            help="Go on with a run and begin no new one (default: off; a run that was begun goes on anyway)",
+            help="Fail unless the run was begun before (default: off: begin it, or go on with it)",
         ),
     ] = False,
 ) -> None:

@@ -43,6 +43,17 @@ def test_sentences_begin_with_their_subject(path: Path) -> None:
     assert not cramped, "\n".join(cramped)
 
 
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "data/README.md", *sorted((ROOT / "tests").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sentences_of_pages_begin_with_their_subject(path: Path) -> None:
+    text = re.sub(r"^(?:[#*\s>-]|\d+\.)+", "", path.read_text(), flags=re.MULTILINE)
+    cramped = [text[found.start() : found.start() + 60] for found in CRAMPED.finditer(text)]
+    assert not cramped, "\n".join(cramped)
+
+
 @pytest.mark.parametrize(
     ("text", "is_cramped"),
     [

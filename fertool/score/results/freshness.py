@@ -14,9 +14,12 @@ def is_outdated(workspace: Workspace, run: Run, record: Path, revision: int) -> 
     """Whether the figures in `record`, a JSON file, have to be made again.
 
     So it is where they are of another revision, of files that have changed since, or of another revision of their
-    explainer, and where a file beside the record is missing or is not the one that was written with it. Files that
-    are gone do not count, nor do the run's own predictions and heatmaps: these come from files that the record has as
-    well, and differ by their number format alone. Figures without `made_from` were made elsewhere.
+    explainer, where the CSV beside the record is missing, and where a file beside it is not the one that was written
+    with it. Files that are gone do not count, nor do the run's own predictions and heatmaps: these come from files that
+    the record has as well, and differ by their number format alone. Figures without `made_from` were made elsewhere.
+
+    The settings of a call do not count: the report shows figures as they were scored. `ensure_figures` in `stored.py`
+    compares them, too, when figures are asked for by `fertool score`.
     """
     content = read_json(record, workspace.remedy(record))
     if not record.with_suffix(".csv").exists() or not _products_are_intact(workspace, record, content):

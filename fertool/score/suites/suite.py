@@ -1,6 +1,6 @@
 """A suite: a family of figures, how they are made, what they depend on and how they are shown.
 
-Each suite declares itself at the end of its own file; `fertool.score.registry` lists them.
+Each suite declares itself at the end of its own file; its name in `fertool.completion.SUITES` registers it.
 """
 
 from collections.abc import Callable
