@@ -31,7 +31,9 @@ from fertool.train.run_record import (
 from fertool.train.splits import load_val_split
 from fertool.workspace import Run, Workspace
 
-UNKNOWN_DATA = "adopted: nothing is known of the data that it was trained on, so a leak cannot be ruled out"
+UNKNOWN_DATA = (
+    "trained elsewhere: nothing is known of the data that it was trained on, so a leak cannot be ruled out"
+)
 # how a pixel p in 0..1 is written in each range: p * scale + offset
 PIXEL_RANGES = {"0-1": (1.0, 0.0), "0-255": (255.0, 0.0), "-1-1": (2.0, -1.0)}
 

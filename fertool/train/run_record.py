@@ -171,13 +171,13 @@ def training_summary(run: Run, note: str | None = None) -> Summary:
     """The table of a finished run, with a note where there is something to say of it."""
     record = run.config()
     minutes = sum(float(row["epoch_s"]) for row in read_csv(run.timing_csv)) / 60
-    best = record["best"]
+    best, epochs = record["best"], record["config"]["epochs"]
     cells = {
         "run": run.name,
         "model": record["model"],
         "parameters": f"{record['parameters']:,}",
         "CAM layer": record["cam_layer"] or "",
-        "best epoch": f"{best['epoch']} of {record['config']['epochs']}",
+        "best epoch": f"{best['epoch']} of {epochs}" if epochs else "adopted",
         "val accuracy": f"{best['val_accuracy']:.1%}",
         "minutes": f"{minutes:.1f}",
         "precision": record["hardware"]["precision"],

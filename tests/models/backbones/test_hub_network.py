@@ -1,6 +1,7 @@
 """Image classifiers of transformers: the library's own logits, preprocessing and names, and every explainer."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fertool.models import FaceClassifier, InputSpec, build_model, load_model, s
 from fertool.models.classifier import TokenGrid  # noqa: E402
 from fertool.models.initial_model import initial_model  # noqa: E402
 from fertool.models.structure.stages import parameter_stages  # noqa: E402
+from fertool.models.weights import hub_files  # noqa: E402
 from fertool.models.weights.load import load_weights  # noqa: E402
 from fertool.models.weights.sources import find_weights  # noqa: E402
 from fertool.train import adopt, train  # noqa: E402
@@ -328,3 +330,30 @@ def test_a_folder_is_adopted_and_fine_tuned_with_its_head(
         UserError, match="no output for disgust, fear, surprise, neutral, which it cannot learn"
     ):
         train(synthetic, TrainConfig(model=f"hf:{folder}", epochs=1, keep_head=True), name="b", device="cpu")
+
+
+def test_downloaded_from_the_hub_once(
+    saved: Callable[[str], tuple[Path, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub")
+    asked: list[str] = []
+
+    def download(address: str, target: Path, _what: str, _remedy: str) -> None:
+        asked.append(address)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((saved("ViT")[0] / target.name).read_bytes())
+
+    monkeypatch.setattr(hub_files, "download", download)
+    first, second = (find_weights("hf:someone/faces@v2", weights_dir=tmp_path) for _ in range(2))
+    assert first == second and first.path == tmp_path / "someone--faces--v2" / "model.safetensors"
+    base = "https://hub/someone/faces/resolve/v2"
+    assert asked == [
+        f"{base}/{name}" for name in ("config.json", "preprocessor_config.json", "model.safetensors")
+    ]
+
+
+def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"needs the package transformers: pip install 'fertool\[hf\]'"):
+        find_weights(f"hf:{tmp_path}")
