@@ -134,6 +134,7 @@ class ChanceLevels:
         """
         known = self.evidence.stored(self.evidence.suite("causal-agreement", view), condition)
         own = self.evidence.agreement(view, condition)
+        fills = self.evidence.agreement_fills(view, condition)
         if not known or own is None:
             return None
         (estimate,) = estimates(own, CORRELATION)
@@ -142,8 +143,8 @@ class ChanceLevels:
             correlations = [
                 by_null[null][run["compared_with"]]["within"]["correlation"]
                 for run in known
-                for by_null in run["fills"].values()
-                if null in by_null
+                for fill in fills
+                if null in (by_null := run["fills"][fill])
             ]
             values = [value for value in correlations if value is not None]
             compared = compared or bool(values)

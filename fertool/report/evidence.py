@@ -231,12 +231,7 @@ class Evidence:
 
     def fills(self, condition: Condition) -> list[str]:
         """The ways of covering a region that all runs of a condition were scored with."""
-        known = self.stored(self.suite("causal"), condition)
-        return (
-            [fill for fill in known[0]["fills"] if all(fill in run["fills"] for run in known)]
-            if known
-            else []
-        )
+        return _shared_fills(self.stored(self.suite("causal"), condition))
 
     def causal_weights(self, condition: Condition) -> Resampled | None:
         """How far the answers rest on each region (6 figures): Shapley values, means over the ways of covering."""
@@ -257,12 +252,15 @@ class Evidence:
             for columns in (self.columns(found, condition) if fills else [])
         ]
 
+    def agreement_fills(self, view: View, condition: Condition) -> list[str]:
+        """The ways of covering a region that the causal agreement of all runs of a condition was scored with."""
+        return _shared_fills(self.stored(self.suite("causal-agreement", view), condition))
+
     def agreement(self, view: View, condition: Condition) -> Resampled | None:
         """The causal agreement within faces, mean over the ways of covering; -1 to 1."""
-        known = self.stored(self.suite("causal-agreement", view), condition)
-        if not known:
+        columns = [f"told_{fill}" for fill in self.agreement_fills(view, condition)]
+        if not columns:
             return None
-        columns = [f"told_{fill}" for fill in known[0]["fills"]]
 
         def values(run_columns: Columns) -> np.ndarray:
             return np.mean([run_columns[name] for name in columns], axis=0)[:, None]
@@ -309,6 +307,10 @@ def _names(runs: Sequence[Run], labels: dict[str, str]) -> dict[str, str]:
     known = {name: str(identity["label"]) for name, identity in identities(runs).items()}
     called = {known[run]: label for run, label in labels.items() if run in known}
     return {run: called.get(name, name) for run, name in known.items()}
+
+
+def _shared_fills(known: Sequence[dict[str, Any]]) -> list[str]:
+    return [fill for fill in known[0]["fills"] if all(fill in run["fills"] for run in known)] if known else []
 
 
 def with_map(columns: Columns) -> np.ndarray:

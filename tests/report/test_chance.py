@@ -43,3 +43,19 @@ def test_differences_to_the_blob_by_emotion_are_those_of_its_faces(before: Works
             if beyond[region].value == beyond[region].value
         ]
         assert abs(sum(known) / len(known) - found.beyond_blob[region].value) < 1e-9
+
+
+def test_runs_of_a_condition_that_were_scored_with_unlike_fills_share_those_that_both_have(
+    before: Workspace,
+) -> None:
+    evidence = Evidence(before, "test", before.runs())
+    (condition,) = evidence.conditions
+    view = next(view for view in evidence.views if view.target == "label" and view.grid is None)
+    agreement = evidence.suite("causal-agreement", view)
+    assert agreement is not None and "blur" in evidence.agreement_fills(view, condition)
+    del agreement.scores[1]["fills"]["blur"]
+    del agreement.columns[agreement.scores[1]["run"]]["told_blur"]
+    assert "blur" not in evidence.agreement_fills(view, condition)
+    assert evidence.agreement(view, condition) is not None
+    found = ChanceLevels(evidence).compare(condition, view)
+    assert found is not None and found.no_agreement_beyond is not None
