@@ -1,11 +1,10 @@
 """Figures as files for a paper: column and text width, SVG, PDF with embedded fonts, PNG."""
 
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fertool.report.drawings import Drawing
-from fertool.report.figures.style import SETTINGS, styled
+from fertool.report.figures.style import SETTINGS, printed, styled
 
 WIDTHS = {"column": 3.5, "text": 7.16}  # inches, as in two-column papers
 FORMATS = ("svg", "pdf", "png")
@@ -20,7 +19,6 @@ FOR_PRINT: dict[Any, Any] = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }
-_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
 def figure_files(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
@@ -32,6 +30,4 @@ def figure_files(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]
                 figure.draw_without_rendering()  # lays it out, once for all formats
                 figure.set_layout_engine("none")
                 for suffix in FORMATS:
-                    buffer = io.BytesIO()
-                    figure.savefig(buffer, format=suffix, dpi=DOTS_PER_INCH, metadata=_METADATA[suffix])
-                    yield f"{name}-{width}.{suffix}", buffer.getvalue()
+                    yield f"{name}-{width}.{suffix}", printed(figure, suffix, DOTS_PER_INCH)

@@ -13,6 +13,9 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from fertool.runtime.drawn_text import drawable, plain_text
@@ -57,10 +60,10 @@ def as_svg(figure: Figure, description: str) -> str:
 
     `description` is what somebody hears who does not see it.
     """
-    buffer = io.StringIO()
+    for part in (figure, *figure.axes):
+        part.set_facecolor("none")
     with styled({**SETTINGS, "svg.hashsalt": "fertool", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    text = buffer.getvalue()
+        text = printed(figure, "svg").decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # names of groups repeat from figure to figure; nothing refers to them
@@ -69,6 +72,22 @@ def as_svg(figure: Figure, description: str) -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     return text.replace("<svg", f'<svg role="img" aria-label="{_attribute(description)}"', 1)
+
+
+def printed(figure: Figure, suffix: str, dots_per_inch: float = DOTS_PER_INCH) -> bytes:
+    """The figure as SVG, PDF or PNG, without the moment of writing, so that the same figure has the same bytes.
+
+    `Figure.savefig` draws a figure twice, the first time for nothing.
+    """
+    buffer = io.BytesIO()
+    if suffix == "svg":
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    elif suffix == "pdf":
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
+    else:
+        figure.set_dpi(dots_per_inch)
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _attribute(text: str) -> str:
