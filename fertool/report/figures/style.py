@@ -34,7 +34,7 @@ VARIABLES = {
 PAGE_INCHES = 9.0  # width of a figure in the page
 LETTERS_AN_INCH = 4.5  # of a condition's name beside panels
 NAMES_ACROSS = 4  # in a legend
-DOTS_PER_INCH = 110  # of what is no SVG
+DOTS_PER_INCH = 110  # of pictures in figures of the page
 TEXT_SIZES = {"font.size": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8}
 SETTINGS: dict[Any, Any] = {
     **TEXT_SIZES,
@@ -80,12 +80,12 @@ def printed(figure: Figure, suffix: str, dots_per_inch: float = DOTS_PER_INCH) -
     `Figure.savefig` draws a figure twice, the first time for nothing.
     """
     buffer = io.BytesIO()
+    figure.set_dpi(dots_per_inch)
     if suffix == "svg":
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     elif suffix == "pdf":
         FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
     else:
-        figure.set_dpi(dots_per_inch)
         FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
