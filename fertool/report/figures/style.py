@@ -60,8 +60,9 @@ def as_svg(figure: Figure, description: str) -> str:
 
     `description` is what somebody hears who does not see it.
     """
-    for part in (figure, *figure.axes):
-        part.set_facecolor("none")
+    figure.set_facecolor("none")
+    for axes in figure.axes:
+        axes.set_facecolor("none")
     with styled({**SETTINGS, "svg.hashsalt": "fertool", "svg.fonttype": "none"}):
         text = printed(figure, "svg").decode()
     text = text[text.index("<svg") :]
