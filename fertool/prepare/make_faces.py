@@ -8,15 +8,16 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.prepare.emotions import EIGHT, EMOTIONS
-from fertool.prepare.ferplus import CrowdVotes, crowd_labels
+from fertool.prepare.ferplus import ANSWERS, CrowdVotes, crowd_labels
 from fertool.prepare.near_twins import same_picture
 from fertool.prepare.read_source import read_source
 from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
 from fertool.prepare.sources.open_source import open_source
-from fertool.prepare.splits import with_splits
+from fertool.prepare.splits import FOLD, with_splits
 from fertool.prepare.synthetic.source import BACKGROUND, SYNTHETIC, draw, marked
 from fertool.prepare.twins import NEAR, leaks, number_groups, number_twins
+from fertool.prepare.write_faces import COLUMNS, PERSON, own_columns
 from fertool.workspace import SPLITS
 
 
@@ -57,6 +58,7 @@ def make_faces(
         faces = faces.with_classes(settings.wanted, where)
     if len(faces) == 0:
         raise UserError(f"{where}: no face of the classes to keep; correct --classes")
+    _refuse_taken_names(faces, where)
     faces, split_origin = _split(faces, settings, where)
     if settings.spurious or settings.evidence == BACKGROUND:
         faces = marked(faces, settings.seed, settings.evidence, settings.spurious)
@@ -70,6 +72,7 @@ def make_faces(
     faces = faces.take(kept)
     _refuse_empty(faces, where)
     pictures = None if pictures is None else pictures[kept]
+    faces = replace(faces, notes=(*faces.notes, *_columns_note(faces)))
     return MadeFaces(faces, pictures, split_origin, int((~kept).sum()), crowd_left_out)
 
 
@@ -115,6 +118,23 @@ def _split(faces: LabelledFaces, settings: PrepareSettings, where: str) -> tuple
         if value is not None:
             raise UserError(f"{option}: {where} comes with splits of its own; leave it out")
     return faces, "the source"
+
+
+def _refuse_taken_names(faces: LabelledFaces, where: str) -> None:
+    """Raise UserError for a column of the source whose name another column of faces/<split>.csv has."""
+    taken = (*COLUMNS, PERSON, FOLD, *(f"votes_{answer}" for answer in ANSWERS))
+    for name in faces.columns:
+        if name in taken:
+            raise UserError(
+                f"{where}: column '{name}' cannot be kept, for faces/<split>.csv has one of that name; rename it"
+            )
+
+
+def _columns_note(faces: LabelledFaces) -> list[str]:
+    """A note on the columns of the source that faces/<split>.csv keeps, none where it keeps none."""
+    columns = own_columns(faces)
+    counts = [f"{name} ({len(np.unique(values)):,} values)" for name, values in columns.items()]
+    return [f"columns kept in faces/<split>.csv: {', '.join(counts)}"] if counts else []
 
 
 def _refuse_empty(faces: LabelledFaces, where: str) -> None:

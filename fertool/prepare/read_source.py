@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fertool.errors import UserError
+from fertool.prepare.sets.data_set import Candidate
 from fertool.prepare.sets.fer2013 import named
 from fertool.prepare.sets.laboratory import KDEF
 from fertool.prepare.sets.registry import recognise
@@ -15,12 +16,7 @@ from fertool.prepare.sources.list_file import list_from_table, refuse_bare_codes
 from fertool.prepare.sources.listing import Listing
 from fertool.prepare.sources.open_source import open_source
 from fertool.prepare.sources.parquet import ParquetTable, is_parquet, list_parquet
-from fertool.prepare.sources.picture_folders import (
-    is_picture,
-    list_picture_folders,
-    refuse_empty_test,
-    suffix,
-)
+from fertool.prepare.sources.picture_folders import refuse_empty_test, suffix
 from fertool.prepare.sources.read_listing import read_listing
 from fertool.prepare.sources.source_files import SourceFiles
 from fertool.prepare.sources.tables import Table, TextTable
@@ -37,13 +33,14 @@ def read_source(files: SourceFiles, settings: PrepareSettings, wanted: Sequence[
     Raises:
         UserError: where the source is in no form that is known, and for anything wrong with it.
     """
-    listing = _told_listing(files, settings) or recognise(files, settings) or list_parquet(files, settings)
+    candidate = Candidate(files, settings)
+    listing = _told_listing(files, settings) or recognise(candidate) or list_parquet(files, settings)
     if listing is None:
         table = _challenge_csv(files)
         if table is not None:
             _refuse_for_csv(settings)
             return read_challenge_csv(files, table, settings).with_classes(wanted, str(files.path))
-        listing = _folders(files, settings)
+        listing = _folders(candidate)
     _check_options(listing, settings)
     return read_listing(named(listing), settings, wanted)
 
@@ -113,9 +110,9 @@ def _tables(files: SourceFiles) -> list[str]:
     return [name for name in files.sizes if name.lower().endswith(".csv")]
 
 
-def _folders(files: SourceFiles, settings: PrepareSettings) -> Listing:
-    if any(is_picture(name) for name in files.sizes) and files.folders:
-        listing = list_picture_folders(files, settings.keeps)
+def _folders(candidate: Candidate) -> Listing:
+    files, settings, listing = candidate.files, candidate.settings, candidate.folders
+    if listing is not None:
         refuse_empty_test(files, listing)
         if settings.wanted is None and settings.label_map is None:
             _refuse_numbered_folders(listing)

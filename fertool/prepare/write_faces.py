@@ -94,7 +94,7 @@ def _write_split(
     rows = np.flatnonzero(faces.splits == split)
     write_npy(workspace.faces(split), faces.images[rows])
     vote_columns = [] if faces.votes is None else [f"votes_{answer}" for answer in ANSWERS]
-    columns = [*COLUMNS, *vote_columns, *_own_columns(faces)]
+    columns = [*COLUMNS, *vote_columns, *own_columns(faces)]
     write_csv(workspace.faces_csv(split), columns, _table(faces, twin_groups, rows))
     files = [workspace.faces(split), workspace.faces_csv(split)]
     if faces.truth:
@@ -103,14 +103,14 @@ def _write_split(
     return files
 
 
-def _own_columns(faces: LabelledFaces) -> dict[str, np.ndarray]:
+def own_columns(faces: LabelledFaces) -> dict[str, np.ndarray]:
     """The columns that the source brings, by name: persons first."""
     persons = {} if faces.persons is None else {PERSON: faces.persons}
     return {**persons, **faces.columns}
 
 
 def _table(faces: LabelledFaces, twin_groups: np.ndarray, rows: np.ndarray) -> Iterator[list[Any]]:
-    own = list(_own_columns(faces).values())
+    own = list(own_columns(faces).values())
     for number, row in enumerate(rows.tolist()):
         group = int(twin_groups[row])
         yield [

@@ -80,7 +80,7 @@ def _faces(candidate: Candidate, sequence: str, frames: list[str], emotion: str)
 
 def find_folders(candidate: Candidate) -> Listing | None:
     """Frames named as CK+ names them, S010_004_00000017, in folders of classes."""
-    listing = candidate.folders
+    listing = candidate.filled_folders
     if listing is None or any(class_name(face.label) not in CK.values() for face in listing.faces):
         return None
     matches = [_FRAME_FILE.match(face.picture.rpartition("/")[2]) for face in listing.faces]

@@ -26,8 +26,12 @@ class Candidate:
         """The source read as `[<split>/]<class>/<picture>` folders, None where it has no pictures in folders."""
         if not self.files.folders or not any(is_picture(name) for name in self.files.sizes):
             return None
-        listing = list_picture_folders(self.files, self.settings.keeps)
-        return listing if listing.faces else None
+        return list_picture_folders(self.files, self.settings.keeps)
+
+    @property
+    def filled_folders(self) -> Listing | None:
+        """`folders`, None where no class has a picture."""
+        return self.folders if self.folders is not None and self.folders.faces else None
 
     def matches(self, pattern: Pattern[str]) -> Iterator[tuple[str, Match[str]]]:
         """The files in whose names a pattern is found, and what it finds."""

@@ -82,7 +82,7 @@ def _attributes(candidate: Candidate, name: str) -> tuple[str, ...]:
 
 def find_folders(candidate: Candidate) -> Listing | None:
     """Folders 1 to 7 whose pictures are named train_00001 and test_0001: no other set has both."""
-    listing = candidate.folders
+    listing = candidate.filled_folders
     if listing is None or candidate.settings.label_map is not None:
         return None
     if not {face.label for face in listing.faces} <= set(RAF_DB):

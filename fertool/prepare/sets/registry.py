@@ -3,9 +3,7 @@
 from fertool.errors import UserError
 from fertool.prepare.sets import affectnet, ck, fer2013, ferplus, laboratory, rafdb, wild
 from fertool.prepare.sets.data_set import Candidate, DataSet
-from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.listing import Listing
-from fertool.prepare.sources.source_files import SourceFiles
 
 SETS: tuple[DataSet, ...] = (
     fer2013.FER2013_CSV,
@@ -27,14 +25,13 @@ SETS: tuple[DataSet, ...] = (
 )
 
 
-def recognise(files: SourceFiles, settings: PrepareSettings) -> Listing | None:
+def recognise(candidate: Candidate) -> Listing | None:
     """The listing of a source that is one of the named sets; None where it is none.
 
     Raises UserError where it has the forms of two sets, and for what is wrong in the one that it is.
     """
-    candidate = Candidate(files, settings)
     found = [(each, listing) for each in SETS if (listing := each.find(candidate)) is not None]
     if len(found) > 1:
         names = " and ".join(each.name for each, _ in found)
-        raise UserError(f"{files.path}: has the forms of {names}; give the folder of one of them")
+        raise UserError(f"{candidate.files.path}: has the forms of {names}; give the folder of one of them")
     return found[0][1] if found else None

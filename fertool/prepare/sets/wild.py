@@ -83,7 +83,7 @@ def find_sfew(candidate: Candidate) -> Listing | None:
 
 def find_caer(candidate: Candidate) -> Listing | None:
     """CAER-S is known by its seven folders' spelling, its splits train and test, and files of four digits."""
-    listing = candidate.folders
+    listing = candidate.filled_folders
     if listing is None or {face.label for face in listing.faces} != _CAER_CLASSES:
         return None
     splits = {face.split for face in listing.faces}

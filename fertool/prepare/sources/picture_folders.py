@@ -1,10 +1,12 @@
 """Folders of pictures: `[<split>/]<emotion>/<picture>`, anywhere below the top, FER2013's among them."""
 
 import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -39,9 +41,9 @@ class Picture:
     @property
     def stem(self) -> str:
         """The file's name without folders and suffix."""
-        return PurePosixPath(self.file).stem
+        return posixpath.splitext(posixpath.basename(self.file))[0]
 
-    @property
+    @cached_property
     def challenge_name(self) -> re.Match[str] | None:
         """Usage and row as FER2013's file names have them, `Training_123.jpg`; None for another name."""
         return _CHALLENGE_FILE.match(self.stem)
@@ -54,7 +56,7 @@ def is_picture(name: str) -> bool:
 
 def suffix(name: str) -> str:
     """The suffix of a file's name in lower case, with its dot; empty where it has none."""
-    return PurePosixPath(name).suffix.lower()
+    return posixpath.splitext(name)[1].lower()
 
 
 def list_picture_folders(files: SourceFiles, keeps: Callable[[str], bool]) -> Listing:

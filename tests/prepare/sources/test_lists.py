@@ -83,7 +83,9 @@ def test_persons_share_a_split_and_columns_are_kept(forms, workspace, pictures):
     ]
     settings = PrepareSettings(list_file=listed(forms, lines), keep=("hand",))
     summary = prepare(workspace, pictures, settings)
-    assert "persons kept together" in notes(summary)
+    assert "persons kept together" in notes(summary) and "person (12 values), hand (2 values)" in notes(
+        summary
+    )
     table = rows(workspace)
     assert all(
         len({row["split"] for row in table if row["person"] == f"s{person}"}) == 1 for person in range(12)
@@ -267,6 +269,16 @@ def test_columns_that_are_not_there_or_could_be_two(forms, workspace, pictures):
     refused(workspace, pictures, "no column '7'", list_file=bare, columns="path=7,label=1")
     refused(workspace, pictures, "role=column", list_file=bare, columns="face=0")
     refused(workspace, pictures, "no such file", list_file=forms.folder / "absent.csv")
+
+
+@pytest.mark.parametrize("name", ["id", "label", "twin_group", "votes_sad"])
+def test_a_column_of_a_name_that_is_taken_is_refused(forms, workspace, pictures, name):
+    lines = [
+        f"path,emotion,{name}",
+        *(f"pics/{number:02d}.png,{NAMES[number % 3]},x" for number in range(36)),
+    ]
+    settings = {"list_file": listed(forms, lines), "columns": "label=emotion", "keep": (name,)}
+    refused(workspace, pictures, f"column '{name}' cannot be kept", **settings)
 
 
 def test_codes_that_fit_several_sets_are_asked_for(forms, workspace, pictures):
