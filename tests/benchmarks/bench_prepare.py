@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_prepare.py [fer2013.zip]
 
-Without the zip of FER2013's pictures nothing is measured. The csv and the Parquet files are written from the zip first, into a temporary folder (400 MB), Parquet with the column
-types and the metadata of the hub: pictures as a struct of bytes and path, names of classes in another order than the
-challenge's.
+Without the zip of FER2013's pictures nothing is measured. The csv and the Parquet files are written from it first, into
+a temporary folder (400 MB), Parquet with the column types and the metadata of the hub: pictures as a struct of bytes
+and path, names of classes in another order than the challenge's.
 """
 
 import argparse
