@@ -20,13 +20,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from targets import missed
 
 from fertool.prepare.emotions import EMOTIONS
 from fertool.runtime.files import file_sha256
 from fertool.workspace import SPLITS, Workspace
-
-sys.path.insert(0, str(Path(__file__).parent))
-from targets import missed
 
 HUB = sorted(EMOTIONS)
 PARQUET = {"Training": "train", "PublicTest": "publicTest", "PrivateTest": "privateTest"}

@@ -9,9 +9,11 @@ import signal
 import tarfile
 import threading
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -646,3 +648,47 @@ def test_fer2013(workspace):
     votes = np.array([[int(row[f"votes_{name}"]) for name in summary.data["classes"]] for row in test])
     agreement = (votes.argmax(axis=1) == workspace.load_labels("test")).mean()
     assert agreement > 0.6  # votes on other faces would agree by chance
+
+
+@pytest.mark.skipif(not (SHARED / "fer2013.zip").exists(), reason="FER2013 is not at hand (shared/fer2013)")
+def test_fer2013_from_parquet(workspace, tmp_path):
+    """The faces that test_fer2013 counts, in the column types and the order of names that hubs have."""
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, of the extra 'parquet'")
+    names, parts = (
+        sorted(EMOTIONS),
+        {"Training": "train", "PublicTest": "publicTest", "PrivateTest": "privateTest"},
+    )
+    with zipfile.ZipFile(SHARED / "fer2013.zip") as archive:
+        members = sorted(
+            (name for name in archive.namelist() if name.endswith(".jpg")),
+            key=lambda name: int(Path(name).stem.partition("_")[2]),
+        )
+        (tmp_path / "data").mkdir()
+        for usage, part in parts.items():
+            chosen = [name for name in members if Path(name).stem.startswith(usage)]
+            write_hub_table(
+                pq,
+                tmp_path / "data" / f"{part}-00000-of-00001.parquet",
+                [archive.read(name) for name in chosen],
+                [names.index(Path(name).parent.name) for name in chosen],
+                names,
+            )
+        summary = prepare(workspace, tmp_path / "data")
+        assert summary.data["name"] == "FER2013"
+        assert [split["count"] for split in summary.data["splits"].values()] == [28_709, 3_589, 3_589]
+        assert list(summary.data["splits"]["test"]["classes"].values()) == [491, 55, 528, 879, 594, 416, 626]
+        last = cv2.imdecode(np.frombuffer(archive.read(members[-1]), np.uint8), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(workspace.load_faces("test")[-1], last)
+
+
+def write_hub_table(pq, path, pictures, labels, names):
+    import pyarrow as pa
+
+    structs = pa.array(
+        [{"bytes": data, "path": None} for data in pictures],
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    table = pa.table({"image": structs, "label": pa.array(labels, pa.int64())})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), path)

@@ -101,6 +101,17 @@ def test_labels_of_the_crowd(forms, workspace, challenge):
     assert any("contempt 1" in note for note in summary.notes)
 
 
+def test_contempt_is_a_label_of_the_crowd_with_eight(forms, workspace, challenge):
+    source, rows = challenge
+    lines = agreeing(rows)
+    for row in (0, 21, 28):  # a face of each split
+        lines[row] = line(rows[row][1], contempt=9, angry=1)
+    settings = PrepareSettings(ferplus=write(forms, lines), labels_from="ferplus", eight=True)
+    summary = prepare(workspace, source, settings)
+    assert summary.data["classes"] == [*EMOTIONS, "contempt"]
+    assert [split["classes"]["contempt"] for split in summary.data["splits"].values()] == [1, 1, 1]
+
+
 def test_classes_are_chosen_after_the_crowd_has_relabelled(forms, workspace, challenge):
     source, rows = challenge
     lines = agreeing(rows)

@@ -26,7 +26,7 @@ from fertool.prepare.sources.source_files import SourceFiles
 from fertool.prepare.sources.split_names import split_named
 from fertool.prepare.sources.tables import TableRow
 
-INSTALL = "pip install 'fertool[parquet]'"
+INSTALL = "pip install pyarrow"  # what the extra `parquet` holds
 _BATCH_PICTURES = 64
 _BATCH_ROWS = 4096
 _WORD = re.compile(r"[A-Za-z]+")
@@ -144,7 +144,9 @@ def _arrow(where: str) -> Any:
         import pyarrow.parquet
         import pyarrow.types
     except ImportError:
-        raise UserError(f"{where}: reading Parquet needs pyarrow; run {INSTALL}") from None
+        raise UserError(
+            f"{where}: reading Parquet needs pyarrow, the extra 'parquet'; run {INSTALL}"
+        ) from None
     return pyarrow
 
 

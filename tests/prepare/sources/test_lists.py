@@ -47,8 +47,10 @@ def notes(summary):
     return "\n".join(summary.notes)
 
 
-@pytest.mark.parametrize("mark", [",", "\t", ";", " "])
-@pytest.mark.parametrize("paths", ["pics/{}.png", "{}.png", "./pics/{}.png", "pics\\{}.png"])
+@pytest.mark.parametrize(
+    ("mark", "paths"),
+    [(",", "pics/{}.png"), ("\t", "{}.png"), (";", "./pics/{}.png"), (" ", "pics\\{}.png")],
+)
 def test_a_list_in_every_spelling(forms, workspace, pictures, mark, paths):
     header = mark.join(["File_Name", "Emotion", "Usage"])
     lines = [

@@ -241,4 +241,4 @@ def test_without_pyarrow_it_names_the_extra(forms, workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     path = forms.folder / "faces.parquet"
     path.write_bytes(b"PAR1")
-    refused(workspace, path, "pyarrow", "pip install 'fertool[parquet]'")
+    refused(workspace, path, "extra 'parquet'", "pip install pyarrow")
