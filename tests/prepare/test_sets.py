@@ -351,7 +351,7 @@ def test_ckextended_is_not_fer2013(forms, workspace):
     path = forms.folder / "ckextended.csv"
     path.write_text(ckextended(forms))
     summary, _ = prepared(workspace, path)
-    assert summary.data["name"] == "CK+" and "7 is contempt" in said(summary)
+    assert summary.data["name"] == "ckextended" and "7 is contempt" in said(summary)
     assert summary.data["left_out"] == {"contempt": 5}
     assert prepared(workspace, path, eight=True)[0].data["classes"] == list(EIGHT)
 

@@ -74,12 +74,10 @@ def read_challenge_csv(files: SourceFiles, name: str, settings: PrepareSettings)
     if not labels:
         raise UserError(f"{where}: no rows below the header; get the file again")
     is_whole = Counter(usages) == CHALLENGE_COUNTS
-    if is_ck:
-        title, kind = "CK+", f"CK+ in the challenge's columns, 7 is contempt ({PurePosixPath(name).name})"
-    else:
-        title, kind = PurePosixPath(name).name.split(".")[0], "challenge csv"
+    file = PurePosixPath(name).name
+    kind = f"CK+ in the challenge's columns, 7 is contempt ({file})" if is_ck else "challenge csv"
     return LabelledFaces(
-        name=CHALLENGE_NAME if is_whole else title,
+        name=CHALLENGE_NAME if is_whole else file.split(".")[0],
         kind=kind,
         images=np.concatenate(chunks),
         classes=classes,
