@@ -194,5 +194,6 @@ def _unshared_sentence(name: str, scored: Sequence[Mapping[str, Any]]) -> str:
             if answers
             else ""
         )
-        parts.append(f"The output {listed(left_out)} of {name} is left out of the softmax{won}.")
+        outputs = "outputs" if len(left_out) > 1 else "output"
+        parts.append(f"{name} has the {outputs} {listed(left_out)}, left out of the softmax{won}.")
     return " ".join(parts)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, chi2_contingency, norm
+from scipy.special import ndtri
 
 LEVEL = 0.95
-Z = float(norm.ppf((1 + LEVEL) / 2))
+Z = float(ndtri((1 + LEVEL) / 2))
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Difference:
 
 def accuracy_interval(right: int, faces: int) -> tuple[float, float]:
     """The 95% limits of a proportion, by Wilson's score interval (1927)."""
+    from scipy.stats import binomtest
+
     found = binomtest(right, faces).proportion_ci(LEVEL, method="wilson")
     return float(found.low), float(found.high)
 
@@ -32,6 +34,8 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     McNemar's exact test (1947); limits by the adjusted Wald interval of Bonett and Price (2012, 'Adjusted Wald
     confidence interval for a difference of binomial proportions based on paired data', equation 3).
     """
+    from scipy.stats import binomtest
+
     faces = len(first)
     lost, won = int((first & ~second).sum()), int((~first & second).sum())
     p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
@@ -47,6 +51,8 @@ def unpaired_difference(first: tuple[int, int], second: tuple[int, int]) -> Diff
     Pearson's chi-squared test of two proportions; limits by Newcombe (1998, 'Interval estimation for the difference
     between independent proportions', method 10).
     """
+    from scipy.stats import chi2_contingency
+
     table = np.array([[right, faces - right] for right, faces in (first, second)])
     p = 1.0 if (table.sum(axis=0) == 0).any() else float(chi2_contingency(table, correction=False)[1])
     (rate_a, rate_b) = (right / faces for right, faces in (first, second))

@@ -47,7 +47,7 @@ def test_how_often_contempt_had_been_the_answer_is_counted(synthetic: Workspace,
     assert table.rows[0][3:5] == ["contempt", f"contempt {wins} ({wins / len(names):.1%})"]
     sentence = _unshared_sentence("theirs", [figures])
     assert sentence == (
-        f"The output contempt of theirs is left out of the softmax; it had been the answer for {wins} of "
+        f"theirs has the output contempt, left out of the softmax; it had been the answer for {wins} of "
         f"{len(names)} faces."
     )
     assert load_model(synthetic.run("theirs").best).outputs is not None
