@@ -440,7 +440,8 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
 # options that do something else; each has a test of its own
 ELSEWHERE = {
     "--help", "--workspace", "--json", "--on", "--list-models", "--list-explainers", "--list-formats",
-    "--preview-augment", "--list", "--check", "--try-preprocessing",
+    "--preview-augment", "--list", "--check", "--try-preprocessing", "--import", "--explainer-name", "--negatives",
+    "--ids", "--audit", "--history",
 }  # fmt: skip
 
 
