@@ -2,8 +2,12 @@
 
 Every product carries a `made_from` record (content hashes of its inputs, its settings, the revision of the
 algorithm that made it): a stage compares it with what it would use now, skips what is up to date and redoes
-what is not. Beside it stands `products`, the size and hash of every file that the record describes: a file that was
-changed or damaged afterwards is made again or refused, never read. Records of earlier versions have no `products`.
+what is not. Beside it stands `products`, the size and hash of every file that the record describes, and the record's
+hash of itself (`write_record`): a file that was changed or damaged afterwards is made again or refused, never read.
+Records of earlier versions have neither.
+
+Hashes are computed from the content by every command. A file above WHOLE_BYTES is read in SAMPLED_BLOCKS alone where
+its size and time of change are those of the cache, which holds the hashes of both: `report --check` reads it whole.
 """
 
 import contextlib
@@ -18,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fertool.errors import UserError
+from fertool.errors import DamagedError, UserError
 from fertool.runtime.files import file_sha256, open_lock, write_json
 from fertool.runtime.locks import lock
 from fertool.runtime.progress import log
@@ -27,6 +31,10 @@ from fertool.runtime.reading import csv_column, damaged, read_csv, read_json, re
 SPLITS = ("train", "val", "test")
 WORKSPACE_VARIABLE = "FERTOOL_WORKSPACE"
 DEFAULT_WORKSPACE = Path("data")
+
+WHOLE_BYTES = 64_000_000
+SAMPLED_BLOCKS = 64  # of BLOCK_BYTES, evenly spread, the first and the last among them
+BLOCK_BYTES = 1 << 16
 
 _FINGERPRINTS: dict[str, list[Any]] = {}  # of this process: size, time of change, SHA-256
 
@@ -385,10 +393,10 @@ class Workspace:
     def is_intact(self, record: Path, product: Path) -> bool:
         """Whether a file is there and what `record` says that was written; true where the record does not say."""
         try:
-            recorded = json.loads(record.read_bytes()).get("products", {})
+            recorded = read_json(record).get("products", {})
             wanted = recorded.get(os.path.relpath(product, record.parent))
             size = product.stat().st_size
-        except (OSError, ValueError, AttributeError):
+        except (OSError, AttributeError, DamagedError):
             return False
         if wanted is None:
             return True
@@ -397,8 +405,11 @@ class Workspace:
         return wanted.get("sha256") == self.fingerprint(product)
 
     def require_intact(self, record: Path, product: Path) -> None:
-        """Raise DamagedError where a file is not what `record` says that was written."""
-        if product.exists() and record.exists() and not self.is_intact(record, product):
+        """Raise DamagedError where a file is not what `record` says that was written, or the record itself is not."""
+        if not (product.exists() and record.exists()):
+            return
+        read_json(record, self.remedy(record))
+        if not self.is_intact(record, product):
             raise damaged(product, f"not the file that {record.name} describes", self.remedy(product))
 
     def remedy(self, path: Path) -> str:
@@ -425,8 +436,8 @@ class Workspace:
         Every command that reads runs asks this before it uses one: a run that was named is refused with the reason
         (`require_own_faces`), a run that was not named is left out with the reason as a note. `run` is one of this
         workspace's own, also where its results lie with another (`Run.on`). The hashes are those of run.json: `faces`,
-        of all splits, or for runs of earlier versions the inputs of `made_from`. They cost nothing where the faces.
-        fingerprints are cached. None where the faces are the same, or the record does not say.
+        of all splits, or for runs of earlier versions the inputs of `made_from`. A process computes them once. None
+        where the faces are the same, or the record does not say.
         """
         record = run.config()
         inputs = record["made_from"].get("inputs", {}) if isinstance(record["made_from"], dict) else {}
@@ -451,23 +462,34 @@ class Workspace:
     # --- what a product was made from -------------------------------------------------------------------
 
     def fingerprint(self, path: Path, *, cached: bool = True) -> str:
-        """SHA-256 of a file's content, cached by its size and time of change; computed anew where not `cached`."""
+        """SHA-256 of a file's content, which a process reads once while size and time of change stay.
+
+        A file above WHOLE_BYTES whose sampled blocks are those of an earlier command has the hash that was found then;
+        it is computed from all of the content where not `cached`.
+        """
         key = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         if cached and _FINGERPRINTS.get(key, [])[:2] == stamp:
             return _FINGERPRINTS[key][2]
-        cache_file = self.root / ".fingerprints.json"
-        cache = _read_cache(cache_file)
-        if cached and cache.get(key, [])[:2] == stamp:
-            _FINGERPRINTS[key] = cache[key]
-            return cache[key][2]
-        digest = file_sha256(path)
+        if status.st_size > WHOLE_BYTES:
+            digest = self._large_fingerprint(path, key, stamp, cached)
+        else:
+            digest = file_sha256(path)
         _FINGERPRINTS[key] = [*stamp, digest]
-        with contextlib.suppress(OSError):  # a workspace that is only read has no cache
-            if self.root.exists() and cache.get(key) != _FINGERPRINTS[key]:
-                write_json(cache_file, {**cache, key: [*stamp, digest]}, durable=False)
         return digest
+
+    def _large_fingerprint(self, path: Path, key: str, stamp: list[int], cached: bool) -> str:
+        cache_file = self.root / ".fingerprints.json"
+        cache, sample = _read_cache(cache_file), _sampled_sha256(path, stamp[0])
+        size, changed_ns, digest, sampled = cache.get(key, [None] * 4)
+        if cached and [size, changed_ns, sampled] == [*stamp, sample]:
+            return digest
+        entry = [*stamp, file_sha256(path), sample]
+        with contextlib.suppress(OSError):  # a workspace that is only read has no cache
+            if self.root.exists() and cache.get(key) != entry:
+                write_json(cache_file, {**cache, key: entry}, durable=False)
+        return entry[2]
 
     def made_from(self, revision: int, settings: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:
         """The record that a product carries: algorithm revision, settings, inputs with their hashes."""
@@ -477,8 +499,12 @@ class Workspace:
     def is_current(self, record: Path, made_from: Mapping[str, Any], products: Iterable[Path] = ()) -> bool:
         """Whether `record`, a JSON file, says that it was made from just this, and its products are as written."""
         try:
-            recorded = json.loads(record.read_bytes()).get("made_from")
-        except (OSError, ValueError, AttributeError):
+            recorded = read_json(record).get("made_from")
+        except OSError:
+            return False
+        except DamagedError:
+            if record.exists():
+                log.warning("%s: damaged or changed since it was made; making it again", record)
             return False
         if recorded != made_from:
             return False
@@ -495,6 +521,16 @@ def _read_cache(path: Path) -> dict[str, list[Any]]:
     """The entries of a cache of fingerprints; none where it is missing or damaged, for it is made again."""
     try:
         content = json.loads(path.read_bytes())
-        return {key: entry for key, entry in content.items() if len(entry) == 3}
+        return {key: entry for key, entry in content.items() if len(entry) == 4}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def _sampled_sha256(path: Path, size: int) -> str:
+    """The SHA-256 of a file's sampled blocks, one after another."""
+    total = hashlib.sha256()
+    with path.open("rb", buffering=0) as handle:
+        for start in np.linspace(0, size - BLOCK_BYTES, SAMPLED_BLOCKS, dtype=np.int64).tolist():
+            handle.seek(start)
+            total.update(handle.read(BLOCK_BYTES))
+    return total.hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 
 from fertool.errors import UserError
 from fertool.runtime.progress import progress_bar
-from fertool.runtime.reading import read_csv, read_json, read_npy, read_npz
+from fertool.runtime.reading import RECORD_HASH, read_csv, read_json, read_npy, read_npz
 from fertool.summary import Summary, Table
 from fertool.workspace import Workspace
 
@@ -101,7 +101,8 @@ def _check_file(workspace: Workspace, path: Path, described: tuple[Path, Any] | 
     except UserError as error:
         return CheckedFile(path, DAMAGED, str(error))
     if described is None:
-        return CheckedFile(path, UNRECORDED)
+        has_own_hash = path.suffix == ".json" and RECORD_HASH.encode() in path.read_bytes()
+        return CheckedFile(path, INTACT if has_own_hash else UNRECORDED)
     record, wanted = described
     found = {"bytes": path.stat().st_size, "sha256": workspace.fingerprint(path, cached=False)}
     if found == wanted:

@@ -65,6 +65,16 @@ def accept() -> Callable[[Workspace, Path, Path], None]:
     return accept
 
 
+@pytest.fixture(scope="session")
+def replace_in_record() -> Callable[[Path, str, str], None]:
+    """`replace_in_record(path, old, new)` changes the text of a record, which is then one without a hash of itself."""
+
+    def change(path: Path, old: str, new: str) -> None:
+        write_json(path, json.loads(json.dumps(read_json(path)).replace(old, new)))
+
+    return change
+
+
 @pytest.fixture
 def trained_on_the_faces_here() -> Callable[[Workspace, str], None]:
     """Let a run's record say that it was trained on the faces of the workspace as a test has changed them."""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from fertool import cli
-from fertool.runtime.files import read_json, write_json
+from fertool.runtime.files import read_json, write_record
 from fertool.workspace import Workspace
 from fertool.workspace_check import check_workspace
 
@@ -44,8 +45,6 @@ FILES: dict[str, list[list[str]]] = {
     f"RUN/{SCORES}.csv": [SCORE],
     "RUN/history.csv": [REPORT],
 }
-# the damage of these is found by nothing but a look: their records have no hash of themselves
-NOT_DESCRIBED = ("dataset.json", "masks/masks.json", "RUN/run.json", f"RUN/{MAPS}.json", "RUN/history.csv")
 
 
 def flipped(content: bytes) -> bytes:
@@ -73,13 +72,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workspace.masks_json: [*workspace.root.glob("masks/*.np?")],
     }
     for run in workspace.runs():
-        described[run.run_json] = [run.best]
+        described[run.run_json] = [run.best, run.history_csv]
         for record in [*run.folder.rglob("predictions/*.json"), *run.folder.rglob("heatmaps/**/*.json")]:
             described[record] = [*record.parent.glob(f"{record.stem}*.np?")]
         for record in run.folder.rglob("scores/**/*.json"):
             described[record] = [record.with_suffix(".csv")]
     for record, files in described.items():
-        write_json(record, {**read_json(record), "products": workspace.products(record, files)})
+        write_record(record, {**read_json(record), "products": workspace.products(record, files)})
     return folder
 
 
@@ -99,8 +98,9 @@ def called(*arguments: str) -> Any:
 
 
 def figures(workspace: Workspace) -> Any:
-    """The shares of all runs."""
-    return [json.loads((run.folder / f"{SCORES}.json").read_text())["overall"] for run in workspace.runs()]
+    """The shares of all runs, those of faces made anew on another machine among them."""
+    overall = [read_json(run.folder / f"{SCORES}.json")["overall"] for run in workspace.runs()]
+    return pytest.approx(np.array([list(record["share"].values()) for record in overall]), abs=1e-5)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -108,8 +108,6 @@ def figures(workspace: Workspace) -> Any:
 def test_a_damaged_file_is_one_line_or_made_again(
     workspace: Workspace, file: str, command: list[str], damage: str
 ) -> None:
-    if damage == "flipped" and file in NOT_DESCRIBED:
-        pytest.skip("its record is the file itself")
     before = figures(workspace)
     path = workspace.root / file.replace("RUN", str(workspace.runs()[0].folder.relative_to(workspace.root)))
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
@@ -124,7 +122,7 @@ def test_a_damaged_file_is_one_line_or_made_again(
     else:
         assert done.exit_code == 0, done.output
         if "/run.json" not in file:
-            assert figures(workspace) == before
+            assert figures(workspace).expected == before
 
 
 def test_a_whole_workspace_is_as_recorded(workspace: Workspace) -> None:

@@ -9,6 +9,15 @@ from fertool.errors import UserError
 from fertool.runtime.files import file_sha256, write_json, write_npy
 from fertool.workspace import Workspace
 
+LARGE = 10_000  # bytes, of the files that are large in these tests
+
+
+@pytest.fixture
+def large_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of LARGE bytes are read in four blocks of 100 bytes."""
+    for name, value in (("WHOLE_BYTES", LARGE - 1), ("SAMPLED_BLOCKS", 4), ("BLOCK_BYTES", 100)):
+        monkeypatch.setattr(f"fertool.workspace.{name}", value)
+
 
 def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
@@ -20,21 +29,48 @@ def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
     assert workspace.fingerprint(path) != before
 
 
-def test_a_workspace_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_that_may_only_be_read_is_read(
+    large_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **_how: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    (tmp_path / "faces.npy").write_bytes(b"1")
+    (tmp_path / "faces.npy").write_bytes(b"1" * LARGE)
     monkeypatch.setattr("fertool.workspace.write_json", refuse)
     assert Workspace(tmp_path).fingerprint(tmp_path / "faces.npy") == file_sha256(tmp_path / "faces.npy")
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"KEY": 3}', b'{"KEY": [1, 2]}', b"\xff"])
-def test_a_damaged_cache_of_fingerprints_is_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "faces.npy").write_bytes(b"1")
+def test_a_damaged_cache_of_fingerprints_is_none(large_files: None, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "faces.npy").write_bytes(b"1" * LARGE)
     key = str((tmp_path / "faces.npy").resolve()).encode()
     (tmp_path / ".fingerprints.json").write_bytes(content.replace(b"KEY", key))
     assert Workspace(tmp_path).fingerprint(tmp_path / "faces.npy") == file_sha256(tmp_path / "faces.npy")
+
+
+def test_bytes_that_change_under_the_same_size_and_time_are_found_by_the_next_command(
+    large_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any byte of a small file; of a large one, damage that is longer than the gaps between sampled blocks."""
+    for size, bytes_changed in ((LARGE // 2, 1), (LARGE, LARGE // 2)):
+        path = tmp_path / f"{size}.npy"
+        path.write_bytes(bytes(size))
+        status, before = path.stat(), Workspace(tmp_path).fingerprint(path)
+        path.write_bytes(bytes(size - bytes_changed) + b"1" * bytes_changed)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        monkeypatch.setattr("fertool.workspace._FINGERPRINTS", {})  # of the process
+        assert Workspace(tmp_path).fingerprint(path) == file_sha256(path) != before
+
+
+def test_a_large_file_is_read_whole_once(
+    large_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.npy"
+    path.write_bytes(os.urandom(LARGE))
+    right = Workspace(tmp_path).fingerprint(path)
+    monkeypatch.setattr("fertool.workspace._FINGERPRINTS", {})
+    monkeypatch.setattr("fertool.workspace.file_sha256", None)
+    assert Workspace(tmp_path).fingerprint(path) == right
 
 
 def test_names_that_are_not_utf8_have_fingerprints_and_records(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from fertool.explain.targets import choose_classes
 from fertool.models import FaceClassifier, load_run_model
 from fertool.models.predictions import keep_logits, made_elsewhere, model_inputs
 from fertool.models.structure.named_layers import views_at
-from fertool.runtime.files import write_json
+from fertool.runtime.files import write_record
 from fertool.runtime.locks import alone, make_alone
 from fertool.runtime.partial_rows import PartialRows, partial_folder
 from fertool.runtime.progress import log, progress_bar
@@ -235,7 +235,7 @@ def _rest(shape: tuple[int, ...], done: int) -> Iterator[slice]:
 def _empty_records(paths: list[Path]) -> None:
     """Leave each map an empty record until it has its own: after a kill it is not taken for one made elsewhere."""
     for path in paths:
-        write_json(path.with_suffix(".json"), {})
+        write_record(path.with_suffix(".json"), {})
 
 
 def write_record(
@@ -268,4 +268,4 @@ def write_record(
         "made_from": made_from,
         "products": job.workspace.products(record, products),
     }
-    write_json(record, content)
+    write_record(record, content)

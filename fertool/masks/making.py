@@ -17,7 +17,7 @@ from fertool.masks.known_landmarks import mean_face_rows, synthetic_rows
 from fertool.masks.landmarks import face_boxes
 from fertool.masks.regions import REGIONS, face_outline
 from fertool.masks.settings import MaskSettings
-from fertool.runtime.files import write_json, write_npy, write_npz
+from fertool.runtime.files import write_npy, write_npz, write_record
 from fertool.runtime.locks import alone, make_alone
 from fertool.runtime.partial_rows import PartialRows, partial_folder
 from fertool.runtime.progress import log, progress_bar
@@ -212,7 +212,7 @@ def _publish(
             confidence=partial.arrays["confidence"],
             box=face_boxes(landmarks),
         )
-    write_json(
+    write_record(
         record,
         {**content, "made_from": made_from, "products": job.workspace.products(record, job.products)},
     )

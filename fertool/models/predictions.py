@@ -10,7 +10,7 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.models.backbones.user_network import source_files
-from fertool.runtime.files import write_json, write_npz
+from fertool.runtime.files import write_npz, write_record
 from fertool.runtime.hardware import Compute
 from fertool.runtime.reading import read_npz
 from fertool.workspace import Run, Workspace
@@ -54,9 +54,9 @@ def keep_logits(
     if force or not workspace.is_current(record, made_from, [path]):
         logits = predict()
         # an empty record first: after a kill before the last line the file does not count as made elsewhere
-        write_json(record, {})
+        write_record(record, {})
         write_npz(path, logits=logits, labels=workspace.load_labels(split, run.config()["classes"]))
-        write_json(
+        write_record(
             record,
             {
                 "precision": compute.precision,

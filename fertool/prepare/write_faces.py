@@ -12,7 +12,7 @@ from fertool.errors import UserError
 from fertool.prepare.ferplus import ANSWERS
 from fertool.prepare.sources.labelled_faces import LabelledFaces
 from fertool.prepare.twins import TwinGroups
-from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
+from fertool.runtime.files import write_csv, write_npy, write_npz, write_record
 from fertool.runtime.locks import alone
 from fertool.runtime.progress import log
 from fertool.workspace import SPLITS, Workspace
@@ -63,7 +63,7 @@ def write_faces(
                 write_csv(beside.near_twins, NEAR_COLUMNS, _near_table(faces.splits, twins.near))
                 files.append(beside.near_twins)
             records = beside.products(beside.dataset_json, files)
-            write_json(beside.dataset_json, {**dataset, "products": records})
+            write_record(beside.dataset_json, {**dataset, "products": records})
             check(records)
             if _are_there(workspace, records):
                 beside.dataset_json.replace(workspace.dataset_json)

@@ -115,8 +115,10 @@ def depth_drawing(evidence: Evidence) -> Drawing | None:
 
 def training_drawing(evidence: Evidence) -> Drawing | None:
     """Loss and accuracy over epochs, of the first run of each condition."""
-    found = {condition.name: condition.runs[0].history_csv for condition in evidence.conditions}
-    histories = {name: read_csv(path) for name, path in found.items() if path.exists()}
+    found = {condition.name: condition.runs[0] for condition in evidence.conditions}
+    for run in found.values():
+        evidence.workspace.require_intact(run.run_json, run.history_csv)
+    histories = {name: read_csv(run.history_csv) for name, run in found.items() if run.history_csv.exists()}
     histories = {name: rows for name, rows in histories.items() if rows}
     if not histories:
         return None

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.runtime.reading import read_csv, read_json
+from fertool.runtime.reading import NO_HASH, RECORD_HASH, read_csv, read_json
 
 __all__ = [
     "file_sha256",
@@ -29,6 +29,7 @@ __all__ = [
     "write_json",
     "write_npy",
     "write_npz",
+    "write_record",
 ]
 
 
@@ -100,12 +101,27 @@ def open_lock(path: Path, *, create: bool = True) -> IO[bytes]:
 
 def write_json(target: Path, content: Mapping[str, Any], *, durable: bool = True) -> None:
     """Write `content` as indented JSON. Raises ValueError for NaN, which JSON does not know: None stands for it."""
+    with replacing(target, durable=durable) as handle:
+        handle.write(_json_bytes(content))
+
+
+def write_record(target: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as `write_json` does, with a last key RECORD_HASH, which `read_json` checks and leaves out.
+
+    It is the SHA-256 of the file's bytes with NO_HASH in its own place.
+    """
+    text = _json_bytes({**content, RECORD_HASH: NO_HASH})
+    head, _, tail = text.rpartition(NO_HASH.encode())
+    with replacing(target) as handle:
+        handle.write(head + hashlib.sha256(text).hexdigest().encode() + tail)
+
+
+def _json_bytes(content: Mapping[str, Any]) -> bytes:
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:  # names of files that are not UTF-8, which JSON can escape
         text = json.dumps(content, indent=2, allow_nan=False).encode()
-    with replacing(target, durable=durable) as handle:
-        handle.write(text + b"\n")
+    return text + b"\n"
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -6,6 +6,7 @@ cut, or is not of its kind.
 """
 
 import csv
+import hashlib
 import io
 import json
 import tokenize
@@ -20,6 +21,8 @@ import numpy as np
 from fertool.errors import DamagedError
 
 REMAKE = "remove it and run the stage again"
+RECORD_HASH = "record_sha256"  # the key of a record's hash of itself, see `write_record`
+NO_HASH = "0" * 64
 
 # what numpy and zipfile raise for files that are cut, changed, or of another kind
 _NOT_WHOLE = (
@@ -36,7 +39,7 @@ def damaged(path: Path, what: str, remedy: str = REMAKE) -> DamagedError:
 
 
 def read_json(path: Path, remedy: str = REMAKE, keys: Iterable[str] = ()) -> dict[str, Any]:
-    """The JSON object in a file, which must have these keys."""
+    """The JSON object in a file, which must have these keys, and be what was written where it has a hash of itself."""
     text = read_text(path, remedy)
     try:
         # NaN stood in figures of early versions
@@ -45,10 +48,22 @@ def read_json(path: Path, remedy: str = REMAKE, keys: Iterable[str] = ()) -> dic
         raise damaged(path, f"not valid JSON ({error})", remedy) from None
     if not isinstance(content, dict):
         raise damaged(path, "not a JSON object", remedy)
+    if not _is_as_written(text, content.pop(RECORD_HASH, None)):
+        raise damaged(path, "changed since it was written", remedy)
     for key in keys:
         if key not in content:
             raise damaged(path, f"has no '{key}'", remedy)
     return content
+
+
+def _is_as_written(text: str, digest: object) -> bool:
+    """Whether the text of a record has this hash; a record of earlier versions has none."""
+    if digest is None:
+        return True
+    if not isinstance(digest, str) or len(digest) != len(NO_HASH):
+        return False
+    head, _, tail = text.rpartition(digest)
+    return hashlib.sha256((head + NO_HASH + tail).encode()).hexdigest() == digest
 
 
 def read_csv(

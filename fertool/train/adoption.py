@@ -14,7 +14,7 @@ from fertool.models.weights.class_order import find_class_order, outputs_for
 from fertool.models.weights.files import Checkpoint, read_checkpoint
 from fertool.models.weights.load import Taken, load_weights
 from fertool.models.weights.sources import Weights
-from fertool.runtime.files import write_csv, write_json
+from fertool.runtime.files import write_csv, write_record
 from fertool.runtime.hardware import Compute, seed_everything
 from fertool.runtime.locks import alone
 from fertool.runtime.progress import log
@@ -150,14 +150,14 @@ def register(
             record = run_record(
                 workspace, run, config, compute, workspace.dataset(), model, weights, made_from
             )
-            write_json(run.run_json, {**record, "state": "running"})
+            write_record(run.run_json, {**record, "state": "running"})
         save_model(model, run.best)
         logits = predict_logits(model.to(compute.device).eval(), val.faces, compute, val.boxes)
         write_csv(run.timing_csv, ["epoch", "epoch_s"], [])
         best = {"epoch": 0, "val_accuracy": float(np.mean(logits.argmax(axis=1) == val.labels))}
         products = workspace.products(run.run_json, [run.best])
         done = {"state": "done", "best": best, "adopted": adopted.origin, "products": products}
-        write_json(run.run_json, {**record, **done})
+        write_record(run.run_json, {**record, **done})
     return training_summary(run, UNKNOWN_DATA)
 
 

@@ -18,7 +18,7 @@ from fertool.models.backbones.dlibface import calibrate_norms
 from fertool.models.structure.cam_layer import coarse_map_note
 from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import Weights, find_weights
-from fertool.runtime.files import read_csv, write_json
+from fertool.runtime.files import read_csv, write_record
 from fertool.runtime.hardware import Compute, choose_compute, seed_everything
 from fertool.runtime.locks import alone
 from fertool.runtime.progress import log
@@ -160,7 +160,7 @@ def _train_alone(
 
     def note(state: str, **more: Any) -> None:
         if ranks.is_first:
-            write_json(run.run_json, {**record, "state": state, **more})
+            write_record(run.run_json, {**record, "state": state, **more})
 
     try:
         with _batch_norms_named(run), _interruption_named(training):
@@ -192,7 +192,7 @@ def _begin(training: Training, compute: Compute, goes_on: bool) -> dict[str, Any
         record = run_record(
             workspace, run, config, compute, workspace.dataset(), model, training.weights, training.made_from
         )
-        write_json(run.run_json, {**record, "state": "running"})
+        write_record(run.run_json, {**record, "state": "running"})
     return record
 
 

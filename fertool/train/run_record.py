@@ -15,7 +15,7 @@ from fertool.models.backbones.user_network import source_files
 from fertool.models.registry import parameter_count
 from fertool.models.weights.sources import Weights
 from fertool.prepare.twins import NEAR
-from fertool.runtime.files import read_csv, write_json
+from fertool.runtime.files import read_csv, write_record
 from fertool.runtime.hardware import Compute, describe_hardware
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
@@ -158,7 +158,7 @@ def begin_anew(run: Run) -> None:
     run.last.unlink(missing_ok=True)
     if not run.run_json.exists():
         return
-    write_json(run.run_json, {**run.config(), "state": "running"})
+    write_record(run.run_json, {**run.config(), "state": "running"})
     for path in run.folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -5,21 +5,19 @@
 The workspace holds faces and a run; the exit status is 0 where the products are the same bits afterwards.
 """
 
-import os
 import random
-import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fertool.explain import ExplainSettings, explain
 from fertool.explain.registry import EXPLAINERS
 from fertool.masks import MaskSettings, known_landmarks, make_masks
 from fertool.workspace import Workspace
+from tests.processes.forked import complete, kill_until_done
 
 BATCH_FACES = 16  # so that there are many batches to be killed in
 
@@ -45,20 +43,6 @@ def products(workspace: Workspace) -> dict[Path, bytes]:
     }
 
 
-def begin(work: Callable[[], object]) -> int:
-    """A process, begun in the middle of things, without the seconds that imports take."""
-    child = os.fork()
-    if child == 0:
-        try:
-            torch.set_num_threads(1)
-            work()
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-    return child
-
-
 def forget(workspace: Workspace) -> None:
     """Remove what the stages make."""
     for path in products(workspace):
@@ -73,25 +57,14 @@ def main(root: str, kills: int) -> int:
     for name, explainer in EXPLAINERS.items():
         EXPLAINERS[name] = replace(explainer, batch_size=BATCH_FACES)
     forget(workspace)
-    works, longest_s = stages(workspace), {}
-    for name, work in works.items():
-        started_s = time.monotonic()
-        if os.waitpid(begin(work), 0)[1] != 0:
-            return 1
-        longest_s[name] = time.monotonic() - started_s
+    works = stages(workspace)
+    longest_s = {name: complete(work) for name, work in works.items()}
     undisturbed = products(workspace)
     while killed < kills:
         forget(workspace)
         for name, work in works.items():
-            while True:  # until it gets to its end before its kill
-                child = begin(work)
-                time.sleep(moments.uniform(0, 1.3 * longest_s[name]))
-                os.kill(child, signal.SIGKILL)
-                if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
-                    break
-                killed += 1
-            if os.waitpid(begin(work), 0)[1] != 0:
-                return 1
+            killed += kill_until_done(work, longest_s[name], moments)
+            complete(work)
         if products(workspace) != undisturbed:
             now = products(workspace)
             unlike = [str(path) for path in {*now, *undisturbed} if now.get(path) != undisturbed.get(path)]

@@ -15,7 +15,7 @@ from fertool.explain.heatmaps import HeatmapJob, read_stored
 from fertool.explain.methods.cams import gradcam
 from fertool.explain.registry import EXPLAINERS, parse_request
 from fertool.models import load_model, load_run_model
-from fertool.runtime.files import write_json
+from fertool.runtime.files import read_json, write_json
 from fertool.runtime.hardware import choose_compute
 from fertool.runtime.partial_rows import PartialRows, partial_folder
 from fertool.workspace import Workspace
@@ -32,7 +32,7 @@ def test_heatmaps_and_predictions_are_stored_as_they_are(workspace: Workspace) -
     explain(workspace, ExplainSettings(["gradcam"], target="label", device="cpu"))
     run = workspace.run("cnn")
     place = run.heatmaps("gradcam", "label", "test")
-    stored, record = np.load(place), json.loads(place.with_suffix(".json").read_text())
+    stored, record = np.load(place), read_json(place.with_suffix(".json"))
     faces, labels = workspace.load_faces("test"), workspace.load_labels("test")
     expected = gradcam(
         load_model(run.best),
@@ -72,7 +72,7 @@ def test_what_is_up_to_date_is_left_alone_and_what_is_not_is_made_again(
     explain(workspace, ExplainSettings(device="cpu"), force=True)
     assert place.stat().st_mtime_ns != written
     written = place.stat().st_mtime_ns
-    dataset = json.loads(workspace.dataset_json.read_text())
+    dataset = read_json(workspace.dataset_json)
     write_json(workspace.dataset_json, dataset | {"products": {}})  # as if other faces had been prepared
     faces = np.load(workspace.faces("test"))
     np.save(workspace.faces("test"), faces[:, ::-1])
@@ -154,9 +154,9 @@ def test_names_that_are_none(trained: Workspace, arguments: dict, message: str) 
         explain(trained, ExplainSettings(**{"device": "cpu", **arguments}))
 
 
-def test_a_run_that_is_not_finished_is_not_explained(workspace: Workspace) -> None:
+def test_a_run_that_is_not_finished_is_not_explained(workspace: Workspace, replace_in_record) -> None:
     run = workspace.run("cnn")
-    run.run_json.write_text(run.run_json.read_text().replace('"done"', '"running"'))
+    replace_in_record(run.run_json, '"done"', '"running"')
     with pytest.raises(UserError, match="this run is running"):
         explain(workspace, ExplainSettings(runs=["cnn"]))
     with pytest.raises(UserError, match="no finished run"):
@@ -184,7 +184,7 @@ def test_nulls_stand_beside_their_explainer_and_ignore_the_target(workspace: Wor
     assert not np.any(np.all(swapped == gradcams, axis=(1, 2)) & gradcams.any(axis=(1, 2)))
     place = run.heatmaps("random@of=gradcam", "predicted", "test")
     assert np.load(place).shape == gradcams.shape
-    record = json.loads(place.with_suffix(".json").read_text())
+    record = read_json(place.with_suffix(".json"))
     assert record["target"] == "ignored" and record["source"] == "random on the explainer's grid"
     assert [row[2:4] for row in summary.tables[0].rows] == [["-", "target ignored"]] * 3
     assert np.load(run.heatmaps("edges@of=input-gradient", "predicted", "test")).shape[1:] == (48, 48)
@@ -331,7 +331,7 @@ def test_the_layer_that_was_read_stands_in_table_and_record(workspace: Workspace
         ["occlusion@stride=24", "-"],
     ]
     place = workspace.run("cnn").heatmaps("gradcam@layer=relu2", "predicted", "test")
-    assert json.loads(place.with_suffix(".json").read_text())["layer"] == "relu2"
+    assert read_json(place.with_suffix(".json"))["layer"] == "relu2"
     assert np.load(place).shape[1:] == (24, 24)
 
 
@@ -365,11 +365,11 @@ def test_rows_that_a_kill_left_beside_finished_maps_are_removed(workspace: Works
     assert not left.exists()
 
 
-def test_a_class_may_be_called_as_a_target_is(workspace: Workspace) -> None:
+def test_a_class_may_be_called_as_a_target_is(workspace: Workspace, replace_in_record) -> None:
     """The maps of the class 'label' lie apart from those of each face's label."""
     run = workspace.run("cnn")
     for path in (workspace.dataset_json, run.run_json):
-        path.write_text(path.read_text().replace('"happy"', '"label"'))
+        replace_in_record(path, '"happy"', '"label"')
     code = workspace.dataset()["classes"].index("label")
     explain(workspace, ExplainSettings(target="label", device="cpu"))
     explain(workspace, ExplainSettings(target="class=label", device="cpu"))
@@ -389,7 +389,7 @@ def test_many_empty_maps_are_said_with_an_explainer_that_has_none(workspace: Wor
     run = workspace.run("cnn")
     place = run.heatmaps("gradcam", "predicted", "test")
     record = place.with_suffix(".json")
-    content = json.loads(record.read_text())
+    content = read_json(record)
     faces = content["faces"]
     for empty, said in ((faces // 10, False), (faces // 10 + 1, True)):
         record.write_text(json.dumps(content | {"empty": empty}))

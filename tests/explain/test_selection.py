@@ -6,6 +6,7 @@ import pytest
 from fertool.errors import UserError
 from fertool.explain.registry import parse_request
 from fertool.explain.selection import explainable_runs, select_runs
+from fertool.runtime.files import read_json
 from fertool.workspace import Workspace
 
 
@@ -19,7 +20,7 @@ def mixed(trained: Workspace, tmp_path) -> Workspace:
     }.items():
         shutil.copytree(workspace.run("cnn").folder, workspace.run("cnn").folder.with_name(name))
         record = workspace.root / "runs" / name / "run.json"
-        record.write_text(json.dumps(json.loads(record.read_text()) | changes))
+        record.write_text(json.dumps(read_json(record) | changes))
     return workspace
 
 
@@ -38,7 +39,7 @@ def test_a_run_of_other_faces_is_left_out_and_refused_by_name(
     mixed: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = mixed.run("vit").run_json
-    content = json.loads(record.read_text())
+    content = read_json(record)
     faces = {**content["faces"], "faces/test.npy": "of other faces"}
     record.write_text(json.dumps({**content, "faces": faces}))
     assert chosen(mixed, "gradcam") == ["cnn"]
@@ -91,7 +92,7 @@ def seeds(trained: Workspace, tmp_path) -> Workspace:
     """A workspace whose runs are, by their records, two seeds of one condition and one of another."""
     workspace = Workspace(shutil.copytree(trained.root, tmp_path / "seeds"))
     first = workspace.run("cnn")
-    record = json.loads(first.run_json.read_text())
+    record = read_json(first.run_json)
     for name, condition, seed in (
         ("cnn-aa-s0", "cnn-aa", 0),
         ("cnn-aa-s1", "cnn-aa", 1),

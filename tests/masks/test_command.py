@@ -1,4 +1,3 @@
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from fertool.masks.detectors.dlib import dlib_version
 from fertool.masks.detectors.small_faces import DETECTORS, DLIB, MEDIAPIPE, SYNTHETIC, TEMPLATE
 from fertool.masks.detectors.template import mean_face
 from fertool.masks.regions import REGIONS, face_outline, region_map
-from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
+from fertool.runtime.files import read_json, write_csv, write_json, write_npy, write_npz
 from fertool.runtime.partial_rows import PartialRows, partial_folder
 from fertool.workspace import Workspace
 
@@ -80,7 +79,7 @@ def test_template_gives_every_face_the_mean_face(blank: Workspace) -> None:
 
 def test_the_record_names_all_codes(blank: Workspace) -> None:
     make_masks(blank, MaskSettings(detector="template"))
-    record = json.loads(blank.masks_json.read_text())
+    record = read_json(blank.masks_json)
     assert record["detectors"] == {"template": 0, "mediapipe": 1, "dlib": 2, "drawn": 3}
     assert record["regions"] == {name: code for code, name in enumerate(REGIONS)}
     assert sorted(record["made_from"]["inputs"]) == [

@@ -4,7 +4,6 @@ import _thread
 import bz2
 import gzip
 import io
-import json
 import signal
 import tarfile
 import threading
@@ -22,7 +21,7 @@ from fertool.prepare import PrepareSettings, command, prepare, write_faces
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.sources import read_pictures
 from fertool.prepare.synthetic.faces import draw_faces
-from fertool.runtime.files import read_csv, write_json
+from fertool.runtime.files import read_csv, read_json, write_json
 from fertool.workspace import SPLITS, Workspace
 
 USAGES = {"Training": 4, "PublicTest": 1, "PrivateTest": 1}
@@ -413,7 +412,7 @@ def test_the_manifest_tells_everything_and_the_summary_agrees(forms, workspace):
     _, _, data = challenge(forms)
     source = write_form(forms, "plain", data)
     summary = prepare(workspace, source)
-    written = json.loads(workspace.dataset_json.read_text())
+    written = read_json(workspace.dataset_json)
     assert {
         key: value for key, value in written.items() if key not in ("made_from", "products")
     } == summary.data

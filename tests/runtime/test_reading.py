@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fertool.errors import DamagedError
-from fertool.runtime.files import write_csv, write_json, write_npy, write_npz
+from fertool.runtime.files import write_csv, write_json, write_npy, write_npz, write_record
 from fertool.runtime.reading import csv_column, read_csv, read_json, read_npy, read_npz
 
 REMEDY = "run 'fertool masks --force'"
@@ -130,3 +132,22 @@ def test_json_that_lacks_keys_and_nan(tmp_path: Path) -> None:
     assert read_json(path, REMEDY, ["a"]) == {"a": None}
     with pytest.raises(DamagedError, match="has no 'made_from'"):
         read_json(path, REMEDY, ["made_from"])
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_record_whose_bytes_changed_is_refused(tmp_path_factory: pytest.TempPathFactory, data) -> None:
+    path = tmp_path_factory.mktemp("record") / "run.json"
+    content = {"name": "喜", "faces": {"a": 1.5}, "last": [True, None]}
+    write_record(path, content)
+    assert read_json(path) == content
+    right = path.read_bytes()
+    place = data.draw(st.integers(0, len(right) - 1))
+    changed = right[:place] + bytes([right[place] ^ data.draw(st.integers(1, 255))]) + right[place + 1 :]
+    path.write_bytes(changed)
+    try:
+        found = read_json(path)
+    except DamagedError:
+        return
+    # the damage hit the name of the hash, and nothing else
+    assert {name: found[name] for name in content} == content and len(found) == len(content) + 1

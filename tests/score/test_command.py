@@ -44,7 +44,7 @@ def test_missing_heatmaps_are_made_first_and_figures_stored(workspace: Workspace
     summary = score(workspace, device="cpu")
     run = workspace.run("cnn")
     assert run.heatmaps("gradcam", "predicted", "test").exists()
-    stored = json.loads(run.scores("attention", "test", "gradcam", "predicted").read_text())
+    stored = read_json(run.scores("attention", "test", "gradcam", "predicted"))
     assert summary.data["attention"][0] == stored | {
         key: summary.data["attention"][0][key]
         for key in ("run_label", "group", "label", "config", "cam_layer")
@@ -55,7 +55,7 @@ def test_missing_heatmaps_are_made_first_and_figures_stored(workspace: Workspace
     mouth = [float(row["share_mouth"]) for row in rows if row["located"] == "1" and row["empty"] == "0"]
     assert np.mean(mouth) == pytest.approx(stored["overall"]["share"]["mouth"], abs=1e-5)
 
-    classification = json.loads(run.scores("classification", "test").read_text())
+    classification = read_json(run.scores("classification", "test"))
     rows = read_csv(run.scores("classification", "test").with_suffix(".csv"))
     assert classification["accuracy"] == pytest.approx(np.mean([int(row["correct"]) for row in rows]))
     assert len(rows) == len(workspace.load_labels("test"))
@@ -230,7 +230,7 @@ def test_figures_on_a_common_grid_lie_beside_the_models_own(workspace: Workspace
     own = place.read_bytes(), place.with_suffix(".csv").read_bytes()
     pooled = score(workspace, ScoreSettings(suites=["attention"], grid=6), device="cpu").data["attention"][0]
     assert (place.read_bytes(), place.with_suffix(".csv").read_bytes()) == own
-    apart = json.loads(run.scores("attention", "test", "gradcam", "predicted", 6).read_text())
+    apart = read_json(run.scores("attention", "test", "gradcam", "predicted", 6))
     assert apart["overall"]["share"] == pooled["overall"]["share"] != json.loads(own[0])["overall"]["share"]
     gathered = [entry for entry in gather_scores(workspace, [run], "test") if entry.suite.name == "attention"]
     assert [(entry.settings.grid, entry.scores[0]["grid"]) for entry in gathered] == [
@@ -367,10 +367,10 @@ def test_zero_jitter_moves_nothing_whatever_the_margin(workspace: Workspace) -> 
     )
 
 
-def test_a_seed_trained_twice_counts_once(workspace: Workspace) -> None:
+def test_a_seed_trained_twice_counts_once(workspace: Workspace, replace_in_record) -> None:
     for name, seed in (("cnn-again", 0), ("cnn-other", 1)):
         copied = shutil.copytree(workspace.run("cnn").folder, workspace.run(name).folder) / "run.json"
-        copied.write_text(copied.read_text().replace('"seed": 0', f'"seed": {seed}'))
+        replace_in_record(copied, '"seed": 0', f'"seed": {seed}')
     summary = score(workspace, device="cpu")
     assert [run["run"] for run in summary.data["classification"]] == ["cnn", "cnn-other"]
     assert [row[1] for row in summary.tables[0].rows] == ["2"]
@@ -481,10 +481,12 @@ def test_a_run_is_scored_on_other_faces(workspace: Workspace, tmp_path) -> None:
     assert classification["accuracy"] == pytest.approx(right.mean())
 
 
-def test_other_faces_with_unknown_classes_are_refused(workspace: Workspace, tmp_path) -> None:
+def test_other_faces_with_unknown_classes_are_refused(
+    workspace: Workspace, tmp_path, replace_in_record
+) -> None:
     other = Workspace(tmp_path / "other")
     prepare(other, "synthetic", PrepareSettings(count=140))
     make_masks(other)
-    other.dataset_json.write_text(other.dataset_json.read_text().replace('"happy"', '"amused"'))
+    replace_in_record(other.dataset_json, '"happy"', '"amused"')
     with pytest.raises(UserError, match="the run knows no class 'amused'"):
         score(workspace, on=other, device="cpu")

@@ -3,23 +3,15 @@
     python tests/torture/fuzz_weights.py [--rounds 20000] [--seed 0] [--show]
 
 Every round damages a small file of one kind (safetensors, PyTorch's zip and legacy forms, a pickle of arrays, dlib's
-.dat, an .npz of logits) by its own seed and reads it in a process that may take MEMORY_MB. `--rounds 1 --seed N`
-repeats a round.
+.dat, an .npz of logits) by its own seed and reads it in a watched process. `--rounds 1 --seed N` repeats a round.
 """
 
-import argparse
 import io
 import json
-import os
 import pickle
 import random
-import resource
-import signal
 import sys
-import tempfile
-import traceback
 import zipfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,17 +21,14 @@ from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from fertool.errors import UserError
 from fertool.models import load_model
 from fertool.models.weights.dlib_reader import read_dlib_network
 from fertool.models.weights.files import read_checkpoint
 from fertool.models.weights.recipe import read_recipe
 from fertool.runtime.reading import read_npz
 from tests.models.weights.test_dlib_reader import small_network
+from tests.processes.rounds import run_rounds
 
-SECONDS = 30
-MEMORY_MB = 3000  # of address space beyond what the imports take
-BATCH = 200  # rounds in one process
 STATE = {"conv.weight": torch.arange(24.0).reshape(4, 3, 2), "conv.bias": torch.ones(4), "n": torch.tensor(3)}
 RECIPE = {"name": "cnn", "classes": 7, "dropout": None, "image_size": None, "mean": [0.5], "views": None}
 
@@ -116,79 +105,16 @@ KINDS: dict[str, tuple[Callable[[], bytes], Callable[[Path], object]]] = {
 }
 
 
-def one_round(seed: int, folder: Path) -> str:
-    """The outcome of a round: `read`, `refused`, or the traceback of anything else."""
-    generator = random.Random(seed)
+def one_round(generator: random.Random, folder: Path) -> object:
+    """Damage one file and read it."""
     suffix = generator.choice(list(KINDS))
     write, read = KINDS[suffix]
     data = write()
     zipped = suffix in (".pth", ".npz") and generator.random() < 0.5
     path = folder / f"damaged{suffix}"
     path.write_bytes(repacked(data, generator) if zipped else damaged(data, generator))
-    try:
-        read(path)
-    except UserError as error:
-        return "refused" if str(error).isprintable() else f"FAILED: not one printable line: {error!r}"
-    except BaseException:
-        return f"FAILED: {traceback.format_exc()}"
-    return "read"
-
-
-def batch(seeds: range, folder: Path, report: int) -> None:
-    """Rounds in this process, a line each into the pipe `report`."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (pages + (MEMORY_MB << 20),) * 2)
-    torch.set_num_threads(1)
-    for seed in seeds:
-        signal.alarm(SECONDS)
-        outcome = one_round(seed, folder)
-        signal.alarm(0)
-        os.write(report, (json.dumps([seed, outcome]) + "\n").encode())
-
-
-def fuzz(rounds: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
-    """How rounds ended, and those that failed. A process that dies is a failure of the round that it was at."""
-    counts: Counter[str] = Counter()
-    failures: list[str] = []
-    with tempfile.TemporaryDirectory() as root:
-        start, end = seed, seed + rounds
-        while start < end:
-            seeds = range(start, min(start + BATCH, end))
-            reader, writer = os.pipe()
-            child = os.fork()
-            if child == 0:
-                os.close(reader)
-                batch(seeds, Path(root), writer)
-                os._exit(0)
-            os.close(writer)
-            with os.fdopen(reader) as lines:
-                outcomes = [json.loads(line) for line in lines]
-            _, status = os.waitpid(child, 0)
-            for number, outcome in outcomes:
-                counts[outcome.partition(":")[0]] += 1
-                if outcome.startswith("FAILED"):
-                    failures.append(f"round {number}: {outcome}")
-            start = seeds.start + len(outcomes)
-            if status:
-                counts["FAILED"] += 1
-                failures.append(f"round {start}: the process ended with status {status}")
-                start += 1
-    return counts, failures
-
-
-def main() -> int:
-    """The exit status: 1 where a round failed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", action="store_true", help="print the traceback of every failure")
-    options = parser.parse_args()
-    counts, failures = fuzz(options.rounds, options.seed)
-    print(f"weights: {dict(counts)}")
-    for failure in failures:
-        print(failure if options.show else failure.splitlines()[0])
-    return int(bool(failures))
+    return read(path)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_rounds("weights", one_round, __doc__))

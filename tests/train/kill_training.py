@@ -10,21 +10,24 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from fertool.errors import UserError
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from fertool.runtime.files import read_csv
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Run, Workspace
+from tests.processes.forked import begin, complete, exit_code, was_killed
 
-PLAIN = TrainConfig(epochs=4, lr=1e-3, precision="fp32")
+PLAIN = TrainConfig(epochs=3, lr=1e-3, precision="fp32", batch_size=16)
 CONFIGS = {
     "mixed": replace(PLAIN, ema=0.9, schedule="cosine", mixup=0.2),
     "distilled": replace(PLAIN, self_distillation=0.8, freeze_epochs=1, schedule="plateau"),
@@ -32,28 +35,9 @@ CONFIGS = {
 }
 
 
-def begin(workspace: Workspace, config: TrainConfig, name: str, refusals: Path | None = None) -> int:
-    """Fork a process that trains; its exit status is 1 where it is refused."""
-    child = os.fork()
-    if child == 0:
-        try:
-            torch.set_num_threads(1)
-            train(workspace, config, name=name, device="cpu")
-            os._exit(0)
-        except UserError as error:
-            if refusals is not None:
-                with refusals.open("a") as file:
-                    file.write(f"{error}\n")
-            os._exit(1)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(2)
-    return child
-
-
-def exit_code(child: int) -> int:
-    """Wait for a child; negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def training(workspace: Workspace, config: TrainConfig, name: str) -> Callable[[], object]:
+    """The training of a run."""
+    return partial(train, workspace, config, name=name, device="cpu")
 
 
 def require_the_same(ours: Run, theirs: Run) -> None:
@@ -76,43 +60,43 @@ def kill_over_and_over(
 ) -> list[int]:
     """Kill a training `kills` times; returns the epochs that were done after each kill."""
     run, undisturbed = workspace.run(name), workspace.run(f"undisturbed-{name}")
-    started_s = time.monotonic()
-    assert exit_code(begin(workspace, config, undisturbed.name)) == 0
-    epoch_s = (time.monotonic() - started_s) / config.epochs
-    moments = random.Random(seed)
+    epoch_s = complete(training(workspace, config, undisturbed.name)) / config.epochs
+    work, moments = training(workspace, config, run.name), random.Random(seed)
     epochs: list[int] = []
     while len(epochs) < kills:
         done_before = epochs_done(run)
-        child = begin(workspace, config, run.name)
+        child = begin(work)
         # at once or after the next epoch, and then at any moment of an epoch
         reached = _wait_for(run, done_before + moments.randint(0, 1), child)
-        time.sleep(moments.uniform(0, epoch_s) if reached else 0)
-        os.kill(child, signal.SIGKILL)
-        if exit_code(child) == -signal.SIGKILL:
+        if was_killed(child, moments.uniform(0, epoch_s) if reached else 0):
             epochs.append(epochs_done(run))
-        if epochs_done(run) == config.epochs:  # compare, and begin again from nothing
-            assert exit_code(begin(workspace, config, run.name)) == 0
+        if epochs_done(run) == config.epochs and len(epochs) < kills:  # compare, and begin again from nothing
+            complete(work)
             require_the_same(run, undisturbed)
             shutil.rmtree(run.folder)
-    assert exit_code(begin(workspace, config, run.name)) == 0
+    complete(work)
     require_the_same(run, undisturbed)
     return epochs
 
 
 def _wait_for(run: Run, epochs: int, child: int) -> bool:
     """Wait until history.csv has so many rows; false where the child ended before."""
-    while not (epochs == 0 or (run.history_csv.exists() and len(read_csv(run.history_csv)) >= epochs)):
+    while epochs and not (run.history_csv.exists() and run.history_csv.read_text().count("\n") > epochs):
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return False
-        time.sleep(0.005)
+        time.sleep(0.01)
     return True
 
 
 def at_once(workspace: Workspace) -> list[str]:
     """Two processes on one run, and one beside them on another run; returns what the refused process said."""
     refusals = workspace.root / "refusals.txt"
-    names = ("one", "one", "other")
-    children = [begin(workspace, PLAIN, name, refusals) for name in names]
+
+    def refused(line: str) -> None:
+        with refusals.open("a") as file:
+            file.write(f"{line}\n")
+
+    children = [begin(training(workspace, PLAIN, name), refused) for name in ("one", "one", "other")]
     codes = [exit_code(child) for child in children]
     assert sorted(codes[:2]) == [0, 1] and codes[2] == 0, codes
     one, other = workspace.run("one"), workspace.run("other")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from fertool.errors import UserError
 from fertool.models import build_model, load_model
 from fertool.models.predictions import model_inputs
-from fertool.runtime.files import read_csv, write_csv, write_json, write_npy
+from fertool.runtime.files import read_csv, read_json, write_csv, write_json, write_npy
 from fertool.runtime.hardware import Compute
 from fertool.train import command, train
 from fertool.train.config import TrainConfig
@@ -187,7 +187,7 @@ def test_settings_out_of_range_name_the_option(setting: dict[str, float]) -> Non
 
 
 def test_run_json_holds_the_whole_configuration(trained: Workspace) -> None:
-    record = json.loads(trained.run("cnn").run_json.read_text())
+    record = read_json(trained.run("cnn").run_json)
     assert record["config"] == asdict(TrainConfig(epochs=2, lr=1e-3, precision="fp32"))
     assert {"versions", "hardware", "made_from", "condition"} <= set(record)
 
@@ -424,7 +424,7 @@ def test_an_edited_network_of_ones_own_is_another(
     train(synthetic, config, name="own", device="cpu")
     assert "done already" in train(synthetic, config, name="own", device="cpu").notes[0]
     assert source in model_inputs(synthetic, synthetic.run("own"), "test")
-    record = json.loads(synthetic.run("own").run_json.read_text())
+    record = read_json(synthetic.run("own").run_json)
     record["made_from"]["revision"] = 1
     synthetic.run("own").run_json.write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"trained by another version of fertool"):

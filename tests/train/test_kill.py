@@ -5,15 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fertool.prepare import PrepareSettings, prepare
 from fertool.workspace import Workspace
 
 JOB = Path(__file__).with_name("kill_training.py")
 KILLS = 4  # `make torture` has 200
 
 
-def test_killed_at_random_moments_it_ends_in_the_same_bits(synthetic: Workspace) -> None:
+def test_killed_at_random_moments_it_ends_in_the_same_bits(tmp_path: Path) -> None:
+    prepare(Workspace(tmp_path / "ws"), "synthetic", PrepareSettings(count=42))
     done = subprocess.run(
-        [sys.executable, str(JOB), str(synthetic.root), str(KILLS)],
+        [sys.executable, str(JOB), str(tmp_path / "ws"), str(KILLS)],
         capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -154,6 +154,7 @@ def _column(
     evidence: Evidence, condition: Condition, view: View, run: Run, set_name: str, rows: np.ndarray
 ) -> Column:
     path = run.heatmaps(view.explainer, view.target, evidence.split)
+    evidence.workspace.require_intact(path.with_suffix(".json"), path)
     raw = read_npy(path, evidence.workspace.remedy(path))[rows]
     record = path.with_suffix(".json")  # the explainer may be a function that is not here
     negatives = read_json(record).get("negatives") if record.exists() else None

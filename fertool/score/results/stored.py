@@ -8,7 +8,7 @@ written with, wherever a scoring is killed.
 from pathlib import Path
 from typing import Any
 
-from fertool.runtime.files import write_json
+from fertool.runtime.files import write_record
 from fertool.runtime.reading import read_json
 from fertool.score.evaluated_run import Columns, EvaluatedRun
 from fertool.score.results.face_csv import read_columns, write_columns
@@ -37,7 +37,7 @@ def ensure_figures(
         path.unlink(missing_ok=True)
         write_columns(path.with_suffix(".csv"), columns)
         record = {"made_from": made_from, "products": workspace.products(path, products)}
-        write_json(path, {**recorded, **figures, **record})
+        write_record(path, {**recorded, **figures, **record})
     return read_figures(evaluated, path)
 
 

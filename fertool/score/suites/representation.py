@@ -133,6 +133,7 @@ def read_features(evaluated: EvaluatedRun) -> Stages | None:
     place = _features_file(evaluated)
     if not place.exists():
         return None
+    evaluated.workspace.require_intact(place.with_suffix(".json"), place)
     stored = read_npz(place, evaluated.workspace.remedy(place))
     if stored.get("faces_sha256") != _faces_sha256(evaluated):
         return None

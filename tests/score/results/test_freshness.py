@@ -153,10 +153,12 @@ def test_a_run_with_any_suite_is_scored(workspace: Workspace) -> None:
     assert write_report(workspace, ReportSettings(runs=["cnn"], only=["tables"])).data["runs"] == ["cnn"]
 
 
-def test_pictures_are_of_the_first_seed_that_has_such_figures(workspace: Workspace) -> None:
+def test_pictures_are_of_the_first_seed_that_has_such_figures(
+    workspace: Workspace, replace_in_record
+) -> None:
     other = workspace.run("other")
     copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
-    copied.write_text(copied.read_text().replace('"seed": 0', '"seed": 1'))
+    replace_in_record(copied, '"seed": 0', '"seed": 1')
     shutil.rmtree(workspace.run("cnn").folder / "scores" / "attention")
     write_report(workspace, PAGE)
     page = workspace.report.read_text()
@@ -174,10 +176,10 @@ def test_a_sweep_of_which_nothing_is_known_has_no_figure(workspace: Workspace) -
     assert "Over lambda" not in workspace.report.read_text()
 
 
-def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace) -> None:
+def test_runs_that_were_not_scored_alike_are_named(workspace: Workspace, replace_in_record) -> None:
     other = workspace.run("other")
     copied = shutil.copytree(workspace.run("cnn").folder, other.folder) / "run.json"
-    copied.write_text(copied.read_text().replace('"seed": 0', '"seed": 1'))
+    replace_in_record(copied, '"seed": 0', '"seed": 1')
     place = other.scores("attention", "test", "gradcam", "predicted")
     settings = read_json(place)["made_from"]["settings"]
     edit(place, settings=settings | {"run": "other", "jitter": 0.1})
@@ -197,7 +199,7 @@ def guided_runs(workspace: Workspace) -> list[Run]:
     source = workspace.run("cnn").folder
     for name, weight in (("g0", 0.0), ("g1", 1.0)):
         place = shutil.copytree(source, workspace.run(name).folder) / "run.json"
-        record = json.loads(place.read_text())
+        record = read_json(place)
         record |= {"name": name, "condition": name}
         record["config"] |= {"guide": "background", "guide_weight": weight}
         place.write_text(json.dumps(record))

@@ -9,6 +9,7 @@ import pytest
 
 from fertool.errors import DamagedError
 from fertool.masks import MaskSettings, make_masks
+from fertool.runtime.files import read_json
 from fertool.score import ScoreSettings, score
 from fertool.score.gather import gather_scores, outdated_notes
 from fertool.score.results.face_csv import read_columns
@@ -137,7 +138,7 @@ def test_figures_of_another_shape_are_one_line_or_left_out(
     monkeypatch.setattr("fertool.score.suites.representation.MOST_ITERATIONS", 2)
     right = figures(workspace)
     path = workspace.run("cnn").scores("classification", "test")
-    path.write_text(json.dumps(edit(json.loads(path.read_text()))))
+    path.write_text(json.dumps(edit(read_json(path))))
     try:
         names = [entry.suite.name for entry in gather_scores(workspace, workspace.runs(), "test")]
     except DamagedError as error:

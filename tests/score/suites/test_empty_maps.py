@@ -15,7 +15,7 @@ from fertool.explain.explainer import Explanation
 from fertool.explain.registry import EXPLAINERS
 from fertool.masks import MaskSettings, make_masks
 from fertool.masks.regions import MOUTH, REGIONS
-from fertool.runtime.files import write_json
+from fertool.runtime.files import read_json, write_json
 from fertool.score import ScoreSettings, score
 from fertool.score.gather import gather_scores
 from fertool.score.perturbations.corruptions import CORRUPTIONS
@@ -178,7 +178,7 @@ def put(workspace: Workspace, run: str, maps: np.ndarray) -> None:
 
 def with_second_run(workspace: Workspace, seed: int, **config: object) -> None:
     copied = shutil.copytree(workspace.run("cnn").folder, workspace.run("other").folder) / "run.json"
-    record = json.loads(copied.read_text())
+    record = read_json(copied)
     record["config"] |= {"seed": seed, **config}
     copied.write_text(json.dumps(record))
 
