@@ -1,6 +1,9 @@
 """Where the program begins: `fertool`, `python -m fertool`, and so `torchrun -m fertool`."""
 
-from fertool.exits import ctrl_c_ends_at_once
+import os
+import sys
+
+from fertool.exits import INTERRUPTED, ctrl_c_ends_at_once
 
 
 def main() -> None:
@@ -8,7 +11,15 @@ def main() -> None:
     with ctrl_c_ends_at_once():
         from fertool import cli
 
-        cli.main()
+        try:
+            cli.main()
+        except SystemExit as end:
+            if end.code != INTERRUPTED:
+                raise
+            # an ordinary end waits for threads, and they for the large picture that they decode
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
+import contextlib
+import functools
+import http.server
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,23 @@ def shared() -> Callable[[str], Path]:
 def seeded() -> None:
     """Draws that name no generator are the same whatever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """`serve(folder)` hands out the files of a folder on this machine and returns the address; so does `serve(folder,
+    handler)` with a handler of the test's own."""
+    with contextlib.ExitStack() as served:
+
+        def start(folder: Path, handler: type = http.server.SimpleHTTPRequestHandler) -> str:
+            quiet = type("Quiet", (handler,), {"log_message": lambda *_: None})
+            answer = functools.partial(quiet, directory=str(folder))
+            server = served.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), answer))
+            served.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
 
 
 @pytest.fixture

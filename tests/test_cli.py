@@ -1,5 +1,6 @@
 """The real command line, as a shell runs it."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import typer
 from typer.testing import CliRunner
 
 from fertool import cli
+from fertool.__main__ import main as program
 from fertool.runtime.files import write_json
 from fertool.summary import Summary
 from fertool.train.augment import PRESETS
@@ -250,6 +253,16 @@ main()
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "fertool: interrupted\n")
+
+
+def test_an_interrupted_program_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[int] = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    for code in (130, 1):
+        monkeypatch.setattr(cli, "main", partial(sys.exit, code))
+        with contextlib.suppress(SystemExit):
+            program()
+    assert ends == [130]
 
 
 def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,17 @@ from fertool.explain.methods.nulls import Null
 from fertool.explain.targets import choose_classes
 from fertool.models import FaceClassifier, load_run_model
 from fertool.models.predictions import keep_logits, made_elsewhere, model_inputs
+from fertool.models.registry import OWN
+from fertool.models.structure.cam_layer import CHOICE_REVISION
 from fertool.models.structure.named_layers import views_at
 from fertool.runtime.files import write_record
 from fertool.runtime.locks import alone, make_alone
 from fertool.runtime.partial_rows import PartialRows, partial_folder
 from fertool.runtime.progress import log, progress_bar
 from fertool.runtime.ranks import join_ranks
+from fertool.runtime.reading import read_json
+
+LAYER_CHOICE = "layer_choice"  # key of a record: the revision of the choice of the layer
 
 
 @dataclass(frozen=True)
@@ -98,12 +103,35 @@ def _explainer_work(job: HeatmapJob) -> Work:
 
     def is_current() -> bool:
         products = [*job.paths, job.run.predictions(job.split)]
-        return all(
+        as_recorded = all(
             job.workspace.is_current(path.with_suffix(".json"), wanted, products)
             for path, wanted in zip(job.paths, made_from, strict=True)
         )
+        return as_recorded and not _layer_moved(job)
 
     return Work(is_current, lambda: _explain_split(job, made_from))
+
+
+def _layer_moved(job: HeatmapJob) -> bool:
+    """Whether stored maps were read at another layer than a CAM reads now.
+
+    An earlier version chose another one for some architectures, which shows when the network is built; records of now
+    name the revision of the choice.
+    """
+    if not job.request.explainer.reads_cam_layer or _named_layer(job) is not None:
+        return False
+    records = [read_json(path.with_suffix(".json")) for path in job.paths]
+    earlier = [record for record in records if record.get(LAYER_CHOICE) != CHOICE_REVISION]
+    # our own networks name their layer
+    if not earlier or job.run.config()["model"] in OWN:
+        return False
+    layers = _layers_read(job, load_run_model(job.workspace, job.run))
+    return any(record.get(LAYER, layers) != layers for record in earlier)
+
+
+def _layers_read(job: HeatmapJob, model: FaceClassifier) -> str:
+    views = views_at(model, _named_layer(job), job.request.key)
+    return ", ".join(view.cam_layer for view in views)
 
 
 def _null_work(job: HeatmapJob, null: Null, beside: Heatmaps) -> Work:
@@ -178,9 +206,7 @@ def _keep(
     keep_logits(job.workspace, job.run, job.split, job.compute, lambda: logits, force=job.force)
     found: dict[str, Any] = {}
     if job.request.explainer.reads_cam_layer:
-        found[LAYER] = ", ".join(
-            view.cam_layer for view in views_at(model, _named_layer(job), job.request.key)
-        )
+        found |= {LAYER: _layers_read(job, model), LAYER_CHOICE: CHOICE_REVISION}
     _empty_records(job.paths)
     for number, (target, path, wanted) in enumerate(zip(job.targets, job.paths, made_from, strict=True)):
         partial.keep(str(number), path)

@@ -10,7 +10,7 @@ from fertool.masks.detectors.mediapipe_model import find_mediapipe_model
 from fertool.masks.detectors.small_faces import DLIB, MEDIAPIPE
 from fertool.masks.find_landmarks import Detectors
 from fertool.masks.making import MaskJob, ensure_masks
-from fertool.masks.masks_tables import agreement_notes, masks_tables
+from fertool.masks.masks_tables import agreement_notes, lying_notes, masks_tables
 from fertool.masks.preview import preview_masks
 from fertool.masks.settings import MaskSettings
 from fertool.runtime.package_files import INSTALL_DLIB
@@ -58,7 +58,9 @@ def make_masks(
         join_ranks().broadcast_from_rank0(lambda: preview_masks(workspace, job.splits, preview))
         notes.append(f"preview: {preview}")
     data = {key: value for key, value in content.items() if key not in NOT_FIGURES}
-    return Summary(data, masks_tables(data), notes + agreement_notes(data["agreement"]))
+    # masks of earlier versions do not say which faces lie
+    notes += lying_notes(data.get("lying", {})) + agreement_notes(data["agreement"])
+    return Summary(data, masks_tables(data), notes)
 
 
 def _job(workspace: Workspace, settings: MaskSettings, force: bool) -> MaskJob:

@@ -48,6 +48,14 @@ def interocular_distance(landmarks: np.ndarray) -> np.ndarray:
     )
 
 
+def turns_to_upright(landmarks: np.ndarray) -> np.ndarray:
+    """The quarter turns, counter-clockwise, that make each face (N, 68, 2) upright: int64 (N,), 0 to 3."""
+    eyes = landmarks[:, LEFT_EYE_OUTER_CORNER] - landmarks[:, RIGHT_EYE_OUTER_CORNER]
+    # y points downwards: a face whose eyes run down the picture lies clockwise, and is turned counter-clockwise
+    angles = np.arctan2(eyes[:, 1], eyes[:, 0])
+    return np.round(angles / (np.pi / 2)).astype(np.int64) % 4
+
+
 def face_boxes(landmarks: np.ndarray) -> np.ndarray:
     """The boxes (..., 4) around landmarks (..., 68, 2): x0, y0, x1, y1."""
     return np.concatenate([landmarks.min(axis=-2), landmarks.max(axis=-2)], axis=-1)

@@ -14,7 +14,7 @@ from fertool.masks.agreement import sampled_agreement
 from fertool.masks.detectors.small_faces import DETECTORS
 from fertool.masks.find_landmarks import BATCH_FACES, Detectors, batches_of, find_regions
 from fertool.masks.known_landmarks import mean_face_rows, synthetic_rows
-from fertool.masks.landmarks import face_boxes
+from fertool.masks.landmarks import face_boxes, turns_to_upright
 from fertool.masks.regions import REGIONS, face_outline
 from fertool.masks.settings import MaskSettings
 from fertool.runtime.files import write_npy, write_npz, write_record
@@ -180,6 +180,10 @@ def _content(job: MaskJob, partials: dict[str, PartialRows], pool: WorkerPool) -
         "found": {split: _count(split_codes) for split, split_codes in codes.items()},
         "found_by_class": {
             split: _count_by_class(job, split, split_codes) for split, split_codes in codes.items()
+        },
+        "lying": {
+            split: np.flatnonzero(turns_to_upright(np.asarray(partial.arrays["landmarks"]))).tolist()
+            for split, partial in partials.items()
         },
         "agreement": sampled_agreement(job.workspace, partials, pool, job.detectors) if both else None,
     }

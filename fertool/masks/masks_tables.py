@@ -6,6 +6,7 @@ from fertool.masks.detectors.small_faces import DETECTORS, TEMPLATE
 from fertool.summary import Table
 
 SHOWN = {"drawn": "synthetic (exact)"}  # a detector's name in tables, where it is not that of its code
+NAMED_ROWS = 5
 
 
 def masks_tables(data: dict[str, Any]) -> list[Table]:
@@ -46,6 +47,17 @@ def masks_tables(data: dict[str, Any]) -> list[Table]:
             )
         )
     return tables
+
+
+def lying_notes(lying: dict[str, list[int]]) -> list[str]:
+    """A sentence on the faces of each split, by their rows, that lie on a side or stand on their head."""
+    return [
+        f"{len(rows):,} faces of '{split}' lie on a side or stand on their head (row "
+        f"{', '.join(map(str, rows[:NAMED_ROWS]))}{', ...' if len(rows) > NAMED_ROWS else ''} of faces/{split}.csv, "
+        "which names their pictures): a network meets them as they are; turn them and prepare again"
+        for split, rows in lying.items()
+        if rows
+    ]
 
 
 def agreement_notes(agreement: dict[str, Any] | None) -> list[str]:

@@ -23,7 +23,7 @@ from fertool.summary import Summary
 from fertool.workspace import SPLITS, Run, Workspace
 
 # raise them when the same source and settings would give other faces
-REVISION = 1
+REVISION = 2
 SYNTHETIC_REVISION = 3
 
 
@@ -117,6 +117,10 @@ def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettin
     return json.loads(json.dumps(made_from))
 
 
+def _of_any_revision(made_from: object) -> object:
+    return {**made_from, "revision": None} if isinstance(made_from, dict) else made_from
+
+
 def _refuse_others(workspace: Workspace, made_from: dict[str, Any], files: FileRecords) -> None:
     """Raise UserError where runs were trained on other faces than `files`, which are about to take their place.
 
@@ -149,7 +153,8 @@ def _refuse_under_runs(workspace: Workspace, made_from: dict[str, Any]) -> None:
         dataset = workspace.dataset()
     except DamagedError:
         return  # which faces they are is told by their hashes, once the new ones are there
-    if dataset.get("made_from") != made_from:
+    # another revision may give the same faces: `_refuse_others` compares their hashes once they are there
+    if _of_any_revision(dataset.get("made_from")) != _of_any_revision(made_from):
         raise UserError(
             f"{workspace.root}: holds runs trained on {dataset['name']} as prepared before; prepare another "
             "source or with other settings in a workspace of its own (--workspace DIR), or remove runs/ first"

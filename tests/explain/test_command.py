@@ -357,6 +357,23 @@ def test_damaged_maps_are_made_again_and_never_read(workspace: Workspace, damage
     assert place.read_bytes() == content
 
 
+def test_maps_of_a_layer_that_was_chosen_otherwise_are_made_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an earlier version, whose records do not say how it chose."""
+    settings = ExplainSettings(device="cpu")
+    explain(workspace, settings)
+    record = workspace.run("cnn").heatmaps("gradcam", "predicted", "test").with_suffix(".json")
+    content = read_json(record)
+    assert content["layer"] == "relu3" and content.pop(making.LAYER_CHOICE)
+    monkeypatch.setattr(making, "OWN", {})  # whose layer never moved
+    for layer, current in (("relu3", True), ("relu2", False)):
+        write_json(record, {**content, "layer": layer})
+        notes = explain(workspace, settings).notes
+        assert any("up to date" in note for note in notes) == current
+    assert read_json(record)["layer"] == "relu3"
+
+
 def test_rows_that_a_kill_left_beside_finished_maps_are_removed(workspace: Workspace) -> None:
     explain(workspace, ExplainSettings(device="cpu"))
     left = partial_folder(workspace.run("cnn").heatmaps("gradcam", "predicted", "test"))

@@ -347,3 +347,30 @@ def test_synthetic_landmarks_that_do_not_fit_are_one_line(blank: Workspace) -> N
         UserError, match=r"train\.truth\.npz: holds no landmarks of 40 faces; run 'fertool prepare"
     ):
         make_masks(blank)
+
+
+def test_faces_that_lie_are_named(blank: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    upright = mean_face((48, 48)).astype(np.float32)
+    lying = np.stack(
+        [upright[:, 1], 48 - upright[:, 0]], axis=1
+    )  # a quarter turn, its eyes run up the picture
+
+    def rows(faces: np.ndarray, done: int, _margin: float):
+        landmarks = np.stack(
+            [lying if len(faces) == 10 and row in (2, 7) else upright for row in range(len(faces))]
+        )
+        yield {
+            "landmarks": landmarks[done:],
+            "detector": np.full(len(faces) - done, MEDIAPIPE, np.uint8),
+            "confidence": np.ones(len(faces) - done, np.float32),
+            "regions": np.zeros((len(faces) - done, 48, 48), np.uint8),
+        }
+
+    monkeypatch.setattr(making, "mean_face_rows", rows)
+    for _ in range(2):  # made, and up to date
+        summary = make_masks(blank, MaskSettings(detector="template"))
+        assert summary.data["lying"] == {"train": [], "test": [2, 7]}
+        (note,) = [note for note in summary.notes if "lie on a side" in note]
+        assert note.startswith(
+            "2 faces of 'test' lie on a side or stand on their head (row 2, 7 of faces/test.csv"
+        )

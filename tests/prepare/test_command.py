@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -615,6 +616,31 @@ def test_a_damaged_record_beside_runs_is_made_again_from_the_same_faces_alone(fo
         prepare(workspace, forms.tree(forms.emotion_folders(5), "other"))
     prepare(workspace, source)
     assert workspace.dataset_json.read_bytes() == whole
+
+
+def test_another_revision_beside_runs_is_made_again_where_its_faces_are_the_same(
+    forms, workspace, monkeypatch
+):
+    source = forms.tree(forms.emotion_folders(4))
+    with monkeypatch.context() as before:
+        before.setattr(command, "REVISION", command.REVISION - 1)
+        prepare(workspace, source)
+    begin_run(workspace)
+    faces = workspace.faces("test").read_bytes()
+    assert "up to date" not in notes(prepare(workspace, source))
+    assert workspace.dataset()["made_from"]["revision"] == command.REVISION
+    assert workspace.faces("test").read_bytes() == faces
+
+    monkeypatch.setattr(command, "REVISION", command.REVISION + 1)
+    make = command.make_faces
+
+    def other_faces(*arguments, **more):
+        made = make(*arguments, **more)
+        return replace(made, faces=replace(made.faces, images=255 - made.faces.images))
+
+    monkeypatch.setattr(command, "make_faces", other_faces)
+    with pytest.raises(UserError, match="cnn-s0 was trained on other faces"):
+        prepare(workspace, source)
 
 
 def test_truth_of_synthetic_faces_does_not_outlive_them(forms, workspace):

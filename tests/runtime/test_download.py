@@ -1,8 +1,6 @@
-import functools
 import hashlib
 import http.server
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,6 @@ CONTENT = b"weights" * 40_000
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
-
     def do_GET(self) -> None:
         if self.path.startswith("/moved-to/"):
             self.send_response(302)
@@ -38,16 +34,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path, serve: Callable[..., str]) -> str:
     folder = tmp_path / "served"
     folder.mkdir()
     for name in ("whole", "cut-short", "endless"):
         (folder / name).write_bytes(CONTENT)
-    handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    return serve(folder, Handler)
 
 
 def test_a_download_is_whole_or_not_there(server: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.detectors.template import mean_face
-from fertool.masks.landmarks import LEFT_EYE_OUTER_CORNER, RIGHT_EYE_OUTER_CORNER
+from fertool.masks.landmarks import turns_to_upright
 from fertool.masks.photographs import Framing, PhotographDetectors, find_faces, framing_of
 from fertool.prepare.sources.decode import opencv_silent
 from fertool.workspace import Workspace
@@ -54,11 +54,7 @@ def quarter_turns(landmarks: np.ndarray) -> int:
     """The quarter turns, counter-clockwise, that make most of the faces (n, 68, 2) upright; 0 without faces."""
     if len(landmarks) == 0:
         return 0
-    eyes = landmarks[:, LEFT_EYE_OUTER_CORNER] - landmarks[:, RIGHT_EYE_OUTER_CORNER]
-    # y points downwards: a face whose eyes run down the picture lies clockwise, and is turned counter-clockwise
-    angles = np.arctan2(eyes[:, 1], eyes[:, 0])
-    turns = np.round(angles / (np.pi / 2)).astype(int) % 4
-    return int(np.bincount(turns, minlength=4).argmax())
+    return int(np.bincount(turns_to_upright(landmarks), minlength=4).argmax())
 
 
 def training_framing(workspace: Workspace) -> Framing:

@@ -12,6 +12,7 @@ from fertool.models.classifier import FaceClassifier, TokenGrid, View
 from fertool.models.frozen_eval import frozen_eval, layer_outputs
 from fertool.models.structure.map_layers import map_layers
 
+CHOICE_REVISION = 2  # of the layer that is found: raise it when some network's is another one
 LEAST_CELLS = 7  # a side, of the layer that is found: a 3x3 map cannot tell eyes from mouth
 MARKS, MARK_SIDE, MARK_STRENGTH = (
     (0.25, 0.75),

@@ -58,11 +58,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _unwrapped(path, _tensors(content.get(part) if part else content), part, content)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The names and tensors of `read_checkpoint`."""
-    return read_checkpoint(path).tensors
-
-
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a .safetensors. Raises UserError for what is no whole one."""
     try:

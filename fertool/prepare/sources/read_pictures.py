@@ -174,9 +174,14 @@ def _faces(store: PictureStore, places: Places) -> Iterable[FaceToRead]:
 
 @contextlib.contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that, on an error or Ctrl-C, finish the pictures in hand and let go of those that wait."""
+    """Threads that on an error let go of the pictures that wait, and on Ctrl-C do not wait for those in hand either."""
     threads = ThreadPoolExecutor()
     try:
         yield threads
-    finally:
+    except KeyboardInterrupt:
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
         threads.shutdown(cancel_futures=True)
+        raise
+    threads.shutdown()

@@ -1,8 +1,5 @@
-import functools
 import hashlib
-import http.server
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,20 +12,12 @@ from fertool.runtime.download import CACHE_VARIABLE
 CONTENT = b"a model" * 40_000
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path, serve: Callable[..., str]) -> str:
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / FILE_NAME).write_bytes(CONTENT)
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{FILE_NAME}"
-        server.shutdown()
+    return f"{serve(folder)}/{FILE_NAME}"
 
 
 @pytest.fixture(autouse=True)

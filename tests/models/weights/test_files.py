@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from fertool.errors import UserError
 from fertool.models import build_model, load_model, save_model
-from fertool.models.weights.files import read_tensors
+from fertool.models.weights.files import read_checkpoint
 from fertool.models.weights.prefixes import without_prefixes
 from fertool.models.weights.recipe import read_recipe
 
@@ -25,7 +25,7 @@ class RunsCode:
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.pt", "w.bin"])
 def test_names_and_tensors_come_back(tmp_path: Path, name: str) -> None:
     (save_file if name.endswith("safetensors") else torch.save)(STATE, tmp_path / name)
-    tensors = read_tensors(tmp_path / name)
+    tensors = read_checkpoint(tmp_path / name).tensors
     assert set(tensors) == set(STATE)
     assert all(torch.equal(tensors[key], STATE[key]) for key in STATE)
 
@@ -45,13 +45,13 @@ def test_names_and_tensors_come_back(tmp_path: Path, name: str) -> None:
 )
 def test_weights_among_other_things(tmp_path: Path, wrapped: dict) -> None:
     torch.save(wrapped, tmp_path / "w.pt")
-    assert set(read_tensors(tmp_path / "w.pt")) == set(STATE)
+    assert set(read_checkpoint(tmp_path / "w.pt").tensors) == set(STATE)
 
 
 def test_where_a_training_stands_is_no_file_of_weights(tmp_path: Path) -> None:
     torch.save({"network": STATE, "optimizer": {"state": {}}, "history": []}, tmp_path / "last.pt")
     with pytest.raises(UserError, match=r"last\.pt: .* give best\.safetensors"):
-        read_tensors(tmp_path / "last.pt")
+        read_checkpoint(tmp_path / "last.pt")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -64,7 +64,7 @@ def test_a_checkpoint_that_runs_code_is_refused(
     with pytest.raises(
         UserError, match=r"w\.pth: refused, for this checkpoint runs code \(posix\.mkdir\)"
     ) as error:
-        read_tensors(path)
+        read_checkpoint(path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "made").exists()
 
@@ -85,7 +85,7 @@ def test_what_is_no_file_of_weights_is_one_line(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        read_tensors(tmp_path / name)
+        read_checkpoint(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
@@ -94,7 +94,7 @@ def test_a_torchscript_program_is_called_so(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), tmp_path / "w.pt")
     with pytest.raises(UserError, match=r"a TorchScript program, not weights by name; save its state_dict"):
-        read_tensors(tmp_path / "w.pt")
+        read_checkpoint(tmp_path / "w.pt")
 
 
 def test_a_whole_pickled_network_is_refused_with_what_to_save(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_whole_pickled_network_is_refused_with_what_to_save(tmp_path: Path) ->
     with pytest.raises(
         UserError, match=r"runs code \(torch\.nn\.modules\.linear\.Linear\).*save its state_dict"
     ):
-        read_tensors(tmp_path / "w.pt")
+        read_checkpoint(tmp_path / "w.pt")
 
 
 def test_records_that_are_compressed_are_refused_unread(tmp_path: Path) -> None:
@@ -116,13 +116,13 @@ def test_records_that_are_compressed_are_refused_unread(tmp_path: Path) -> None:
             packed.writestr(record.filename, stored.read(record))
     assert (tmp_path / "w.pth").stat().st_size < 10_000
     with pytest.raises(UserError, match="its records are compressed"):
-        read_tensors(tmp_path / "w.pth")
+        read_checkpoint(tmp_path / "w.pth")
 
 
 def test_a_tensor_that_would_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"its tensors would take 4096 GB, more than is in the file"):
-        read_tensors(tmp_path / "w.pth")
+        read_checkpoint(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path: Path) -> None:
     content = (tmp_path / "w.pth").read_bytes()
     (tmp_path / "w.pth").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="not a whole file of weights"):
-        read_tensors(tmp_path / "w.pth")
+        read_checkpoint(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.ones(3)])
 def test_a_checkpoint_without_names_is_one_line(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UserError, match="holds no tensors by name"):
-        read_tensors(tmp_path / "w.pth")
+        read_checkpoint(tmp_path / "w.pth")
 
 
 def test_only_our_own_files_have_a_recipe(tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
 import hashlib
-import http.server
 import json
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -175,18 +172,10 @@ def test_offline_says_at_once_what_to_put_where(
     assert not list(cache.glob("*"))
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
-
-
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
+def address(tmp_path: Path, serve: Callable[..., str]) -> str:
     """The address, on this machine, at which a server hands out the files of the test's folder."""
-    handler = partial(QuietHandler, directory=tmp_path)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    return serve(tmp_path)
 
 
 def test_the_published_file_is_downloaded_once(

@@ -1,6 +1,7 @@
 """Pictures in every format, with its bits, its alpha and its orientation, come out as they look."""
 
 import io
+import threading
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from fertool.errors import UserError
 from fertool.prepare import PrepareSettings, prepare
+from fertool.prepare.sources import read_pictures
 from fertool.prepare.sources.decode import decode_face
 from fertool.prepare.sources.picture_header import read_header
 from fertool.workspace import SPLITS, Workspace
@@ -156,3 +158,13 @@ def test_a_large_photograph_is_a_face_like_any_other(forms, workspace):
     }
     summary = prepare(workspace, forms.tree(files), PrepareSettings(size=32))
     assert summary.data["image_shape"] == [32, 32, 3]
+
+
+def test_ctrl_c_waits_for_no_picture():
+    release = threading.Event()
+    with pytest.raises(KeyboardInterrupt), read_pictures._threads() as threads:
+        futures = [threads.submit(release.wait, 60) for _ in range(100)]
+        raise KeyboardInterrupt
+    assert not futures[0].done(), "the end was waited for"
+    assert futures[-1].cancelled()
+    release.set()
