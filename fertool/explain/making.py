@@ -121,12 +121,14 @@ def _layer_moved(job: HeatmapJob) -> bool:
     if not job.request.explainer.reads_cam_layer or _named_layer(job) is not None:
         return False
     records = [read_json(path.with_suffix(".json")) for path in job.paths]
-    earlier = [record for record in records if record.get(LAYER_CHOICE) != CHOICE_REVISION]
+    earlier = [
+        record for record in records if LAYER in record and record.get(LAYER_CHOICE) != CHOICE_REVISION
+    ]
     # our own networks name their layer
     if not earlier or job.run.config()["model"] in OWN:
         return False
     layers = _layers_read(job, load_run_model(job.workspace, job.run))
-    return any(record.get(LAYER, layers) != layers for record in earlier)
+    return any(record[LAYER] != layers for record in earlier)
 
 
 def _layers_read(job: HeatmapJob, model: FaceClassifier) -> str:
@@ -217,7 +219,7 @@ def _keep(
             products.append(job.run.branch_shares(job.request.key, target, job.split))
             partial.keep(f"{number}.branches", products[-1])
         means = _mean_shares(model, shares)
-        write_record(job, target, products, wanted, found | ({"branch_shares": means} if means else {}))
+        write_map_record(job, target, products, wanted, found | ({"branch_shares": means} if means else {}))
     partial.discard()
 
 
@@ -247,7 +249,7 @@ def _make_null(job: HeatmapJob, null: Null, beside: Heatmaps, made_from: dict[st
         partial.append(maps=null.make(faces[batch], rows[batch], beside.raw))
     _empty_records([path])
     partial.keep("maps", path)
-    write_record(job, target, [path], made_from, {})
+    write_map_record(job, target, [path], made_from, {})
     partial.discard()
 
 
@@ -264,7 +266,7 @@ def _empty_records(paths: list[Path]) -> None:
         write_record(path.with_suffix(".json"), {})
 
 
-def write_record(
+def write_map_record(
     job: HeatmapJob, target: str, products: list[Path], made_from: dict[str, Any], found: dict[str, Any]
 ) -> None:
     """Write the record of the maps of one target.

@@ -102,6 +102,7 @@ def _stored_maps(evidence: Evidence, condition: Condition, view: View) -> dict[s
         for run in condition.runs
         if run.name in view.gathered.columns
     }
-    return {
-        name: read_npy(path, evidence.workspace.remedy(path)) for name, path in paths.items() if path.exists()
-    }
+    there = {name: path for name, path in paths.items() if path.exists()}
+    for path in there.values():
+        evidence.workspace.require_intact(path.with_suffix(".json"), path)
+    return {name: read_npy(path, evidence.workspace.remedy(path)) for name, path in there.items()}

@@ -11,7 +11,7 @@ from fertool.errors import UserError
 from fertool.explain.explainer import Negatives
 from fertool.explain.heatmaps import HeatmapJob, Heatmaps, imported_made_from, rows_without_numbers
 from fertool.explain.imports.rows import source_rows
-from fertool.explain.making import write_record
+from fertool.explain.making import write_map_record
 from fertool.explain.methods.imported import imported_name
 from fertool.explain.registry import parse_request
 from fertool.explain.selection import select_runs
@@ -141,7 +141,7 @@ def _import_maps(workspace: Workspace, settings: ImportSettings, run: Run, force
         path.with_suffix(".json").unlink(missing_ok=True)
         write_npy(path, ordered)
         made_from = imported_made_from(job)
-        write_record(job, settings.target, [path], made_from, {"file": settings.file.name})
+        write_map_record(job, settings.target, [path], made_from, {"file": settings.file.name})
     stored = Heatmaps(path, run, request, settings.target, ordered, None)
     empty = int((~stored.rectified().any(axis=(1, 2))).sum())
     figures = {

@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from fertool.score.statistics.intervals import difference_interval, mean_interval, resample_means
+from fertool.score.statistics.intervals import Resampled, difference_interval, mean_interval, resample_means
 from fertool.score.statistics.scales import CORRELATION, POSITIVE, PROPORTION, UNBOUNDED, Scale
 
 SIMULATED = 1000
@@ -199,6 +199,24 @@ def test_intervals_of_accuracies_over_few_seeds_cover_and_lie_in_their_range(
     assert 0.93 <= coverage(limits, truth) <= most
     assert (limits[0] >= 0).all() and (limits[1] <= 1).all()
     assert (limits[0] < values.mean(axis=(0, 1))).all() and (values.mean(axis=(0, 1)) < limits[1]).all()
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("scale", "middle", "spread"),
+    [(PROPORTION, 0.05, 1.0), (PROPORTION, 0.375, 1.0), (PROPORTION, 0.9, 0.5), (POSITIVE, 1.0, 0.6)],
+    ids=["5%", "38%", "90%", "lift"],
+)
+def test_intervals_cover_seeds_that_spread_far(
+    seeds: int, scale: Scale, middle: float, spread: float
+) -> None:
+    """A thousand images of equal values a seed: what the seeds alone do; many simulations, as they cost nothing."""
+    rng, simulated = np.random.default_rng(14), 20_000
+    figures = scale.back(rng.normal(scale.to(np.array(middle)), spread, (seeds, simulated)))
+    truth = scale.back(rng.normal(scale.to(np.array(middle)), spread, 1_000_000)).mean()
+    same = np.broadcast_to(figures, (2, seeds, simulated))
+    limits = Resampled(figures, same, same).interval(scale)
+    assert 0.93 <= coverage(limits, truth) <= 0.97
 
 
 @pytest.mark.parametrize(("seeds", "most"), [(2, 0.98), (3, 0.97), (5, 0.97)])
