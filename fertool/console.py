@@ -102,6 +102,8 @@ def _log_to_stderr() -> None:
     """Let the program's log go to stderr, a line per event; only the first of several processes on one job logs."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
+    # where a home cannot be written to it speaks of its cache at length, and draws all the same
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     logger = logging.getLogger("fertool")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if started_as_first() else logging.WARNING)

@@ -482,7 +482,8 @@ class Workspace:
     def _large_fingerprint(self, path: Path, key: str, stamp: list[int], cached: bool) -> str:
         cache_file = self.root / ".fingerprints.json"
         cache, sample = _read_cache(cache_file), _sampled_sha256(path, stamp[0])
-        size, changed_ns, digest, sampled = cache.get(key, [None] * 4)
+        known: list[Any] = cache.get(key) or [None] * 4
+        size, changed_ns, digest, sampled = known
         if cached and [size, changed_ns, sampled] == [*stamp, sample]:
             return digest
         entry = [*stamp, file_sha256(path), sample]

@@ -14,11 +14,9 @@ from fertool.models.structure.map_layers import map_layers
 
 CHOICE_REVISION = 2  # of the layer that is found: raise it when some network's is another one
 LEAST_CELLS = 7  # a side, of the layer that is found: a 3x3 map cannot tell eyes from mouth
-MARKS, MARK_SIDE, MARK_STRENGTH = (
-    (0.25, 0.75),
-    0.25,
-    3.0,
-)  # centres and side in shares of the image; deviations
+# rows and columns of the marks' centres, in shares of the image: two apart in columns alone, two in rows alone
+MARKS = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25))
+MARK_SIDE, MARK_STRENGTH = 0.25, 3.0  # in shares of the image; in deviations of its values
 LEAST_MOVE = 0.02  # of the change in a map, in shares of the way that the mark moves
 LEAST_SUM = 1e-4  # of gradient times activation over the channels, in shares of the sum of its terms' sizes
 FEWEST_CELLS = 3  # a side, of a layer that the user chooses, and of a vision transformer's patches
@@ -115,14 +113,16 @@ def _deepest(network: nn.Module, inputs: Tensor, layout: View, *, or_else: bool 
 
 
 def marked(inputs: Tensor) -> Tensor:
-    """Three random images like `inputs` (1, C, S, S): plain, marked at the top left, marked at the bottom right."""
+    """Random images like `inputs` (1, C, S, S), all the same: plain, and with one of MARKS each."""
     generator = torch.Generator().manual_seed(0)
     plain = torch.randn(inputs.shape, generator=generator).to(inputs)
     size = inputs.shape[-1]
-    images = plain.repeat(3, 1, 1, 1)
-    for number, centre in enumerate(MARKS, start=1):
-        low, high = (round(size * (centre + side * MARK_SIDE / 2)) for side in (-1, 1))
-        images[number, :, low:high, low:high] += MARK_STRENGTH
+    images = plain.repeat(1 + len(MARKS), 1, 1, 1)
+    for number, centres in enumerate(MARKS, start=1):
+        rows, columns = (
+            slice(*(round(size * (centre + side * MARK_SIDE / 2)) for side in (-1, 1))) for centre in centres
+        )
+        images[number, :, rows, columns] += MARK_STRENGTH
     return images
 
 
@@ -144,7 +144,7 @@ def _outputs(network: nn.Module, images: Tensor, names: list[str]) -> tuple[Tens
 
 
 def _keeps_places(maps: Tensor) -> bool:
-    """Whether the change of maps (3, K, h, w) of `marked` images moves when the mark does.
+    """Whether the change of maps (4, K, h, w) of `marked` images moves along a row when the mark does, and down.
 
     With random weights it moves the whole way in a small receptive field, and a twentieth of it in the deepest
     EfficientNets; networks that mix all places (convmixer_768_32) show less than a hundredth. Maps that are not finite
@@ -153,8 +153,14 @@ def _keeps_places(maps: Tensor) -> bool:
     change = (maps[1:] - maps[:1]).abs().sum(dim=1)
     change = change / change.sum(dim=(1, 2), keepdim=True)
     places = (torch.arange(maps.shape[-1], device=maps.device) + 0.5) / maps.shape[-1]
-    moved = torch.stack([(change.sum(dim=axis) * places).sum(dim=1).diff() for axis in (1, 2)])
-    return not bool((moved / (MARKS[1] - MARKS[0]) < LEAST_MOVE).any())
+    column, row = ((change.sum(dim=axis) * places).sum(dim=1) for axis in (1, 2))
+    moved = torch.stack(
+        [
+            (column[1] - column[0]) / (MARKS[1][1] - MARKS[0][1]),
+            (row[2] - row[0]) / (MARKS[2][0] - MARKS[0][0]),
+        ]
+    )
+    return not bool((moved < LEAST_MOVE).any())
 
 
 def _before_norm(logits: Tensor, output: Tensor, view: View) -> bool:

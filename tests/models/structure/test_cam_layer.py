@@ -94,6 +94,27 @@ def test_a_layer_that_does_not_keep_places_is_never_chosen() -> None:
     assert find_cam_layer(Mixes(), zeros(16)) == "stem"
 
 
+class Turned(nn.Module):
+    """Maps whose rows become columns: what is at the top right shows at the bottom left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.turn, self.classifier = nn.Conv2d(3, 4, 3, padding=1), Transpose(), nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.classifier(self.turn(self.stem(inputs)).mean(dim=(2, 3)))
+
+
+class Transpose(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.transpose(2, 3)
+
+
+def test_a_layer_that_takes_rows_for_columns_is_never_chosen() -> None:
+    torch.manual_seed(0)
+    assert find_cam_layer(Turned(), zeros(16)) == "stem"
+
+
 def test_a_layer_that_was_found_by_trying_stays_with_the_weights() -> None:
     torch.manual_seed(0)
     model = build_model("convmixer_768_32", 7, image_size=49)
