@@ -133,7 +133,7 @@ def write_near_twins(
         dataset = workspace.dataset()
         products = workspace.products(workspace.dataset_json, [workspace.near_twins])
         recorded = dataset.get("products", {}) | products
-        write_json(workspace.dataset_json, {**dataset, "near_twins": figures, "products": recorded})
+        write_record(workspace.dataset_json, {**dataset, "near_twins": figures, "products": recorded})
 
 
 def _near_table(splits: np.ndarray, groups: np.ndarray) -> Iterator[list[Any]]:

@@ -141,11 +141,10 @@ def test_masks_are_needed(workspace: Workspace) -> None:
         score(workspace, device="cpu")
 
 
-def test_seeds_of_a_condition_share_a_row(workspace: Workspace) -> None:
+def test_seeds_of_a_condition_share_a_row(workspace: Workspace, replace_in_record) -> None:
     other = shutil.copytree(workspace.run("cnn").folder, workspace.run("cnn-again").folder) / "run.json"
-    other.write_text(
-        other.read_text().replace('"seed": 0', '"seed": 1').replace('"name": "cnn"', '"name": "x"')
-    )
+    replace_in_record(other, '"seed": 0', '"seed": 1')
+    replace_in_record(other, '"name": "cnn"', '"name": "x"')
     tables = score(workspace, device="cpu").tables
     assert tables[0].rows[0][1] == "2"
     assert re.fullmatch(r"\d+\.\d ± 0\.0 \[\d+\.\d, \d+\.\d\]", tables[0].rows[0][2])
