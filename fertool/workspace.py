@@ -483,14 +483,14 @@ class Workspace:
         cache_file = self.root / ".fingerprints.json"
         cache, sample = _read_cache(cache_file), _sampled_sha256(path, stamp[0])
         known: list[Any] = cache.get(key) or [None] * 4
-        size, changed_ns, digest, sampled = known
-        if cached and [size, changed_ns, sampled] == [*stamp, sample]:
-            return digest
-        entry = [*stamp, file_sha256(path), sample]
+        if cached and [known[0], known[1], known[3]] == [*stamp, sample]:
+            return str(known[2])
+        digest = file_sha256(path)
+        entry: list[Any] = [*stamp, digest, sample]
         with contextlib.suppress(OSError):  # a workspace that is only read has no cache
             if self.root.exists() and cache.get(key) != entry:
                 write_json(cache_file, {**cache, key: entry}, durable=False)
-        return entry[2]
+        return digest
 
     def made_from(self, revision: int, settings: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:
         """The record that a product carries: algorithm revision, settings, inputs with their hashes."""

@@ -4,6 +4,7 @@ import _thread
 import bz2
 import gzip
 import io
+import json
 import signal
 import tarfile
 import threading
