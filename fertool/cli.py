@@ -1243,6 +1243,15 @@ def score(
             "causal-agreement",
         ),
     ] = True,
+    by_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN[=EDGE,...]",
+            rich_help_panel=SUITES_PANEL,
+            help="Column of faces/<split>.csv, head-pose or brightness, by whose groups of faces classification, "
+            "attention and causal are shown too; numbers fall between the edges, else into terciles (default: none)",
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -1310,6 +1319,7 @@ def score(
                     seed=seed,
                     tta=tta,
                     nulls=nulls,
+                    by_column=by_column,
                 ),
                 runs=tuple(run or ()),
                 on=Workspace(on) if on else None,

@@ -431,6 +431,7 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--target happy": {"target": "happy"},
         "--by model,seed": {"by": ("model", "seed")},
         "--grid 7": {"grid": 7},
+        "--by-column age=18,60": {"by_column": "age=18,60"},
         "--landmark-jitter 0.25": {"jitter": 0.25},
         "--contrasts nose,eyes": {"contrasts": ("nose", "eyes")},
         "--fill mean --fill blur,noise": {"fills": ("mean", "blur", "noise")},

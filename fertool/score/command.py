@@ -8,6 +8,7 @@ from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
 from fertool.models.predictions import made_elsewhere
 from fertool.runtime.hardware import choose_compute
+from fertool.score.by_column import BY_COLUMN, figures_by_column
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.gather import show_results, with_marks
 from fertool.score.guidance.tables import guidance_summary
@@ -66,12 +67,16 @@ def score(
     evaluated_runs = [EvaluatedRun(workspace, run, settings.split, compute, force) for run in chosen_runs]
     data: dict[str, Any] = {"split": settings.split}
     tables: list[Table] = []
+    scored: dict[str, Results] = {}
     for suite in suites:
-        results = _score_suite(suite, evaluated_runs, settings, known)
+        results = scored[suite.name] = _score_suite(suite, evaluated_runs, settings, known)
         compared, shown = show_results(suite, results)
         data[suite.name] = results.scores
         data |= {f"{suite.name}_{name}": figures for name, figures in compared.items()}
         tables += with_marks(shown, suite, results)
+    if settings.by_column is not None:
+        data["by_column"], shown = figures_by_column(scored, settings.by_column)
+        tables += shown
     notes += _made_elsewhere(chosen_runs, settings)
     guided = guidance_summary(workspace, chosen_runs, settings.split)
     return Summary(data=data | guided.data, tables=[*tables, *guided.tables], notes=[*notes, *guided.notes])
@@ -90,6 +95,11 @@ def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suit
     if settings.tta is not None and all(suite.name != "classification" for suite in suites):
         raise UserError(
             f"--tta {settings.tta}: the suite classification takes it; add --suite classification"
+        )
+    if settings.by_column is not None and not {suite.name for suite in suites} & BY_COLUMN:
+        raise UserError(
+            f"--by-column {settings.by_column}: shows figures of {', '.join(sorted(BY_COLUMN))}; add one of them to "
+            "--suite"
         )
     workspace.load_region_maps(settings.split)
     return suites

@@ -8,6 +8,7 @@ from fertool.errors import UserError
 from fertool.explain.registry import DEFAULT_EXPLAINER, Request, Wanted, as_request
 from fertool.explain.targets import EVERY_CLASS
 from fertool.masks.regions import REGIONS
+from fertool.score.column_request import parse_column
 from fertool.score.perturbations.fills import FILLS, check_fills
 from fertool.score.perturbations.views import check_tta
 
@@ -33,6 +34,8 @@ class ScoreSettings:
         reference: the run whose corruption error is 100%; None for the first.
         seed: seed of all samples of faces and of everything drawn for a face.
         tta: test-time augmentation, `flip` or `tencrop`, whose accuracy the suite `classification` adds.
+        by_column: a column of faces/<split>.csv, head-pose or brightness, by whose groups the figures are shown too, as
+            `COLUMN` or `COLUMN=EDGE,...`. Default: none.
         nulls: whether `faithfulness` and `causal-agreement` score the null maps as well.
     """
 
@@ -49,6 +52,7 @@ class ScoreSettings:
     seed: int = 0
     tta: str | None = None
     nulls: bool = True
+    by_column: str | None = None
 
     @property
     def request(self) -> Request:
@@ -61,6 +65,8 @@ class ScoreSettings:
         check_tta(self.tta)
         if self.target == EVERY_CLASS:
             raise UserError("--target all: scores are of one target; name a class, or predicted or label")
+        if self.by_column is not None:
+            parse_column(self.by_column)
         for region in self.contrasts:
             if region not in REGIONS:
                 raise UserError(f"--contrasts {region}: no such region; there are {', '.join(REGIONS)}")

@@ -1,0 +1,117 @@
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from fertool.errors import UserError
+from fertool.runtime.files import read_csv
+from fertool.score import ScoreSettings, score
+from fertool.score.column_request import ColumnRequest, parse_column
+from fertool.score.statistics.contrasts import holm
+from fertool.score.statistics.group_differences import permutation_p_values
+from fertool.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def workspace(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(shutil.copytree(trained.root, tmp_path_factory.mktemp("columns") / "ws"))
+
+
+@pytest.fixture
+def with_columns(workspace: Workspace, accept, trained_on_the_faces_here):
+    """Give the test faces columns: age 1, 2, ..., of the first face unknown; sex, f or m by turns; one, all alike."""
+    rows = read_csv(workspace.faces_csv("test"))
+    with workspace.faces_csv("test").open("w", newline="") as handle:
+        names = [name for name in rows[0] if name not in ("age", "sex", "one")]
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow([*names, "age", "sex", "one"])
+        for number, row in enumerate(rows):
+            writer.writerow([*(row[name] for name in names), number if number else "", "fm"[number % 2], "x"])
+    accept(workspace, workspace.dataset_json, workspace.faces_csv("test"))
+    trained_on_the_faces_here(workspace, "cnn")
+    return workspace
+
+
+def by_column(workspace: Workspace, column: str):
+    summary = score(workspace, ScoreSettings(by_column=column), device="cpu")
+    return summary.data["by_column"], summary.tables
+
+
+def test_groups_have_their_own_figures_and_few_faces_are_greyed(with_columns: Workspace) -> None:
+    data, tables = by_column(with_columns, "age=4")
+    faces = len(with_columns.load_labels("test"))
+    assert data["groups"] == {"below 4": 3, "4 and more": faces - 4}, "the first face has no age"
+    run = with_columns.run("cnn")
+    correct = np.array(
+        [int(row["correct"]) for row in read_csv(run.scores("classification", "test").with_suffix(".csv"))]
+    )
+    accuracy = data["conditions"]["cnn"]["accuracy"]
+    assert accuracy["groups"]["below 4"]["value"]["accuracy"] == pytest.approx(correct[1:4].mean())
+    assert accuracy["groups"]["4 and more"]["value"]["accuracy"] == pytest.approx(correct[4:].mean())
+    assert accuracy["differences"] == [], "three faces are compared with none"
+    assert type(tables[-4].rows[0][0]).__name__ == "Greyed" and type(tables[-4].rows[1][0]) is str
+    share = read_csv(run.scores("attention", "test", "gradcam", "predicted").with_suffix(".csv"))
+    kept = [row for row in share[4:] if row["located"] == "1" and row["empty"] == "0"]
+    mouth, area = (np.array([float(row[f"{kind}_mouth"]) for row in kept]) for kind in ("share", "area"))
+    found = data["conditions"]["cnn"]
+    assert found["share"]["groups"]["4 and more"]["value"]["mouth"] == pytest.approx(mouth.mean(), rel=1e-5)
+    assert found["lift"]["groups"]["4 and more"]["value"]["mouth"] == pytest.approx(
+        mouth.mean() / area.mean(), rel=1e-5
+    )
+
+
+def test_what_cannot_be_grouped_is_one_line(with_columns: Workspace) -> None:
+    for column, said in (
+        ("height", r"no such column in .*test.csv; there are .*sex.*head-pose, brightness"),
+        ("one", "1 different values, and 2 to 10 make groups"),
+        ("id", "different values, and 2 to 10 make groups"),
+        ("sex=3", "edges are for numbers"),
+        ("age=1000", "all faces fall into one group"),
+    ):
+        with pytest.raises(UserError, match=f"--by-column .*{said}"):
+            by_column(with_columns, column)
+    with pytest.raises(UserError, match="add one of them to --suite"):
+        score(with_columns, ScoreSettings(by_column="sex", suites=("sanity",)), device="cpu")
+
+
+def test_columns_are_written_with_edges() -> None:
+    assert parse_column("age") == ColumnRequest("age")
+    assert parse_column("a=b=18,60") == ColumnRequest("a=b", (18, 60))
+    for text in ("age=x", "age=60,18", "=3", "age=nan"):
+        with pytest.raises(UserError, match="--by-column"):
+            parse_column(text)
+
+
+def test_p_values_agree_with_welchs_test_and_do_not_see_what_is_not_there() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (120, 3)) + np.array([0, 0.3, 1.2]) * (np.arange(120) < 40)[:, None]
+    first = np.arange(120) < 40
+    p = permutation_p_values(values, np.ones_like(values), first, np.arange(120), permutations=4000)
+    welch = ttest_ind(values[first], values[~first], equal_var=False).pvalue
+    assert p == pytest.approx(welch, abs=0.02)
+    same = permutation_p_values(np.ones((120, 1)), np.ones((120, 1)), first, np.arange(120), permutations=50)
+    assert same.tolist() == [1.0]
+
+
+def test_unlike_spreads_keep_the_level() -> None:
+    """A small group that spreads much, a large one that does not: the plain difference of means would be wrong."""
+    rng = np.random.default_rng(1)
+    first = np.arange(200) < 30
+    below = 0
+    for _ in range(60):
+        values = rng.normal(0, np.where(first, 5, 1)[:, None], (200, 1))
+        p = permutation_p_values(values, np.ones((200, 1)), first, np.arange(200), permutations=199)
+        below += int(p[0] <= 0.05)
+    assert below <= 9
+
+
+def test_holm_is_over_pairs_and_regions(with_columns: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fertool.score.by_column.FEW_FACES", 5)
+    data, tables = by_column(with_columns, "age=15,30")
+    assert len(tables[-1].rows) == 3 * (1 + 6 + 6), "three pairs of groups: accuracy, shares, lifts"
+    found = data["conditions"]["cnn"]["share"]["differences"]
+    assert [each["p_holm"] for each in found] == pytest.approx(
+        holm(np.array([each["p"] for each in found])).tolist()
+    )
