@@ -118,6 +118,15 @@ DropLeaksOption = Annotated[
         "twin (default: keep them)",
     ),
 ]
+ByColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN[=EDGE,...]",
+        help="Column of faces/<split>.csv, head-pose or brightness, by whose groups of faces the figures of "
+        "classification, attention and causal are shown too; numbers fall between the edges, else into terciles "
+        "(default: none)",
+    ),
+]
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
@@ -1243,15 +1252,7 @@ def score(
             "causal-agreement",
         ),
     ] = True,
-    by_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN[=EDGE,...]",
-            rich_help_panel=SUITES_PANEL,
-            help="Column of faces/<split>.csv, head-pose or brightness, by whose groups of faces classification, "
-            "attention and causal are shown too; numbers fall between the edges, else into terciles (default: none)",
-        ),
-    ] = None,
+    by_column: ByColumnOption = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -1353,6 +1354,7 @@ def report(
             metavar="RUN=LABEL", help="Name the row of a run, as cnn-s0=Baseline; repeatable (default: none)"
         ),
     ] = None,
+    by_column: ByColumnOption = None,
     list_them: Annotated[
         bool, typer.Option("--list", help="Print the runs there are, and write nothing (default: off)")
     ] = False,
@@ -1384,7 +1386,7 @@ def report(
         if check:
             console.show(check_workspace(folder), as_json)
             return
-        settings = ReportSettings(names, split, tuple(only or ()), parse_labels(labels or ()))
+        settings = ReportSettings(names, split, tuple(only or ()), parse_labels(labels or ()), by_column)
         console.show(write_report(folder, settings), as_json)
 
 

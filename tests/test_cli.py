@@ -449,6 +449,7 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--split val": {"split": "val"},
         "--only tables": {"only": ("tables",)},
         "--labels a=Baseline": {"labels": {"a": "Baseline"}},
+        "--by-column age=18,60": {"by_column": "age=18,60"},
     },
 }
 # options that do something else; each has a test of its own

@@ -6,6 +6,7 @@ from fertool.errors import UserError
 from fertool.explain.selection import select_runs
 from fertool.report.answers import answer_all
 from fertool.report.answers.answer import Answer
+from fertool.report.by_column import column_sections
 from fertool.report.chance import ChanceLevels
 from fertool.report.drawings import paper_figures
 from fertool.report.evidence import Evidence
@@ -46,7 +47,7 @@ def write_report(workspace: Workspace, settings: ReportSettings | None = None) -
     rows = first_screen(evidence, chance)
     files: dict[str, bytes] = {}
     if settings.writes("page"):
-        files |= _page_files(evidence, chance, rows, notes)
+        files |= _page_files(evidence, chance, rows, notes, settings.by_column)
     if settings.writes("tables"):
         files |= dict(_table_files(evidence, chance, rows))
     if settings.writes("figures"):
@@ -73,7 +74,11 @@ def _said(
 
 
 def _page_files(
-    evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row], notes: Sequence[str]
+    evidence: Evidence,
+    chance: ChanceLevels,
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    column: str | None,
 ) -> dict[str, bytes]:
     answers = answer_all(evidence, chance)
     methods, works = methods_paragraphs(evidence), works_of(evidence)
@@ -81,7 +86,7 @@ def _page_files(
     page = render_page(
         evidence,
         rows,
-        sections_of(evidence, chance, rows),
+        [*sections_of(evidence, chance, rows), *column_sections(evidence, column)],
         make_gallery(evidence),
         answers,
         headline=said,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fertool.errors import UserError
+from fertool.score.column_request import parse_column
 
 PARTS = ("page", "tables", "figures")
 
@@ -16,6 +17,8 @@ class ReportSettings:
         runs: names of runs, in the order in which they are to stand; none for all that are scored.
         split: the split whose scores are shown.
         only: the parts to write, of PARTS; none for all of them.
+        by_column: a column by whose groups of faces figures are shown in a section too, as `COLUMN` or
+            `COLUMN=EDGE,...` (see `fertool.score.column_request`); None for no such section.
         labels: what to call the conditions of runs, by a run's name.
     """
 
@@ -23,11 +26,14 @@ class ReportSettings:
     split: str = "test"
     only: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    by_column: str | None = None
 
     def __post_init__(self) -> None:
         for part in self.only:
             if part not in PARTS:
                 raise UserError(f"--only {part}: no such part; there are {', '.join(PARTS)}")
+        if self.by_column is not None:
+            parse_column(self.by_column)
         for run, label in self.labels.items():
             if not label.strip():
                 raise UserError(f"--labels {run}=: the label is empty; give the run a name to be shown")

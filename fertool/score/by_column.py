@@ -24,6 +24,7 @@ from fertool.score.suites.region_shares import area_column, share_column
 from fertool.score.suites.suite import Results
 from fertool.summary import Greyed, Table
 
+SHOWN_P = 0.05  # after Holm's correction: a difference below it is shown
 FEW_FACES = 30  # a group of fewer is greyed, and compared with no other
 
 
@@ -205,6 +206,27 @@ def _apart(figures: np.ndarray, at: np.ndarray, against: np.ndarray) -> np.ndarr
     return figures[..., at] - figures[..., against]
 
 
+def differences_in_words(figures: Mapping[str, Any]) -> str:
+    """The largest difference of each measure that is shown to be one, of a condition's figures, in a sentence."""
+    said = []
+    for measure in MEASURES:
+        found = figures.get(measure.name, {"differences": []})["differences"]
+        shown = [each for each in found if each["p_holm"] < SHOWN_P]
+        if not shown:
+            continue
+        largest = max(shown, key=lambda each: abs(each["difference"]))
+        what = measure.name if measure.name == largest["of"] else f"{measure.name} of {largest['of']}"
+        said.append(
+            f"{what} by {measure.factor * largest['difference']:+.{measure.digits + 1}f} "
+            f"({' less '.join(largest['groups'])}; {len(shown)} of {len(found)} differences)"
+        )
+    if not said:
+        return "No difference between the groups is shown (p after Holm's correction 0.05 or more)."
+    return (
+        f"The largest differences that are shown (p after Holm's correction below 0.05): {'; '.join(said)}."
+    )
+
+
 def _tables(data: dict[str, Any], labels: Mapping[str, str], split: str) -> list[Table]:
     measures = [
         measure for measure in MEASURES if any(measure.name in found for found in data["conditions"].values())
@@ -252,7 +274,7 @@ def _difference_table(
                 what = measure.name if measure.name == each["of"] else f"{measure.name} of {each['of']}"
                 cells = [labels[condition], " - ".join(each["groups"]), what, text]
                 row = [*cells, f"{each['p']:.2g}", f"{each['p_holm']:.2g}"]
-                rows.append(row if each["p_holm"] < 0.05 else [Greyed(cell) for cell in row])
+                rows.append(row if each["p_holm"] < SHOWN_P else [Greyed(cell) for cell in row])
     notes = [
         "Differences in points, of lifts as they are [95% interval over images and seeds]. p: of a permutation test of "
         "these networks on other faces; p (Holm): corrected over the pairs of groups and the regions of a measure. "

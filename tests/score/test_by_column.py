@@ -6,8 +6,10 @@ import pytest
 from scipy.stats import ttest_ind
 
 from fertool.errors import UserError
+from fertool.report import ReportSettings, write_report
 from fertool.runtime.files import read_csv
 from fertool.score import ScoreSettings, score
+from fertool.score.by_column import differences_in_words
 from fertool.score.column_request import ColumnRequest, parse_column
 from fertool.score.statistics.contrasts import holm
 from fertool.score.statistics.group_differences import permutation_p_values
@@ -115,3 +117,30 @@ def test_holm_is_over_pairs_and_regions(with_columns: Workspace, monkeypatch: py
     assert [each["p_holm"] for each in found] == pytest.approx(
         holm(np.array([each["p"] for each in found])).tolist()
     )
+
+
+def test_the_report_shows_the_groups_in_a_section(
+    with_columns: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fertool.score.by_column.FEW_FACES", 5)
+    by_column(with_columns, "sex")
+    write_report(with_columns, ReportSettings(only=("page",), by_column="sex"))
+    page = with_columns.report.read_text()
+    assert ">By sex</h2>" in page and "Faces: f 21, m 21 (a group for each value)" in page
+    assert "by sex on test: differences between groups" in page
+    write_report(with_columns, ReportSettings(only=("page",)))
+    assert "By sex" not in with_columns.report.read_text()
+
+
+def test_the_largest_difference_that_is_shown_is_said() -> None:
+    shown = {
+        "groups": ["f", "m"],
+        "of": "mouth",
+        "difference": -0.05,
+        "interval": [-0.06, -0.04],
+        "p": 0,
+        "p_holm": 0.01,
+    }
+    figures = {"share": {"groups": {}, "differences": [shown, shown | {"p_holm": 0.2, "difference": 0.9}]}}
+    assert "share of mouth by -5.00 (f less m; 1 of 2 differences)" in differences_in_words(figures)
+    assert differences_in_words({}).startswith("No difference")
