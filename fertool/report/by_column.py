@@ -22,7 +22,7 @@ def column_sections(evidence: Evidence, column: str | None) -> list[Section]:
         {name: _results(evidence, found) for name, found in stored.items()}, column
     )
     views = [view.name for view in evidence.views if view.gathered is stored.get("attention")]
-    faces = ", ".join(f"{name} {count:,}" for name, count in data["groups"].items())
+    faces = "; ".join(f"{name}: {count:,}" for name, count in data["groups"].items())
     lead = f"Faces: {faces} ({data['made']}). A group of fewer than {FEW_FACES} faces is greyed."
     lead += f" Maps: {views[0]}." if views else ""
     labels = {row.name: row.label for found in stored.values() for row in groups(found.scores)}

@@ -126,7 +126,7 @@ def test_the_report_shows_the_groups_in_a_section(
     by_column(with_columns, "sex")
     write_report(with_columns, ReportSettings(only=("page",), by_column="sex"))
     page = with_columns.report.read_text()
-    assert ">By sex</h2>" in page and "Faces: f 21, m 21 (a group for each value)" in page
+    assert ">By sex</h2>" in page and "Faces: f: 21; m: 21 (a group for each value)" in page
     assert "by sex on test: differences between groups" in page
     write_report(with_columns, ReportSettings(only=("page",)))
     assert "By sex" not in with_columns.report.read_text()
