@@ -3,7 +3,7 @@
 A copy may be shifted, rescaled, encoded again, lighter or darker, or carry another watermark. Nothing is sampled: every
 two pictures are compared, in three steps of which each leaves fewer pairs to the next one.
 
-1. What they look like from afar: low frequencies of the cosine transform, as of pHash (Zauner 2010, 'Implementation and
+1. Their look from afar: low frequencies of the cosine transform, as of pHash (Zauner 2010, 'Implementation and
    Benchmarking of Perceptual Image Hash Functions', section 3.2.1).
 2. A perceptual hash of their detail: means over 8 x 8 blocks of one picture and of eight shifts of the other (Yang, Gu
    and Niu 2006, 'Block Mean Value Based Image Perceptual Hashing'). Neither hash is cut to bits: cut to 64, so many
@@ -102,7 +102,7 @@ def _plain(picture: np.ndarray) -> np.ndarray:
 
 
 def _looks(pictures: np.ndarray) -> np.ndarray:
-    """What pictures look like from afar, float32 (N, _FREQUENCIES^2 - 1), each of length 1 or 0.
+    """The look of pictures from afar, float32 (N, _FREQUENCIES^2 - 1), each of length 1 or 0.
 
     It is the low frequencies of their cosine transform but the mean, the lowest ones first of all: a shift by a few
     pixels hardly changes them.

@@ -34,7 +34,7 @@ def column_sections(evidence: Evidence, column: str | None) -> list[Section]:
 
 
 def _stored(evidence: Evidence) -> dict[str, Gathered]:
-    """What is stored of the suites that figures by column are of, by the suite's name."""
+    """The stored figures of the suites that are shown by groups, by the suite's name."""
     views = [evidence.main_view(condition) for condition in evidence.conditions]
     shown = next((view.gathered for view in views if view is not None), None)
     found = {name: evidence.suite(name) if name != "attention" else shown for name in BY_COLUMN}
