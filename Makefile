@@ -31,7 +31,7 @@ test: $(VENV)/.installed-for-tests lint ## install what tests need, check the st
 lint: $(VENV)/.installed-for-tests ## ruff (checks and formatting) and mypy (types)
 	$(BIN)/ruff check fertool tests
 	$(BIN)/ruff format --check fertool tests
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers $(WORKERS)
 
 format: $(VENV)/.installed-for-tests ## let ruff put right what it can
 	$(BIN)/ruff check --fix fertool tests

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from fertool.errors import DamagedError, UserError
+from fertool.runtime.added_columns import header_of, without_added_columns
 from fertool.runtime.files import file_sha256, open_lock, write_json
 from fertool.runtime.locks import lock
 from fertool.runtime.progress import log
@@ -380,12 +381,14 @@ class Workspace:
         """The sizes and hashes that `record`, a JSON file, keeps of its files under the key `products`.
 
         Returns:
-            for each file, by its path beside the record: `bytes`, its size, and `sha256`, the hash of its content.
+            for each file, by its path beside the record: `bytes`, its size, `sha256`, the hash of its content, and
+            `columns` of the faces' CSV, to which users may add others.
         """
         return {
             os.path.relpath(path, record.parent): {
                 "bytes": path.stat().st_size,
                 "sha256": self.fingerprint(path),
+                **({"columns": header_of(path)} if self._takes_columns(path) else {}),
             }
             for path in files
         }
@@ -395,7 +398,8 @@ class Workspace:
         try:
             recorded = read_json(record).get("products", {})
             wanted = recorded.get(os.path.relpath(product, record.parent))
-            size = product.stat().st_size
+            own = self._own_content(product)
+            size = product.stat().st_size if own is None else len(own)
         except (OSError, AttributeError, DamagedError):
             return False
         if wanted is None:
@@ -464,6 +468,7 @@ class Workspace:
     def fingerprint(self, path: Path, *, cached: bool = True) -> str:
         """SHA-256 of a file's content, which a process reads once while size and time of change stay.
 
+        Columns that a user added to the faces' CSV do not count.
         A file above WHOLE_BYTES whose sampled blocks are those of an earlier command has the hash that was found then;
         it is computed from all of the content where not `cached`.
         """
@@ -472,12 +477,27 @@ class Workspace:
         stamp = [status.st_size, status.st_mtime_ns]
         if cached and _FINGERPRINTS.get(key, [])[:2] == stamp:
             return _FINGERPRINTS[key][2]
-        if status.st_size > WHOLE_BYTES:
+        if (own := self._own_content(path)) is not None:
+            digest = hashlib.sha256(own).hexdigest()
+        elif status.st_size > WHOLE_BYTES:
             digest = self._large_fingerprint(path, key, stamp, cached)
         else:
             digest = file_sha256(path)
         _FINGERPRINTS[key] = [*stamp, digest]
         return digest
+
+    def _takes_columns(self, path: Path) -> bool:
+        return path.suffix == ".csv" and path.parent.resolve() == (self.root / "faces").resolve()
+
+    def _own_content(self, path: Path) -> bytes | None:
+        """The content of the faces' CSV without the columns that a user added; None where there are none."""
+        if not self._takes_columns(path):
+            return None
+        try:
+            product = read_json(self.dataset_json)["products"][os.path.relpath(path, self.root)]
+            return without_added_columns(path, product["columns"])
+        except (OSError, DamagedError, KeyError, TypeError):  # prepared by an earlier version, or just now
+            return None
 
     def _large_fingerprint(self, path: Path, key: str, stamp: list[int], cached: bool) -> str:
         cache_file = self.root / ".fingerprints.json"

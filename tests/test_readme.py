@@ -75,4 +75,6 @@ def test_files_of_the_repository_that_are_named_exist(page: str) -> None:
 
 def test_the_first_page_is_short() -> None:
     words = (ROOT / "README.md").read_text(encoding="utf-8").split()
-    assert sum(any(letter.isalnum() for letter in word) for word in words) <= MAX_WORDS  # a table's lines are no words
+    assert (
+        sum(any(letter.isalnum() for letter in word) for word in words) <= MAX_WORDS
+    )  # a table's lines are no words

@@ -8,8 +8,10 @@ line or give what they gave before. Every third round takes the hash of the file
 earlier versions have none: then readers may give other content, and still nothing but content or one line.
 """
 
+import atexit
 import json
 import random
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -38,6 +40,7 @@ from tests.torture.fuzz_weights import damaged, repacked
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "workspace_before.tar.xz"
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-workspace-"))
+atexit.register(shutil.rmtree, FOLDER, True)
 ODD_VALUES: list[Any] = [
     None,
     True,
