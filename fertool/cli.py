@@ -115,7 +115,7 @@ DropLeaksOption = Annotated[
         autocompletion=completion.one_of("identical", "near"),
         rich_help_panel=FACES_PANEL,
         help="Leave faces out of train that have an identical twin in val or test, with near also those with a near "
-        "twin (default: keep them)",
+        "twin (default: off)",
     ),
 ]
 ByColumnOption = Annotated[
@@ -727,7 +727,7 @@ def train(
         typer.Option(
             "--bgr",
             rich_help_panel=ADOPTION_PANEL,
-            help="Feed the channels in the order blue, green, red (default: off: red, green, blue)",
+            help="Feed the channels in the order blue, green, red (default: off)",
         ),
     ] = None,
     interpolation: Annotated[
