@@ -30,7 +30,6 @@ PROCESS_TESTS = ("test_cli", "test_kill", "test_locks", "test_ranks", "test_work
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups at its own turn
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a module, with its fixtures, on one worker of pytest-xdist, and all that starts processes on one."""
     for item in items:

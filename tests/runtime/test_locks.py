@@ -82,9 +82,3 @@ def test_a_lock_that_is_a_link_is_not_followed_and_what_it_holds_stays(tmp_path:
     os.mkfifo(path)
     with pytest.raises(UserError, match="where a lock belongs; remove it"):
         hold()
-
-
-def test_what_starts_processes_is_on_one_worker(request: pytest.FixtureRequest) -> None:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        pytest.skip("needs several workers (pytest --numprocesses 2 --dist loadgroup)")
-    assert request.node.nodeid.endswith("@processes")
