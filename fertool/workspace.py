@@ -393,8 +393,11 @@ class Workspace:
             for path in files
         }
 
-    def is_intact(self, record: Path, product: Path) -> bool:
-        """Whether a file is there and what `record` says that was written; true where the record does not say."""
+    def is_intact(self, record: Path, product: Path, *, cached: bool = True) -> bool:
+        """Whether a file is there and what `record` says that was written; true where the record does not say.
+
+        All of a large file is read where not `cached`.
+        """
         try:
             recorded = read_json(record).get("products", {})
             wanted = recorded.get(os.path.relpath(product, record.parent))
@@ -406,7 +409,7 @@ class Workspace:
             return True
         if not isinstance(wanted, dict) or wanted.get("bytes") != size:
             return False
-        return wanted.get("sha256") == self.fingerprint(product)
+        return wanted.get("sha256") == self.fingerprint(product, cached=cached)
 
     def require_intact(self, record: Path, product: Path) -> None:
         """Raise DamagedError where a file is not what `record` says that was written, or the record itself is not."""

@@ -103,9 +103,8 @@ def _check_file(workspace: Workspace, path: Path, described: tuple[Path, Any] | 
     if described is None:
         has_own_hash = path.suffix == ".json" and RECORD_HASH.encode() in path.read_bytes()
         return CheckedFile(path, INTACT if has_own_hash else UNRECORDED)
-    record, wanted = described
-    found = {"bytes": path.stat().st_size, "sha256": workspace.fingerprint(path, cached=False)}
-    if found == wanted:
+    record, _ = described
+    if workspace.is_intact(record, path, cached=False):
         return CheckedFile(path, INTACT)
     return CheckedFile(path, DAMAGED, f"{path}: not the file that {record.name} describes; {remedy}")
 
