@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := data/demo
 # tests run in this many processes, with one torch thread each
 WORKERS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 .PHONY: help install demo test lint format coverage bench torture study-guided clean
 .DEFAULT_GOAL := help

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,11 +31,17 @@ PROCESS_TESTS = ("test_cli", "test_kill", "test_locks", "test_ranks", "test_work
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module, with its fixtures, on one worker of pytest-xdist, and all that starts processes on one."""
-    for item in items:
-        group = "processes" if item.path.stem in PROCESS_TESTS else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a module, with its fixtures, on one worker, and all that starts processes on one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Modules(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return "processes" if Path(module).stem in PROCESS_TESTS else module
+
+    return Modules(config, log)
 
 
 @pytest.fixture(scope="session")
