@@ -1202,6 +1202,13 @@ def score(
             help="Cells per side of a common grid on which all models' maps are compared (default: each map's own)"
         ),
     ] = None,
+    faces: Annotated[
+        int | None,
+        typer.Option(
+            help="Faces to score, a sample that holds every class by its part and is alike for all runs, 1 or more; "
+            "representation takes all (default: all)"
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Seed of samples of faces and of all random choices, 0 or more")
     ] = 0,
@@ -1321,6 +1328,7 @@ def score(
                     tta=tta,
                     nulls=nulls,
                     by_column=by_column,
+                    faces=faces,
                 ),
                 runs=tuple(run or ()),
                 on=Workspace(on) if on else None,

@@ -437,6 +437,7 @@ ARRIVES: dict[str, dict[str, dict[str, Any]]] = {
         "--fill mean --fill blur,noise": {"fills": ("mean", "blur", "noise")},
         "--reference a": {"reference": "a"},
         "--seed 3": {"seed": 3},
+        "--faces 500": {"faces": 500},
         "--tta flip": {"tta": "flip"},
         "--no-nulls": {"nulls": False},
         "--device cpu": {"device": "cpu"},

@@ -127,8 +127,9 @@ class Evidence:
         classes = len(self.classes)
 
         def cells(columns: Columns) -> np.ndarray:
-            codes = (columns["label"] * classes + columns["predicted"]).astype(int)
-            return np.eye(classes * classes)[codes]
+            codes = columns["label"] * classes + columns["predicted"]
+            known = np.isfinite(codes)  # faces that are not in the sample have neither
+            return np.where(known[:, None], codes[:, None] == np.arange(classes * classes), np.nan)
 
         def f1(means: np.ndarray) -> np.ndarray:
             matrix = means.reshape(*means.shape[:-1], classes, classes)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,16 @@ class EvaluatedRun:
     split: str
     compute: Compute
     force: bool = False  # make predictions again that are up to date
+    rows: np.ndarray | None = None  # of the faces scored, ascending, (n,); None: all of the split
+
+    @cached_property
+    def whole(self) -> "EvaluatedRun":
+        """The same run on all faces of the split."""
+        return self if self.rows is None else replace(self, rows=None)
+
+    def sampled(self, values: np.ndarray) -> np.ndarray:
+        """The values of the faces scored, out of those of the whole split, (N, ...)."""
+        return values if self.rows is None else values[self.rows]
 
     @cached_property
     def classes(self) -> list[str]:
@@ -40,24 +50,24 @@ class EvaluatedRun:
     @cached_property
     def faces(self) -> np.ndarray:
         """The faces as stored, uint8 (N, H, W) or (N, H, W, 3), memory-mapped."""
-        return self.workspace.load_faces(self.split)
+        return self.sampled(self.workspace.load_faces(self.split))
 
     @cached_property
     def labels(self) -> np.ndarray:
         """Class codes, int64 (N,)."""
-        return self.workspace.load_labels(self.split, self.classes)
+        return self.sampled(self.workspace.load_labels(self.split, self.classes))
 
     @cached_property
     def clusters(self) -> np.ndarray:
         """Faces that are not independent share a number, int64 (N,): see `cluster_faces`."""
-        return cluster_faces(self.workspace.load_twin_groups(self.split))
+        return cluster_faces(self.sampled(self.workspace.load_twin_groups(self.split)))
 
     @cached_property
     def has_twin_in_train(self) -> np.ndarray:
         """Whether an identical face is in the train split of the workspace that the run was trained in, bool (N,)."""
         if self.is_on_other_faces:
             return identical_faces(self.faces, self.run.trained_in.load_faces("train"))
-        return twins_in_train(self.workspace, self.split)
+        return self.sampled(twins_in_train(self.workspace, self.split))
 
     @cached_property
     def has_near_twin_in_train(self) -> np.ndarray | None:
@@ -70,8 +80,8 @@ class EvaluatedRun:
         if self.is_on_other_faces or groups is None or in_train is None:
             return None
         if self.split == "train":
-            return np.zeros(len(groups), dtype=bool)
-        return np.isin(groups, in_train[in_train >= 0])
+            return np.zeros(len(self.faces), dtype=bool)
+        return np.isin(self.sampled(groups), in_train[in_train >= 0])
 
     @property
     def is_on_other_faces(self) -> bool:
@@ -81,37 +91,44 @@ class EvaluatedRun:
     @cached_property
     def region_maps(self) -> np.ndarray:
         """Region codes, uint8 (N, H, W), memory-mapped."""
-        return self.workspace.load_region_maps(self.split)
+        return self.sampled(self.workspace.load_region_maps(self.split))
 
     @cached_property
     def landmarks(self) -> np.ndarray:
         """68 landmarks of each face in pixels, float32 (N, 68, 2)."""
-        return self.workspace.load_landmarks(self.split, ["landmarks"])["landmarks"]
+        return self.sampled(self.workspace.load_landmarks(self.split, ["landmarks"])["landmarks"])
 
     @cached_property
     def boxes(self) -> np.ndarray | None:
         """Where the faces lie, float32 (N, 4) as `Workspace.load_boxes`; None where the model does not ask."""
-        return self.workspace.load_boxes(self.split) if self.model.needs_boxes else None
+        return self.sampled(self.workspace.load_boxes(self.split)) if self.model.needs_boxes else None
 
     @cached_property
     def located(self) -> np.ndarray:
         """Whether landmarks were found, bool (N,): a template's lie where faces mostly are, not where this is."""
-        return self.workspace.load_landmarks(self.split, ["detector"])["detector"] != TEMPLATE
+        return self.sampled(self.workspace.load_landmarks(self.split, ["detector"])["detector"]) != TEMPLATE
 
     @cached_property
     def model(self) -> FaceClassifier:
         """The run's best epoch, in evaluation mode, on the device."""
+        if self.rows is not None:
+            return self.whole.model
         # weights loaded in inference mode could not be differentiated through later
         with torch.inference_mode(False):
             return load_run_model(self.workspace, self.run, self.compute.device)
 
     @cached_property
     def logits(self) -> np.ndarray:
-        """The run's logits, float32 (N, C), made now unless those stored are up to date or made elsewhere."""
+        """The run's logits, float32 (N, C), made now unless those stored are up to date or made elsewhere.
+
+        They are made and stored for all faces of the split, also where a sample is scored.
+        """
+        if self.rows is not None:
+            return self.sampled(self.whole.logits)
         return self.stored_logits(lambda: predict_logits(self.model, self.faces, self.compute, self.boxes))
 
     def stored_logits(self, predict: Predict, tta: str | None = None) -> np.ndarray:
-        """The logits with a test-time augmentation, made by `predict` unless up to date or made elsewhere."""
+        """The logits of the whole split with a test-time augmentation, made by `predict` unless up to date."""
         keep_logits(self.workspace, self.run, self.split, self.compute, predict, tta=tta, force=self.force)
         return read_logits(self.workspace, self.run, self.split, tta)
 
@@ -121,10 +138,10 @@ class EvaluatedRun:
         return self.logits.argmax(axis=1)
 
     def heatmaps(self, request: Request, target: str) -> Heatmaps:
-        """The run's heatmaps by an explainer, made now unless they are up to date."""
+        """The run's heatmaps by an explainer, made now, for all faces of the split, unless they are up to date."""
         job = HeatmapJob(self.workspace, self.run, request, self.split, target, self.compute)
         (heatmaps,) = ensure_heatmaps(job)
-        return heatmaps
+        return replace(heatmaps, raw=self.sampled(heatmaps.raw))
 
 
 def twins_in_train(workspace: Workspace, split: str) -> np.ndarray:

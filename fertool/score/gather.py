@@ -32,12 +32,13 @@ class Gathered:
 
 
 def show_results(suite: Suite, results: Results) -> tuple[Compared, list[Table]]:
-    """A suite's comparisons and tables.
+    """A suite's comparisons and tables; the first says of which sample of faces they are, if of one.
 
     Raises DamagedError, which names the file, for figures that lack what the suite's have: edited, or made elsewhere.
     """
     try:
-        return suite.show(results)
+        compared, tables = suite.show(results)
+        return compared, _with_samples(tables, results)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         for evaluated, figures in zip(results.evaluated_runs, results.scores, strict=True):
             name = evaluated.run.name
@@ -55,6 +56,20 @@ def show_results(suite: Suite, results: Results) -> tuple[Compared, list[Table]]
                 what = f"not figures of the suite {suite.name} ({type(error).__name__}: {error})"
                 raise damaged(path, what, evaluated.workspace.remedy(path)) from error
         raise
+
+
+def _with_samples(tables: list[Table], results: Results) -> list[Table]:
+    notes = {
+        run_label(
+            run
+        ): f"a sample of {run['sample']['faces']:,} of the {len(evaluated.faces):,} faces, every class "
+        f"with its part, drawn by seed {run['sample']['seed']}; the intervals are those of so many faces."
+        for evaluated, run in zip(results.evaluated_runs, results.scores, strict=True)
+        if run.get("sample")
+    }
+    if not notes or not tables:
+        return tables
+    return [replace(tables[0], notes=[*tables[0].notes, *said_of_runs(notes)]), *tables[1:]]
 
 
 def gather_scores(

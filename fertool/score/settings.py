@@ -36,6 +36,8 @@ class ScoreSettings:
         tta: test-time augmentation, `flip` or `tencrop`, whose accuracy the suite `classification` adds.
         by_column: a column of faces/<split>.csv, head-pose or brightness, by whose groups the figures are shown too, as
             `COLUMN` or `COLUMN=EDGE,...`. Default: none.
+        faces: size of the sample of faces that is scored, in which every class has its part, alike for all runs; None
+            for all faces. The suite `representation` always takes all.
         nulls: whether `faithfulness` and `causal-agreement` score the null maps as well.
     """
 
@@ -53,6 +55,7 @@ class ScoreSettings:
     tta: str | None = None
     nulls: bool = True
     by_column: str | None = None
+    faces: int | None = None
 
     @property
     def request(self) -> Request:
@@ -72,6 +75,8 @@ class ScoreSettings:
                 raise UserError(f"--contrasts {region}: no such region; there are {', '.join(REGIONS)}")
         if self.grid is not None and self.grid < 1:
             raise UserError(f"--grid {self.grid}: must be 1 or more cells a side")
+        if self.faces is not None and self.faces < 1:
+            raise UserError(f"--faces {self.faces}: must be 1 or more faces to sample")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
         if not (self.jitter >= 0 and math.isfinite(self.jitter)):

@@ -5,8 +5,12 @@ is written, and comes last, with the size and hash of each: so no record ever st
 written with, wherever a scoring is killed.
 """
 
+from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fertool.runtime.files import write_record
 from fertool.runtime.reading import read_json
@@ -21,24 +25,45 @@ def ensure_figures(
 ) -> tuple[dict[str, Any], Columns]:
     """A run's figures and its values a face, made now unless those stored are up to date.
 
-    Figures with the nulls' beside them serve where only the explainer's are asked for.
+    Figures with the nulls' beside them serve where only the explainer's are asked for, and figures of all faces where
+    a sample is. The values a face are those of the whole split, nan where a face is not in the sample.
     """
     workspace, run = evaluated.workspace, evaluated.run
     path = suite.path(run, settings)
+    if not suite.samples:
+        evaluated = evaluated.whole
     recorded = {"run": run.name, "split": evaluated.split, **suite.recorded(settings)}
+    if evaluated.rows is not None:
+        recorded["sample"] = {"faces": len(evaluated.rows), "seed": settings.seed}
     made_from = workspace.made_from(suite.revision, recorded, suite.inputs(evaluated, settings))
-    with_nulls = {name: value for name, value in made_from["settings"].items() if name != "nulls"}
     products = [path.with_suffix(suffix) for suffix in suite.beside]
-    serving = [made_from]
-    if with_nulls != made_from["settings"]:
-        serving.append(made_from | {"settings": with_nulls})
-    if force or not any(workspace.is_current(path, record, products) for record in serving):
+    if force or not any(workspace.is_current(path, record, products) for record in _serving(made_from)):
         figures, columns = suite.score(evaluated, settings)
         path.unlink(missing_ok=True)
-        write_columns(path.with_suffix(".csv"), columns)
+        write_columns(
+            path.with_suffix(".csv"), {name: _of_split(evaluated, each) for name, each in columns.items()}
+        )
         record = {"made_from": made_from, "products": workspace.products(path, products)}
         write_record(path, {**recorded, **figures, **record})
-    return read_figures(evaluated, path)
+    return read_figures(evaluated.whole, path)
+
+
+def _serving(made_from: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The records that will do: the one asked for, with the nulls' figures as well, and of all faces."""
+    optional = [name for name in ("nulls", "sample") if name in made_from["settings"]]
+    for count in range(len(optional) + 1):
+        for names in combinations(optional, count):
+            settings = {name: value for name, value in made_from["settings"].items() if name not in names}
+            yield made_from | {"settings": settings}
+
+
+def _of_split(evaluated: EvaluatedRun, values: np.ndarray) -> np.ndarray:
+    """Values of the faces scored as a column of the whole split, nan for the other faces."""
+    if evaluated.rows is None:
+        return values
+    column = np.full(len(evaluated.whole.faces), np.nan)
+    column[evaluated.rows] = values
+    return column
 
 
 def read_figures(evaluated: EvaluatedRun, path: Path) -> tuple[dict[str, Any], Columns]:

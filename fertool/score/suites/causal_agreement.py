@@ -266,7 +266,8 @@ def _causal_columns(evaluated: EvaluatedRun) -> Path:
 
 
 def _score(evaluated: EvaluatedRun, settings: ScoreSettings) -> tuple[Figures, Columns]:
-    causes = read_columns(_causal_columns(evaluated))
+    stored = read_columns(_causal_columns(evaluated))
+    causes = {name: evaluated.sampled(values) for name, values in stored.items()}
     return score_causal_agreement(evaluated, settings.request, settings.target, causes, nulls=settings.nulls)
 
 

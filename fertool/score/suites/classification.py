@@ -95,7 +95,7 @@ def crowd_labels_of(evaluated: EvaluatedRun) -> np.ndarray | None:
     votes = evaluated.workspace.load_votes(evaluated.split)
     if votes is None:
         return None
-    codes, _ = crowd_labels(votes)
+    codes, _ = crowd_labels(evaluated.sampled(votes))
     names = [ANSWERS[code] if code >= 0 else None for code in codes]
     return np.array([evaluated.classes.index(name) if name in evaluated.classes else -1 for name in names])
 

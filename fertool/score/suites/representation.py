@@ -308,5 +308,6 @@ REPRESENTATION = Suite(
     show=_show,
     inputs=_files,
     revision=4,
+    samples=False,
     beside=(".csv", FEATURES_SUFFIX),
 )

@@ -173,7 +173,7 @@ def _traits(evaluated: EvaluatedRun) -> Columns:
     }
     votes = evaluated.workspace.load_votes(evaluated.split)
     if votes is not None:
-        traits["agreement"] = agreement_of(votes)
+        traits["agreement"] = agreement_of(evaluated.sampled(votes))
     return traits
 
 

@@ -86,6 +86,7 @@ class Suite:
         only_target: the target of its heatmaps, whatever target is asked for; None for that one.
         beside: suffixes of the files beside the JSON.
         runs_explainer: whether it makes maps of other faces or weights, for which those on disk are not enough.
+        samples: whether `--faces` holds for it; without, it always takes all faces of the split.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Suite:
     only_target: str | None = None
     beside: tuple[str, ...] = (".csv",)
     runs_explainer: bool = False
+    samples: bool = True
 
     def path(self, run: Run, settings: ScoreSettings) -> Path:
         """The JSON of a run's figures, there or not."""

@@ -55,7 +55,7 @@ def known_planes(evaluated: EvaluatedRun) -> dict[str, np.ndarray]:
     planes = {}
     if evaluated.workspace.truth(evaluated.split).exists():
         truth = evaluated.workspace.load_truth(evaluated.split)
-        planes = {name: truth[name] for name in PLANES if name in truth}
+        planes = {name: evaluated.sampled(truth[name]) for name in PLANES if name in truth}
     if not planes:
         raise UserError(
             f"{evaluated.workspace.root}: nothing is known of where the evidence is; prepare synthetic faces "

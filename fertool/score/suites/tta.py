@@ -14,7 +14,8 @@ def tta_logits(evaluated: EvaluatedRun, name: str) -> np.ndarray:
 
     `flip` are the face and its mirror image; `tencrop` five crops, of the corners and the middle, and theirs.
     """
-    return evaluated.stored_logits(lambda: _predict(evaluated, name), tta=name)
+    whole = evaluated.whole
+    return evaluated.sampled(whole.stored_logits(lambda: _predict(whole, name), tta=name))
 
 
 @torch.inference_mode()
