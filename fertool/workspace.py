@@ -37,7 +37,8 @@ WHOLE_BYTES = 64_000_000
 SAMPLED_BLOCKS = 64  # of BLOCK_BYTES, evenly spread, the first and the last among them
 BLOCK_BYTES = 1 << 16
 
-_FINGERPRINTS: dict[str, list[Any]] = {}  # of this process: size, time of change, SHA-256
+# of this process: size and time of change of a file; the size and SHA-256 of its content without added columns
+_FINGERPRINTS: dict[str, tuple[list[int], tuple[int, str]]] = {}
 
 
 @dataclass(frozen=True)
@@ -384,14 +385,12 @@ class Workspace:
             for each file, by its path beside the record: `bytes`, its size, `sha256`, the hash of its content, and
             `columns` of the faces' CSV, to which users may add others.
         """
-        return {
-            os.path.relpath(path, record.parent): {
-                "bytes": path.stat().st_size,
-                "sha256": self.fingerprint(path),
-                **({"columns": header_of(path)} if self._takes_columns(path) else {}),
-            }
-            for path in files
-        }
+        products = {}
+        for path in files:
+            size, digest = self._size_and_hash(path)
+            columns = {"columns": header_of(path)} if self._takes_columns(path) else {}
+            products[os.path.relpath(path, record.parent)] = {"bytes": size, "sha256": digest, **columns}
+        return products
 
     def is_intact(self, record: Path, product: Path, *, cached: bool = True) -> bool:
         """Whether a file is there and what `record` says that was written; true where the record does not say.
@@ -399,25 +398,30 @@ class Workspace:
         All of a large file is read where not `cached`.
         """
         try:
-            recorded = read_json(record).get("products", {})
-            wanted = recorded.get(os.path.relpath(product, record.parent))
-            own = self._own_content(product)
-            size = product.stat().st_size if own is None else len(own)
-        except (OSError, AttributeError, DamagedError):
+            return self._is_as_recorded(read_json(record), record, product, cached=cached)
+        except DamagedError:
             return False
-        if wanted is None:
-            return True
-        if not isinstance(wanted, dict) or wanted.get("bytes") != size:
-            return False
-        return wanted.get("sha256") == self.fingerprint(product, cached=cached)
 
     def require_intact(self, record: Path, product: Path) -> None:
         """Raise DamagedError where a file is not what `record` says that was written, or the record itself is not."""
         if not (product.exists() and record.exists()):
             return
-        read_json(record, self.remedy(record))
-        if not self.is_intact(record, product):
+        if not self._is_as_recorded(read_json(record, self.remedy(record)), record, product):
             raise damaged(product, f"not the file that {record.name} describes", self.remedy(product))
+
+    def _is_as_recorded(
+        self, content: Mapping[str, Any], record: Path, product: Path, *, cached: bool = True
+    ) -> bool:
+        """`is_intact` by the content of the record."""
+        recorded = content.get("products", {})
+        if not isinstance(recorded, dict) or not product.exists():
+            return False
+        wanted = recorded.get(os.path.relpath(product, record.parent))
+        if wanted is None:
+            return True
+        if not isinstance(wanted, dict):
+            return False
+        return (wanted.get("bytes"), wanted.get("sha256")) == self._size_and_hash(product, cached=cached)
 
     def remedy(self, path: Path) -> str:
         """The remedy where a file of the workspace is damaged: the command that makes it again."""
@@ -475,19 +479,24 @@ class Workspace:
         A file above WHOLE_BYTES whose sampled blocks are those of an earlier command has the hash that was found then;
         it is computed from all of the content where not `cached`.
         """
+        return self._size_and_hash(path, cached=cached)[1]
+
+    def _size_and_hash(self, path: Path, *, cached: bool = True) -> tuple[int, str]:
+        """The size and the `fingerprint` of a file's content."""
         key = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
         status = path.stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-        if cached and _FINGERPRINTS.get(key, [])[:2] == stamp:
-            return _FINGERPRINTS[key][2]
+        size, stamp = status.st_size, [status.st_size, status.st_mtime_ns]
+        known_stamp, known = _FINGERPRINTS.get(key, (None, None))
+        if cached and known is not None and known_stamp == stamp:
+            return known
         if (own := self._own_content(path)) is not None:
-            digest = hashlib.sha256(own).hexdigest()
-        elif status.st_size > WHOLE_BYTES:
+            size, digest = len(own), hashlib.sha256(own).hexdigest()
+        elif size > WHOLE_BYTES:
             digest = self._large_fingerprint(path, key, stamp, cached)
         else:
             digest = file_sha256(path)
-        _FINGERPRINTS[key] = [*stamp, digest]
-        return digest
+        _FINGERPRINTS[key] = (stamp, (size, digest))
+        return size, digest
 
     def _takes_columns(self, path: Path) -> bool:
         return path.suffix == ".csv" and path.parent.resolve() == (self.root / "faces").resolve()
@@ -523,19 +532,19 @@ class Workspace:
     def is_current(self, record: Path, made_from: Mapping[str, Any], products: Iterable[Path] = ()) -> bool:
         """Whether `record`, a JSON file, says that it was made from just this, and its products are as written."""
         try:
-            recorded = read_json(record).get("made_from")
+            content = read_json(record)
         except OSError:
             return False
         except DamagedError:
             if record.exists():
                 log.warning("%s: damaged or changed since it was made; making it again", record)
             return False
-        if recorded != made_from:
+        if content.get("made_from") != made_from:
             return False
         for product in products:
             if not product.exists():
                 return False
-            if not self.is_intact(record, product):
+            if not self._is_as_recorded(content, record, product):
                 log.warning("%s: damaged or changed since it was made; making it again", product)
                 return False
         return True

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fertool.errors import UserError
 from fertool.runtime.progress import progress_bar
@@ -76,9 +75,9 @@ def _check(workspace: Workspace) -> Iterator[CheckedFile]:
             bar.update()
 
 
-def _described(files: list[Path]) -> dict[Path, tuple[Path, Any]]:
-    """For each file that a record describes, that record and what it says."""
-    described: dict[Path, tuple[Path, Any]] = {}
+def _described(files: list[Path]) -> dict[Path, Path]:
+    """For each file that a record describes, that record."""
+    described: dict[Path, Path] = {}
     for record in files:
         if record.suffix != ".json":
             continue
@@ -87,11 +86,11 @@ def _described(files: list[Path]) -> dict[Path, tuple[Path, Any]]:
         except UserError:  # said where the record itself is checked
             continue
         if isinstance(products, dict):
-            described |= {record.parent / name: (record, wanted) for name, wanted in products.items()}
+            described |= {record.parent / name: record for name in products}
     return described
 
 
-def _check_file(workspace: Workspace, path: Path, described: tuple[Path, Any] | None) -> CheckedFile:
+def _check_file(workspace: Workspace, path: Path, record: Path | None) -> CheckedFile:
     remedy = workspace.remedy(path)
     try:
         if path.suffix in READERS:
@@ -100,10 +99,9 @@ def _check_file(workspace: Workspace, path: Path, described: tuple[Path, Any] | 
             return CheckedFile(path, DAMAGED, f"{path}: no such file; {remedy}")
     except UserError as error:
         return CheckedFile(path, DAMAGED, str(error))
-    if described is None:
+    if record is None:
         has_own_hash = path.suffix == ".json" and RECORD_HASH.encode() in path.read_bytes()
         return CheckedFile(path, INTACT if has_own_hash else UNRECORDED)
-    record, _ = described
     if workspace.is_intact(record, path, cached=False):
         return CheckedFile(path, INTACT)
     return CheckedFile(path, DAMAGED, f"{path}: not the file that {record.name} describes; {remedy}")

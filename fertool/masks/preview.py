@@ -6,11 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fertool.errors import UserError
 from fertool.masks.detectors.small_faces import DETECTORS
 from fertool.masks.region_colours import REGION_COLOURS
 from fertool.masks.regions import REGIONS
-from fertool.runtime.files import replacing
+from fertool.runtime.contact_sheet import tiled, write_sheet
 from fertool.runtime.printable import printable
 from fertool.workspace import Workspace
 
@@ -75,21 +74,13 @@ def write_preview(
         text = f"{DETECTORS[code]} {_ascii(name)}"
         cv2.putText(caption, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (230, 230, 230), 1, cv2.LINE_AA)
         tiles.append(np.vstack([caption, picture]))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
-    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    legend = np.full((CAPTION_HEIGHT + 6, rows[0].shape[1], 3), 32, np.uint8)
+    rows = tiled(tiles, COLUMNS)
+    legend = np.full((CAPTION_HEIGHT + 6, rows.shape[1], 3), 32, np.uint8)
     left = 4
     for name, bgr in COLOURS_BGR.items():
         cv2.putText(legend, name, (left, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, bgr, 1, cv2.LINE_AA)
         left += cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] + 16
-    _, png = cv2.imencode(".png", np.vstack([legend, *rows]))
-    try:
-        with replacing(target) as handle:
-            handle.write(png.tobytes())
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror}); give --preview another file"
-        ) from None
+    write_sheet(target, np.vstack([legend, rows]), "--preview")
 
 
 def _ascii(name: str) -> str:

@@ -11,7 +11,7 @@ from fertool.errors import DamagedError, Interrupted, UserError
 from fertool.prepare.dataset_summary import dataset_record, dataset_summary
 from fertool.prepare.ferplus import read_ferplus
 from fertool.prepare.make_faces import make_faces
-from fertool.prepare.near_twins import same_picture
+from fertool.prepare.near_twins import NearPairs, find_near_pairs, same_picture
 from fertool.prepare.settings import DEFAULTS, PrepareSettings
 from fertool.prepare.sources.open_source import content_hash
 from fertool.prepare.synthetic.source import SYNTHETIC
@@ -56,26 +56,29 @@ def prepare(
     if preview_twins is not None:
         check_target(preview_twins)
     try:
-        summary = _prepare(workspace, source, settings, force)
+        summary, pairs = _prepare(workspace, source, settings, force)
         if preview_twins is None:
             return summary
-        return replace(summary, notes=[*summary.notes, write_twin_sheet(workspace, preview_twins)])
+        return replace(summary, notes=[*summary.notes, write_twin_sheet(workspace, preview_twins, pairs)])
     except KeyboardInterrupt as error:
         raise Interrupted("the same command begins again") from error
 
 
-def _prepare(workspace: Workspace, source: str | Path, settings: PrepareSettings, force: bool) -> Summary:
+def _prepare(
+    workspace: Workspace, source: str | Path, settings: PrepareSettings, force: bool
+) -> tuple[Summary, NearPairs | None]:
+    """Make the faces where they are not up to date; also the near twins of all splits where they were looked for."""
     crowd = None if settings.ferplus is None else read_ferplus(settings.ferplus)
     made_from = _made_from(workspace, source, settings)
     products = [path(split) for split in SPLITS for path in (workspace.faces, workspace.faces_csv)]
     products += [workspace.near_twins] if workspace.near_twins.exists() else []
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):
         remove_leftovers(workspace)
+        pairs = None
         if source != SYNTHETIC and workspace.dataset().get("near_twins") is None:
-            _count_near_twins(workspace)
-        return dataset_summary(
-            workspace.dataset(), ["up to date: made from this source with these settings already"]
-        )
+            pairs = _count_near_twins(workspace)
+        note = "up to date: made from this source with these settings already"
+        return dataset_summary(workspace.dataset(), [note]), pairs
     _refuse_under_runs(workspace, made_from)
 
     made = make_faces(source, settings, crowd, apart=workspace.root)
@@ -89,16 +92,19 @@ def _prepare(workspace: Workspace, source: str | Path, settings: PrepareSettings
         twins = replace(twins, near=near)
     dataset = dataset_record(made, twins, source, crowd, made_from)
     write_faces(workspace, faces, twins, dataset, lambda files: _refuse_others(workspace, made_from, files))
-    return dataset_summary(dataset, [])
+    pairs = None if made.near_pairs is None else made.near_pairs.among(order, faces.images)
+    return dataset_summary(dataset, []), pairs
 
 
-def _count_near_twins(workspace: Workspace) -> None:
+def _count_near_twins(workspace: Workspace) -> NearPairs:
     """Find the near twins among the faces of a workspace that an earlier version made."""
     images = np.concatenate([workspace.load_faces(split) for split in SPLITS])
     labels = np.concatenate([workspace.load_labels(split) for split in SPLITS])
     splits = np.concatenate([[split] * len(workspace.load_faces(split)) for split in SPLITS])
-    groups = number_groups(same_picture(images))
+    pairs = find_near_pairs(images)
+    groups = number_groups(same_picture(images, pairs))
     write_near_twins(workspace, splits, groups, asdict(twin_figures(groups, labels, splits)))
+    return pairs
 
 
 def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettings) -> dict[str, Any]:

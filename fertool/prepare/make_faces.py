@@ -9,7 +9,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.prepare.emotions import EIGHT, EMOTIONS
 from fertool.prepare.ferplus import ANSWERS, CrowdVotes, crowd_labels
-from fertool.prepare.near_twins import same_picture
+from fertool.prepare.near_twins import NearPairs, find_near_pairs, same_picture
 from fertool.prepare.read_source import read_source
 from fertool.prepare.settings import PrepareSettings
 from fertool.prepare.sources.labelled_faces import UNTOLD, LabelledFaces
@@ -25,14 +25,15 @@ from fertool.workspace import SPLITS
 class MadeFaces:
     """Faces, and how they came to be.
 
-    `pictures` has numbers that near and identical twins share, int64 (N,), None for synthetic faces, each of which is
-    a picture of its own; `split_origin` says in words where the splits come from; `leaks_dropped` counts the training
-    faces that were left out for a twin in val or test; `crowd_left_out` counts the faces without a label of the
-    crowd's by reason, None where the labels are the source's.
+    `pictures` has numbers that near and identical twins share, int64 (N,), and `near_pairs` the near twins, both None
+    for synthetic faces, each of which is a picture of its own; `split_origin` says in words where the splits come from;
+    `leaks_dropped` counts the training faces that were left out for a twin in val or test; `crowd_left_out` counts the
+    faces without a label of the crowd's by reason, None where the labels are the source's.
     """
 
     faces: LabelledFaces
     pictures: np.ndarray | None
+    near_pairs: NearPairs | None
     split_origin: str
     leaks_dropped: int
     crowd_left_out: dict[str, int] | None
@@ -63,17 +64,19 @@ def make_faces(
     if settings.spurious or settings.evidence == BACKGROUND:
         faces = marked(faces, settings.seed, settings.evidence, settings.spurious)
     _refuse_empty(faces, where)
-    pictures = None if source == SYNTHETIC else same_picture(faces.images)
+    pairs = None if source == SYNTHETIC else find_near_pairs(faces.images)
+    pictures = None if pairs is None else same_picture(faces.images, pairs)
     kept = np.ones(len(faces), dtype=bool)
     if settings.drop_leaks == NEAR and pictures is not None:
         kept = ~leaks(number_groups(pictures), faces.splits)
     elif settings.drop_leaks:
         kept = ~leaks(number_twins(faces.images), faces.splits)
+    pairs = None if pairs is None else pairs.among(np.flatnonzero(kept), faces.images)
+    pictures = None if pictures is None else pictures[kept]
     faces = faces.take(kept)
     _refuse_empty(faces, where)
-    pictures = None if pictures is None else pictures[kept]
     faces = replace(faces, notes=(*faces.notes, *_columns_note(faces)))
-    return MadeFaces(faces, pictures, split_origin, int((~kept).sum()), crowd_left_out)
+    return MadeFaces(faces, pictures, pairs, split_origin, int((~kept).sum()), crowd_left_out)
 
 
 def _read_or_draw(

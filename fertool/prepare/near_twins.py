@@ -12,8 +12,8 @@ two pictures are compared, in three steps of which each leaves fewer pairs to th
 
 Detail is what is left without the finest grain and without the slow changes of light, which two faces share that are
 lit from the same side. With these, the correlations of copies and of merely similar faces of FER2013 overlap from 0.87
-to 0.95; without them hardly a pair lies between the two. On FER2013
-the three steps find 91% of the pairs that were found by any way that was tried; 22,000 pairs reach the last one.
+to 0.95; without them hardly a pair lies between the two. On FER2013 the three steps find 91% of the pairs that were
+found by any way that was tried; 22,000 pairs reach the last one.
 """
 
 import math
@@ -62,6 +62,20 @@ class NearPairs:
         """The rows of near twins, int64 (Q, 2)."""
         return self.rows[self.correlations >= NEAR_CORRELATION]
 
+    def among(self, chosen: np.ndarray, images: np.ndarray) -> "NearPairs":
+        """The pairs of pictures that are among `images[chosen]`, or have an identical twin there, by its rows.
+
+        `chosen` is int64 (K,), `images` all N pictures.
+        """
+        same = same_pixels(images)
+        place = np.full(int(same.max()) + 1, -1)
+        place[same[chosen][::-1]] = np.arange(len(chosen))[
+            ::-1
+        ]  # of identical twins the first stands for all
+        rows = np.sort(place[same[self.rows]], axis=1)
+        kept = (rows >= 0).all(axis=1)
+        return NearPairs(rows[kept], self.correlations[kept])
+
 
 def find_near_pairs(images: np.ndarray) -> NearPairs:
     """The near twins among N pictures, at least one, uint8 (N, H, W[, 3]), and the pairs that are nearly some.
@@ -84,10 +98,13 @@ def find_near_pairs(images: np.ndarray) -> NearPairs:
     return NearPairs(np.sort(found, axis=1), np.array(correlations, np.float32))
 
 
-def same_picture(images: np.ndarray) -> np.ndarray:
-    """Numbers that near and identical twins share, also through other pictures: int64 (N,)."""
+def same_picture(images: np.ndarray, pairs: NearPairs) -> np.ndarray:
+    """Numbers that near and identical twins share, also through other pictures: int64 (N,).
+
+    `pairs` are those of all the pictures.
+    """
     same = same_pixels(images)
-    near = same[find_near_pairs(images).near]
+    near = same[pairs.near]
     count = int(same.max()) + 1
     links = coo_array((np.ones(len(near), np.int8), (near[:, 0], near[:, 1])), shape=(count, count))
     return connected_components(links, directed=False)[1][same].astype(np.int64)

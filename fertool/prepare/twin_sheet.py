@@ -8,7 +8,7 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.prepare.near_twins import NEAR_CORRELATION, NearPairs, find_near_pairs
-from fertool.runtime.files import replacing
+from fertool.runtime.contact_sheet import tiled, write_sheet
 from fertool.workspace import SPLITS, Workspace
 
 _COLUMNS = 6
@@ -25,29 +25,22 @@ def check_target(target: Path) -> None:
         raise UserError(f"--preview-twins {target}: give a file that ends in .png")
 
 
-def write_twin_sheet(workspace: Workspace, target: Path) -> str:
+def write_twin_sheet(workspace: Workspace, target: Path, pairs: NearPairs | None = None) -> str:
     """Write pairs of a workspace's faces as a PNG and return a note: near twins, then pairs that are not quite.
 
-    The near twins are the least alike first, then some of all; the others are the most alike. Raises UserError where
-    the file cannot be written.
+    The near twins are the least alike first, then some of all; the others are the most alike. `pairs` are the faces'
+    of all splits, one after another, where they are known already. Raises UserError where the file cannot be written.
     """
     images = np.concatenate([workspace.load_faces(split) for split in SPLITS])
     names = [f"{split} {row}" for split in SPLITS for row in range(len(workspace.load_faces(split)))]
-    pairs = find_near_pairs(images)
+    pairs = find_near_pairs(images) if pairs is None else pairs
     bands = [
         _band(title, images, names, pairs, chosen)
         for title, chosen in _chosen(pairs.correlations)
         if len(chosen)
     ]
     sheet = np.vstack(bands) if bands else _title(f"no pair correlates by {NEAR_CORRELATION:g} or nearly so")
-    _, png = cv2.imencode(".png", sheet)
-    try:
-        with replacing(target) as handle:
-            handle.write(png.tobytes())
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror}); give --preview-twins another file"
-        ) from None
+    write_sheet(target, sheet, "--preview-twins")
     return f"preview: {target}, {len(pairs.near):,} pairs of near twins beyond the identical ones"
 
 
@@ -72,9 +65,7 @@ def _band(
         caption = np.full((_CAPTION, faces.shape[1], 3), _DARK, np.uint8)
         _write(caption, f"{correlation:.3f} {names[one]} / {names[other]}", 0.32)
         tiles.append(np.pad(np.vstack([caption, faces]), ((0, _GAP), (0, _GAP), (0, 0))))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % _COLUMNS)
-    rows = [np.hstack(tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
-    return np.vstack([_title(title), *rows])
+    return np.vstack([_title(title), tiled(tiles, _COLUMNS)])
 
 
 def _title(text: str) -> np.ndarray:

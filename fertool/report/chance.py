@@ -13,11 +13,12 @@ import numpy as np
 from fertool.explain.methods.nulls import NULLS, centre
 from fertool.masks.regions import REGIONS
 from fertool.report.conditions import Condition
-from fertool.report.evidence import Evidence, differences, estimates, shares_in, with_map
+from fertool.report.evidence import Evidence, differences, estimates
 from fertool.report.views import View
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.scales import CORRELATION, PROPORTION
+from fertool.score.suites.region_shares import has_map, shares_in
 from fertool.score.suites.shares import pooled, shares_and_ceilings
 
 NOT_ABOVE_BLOB = "not above a blob in the middle"
@@ -103,7 +104,7 @@ class ChanceLevels:
         columns = self.evidence.columns(view.gathered, condition)
         if not columns:
             return None
-        counted = np.all([with_map(run_columns) for run_columns in columns], axis=0)
+        counted = np.all([has_map(run_columns) for run_columns in columns], axis=0)
         if not counted.any():
             return None
         if view.grid not in self._blob:

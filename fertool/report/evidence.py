@@ -22,7 +22,7 @@ from fertool.score.results.conditions import identities
 from fertool.score.statistics.intervals import Resampled, difference_interval, resample_means
 from fertool.score.statistics.scales import POSITIVE, UNBOUNDED, Scale
 from fertool.score.suites.causal import causes_of
-from fertool.score.suites.region_shares import area_column, share_column
+from fertool.score.suites.region_shares import areas_in, has_map, shares_in
 from fertool.workspace import Run, Workspace
 
 
@@ -163,7 +163,7 @@ class Evidence:
     def compared_faces(self, view: View) -> dict[str, int]:
         """How many faces stand behind a view's figures: those with a map of all its runs, and parts of them."""
         columns = [view.gathered.columns[run["run"]] for run in view.gathered.scores]
-        counted = np.all([with_map(run_columns) for run_columns in columns], axis=0)
+        counted = np.all([has_map(run_columns) for run_columns in columns], axis=0)
         parts = view.gathered.compared["comparisons"]
         return {"faces": int(counted.sum())} | {
             part: min(comparison["images"] for comparison in comparisons)
@@ -177,14 +177,14 @@ class Evidence:
         columns = [
             run_columns
             for run_columns in self.columns(view.gathered, condition)
-            if with_map(run_columns).any()
+            if has_map(run_columns).any()
         ]
         if not columns:
             return {}
 
         def values(run_columns: Columns) -> np.ndarray:
             both = np.concatenate([shares_in(run_columns), areas_in(run_columns)], axis=1)
-            in_class = with_map(run_columns)[:, None] & (run_columns["label"][:, None] == np.arange(classes))
+            in_class = has_map(run_columns)[:, None] & (run_columns["label"][:, None] == np.arange(classes))
             return np.where(in_class[:, :, None], both[:, None], np.nan).reshape(len(both), -1)
 
         def lifts(means: np.ndarray) -> np.ndarray:
@@ -212,7 +212,7 @@ class Evidence:
         if not all(columns):
             return None
         counted = np.all(
-            [with_map(run_columns) for condition_columns in columns for run_columns in condition_columns],
+            [has_map(run_columns) for condition_columns in columns for run_columns in condition_columns],
             axis=0,
         )
         if not counted.any():
@@ -312,22 +312,6 @@ def _names(runs: Sequence[Run], labels: dict[str, str]) -> dict[str, str]:
 
 def _shared_fills(known: Sequence[dict[str, Any]]) -> list[str]:
     return [fill for fill in known[0]["fills"] if all(fill in run["fills"] for run in known)] if known else []
-
-
-def with_map(columns: Columns) -> np.ndarray:
-    """The faces that have landmarks of their own and a map that is not empty, bool (N,)."""
-    located: np.ndarray = columns["located"] == 1
-    return located & (columns["empty"] == 0)
-
-
-def shares_in(columns: Columns) -> np.ndarray:
-    """The shares of the regions, (N, 6)."""
-    return np.stack([columns[share_column(region)] for region in REGIONS], axis=1)
-
-
-def areas_in(columns: Columns) -> np.ndarray:
-    """The regions' shares of the picture, (N, 6)."""
-    return np.stack([columns[area_column(region)] for region in REGIONS], axis=1)
 
 
 def estimates(means: Resampled, scale: Scale = UNBOUNDED) -> list[Estimate]:

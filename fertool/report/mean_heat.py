@@ -7,12 +7,13 @@ import numpy as np
 from fertool.explain.explainer import rectify
 from fertool.masks.regions import REGIONS, region_map
 from fertool.report.conditions import Condition
-from fertool.report.evidence import Evidence, with_map
+from fertool.report.evidence import Evidence
 from fertool.report.figures.mean_heat import heat_colours
 from fertool.report.gallery.pictures import png_address
 from fertool.report.mean_face import AT_ONCE, HEAT_SIDE, warp
 from fertool.report.views import View
 from fertool.runtime.reading import read_npy
+from fertool.score.suites.region_shares import has_map
 from fertool.score.suites.shares import pooled
 
 
@@ -74,7 +75,7 @@ def mean_heat(evidence: Evidence, condition: Condition, view: View) -> dict[str,
     mean_face, maps = evidence.mean_face, _stored_maps(evidence, condition, view)
     if mean_face is None or not maps:
         return {}
-    counted = np.all([with_map(view.gathered.columns[run]) for run in maps], axis=0)[mean_face.rows]
+    counted = np.all([has_map(view.gathered.columns[run]) for run in maps], axis=0)[mean_face.rows]
     negatives = view.gathered.settings.request.explainer.negatives
     classes = len(evidence.classes)
     totals, counts = np.zeros((classes, HEAT_SIDE * HEAT_SIDE)), np.zeros(classes, int)

@@ -18,13 +18,15 @@ def without_added_columns(path: Path, columns: Sequence[str]) -> bytes | None:
     None where it has no others, lacks one of them, or is damaged: it then is what it is.
     """
     try:
+        if header_of(path) == list(columns):
+            return None
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file, strict=True)
         places = [header.index(column) for column in columns]
         own = [[row[place] for place in places] for row in (header, *rows)]
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, IndexError):
         return None
-    if header == list(columns) or any(len(row) != len(header) for row in rows):
+    if any(len(row) != len(header) for row in rows):
         return None
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(own)

@@ -20,7 +20,7 @@ from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import numbers_or_none
 from fertool.score.statistics.scales import POSITIVE, PROPORTION, UNBOUNDED, Scale
 from fertool.score.suites.causal import cause_column, causes_of
-from fertool.score.suites.region_shares import area_column, share_column
+from fertool.score.suites.region_shares import areas_in, has_map, shares_in
 from fertool.score.suites.suite import Results
 from fertool.summary import Greyed, Table
 
@@ -42,9 +42,12 @@ class _Measure:
     digits: int
 
 
-def _with_map(columns: Columns, kind: Callable[[str], str]) -> np.ndarray:
-    known = (columns["located"] == 1) & (columns["empty"] == 0)
-    return np.where(known[:, None], np.stack([columns[kind(name)] for name in REGIONS], axis=1), np.nan)
+def _shares(columns: Columns) -> np.ndarray:
+    return np.where(has_map(columns)[:, None], shares_in(columns), np.nan)
+
+
+def _areas(columns: Columns) -> np.ndarray:
+    return np.where(has_map(columns)[:, None], areas_in(columns), np.nan)
 
 
 def _weights(columns: Columns) -> np.ndarray:
@@ -67,7 +70,7 @@ MEASURES = (
         "share",
         "attention",
         REGIONS,
-        lambda columns: _with_map(columns, share_column),
+        _shares,
         None,
         PROPORTION,
         100,
@@ -77,8 +80,8 @@ MEASURES = (
         "lift",
         "attention",
         REGIONS,
-        lambda columns: _with_map(columns, share_column),
-        lambda columns: _with_map(columns, area_column),
+        _shares,
+        _areas,
         POSITIVE,
         1,
         2,

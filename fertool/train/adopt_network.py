@@ -21,7 +21,7 @@ from fertool.models.weights.class_order import find_class_order
 from fertool.models.weights.sources import Weights
 from fertool.runtime.hardware import choose_compute
 from fertool.summary import Summary
-from fertool.train.adoption import Adopted, adopted_model, described, register
+from fertool.train.adoption import Adopted, adopted_model, origin_of, register
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
@@ -84,13 +84,7 @@ def adopt(
     model, _ = adopted_model(config, weights, present, order)
     _take_weights(model, network, config.model)
     anywhere = not memory_network.is_memory_network(config.model)
-    origin = {
-        "file": weights.source,
-        "sha256": weights.sha256,
-        "part": "",
-        "prefix": "",
-        **described(model, present, order),
-    }
+    origin = origin_of(weights, model, present, order)
     if function is not None:
         origin["preprocessing"] |= {"function": getattr(function, "__qualname__", type(function).__name__)}
     compute = choose_compute(device, config.precision)

@@ -93,19 +93,37 @@ def adopt_with_head(config: TrainConfig, weights: Weights, classes: list[str]) -
             "--keep-head out, and it gets a new head"
         )
     model, taken = adopted_model(config, weights, classes, order)
-    origin = {
+    prefix = taken.prefix if taken else ""
+    return Adopted(model, origin_of(weights, model, classes, order, part=checkpoint.part, prefix=prefix))
+
+
+def origin_of(
+    weights: Weights,
+    model: FaceClassifier,
+    classes: list[str],
+    order: list[str],
+    *,
+    part: str = "",
+    prefix: str = "",
+) -> dict[str, Any]:
+    """Where an adopted network comes from, its classes and its preprocessing: `adopted` in run.json.
+
+    Args:
+        weights: where its weights come from.
+        model: the network.
+        classes: those of the data set.
+        order: the classes of its outputs, in their order.
+        part: the entry of the file that holds the weights. Default: none, the file holds nothing else.
+        prefix: of the weights' names in the file.
+
+    Returns:
+        An object for JSON.
+    """
+    return {
         "file": weights.source,
         "sha256": weights.sha256,
-        "part": checkpoint.part,
-        "prefix": taken.prefix if taken else "",
-        **described(model, classes, order),
-    }
-    return Adopted(model, origin)
-
-
-def described(model: FaceClassifier, classes: list[str], order: list[str]) -> dict[str, Any]:
-    """Classes and preprocessing of an adopted network, for run.json; `order` is that of its outputs."""
-    return {
+        "part": part,
+        "prefix": prefix,
         "class_order": order,
         "not_its_classes": [name for name in classes if name not in order],
         "left_out": [name for name in order if name not in classes],

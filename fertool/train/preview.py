@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fertool.runtime.files import replacing
+from fertool.runtime.contact_sheet import write_sheet
 from fertool.summary import Summary
 from fertool.train.augment import Draws, augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
@@ -32,10 +32,8 @@ def preview(workspace: Workspace, config: TrainConfig, target: Path, *, seeds: s
         seeds: what `--seeds` says; the first of them is shown (default: the seed of `config`).
 
     Raises:
-        UserError: the workspace has no faces, or `seeds` names no seeds.
+        UserError: the workspace has no faces, `seeds` names no seeds, or the file cannot be written.
     """
-    import cv2
-
     if seeds is not None:
         config = replace(config, seed=read_seeds(seeds)[0])
     whole = MappedFaces(workspace.load_faces("train"))
@@ -51,9 +49,7 @@ def preview(workspace: Workspace, config: TrainConfig, target: Path, *, seeds: s
     lines = [torch.cat(list(line), dim=1) for line in sheet]
     picture = torch.cat(lines, dim=0).round().to(torch.uint8).numpy()
     picture = np.repeat(np.repeat(picture, ENLARGED, axis=0), ENLARGED, axis=1)
-    _, encoded = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1])
-    with replacing(target) as handle:
-        handle.write(encoded.tobytes())
+    write_sheet(target, picture if picture.ndim == 2 else picture[..., ::-1], "--preview-augment")
     note = f"{target}: {len(rows)} faces, and what epochs 1 to {EPOCHS} of seed {config.seed} make of them"
     return Summary(data={"file": str(target)}, tables=[], notes=[note])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fertool.errors import UserError
-from fertool.prepare import PrepareSettings, prepare
+from fertool.prepare import PrepareSettings, command, make_faces, prepare, twin_sheet
 from fertool.prepare.near_twins import find_near_pairs, same_picture
 from fertool.prepare.twin_sheet import write_twin_sheet
 from fertool.prepare.twins import leaks, number_groups
@@ -70,7 +70,7 @@ def test_groups_join_near_and_identical_twins(pictures: np.ndarray) -> None:
     own = [cut(picture) for picture in pictures[:4]]
     # 0 is 5 with other pixels, and 5 is 6: all three are one picture
     faces = np.stack([*own, own[1], cut(pictures[0], 9, 8), cut(pictures[0], 9, 8)])
-    assert number_groups(same_picture(faces)).tolist() == [0, 1, -1, -1, 1, 0, 0]
+    assert number_groups(same_picture(faces, find_near_pairs(faces))).tolist() == [0, 1, -1, -1, 1, 0, 0]
 
 
 def test_faces_lit_alike_are_no_twins() -> None:
@@ -148,6 +148,32 @@ def test_faces_of_an_earlier_version_gain_their_near_twins(source, tmp_path) -> 
     summary = prepare(workspace, source)
     assert "up to date" in summary.notes[0] and summary.data["near_twins"] == new["near_twins"]
     assert workspace.near_twins.read_bytes() == table and read_json(workspace.dataset_json) == new
+
+
+def test_pairs_are_known_among_chosen_pictures_in_any_order(pictures: np.ndarray) -> None:
+    own = [cut(picture) for picture in pictures[:3]]
+    # 0 is 3 with other pixels, and 3 is 5; 2 is 4
+    faces = np.stack([*own, cut(pictures[0], 9, 8), cut(pictures[2], 9, 8), cut(pictures[0], 9, 8)])
+    pairs = find_near_pairs(faces)
+    assert pairs.near.tolist() == [[0, 3], [2, 4]]
+    assert pairs.among(np.array([5, 4, 3, 2, 1, 0]), faces).near.tolist() == [[0, 5], [1, 3]]
+    assert pairs.among(np.array([0, 1, 2, 5]), faces).near.tolist() == [[0, 3]]
+
+
+@pytest.mark.parametrize("drop_leaks", [False, "near"])
+def test_the_contact_sheet_is_the_same_made_with_the_faces_and_afterwards(
+    source, tmp_path, monkeypatch, drop_leaks
+) -> None:
+    workspace, settings = Workspace(tmp_path / "ws"), PrepareSettings(drop_leaks=drop_leaks)
+    searches = []
+    for module in (command, make_faces, twin_sheet):
+        monkeypatch.setattr(
+            module, "find_near_pairs", lambda images: searches.append(len(images)) or find_near_pairs(images)
+        )
+    prepare(workspace, source, settings, preview_twins=tmp_path / "with.png")
+    assert searches == [19]
+    prepare(workspace, source, settings, preview_twins=tmp_path / "after.png")
+    assert (tmp_path / "with.png").read_bytes() == (tmp_path / "after.png").read_bytes()
 
 
 def test_the_contact_sheet_shows_pairs(source, tmp_path) -> None:

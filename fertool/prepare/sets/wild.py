@@ -6,7 +6,6 @@ from dataclasses import replace
 from fertool.errors import UserError
 from fertool.prepare.sets.codes import EXPW, in_words
 from fertool.prepare.sets.data_set import Candidate, DataSet
-from fertool.prepare.sources.labelled_faces import UNTOLD
 from fertool.prepare.sources.list_columns import Columns
 from fertool.prepare.sources.list_file import rows_listed, with_numbered_ids
 from fertool.prepare.sources.listing import Listed, Listing
@@ -86,8 +85,7 @@ def find_caer(candidate: Candidate) -> Listing | None:
     listing = candidate.filled_folders
     if listing is None or {face.label for face in listing.faces} != _CAER_CLASSES:
         return None
-    splits = {face.split for face in listing.faces}
-    if splits != {"train", "test"} or UNTOLD in splits:
+    if {face.split for face in listing.faces} != {"train", "test"}:
         return None
     if not all(_CAER_FILE.search(face.picture) for face in listing.faces):
         return None

@@ -11,7 +11,7 @@ from fertool.prepare.twins import NEAR
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out
 from fertool.report.chance import ChanceLevels
 from fertool.report.conditions import Condition
-from fertool.report.evidence import Evidence, differences, estimates, shares_in, with_map
+from fertool.report.evidence import Evidence, differences, estimates
 from fertool.report.shell_lines import score_line
 from fertool.report.words import listed, percent, points
 from fertool.score.evaluated_run import Columns
@@ -19,6 +19,7 @@ from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.scales import PROPORTION
 from fertool.score.suites.region_share_tables import FEW_FACES
+from fertool.score.suites.region_shares import has_map, shares_in
 
 QUESTION = "Where does the model fail?"
 PAIRS_SHOWN = 3
@@ -114,7 +115,7 @@ def _where_it_looked(evidence: Evidence, condition: Condition, confusion: Confus
 
     def shares(run_columns: Columns, predicted: int) -> np.ndarray:
         these = (
-            with_map(run_columns) & (run_columns["label"] == true) & (run_columns["predicted"] == predicted)
+            has_map(run_columns) & (run_columns["label"] == true) & (run_columns["predicted"] == predicted)
         )
         return np.where(these[:, None], shares_in(run_columns), np.nan)
 

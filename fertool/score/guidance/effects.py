@@ -42,7 +42,7 @@ from fertool.score.results.face_csv import read_columns
 from fertool.score.statistics.intervals import Limits, Resampled, difference_interval, resample_means
 from fertool.score.statistics.scales import CORRELATION, POSITIVE, PROPORTION, UNBOUNDED, Scale
 from fertool.score.suites.causal import SWAP_CHANGED_COLUMN, SWAP_LOSS_COLUMN, cause_column
-from fertool.score.suites.region_shares import area_column, share_column
+from fertool.score.suites.region_shares import area_column, has_map, share_column
 from fertool.workspace import Run, Workspace
 
 
@@ -374,8 +374,7 @@ def _counted(columns: Columns) -> Columns:
     """Columns of the suite attention, nan for faces without landmarks of their own and for shares of empty maps."""
     if "empty" not in columns:
         return columns
-    located = columns["located"] == 1
-    full = located & (columns["empty"] == 0)
+    located, full = columns["located"] == 1, has_map(columns)
     return {
         name: np.where(located if name == "empty" else full, values, np.nan)
         for name, values in columns.items()

@@ -22,7 +22,14 @@ from fertool.score.settings import CONTRASTS
 from fertool.score.statistics.contrasts import Comparison, compare_all
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import mean_known
-from fertool.score.suites.region_shares import MEASURES, face_values, region_figures, share_column
+from fertool.score.suites.region_shares import (
+    MEASURES,
+    face_values,
+    has_map,
+    region_figures,
+    share_column,
+    shares_in,
+)
 from fertool.score.suites.suite_inputs import cam_layers
 from fertool.summary import Greyed, Table
 
@@ -63,7 +70,7 @@ def joint_figures(
 def _with_maps(table_groups: Iterable[Group], columns: dict[str, Columns]) -> list[Group]:
     """The groups without the runs that have no map, and without the groups of which none is left."""
     kept = (
-        Group(group.name, [run for run in group.runs if _has_map(columns[run["run"]]).any()])
+        Group(group.name, [run for run in group.runs if has_map(columns[run["run"]]).any()])
         for group in table_groups
     )
     return [group for group in kept if group.runs]
@@ -71,12 +78,8 @@ def _with_maps(table_groups: Iterable[Group], columns: dict[str, Columns]) -> li
 
 def _counted(table_groups: Iterable[Group], columns: dict[str, Columns], faces: int) -> np.ndarray:
     """The faces of which all these runs have a map, bool (N,); none without runs."""
-    have = [_has_map(columns[run["run"]]) for group in table_groups for run in group.runs]
+    have = [has_map(columns[run["run"]]) for group in table_groups for run in group.runs]
     return np.all(have, axis=0) if have else np.zeros(faces, dtype=bool)
-
-
-def _has_map(columns: Columns) -> np.ndarray:
-    return (columns["located"] == 1) & (columns["empty"] == 0)
 
 
 def _empty_rate(runs: Sequence[Columns]) -> float | None:
@@ -119,17 +122,13 @@ def compare_groups(
     for what, faces in (("all faces", counted), ("faces that all get right", counted & right)):
         shares = {
             group.name: np.stack(
-                [np.where(faces[:, None], _shares(columns[run["run"]]), np.nan) for run in group.runs]
+                [np.where(faces[:, None], shares_in(columns[run["run"]]), np.nan) for run in group.runs]
             )
             for group in table_groups
         }
         if len(np.unique(clusters[faces])) > 1:
             comparisons[what] = compare_all(shares, clusters, codes)
     return comparisons
-
-
-def _shares(columns: Columns) -> np.ndarray:
-    return np.stack([columns[share_column(name)] for name in REGIONS], axis=1)
 
 
 def attention_tables(

@@ -203,6 +203,22 @@ def _by_region(values: np.ndarray) -> dict[str, Any]:
     return dict(zip(REGIONS, numbers_or_none(values), strict=True))
 
 
+def has_map(columns: Columns) -> np.ndarray:
+    """The faces that have landmarks of their own and a map that is not empty, bool (N,)."""
+    located: np.ndarray = columns["located"] == 1
+    return located & (columns["empty"] == 0)
+
+
+def shares_in(columns: Columns) -> np.ndarray:
+    """The shares of the regions, (N, 6)."""
+    return np.stack([columns[share_column(region)] for region in REGIONS], axis=1)
+
+
+def areas_in(columns: Columns) -> np.ndarray:
+    """The regions' shares of the picture, (N, 6)."""
+    return np.stack([columns[area_column(region)] for region in REGIONS], axis=1)
+
+
 def share_column(region: str) -> str:
     """The column that holds the shares of a region."""
     return region_column("share", region)
