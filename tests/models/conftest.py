@@ -1,6 +1,21 @@
+from pathlib import Path
+
+import huggingface_hub.constants
 import pytest
 
 from fertool.models.backbones import vggface
+from fertool.models.weights.sources import FOLDER_VARIABLE
+from fertool.runtime.download import CACHE_VARIABLE
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No weights anywhere, and nobody who answers; returns the folder in which downloads are kept."""
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path / "cache" / "weights"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from fertool.prepare.sets.registry import SETS
 from fertool.prepare.synthetic.faces import draw_faces
 from fertool.runtime.files import read_csv
 from fertool.workspace import SPLITS, Workspace
+from tests.prepare.refusals import assert_refused
 
 FACES = draw_faces(24, seed=1, size=48).images
 
@@ -60,15 +61,6 @@ def prepared(workspace, source, **settings):
 
 def said(summary):
     return "\n".join(summary.notes)
-
-
-def refused(workspace, source, *words, **settings):
-    with pytest.raises(UserError) as caught:
-        prepare(workspace, source, PrepareSettings(**settings))
-    message = str(caught.value)
-    assert "\n" not in message and not workspace.root.exists()
-    for word in words:
-        assert word in message, message
 
 
 def persons_apart(rows):
@@ -128,7 +120,7 @@ def test_raf_db_wrong(forms, workspace, drawing, line, words):
     lines = files["basic/EmoLabel/list_patition_label.txt"].decode().split("\n")
     lines[2] = line
     files["basic/EmoLabel/list_patition_label.txt"] = "\n".join(lines).encode()
-    refused(workspace, forms.tree(files), "list_patition_label.txt", *words)
+    assert_refused(workspace, forms.tree(files), "list_patition_label.txt", *words)
 
 
 def numbered_folders(drawing, codes, name="{part}_{number:05d}_aligned.jpg"):
@@ -153,7 +145,7 @@ def test_raf_db_as_folders(forms, workspace, drawing):
 )
 def test_numbered_folders_of_another_set_are_asked_for(forms, workspace, drawing, codes, name):
     source = forms.tree(numbered_folders(drawing, codes, name))
-    refused(workspace, source, "is a number", "--label-map", "affectnet")
+    assert_refused(workspace, source, "is a number", "--label-map", "affectnet")
     summary, _ = prepared(workspace, source, label_map="affectnet", eight=7 in codes)
     assert "angry" in summary.data["classes"]
 
@@ -203,19 +195,19 @@ def test_affectnet(forms, workspace, drawing, eight):
 
 def test_affectnet_wrong(forms, workspace, drawing):
     files = affectnet(drawing)
-    refused(
+    assert_refused(
         workspace,
         forms.tree({**files, "train_set/annotations/3_exp.npy": npy("12")}, "a"),
         "train_set/annotations/3_exp.npy", "label '12'", "7 contempt",
     )  # fmt: skip
-    refused(
+    assert_refused(
         workspace,
         forms.tree({**files, "val_set/annotations/3_exp.npy": b"x"}, "b"),
         "3_exp.npy",
         "not an .npy",
     )
     del files["train_set/annotations/3_exp.npy"]
-    refused(workspace, forms.tree(files, "c"), "3.jpg", "no annotation")
+    assert_refused(workspace, forms.tree(files, "c"), "3.jpg", "no annotation")
 
 
 def affectnet_lists(drawing):
@@ -259,7 +251,7 @@ def test_affectnet_lists_wrong(forms, workspace, drawing, old, new, words):
     name = "AffectNet/training.csv"
     changed = lists[name].replace(old.encode(), new.encode(), 1)
     assert changed != lists[name]
-    refused(workspace, forms.tree(files | lists | {name: changed}), "training.csv", *words)
+    assert_refused(workspace, forms.tree(files | lists | {name: changed}), "training.csv", *words)
 
 
 # --- CK+ --------------------------------------------------------------------------------------------------
@@ -300,19 +292,19 @@ def test_ck(forms, workspace, drawing):
 def test_ck_wrong(forms, workspace, drawing):
     files = ck(drawing)
     label = "Emotion/S010/002/S010_002_00000005_emotion.txt"
-    refused(
+    assert_refused(
         workspace, forms.tree({**files, label: b"   8.0000000e+00\n"}, "a"), label, "label '8'", "3 disgust"
     )
-    refused(workspace, forms.tree({**files, label: b""}, "b"), label, "label ''")
+    assert_refused(workspace, forms.tree({**files, label: b""}, "b"), label, "label ''")
     short = {
         name: data
         for name, data in files.items()
         if "S010_002_00000003" not in name and "S010_002_00000004" not in name
     }
-    refused(workspace, forms.tree(short, "c"), label, "3 frames")
+    assert_refused(workspace, forms.tree(short, "c"), label, "3 frames")
     pictures = {name: data for name, data in files.items() if name.endswith(".png")}
-    refused(workspace, forms.tree(pictures, "d"), "Emotion")
-    refused(workspace, forms.tree(files, "e"), "--folds 13", folds=13)
+    assert_refused(workspace, forms.tree(pictures, "d"), "Emotion")
+    assert_refused(workspace, forms.tree(files, "e"), "--folds 13", folds=13)
 
 
 def ck48(drawing, name="S{person:03d}_{sequence:03d}_{frame:08d}.png"):
@@ -333,7 +325,7 @@ def test_ck48(forms, workspace, drawing):
 def test_ck48_wrong(forms, workspace, drawing):
     """Other names tell no persons, so folds by person are refused and nobody is kept together."""
     source = forms.tree(ck48(drawing, "{person}-{sequence}-{frame}.png"))
-    refused(workspace, source, "--folds", "nothing", "persons", folds=3)
+    assert_refused(workspace, source, "--folds", "nothing", "persons", folds=3)
     assert "CK+" not in said(prepared(workspace, source)[0]).replace("CK+48)", "")
 
 
@@ -359,7 +351,7 @@ def test_ckextended_is_not_fer2013(forms, workspace):
 def test_ckextended_wrong(forms, workspace):
     path = forms.folder / "faces.csv"
     path.write_text(ckextended(forms))
-    refused(workspace, path, "row 8 (line 9)", "emotion '7'", "--label-map ckextended")
+    assert_refused(workspace, path, "row 8 (line 9)", "emotion '7'", "--label-map ckextended")
     assert prepared(workspace, path, label_map="ckextended", eight=True)[0].data["classes"] == list(EIGHT)
     path = forms.folder / "ckextended.csv"
     path.write_text(ckextended(forms).replace("\n7,", "\n8,", 1))
@@ -398,7 +390,7 @@ def test_jaffe(forms, workspace, drawing):
 
 def test_jaffe_wrong(forms, workspace, drawing):
     files = jaffe(drawing)
-    refused(
+    assert_refused(
         workspace, forms.tree({**files, "jaffe/KA.XX1.900.tiff": drawing.face(".tiff")}), "KA.XX1.900", "'XX'"
     )
 
@@ -433,14 +425,14 @@ def test_kdef(forms, workspace, drawing):
 
 def test_kdef_wrong(forms, workspace, drawing):
     files = kdef(drawing)
-    refused(workspace, forms.tree(files, "a"), "angle HR", angles=("HR",))
-    refused(
+    assert_refused(workspace, forms.tree(files, "a"), "angle HR", angles=("HR",))
+    assert_refused(
         workspace,
         forms.tree({**files, "KDEF/AF01/AF01XXS.JPG": drawing.face(".jpg")}, "b"),
         "AF01XXS",
         "'XX'",
     )
-    refused(workspace, forms.tree(jaffe(drawing), "c"), "--angles", "only KDEF", angles=("S",))
+    assert_refused(workspace, forms.tree(jaffe(drawing), "c"), "--angles", "only KDEF", angles=("S",))
 
 
 # --- ExpW, SFEW, CAER-S -----------------------------------------------------------------------------------
@@ -488,7 +480,7 @@ def test_expw(forms, workspace, drawing):
 def test_expw_wrong(forms, workspace, drawing, line, words):
     files, lines = expw(drawing)
     lines[2] = line
-    refused(
+    assert_refused(
         workspace, forms.tree({**files, "label/label.lst": "\n".join(lines).encode()}), "label.lst", *words
     )
 
@@ -514,7 +506,7 @@ def test_sfew(forms, workspace, drawing):
 
 
 def test_sfew_wrong(forms, workspace, drawing):
-    refused(workspace, forms.tree(sfew(drawing, ("1", "2", "3"))), "fewer than two classes", "1, 2, 3")
+    assert_refused(workspace, forms.tree(sfew(drawing, ("1", "2", "3"))), "fewer than two classes", "1, 2, 3")
 
 
 def caer(
@@ -590,7 +582,7 @@ def test_fer_plus_folders_wrong(forms, workspace, drawing, old, new, words):
     files = fer_plus(drawing)
     name = "data/FER2013Train/label.csv"
     files[name] = files[name].replace(old.encode(), new.encode(), 1)
-    refused(workspace, forms.tree(files), "label.csv", *words)
+    assert_refused(workspace, forms.tree(files), "label.csv", *words)
 
 
 def test_fer2013_in_two_parts(forms, workspace, drawing, monkeypatch):
@@ -613,7 +605,7 @@ def test_fer2013_in_two_parts_wrong(forms, workspace, drawing):
 def test_two_sets_in_one_folder_are_asked_for(forms, workspace, drawing):
     files, lines = expw(drawing)
     source = forms.tree({**files, "label/label.lst": "\n".join(lines).encode(), **raf_db(drawing)})
-    refused(workspace, source, "forms of RAF-DB basic and ExpW")
+    assert_refused(workspace, source, "forms of RAF-DB basic and ExpW")
 
 
 def test_the_list_of_formats_names_every_set():
@@ -639,8 +631,8 @@ def test_the_command_lists_formats_and_takes_the_options(forms, workspace, drawi
 )
 def test_an_option_without_use_is_refused(forms, workspace, option):
     source = forms.tree(forms.emotion_folders(4))
-    refused(workspace, source, f"--{next(iter(option))}", **option)
+    assert_refused(workspace, source, f"--{next(iter(option))}", **option)
     path = forms.folder / "fer2013.csv"
     rows = forms.challenge_rows({"Training": 2, "PublicTest": 1, "PrivateTest": 1})
     Path(path).write_text(forms.csv_text(forms.faces(len(rows)), rows))
-    refused(workspace, path, f"--{next(iter(option))}", **option)
+    assert_refused(workspace, path, f"--{next(iter(option))}", **option)

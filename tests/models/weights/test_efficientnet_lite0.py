@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import timm
 import torch
@@ -14,18 +13,10 @@ from fertool.errors import UserError
 from fertool.models import build_model
 from fertool.models.weights import efficientnet_lite0
 from fertool.models.weights.load import load_weights
-from fertool.models.weights.sources import FOLDER_VARIABLE, find_weights
-from fertool.runtime.download import CACHE_VARIABLE
+from fertool.models.weights.sources import find_weights
 from fertool.runtime.files import file_sha256
 
-
-@pytest.fixture(autouse=True)
-def nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No weights elsewhere, and nobody who answers."""
-    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def their_name(number: int, name: str, last: int) -> str:

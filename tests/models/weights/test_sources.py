@@ -17,19 +17,10 @@ from fertool.models.backbones.multiscale import MultiscaleClassifier
 from fertool.models.weights import sources as weights_module
 from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import FOLDER_VARIABLE, NO_WEIGHTS, Published, Weights, find_weights
-from fertool.runtime.download import CACHE_VARIABLE
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 MOBILENET = "models/mobilenetv2_100.imagenet.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No weights anywhere, and nobody who answers."""
-    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    return tmp_path / "cache" / "weights"
 
 
 def state_of(name: str, classes: int = 1000, seed: int = 1, **options: object) -> dict[str, torch.Tensor]:

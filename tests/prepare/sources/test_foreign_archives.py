@@ -12,6 +12,7 @@ from fertool.prepare import PrepareSettings, prepare
 from fertool.prepare.sources.labelled_faces import CHALLENGE_COUNTS
 from fertool.runtime.files import read_csv
 from fertool.workspace import SPLITS, Workspace
+from tests.prepare.refusals import assert_refused
 
 
 @pytest.fixture
@@ -148,27 +149,20 @@ def test_pictures_named_as_the_challenges_are_not_all_of_it(forms, workspace):
     assert summary.data["name"] == "part" and summary.data["kind"] == "FER2013 pictures"
 
 
-def refused(workspace, source, *words):
-    with pytest.raises(UserError) as caught:
-        prepare(workspace, source)
-    for word in words:
-        assert word in str(caught.value)
-
-
 def test_what_would_help_is_said_of_files_like_the_challenges(forms, workspace):
     no_usage = table(forms, "emotion,pixels")
-    refused(workspace, forms.tree({"own.csv": no_usage}, "a"), "own.csv", "Usage", "PublicTest")
-    refused(
+    assert_refused(workspace, forms.tree({"own.csv": no_usage}, "a"), "own.csv", "Usage", "PublicTest")
+    assert_refused(
         workspace,
         forms.tree({"train.csv": no_usage, "test.csv": table(forms, "pixels")}, "b"),
         "train.csv and test.csv", "icml_face_data.csv",
     )  # fmt: skip
     rows = table(forms).decode().splitlines()
     named = "\n".join([rows[0], *("happy" + row[1:] for row in rows[1:])])
-    refused(
+    assert_refused(
         workspace, forms.tree({"names.csv": named.encode()}, "c"), "names.csv", "row 1 ", "a name", "3 happy"
     )
-    refused(workspace, forms.tree({"other.csv": b"a,b\n1,2\n"}, "d"), "emotion, pixels and Usage")
+    assert_refused(workspace, forms.tree({"other.csv": b"a,b\n1,2\n"}, "d"), "emotion, pixels and Usage")
 
 
 def test_faces_of_a_name_within_the_workspace_are_numbers_of_their_rows(forms, workspace):

@@ -12,6 +12,7 @@ from fertool.errors import UserError
 from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv
 from fertool.workspace import SPLITS, Workspace
+from tests.prepare.refusals import assert_refused
 
 NAMES = ("angry", "happy", "sad")
 
@@ -212,15 +213,6 @@ def test_several_faces_of_one_picture(forms, workspace):
 # --- what is wrong with a list ----------------------------------------------------------------------------
 
 
-def refused(workspace, source, *words, **settings):
-    with pytest.raises(UserError) as caught:
-        prepare(workspace, source, PrepareSettings(**settings))
-    message = str(caught.value)
-    assert "\n" not in message and not workspace.root.exists()
-    for word in words:
-        assert word in message, message
-
-
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -237,7 +229,7 @@ def test_a_bad_row_is_named(forms, workspace, pictures, line, words):
     ]
     lines[6] = line
     listing = listed(forms, ["path,label,split,person", *lines])
-    refused(workspace, pictures, "list.csv", *words, list_file=listing)
+    assert_refused(workspace, pictures, "list.csv", *words, list_file=listing)
 
 
 @pytest.mark.parametrize(
@@ -252,25 +244,25 @@ def test_a_bad_row_is_named(forms, workspace, pictures, line, words):
 )
 def test_a_bad_box_is_named(forms, workspace, box, words):
     source, listing = boxed(forms, box, data=forms.picture(scene(50, 30, 40)))
-    refused(workspace, source, *words, list_file=listing)
+    assert_refused(workspace, source, *words, list_file=listing)
 
 
 def test_columns_that_are_not_there_or_could_be_two(forms, workspace, pictures):
     line = "pics/00.png,happy,1"
     both = listed(forms, ["path,label,emotion", line], "both.csv")
-    refused(workspace, pictures, "'label' and 'emotion'", "--columns label=NAME", list_file=both)
+    assert_refused(workspace, pictures, "'label' and 'emotion'", "--columns label=NAME", list_file=both)
     bare = listed(forms, [line], "bare.csv")
-    refused(workspace, pictures, "names no columns", "--columns path=0,label=1", list_file=bare)
+    assert_refused(workspace, pictures, "names no columns", "--columns path=0,label=1", list_file=bare)
     none = listed(forms, ["path,colour,x", line], "none.csv")
-    refused(workspace, pictures, "no column for the label", list_file=none)
+    assert_refused(workspace, pictures, "no column for the label", list_file=none)
     box = listed(forms, ["path,label,bbox", line], "box.csv")
-    refused(workspace, pictures, "'bbox'", "several orders", list_file=box)
-    refused(
+    assert_refused(workspace, pictures, "'bbox'", "several orders", list_file=box)
+    assert_refused(
         workspace, pictures, "--keep age", "no such column", list_file=none, keep=("age",), columns="label=2"
     )
-    refused(workspace, pictures, "no column '7'", list_file=bare, columns="path=7,label=1")
-    refused(workspace, pictures, "role=column", list_file=bare, columns="face=0")
-    refused(workspace, pictures, "no such file", list_file=forms.folder / "absent.csv")
+    assert_refused(workspace, pictures, "no column '7'", list_file=bare, columns="path=7,label=1")
+    assert_refused(workspace, pictures, "role=column", list_file=bare, columns="face=0")
+    assert_refused(workspace, pictures, "no such file", list_file=forms.folder / "absent.csv")
 
 
 @pytest.mark.parametrize("name", ["id", "label", "twin_group", "votes_sad"])
@@ -280,13 +272,13 @@ def test_a_column_of_a_name_that_is_taken_is_refused(forms, workspace, pictures,
         *(f"pics/{number:02d}.png,{NAMES[number % 3]},x" for number in range(36)),
     ]
     settings = {"list_file": listed(forms, lines), "columns": "label=emotion", "keep": (name,)}
-    refused(workspace, pictures, f"column '{name}' cannot be kept", **settings)
+    assert_refused(workspace, pictures, f"column '{name}' cannot be kept", **settings)
 
 
 def test_codes_that_fit_several_sets_are_asked_for(forms, workspace, pictures):
     lines = ["path,label", *(f"pics/{number:02d}.png,{1 + number % 6}" for number in range(36))]
     listing = listed(forms, lines)
-    refused(workspace, pictures, "or raf-db or", "--label-map", list_file=listing)
+    assert_refused(workspace, pictures, "or raf-db or", "--label-map", list_file=listing)
     prepare(workspace, pictures, PrepareSettings(list_file=listing, label_map="raf-db"))
     assert workspace.dataset()["classes"] == ["angry", "disgust", "fear", "happy", "sad", "surprise"]
 
@@ -294,7 +286,7 @@ def test_codes_that_fit_several_sets_are_asked_for(forms, workspace, pictures):
 def test_a_label_that_the_map_does_not_know(forms, workspace, pictures):
     lines = ["path,label", *(f"pics/{number:02d}.png,{number % 3}" for number in range(36))]
     settings = {"list_file": listed(forms, lines), "label_map": "0=happy,1=sad"}
-    refused(workspace, pictures, "row 3 (line 4)", "label '2'", "0 happy, 1 sad", **settings)
+    assert_refused(workspace, pictures, "row 3 (line 4)", "label '2'", "0 happy, 1 sad", **settings)
 
 
 def test_settings_that_contradict_each_other():

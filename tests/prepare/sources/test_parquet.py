@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fertool.errors import UserError
 from fertool.prepare import PrepareSettings, prepare
 from fertool.prepare.emotions import EMOTIONS
 from fertool.prepare.sets import fer2013
 from fertool.runtime.files import read_csv
 from fertool.workspace import SPLITS, Workspace
+from tests.prepare.refusals import assert_refused
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra 'parquet'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -163,15 +163,6 @@ def test_a_list_in_parquet(forms, workspace):
 # --- what is wrong with one -------------------------------------------------------------------------------
 
 
-def refused(workspace, source, *words, **settings):
-    with pytest.raises(UserError) as caught:
-        prepare(workspace, source, PrepareSettings(**settings))
-    message = str(caught.value)
-    assert "\n" not in message and not workspace.root.exists()
-    for word in words:
-        assert word in message, message
-
-
 def one_file(forms, table, name="faces.parquet"):
     pq.write_table(table, forms.folder / name)
     return forms.folder / name
@@ -180,23 +171,25 @@ def one_file(forms, table, name="faces.parquet"):
 def test_columns_that_are_no_pictures_or_labels(forms, workspace):
     picture = forms.picture(forms.faces(1)[0])
     table = hub_table([picture] * 6, [0, 1] * 3)
-    refused(
+    assert_refused(
         workspace, one_file(forms, table.rename_columns(["image", "text"])), "no column for the label", "text"
     )
-    refused(
+    assert_refused(
         workspace, one_file(forms, table.rename_columns(["blob", "label"])), "no column for the path", "blob"
     )
     paths = pa.table({"image": ["a.png", "b.png"], "label": ["sad", "happy"]})
-    refused(workspace, one_file(forms, paths), "holds no pictures", "--list")
-    refused(workspace, forms.tree({"1.png": picture}), "holds pictures", list_file=one_file(forms, table))
+    assert_refused(workspace, one_file(forms, paths), "holds no pictures", "--list")
+    assert_refused(
+        workspace, forms.tree({"1.png": picture}), "holds pictures", list_file=one_file(forms, table)
+    )
 
 
 def test_codes_without_names_are_asked_for(forms, workspace):
     picture = forms.picture(forms.faces(1)[0])
     bare = hub_table([picture] * 6, [0, 6] * 3).replace_schema_metadata({})
-    refused(workspace, one_file(forms, bare), "row 1", "is a number", "--label-map")
+    assert_refused(workspace, one_file(forms, bare), "row 1", "is a number", "--label-map")
     unknown = hub_table([picture] * 6, [0, 1, 7] * 2)
-    refused(workspace, one_file(forms, unknown), "row 3", "label '7'", "4 neutral")
+    assert_refused(workspace, one_file(forms, unknown), "row 3", "label '7'", "4 neutral")
 
 
 def test_files_that_store_other_names_are_refused(forms, workspace):
@@ -204,22 +197,26 @@ def test_files_that_store_other_names_are_refused(forms, workspace):
     (forms.folder / "data").mkdir()
     one_file(forms, hub_table([picture] * 6, [0, 1] * 3), "data/test-0.parquet")
     one_file(forms, hub_table([picture] * 6, [0, 1] * 3, names=list(EMOTIONS)), "data/train-0.parquet")
-    refused(workspace, forms.folder / "data", "train-0.parquet", "other names of classes", "test-0.parquet")
+    assert_refused(
+        workspace, forms.folder / "data", "train-0.parquet", "other names of classes", "test-0.parquet"
+    )
 
 
 def test_a_row_without_a_whole_picture_is_named(forms, workspace):
     picture = forms.picture(forms.faces(1)[0])
-    refused(
+    assert_refused(
         workspace, one_file(forms, hub_table([picture, None] * 6, [0, 1] * 6)), "row 2", "holds no picture"
     )
-    refused(workspace, one_file(forms, hub_table([picture, b"x"] * 6, [0, 1] * 6)), "row 2", "truncated")
+    assert_refused(
+        workspace, one_file(forms, hub_table([picture, b"x"] * 6, [0, 1] * 6)), "row 2", "truncated"
+    )
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_damaged_file_is_named(forms, workspace, share):
     path = one_file(forms, hub_table([forms.picture(face) for face in forms.faces(20)], [0, 1] * 10))
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(workspace, path, "faces.parquet", "not a whole Parquet file")
+    assert_refused(workspace, path, "faces.parquet", "not a whole Parquet file")
 
 
 def test_a_damaged_page_is_named(forms, workspace):
@@ -227,18 +224,18 @@ def test_a_damaged_page_is_named(forms, workspace):
     data = bytearray(path.read_bytes())
     data[8:400] = bytes(392)
     path.write_bytes(data)
-    refused(workspace, path, "faces.parquet")
+    assert_refused(workspace, path, "faces.parquet")
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(forms, workspace, monkeypatch):
     monkeypatch.setattr("fertool.prepare.sources.limits.FREE_UNPACKED_BYTES", 1000)
     path = forms.folder / "faces.parquet"
     pq.write_table(hub_table([bytes(2**20)] * 8, [0, 1] * 4), path, compression="zstd")
-    refused(workspace, path, "faces.parquet", "unpacks to over")
+    assert_refused(workspace, path, "faces.parquet", "unpacks to over")
 
 
 def test_without_pyarrow_it_names_the_extra(forms, workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     path = forms.folder / "faces.parquet"
     path.write_bytes(b"PAR1")
-    refused(workspace, path, "extra 'parquet'", "pip install pyarrow")
+    assert_refused(workspace, path, "extra 'parquet'", "pip install pyarrow")
