@@ -102,17 +102,26 @@ class Run:
         """Logits and labels of a split; with test-time augmentation in a file of its own."""
         return self.results / "predictions" / (f"{split}.npz" if tta is None else f"{split}.{tta}.npz")
 
-    def heatmaps(self, explainer: str, target: str, split: str) -> Path:
-        """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`."""
-        return self.results / "heatmaps" / explainer / target / f"{split}.npy"
+    def heatmaps(self, explainer: str, target: str, split: str, sample: str | None = None) -> Path:
+        """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`.
+
+        `sample` is the name of the sample of the split's faces that the maps are of; None for all faces.
+        """
+        return (
+            self.results
+            / "heatmaps"
+            / explainer
+            / target
+            / ".".join([split, *([sample] if sample else []), "npy"])
+        )
 
     def has_heatmaps(self, explainer: str) -> bool:
         """Whether there are maps of an explainer, of any target and split."""
         return any((self.results / "heatmaps" / explainer).glob("*/*.npy"))
 
-    def branch_shares(self, explainer: str, target: str, split: str) -> Path:
+    def branch_shares(self, explainer: str, target: str, split: str, sample: str | None = None) -> Path:
         """The share of each view of a multi-scale model in the heatmap's mass, float32 (N, views)."""
-        return self.heatmaps(explainer, target, split).with_suffix(".branches.npy")
+        return self.heatmaps(explainer, target, split, sample).with_suffix(".branches.npy")
 
     def scores(
         self,

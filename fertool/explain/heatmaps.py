@@ -10,6 +10,7 @@ import numpy as np
 
 from fertool.errors import UserError
 from fertool.explain.explainer import LAYER, rectify
+from fertool.explain.face_sample import FaceSample
 from fertool.explain.methods.imported import PREFIX
 from fertool.explain.methods.nulls import Null
 from fertool.explain.registry import Request
@@ -34,6 +35,7 @@ class HeatmapJob:
         target: `predicted`, `label`, a class, or `all` classes.
         compute: device and number format.
         force: make maps again that are up to date, or were made elsewhere.
+        sample: the faces of the split that are explained; None for all.
     """
 
     workspace: Workspace
@@ -43,6 +45,26 @@ class HeatmapJob:
     target: str
     compute: Compute
     force: bool = False
+    sample: FaceSample | None = None
+
+    @functools.cached_property
+    def whole(self) -> "HeatmapJob":
+        """The same maps of all faces of the split."""
+        return self if self.sample is None else replace(self, sample=None)
+
+    @property
+    def sample_name(self) -> str | None:
+        """The sample as names of files have it; None for all faces."""
+        return self.sample.name if self.sample is not None else None
+
+    def sampled(self, values: np.ndarray) -> np.ndarray:
+        """The values of the faces that are explained, out of those of the whole split, (N, ...)."""
+        return values if self.sample is None else values[self.sample.rows]
+
+    @functools.cached_property
+    def faces(self) -> np.ndarray:
+        """The faces that are explained, as stored, uint8 (n, H, W) or (n, H, W, 3)."""
+        return self.sampled(self.workspace.load_faces(self.split))
 
     @functools.cached_property
     def classes(self) -> list[str]:
@@ -58,7 +80,10 @@ class HeatmapJob:
     @functools.cached_property
     def paths(self) -> list[Path]:
         """The file of each target's maps; its record lies beside it."""
-        return [self.run.heatmaps(self.request.key, target, self.split) for target in self.targets]
+        return [
+            self.run.heatmaps(self.request.key, target, self.split, self.sample_name)
+            for target in self.targets
+        ]
 
     def for_each_target(self) -> "Iterator[HeatmapJob]":
         """A job for each of the targets."""

@@ -52,8 +52,11 @@ def ensure_heatmaps(job: HeatmapJob) -> list[Heatmaps]:
     One `Heatmaps` for each class where the target is `all`, else one. Maps and predictions that were made
     elsewhere and put at their place without a record are taken as they are; with `force` such maps make room for
     the run's own. Memory does not grow with the split; an interrupted call goes on where it stopped. Raises
-    UserError where maps that were made elsewhere do not fit the split.
+    UserError where maps that were made elsewhere do not fit the split. Maps of a sample are taken out of those of the
+    whole split where these are there.
     """
+    if job.sample is not None and join_ranks().broadcast_from_rank0(lambda: _whole_is_there(job)):
+        return [replace(maps, raw=job.sampled(maps.raw)) for maps in ensure_heatmaps(job.whole)]
     if job.request.null is None and not job.request.explainer.makes_maps:
         return [read_imported(one) for one in job.for_each_target()]
     elsewhere = join_ranks().broadcast_from_rank0(lambda: _find_made_elsewhere(job))
@@ -65,6 +68,13 @@ def ensure_heatmaps(job: HeatmapJob) -> list[Heatmaps]:
         for path, one in zip(job.paths, job.for_each_target(), strict=True)
         for maps in ([read_made_elsewhere(one)] if path in elsewhere else _ensure(one))
     ]
+
+
+def _whole_is_there(job: HeatmapJob) -> bool:
+    """Whether the whole split has maps, imported, made elsewhere or up to date; a null's are made in no time."""
+    if job.request.null is not None or not job.request.explainer.makes_maps:
+        return True
+    return bool(_find_made_elsewhere(job.whole)) or _explainer_work(job.whole).is_current()
 
 
 def _find_made_elsewhere(job: HeatmapJob) -> list[Path]:
@@ -102,7 +112,7 @@ def _explainer_work(job: HeatmapJob) -> Work:
     made_from = _made_from(job)
 
     def is_current() -> bool:
-        products = [*job.paths, job.run.predictions(job.split)]
+        products = [*job.paths, *([] if job.sample else [job.run.predictions(job.split)])]
         as_recorded = all(
             job.workspace.is_current(path.with_suffix(".json"), wanted, products)
             for path, wanted in zip(job.paths, made_from, strict=True)
@@ -150,8 +160,10 @@ def _null_work(job: HeatmapJob, null: Null, beside: Heatmaps) -> Work:
 
 def _made_from(job: HeatmapJob) -> list[dict[str, Any]]:
     """The record of each target."""
-    settings = {"explainer": job.request.key, "precision": job.compute.precision}
-    if is_face_left_alone(job.run, job.request, len(job.workspace.load_faces(job.split))):
+    settings: dict[str, Any] = {"explainer": job.request.key, "precision": job.compute.precision}
+    if job.sample is not None:
+        settings["sample"] = job.sample.record
+    if is_face_left_alone(job.run, job.request, len(job.faces)):
         # before such a face was repeated, some networks gave it a wrong map: maps without this are made again
         settings["lone_face"] = "repeated"
     made_from = job.workspace.made_from(
@@ -162,7 +174,7 @@ def _made_from(job: HeatmapJob) -> list[dict[str, Any]]:
 
 def _explain_split(job: HeatmapJob, made_from: list[dict[str, Any]]) -> None:
     model = load_run_model(job.workspace, job.run, job.compute.device)
-    ranks, faces = join_ranks(), job.workspace.load_faces(job.split)
+    ranks, faces = join_ranks(), job.faces
     explain = _row_explainer(job, model, faces)
     layout = {
         name: ((len(faces), *values.shape[1:]), "float32") for name, values in explain(slice(0, 1)).items()
@@ -184,8 +196,8 @@ def _row_explainer(
     job: HeatmapJob, model: FaceClassifier, faces: np.ndarray
 ) -> Callable[[slice], dict[str, np.ndarray]]:
     """The function from rows to what is kept of them: logits, and for each target maps and branches' shares."""
-    labels = job.workspace.load_labels(job.split, job.classes)
-    boxes = job.workspace.load_boxes(job.split) if model.needs_boxes else None
+    labels = job.sampled(job.workspace.load_labels(job.split, job.classes))
+    boxes = job.sampled(job.workspace.load_boxes(job.split)) if model.needs_boxes else None
 
     def explain(rows: slice) -> dict[str, np.ndarray]:
         choose = choose_classes(job.target, job.classes, torch.from_numpy(labels[rows]))
@@ -204,8 +216,9 @@ def _keep(
     job: HeatmapJob, model: FaceClassifier, made_from: list[dict[str, Any]], partial: PartialRows
 ) -> None:
     """Make finished rows the files of the workspace."""
-    logits = np.array(partial.arrays["logits"])
-    keep_logits(job.workspace, job.run, job.split, job.compute, lambda: logits, force=job.force)
+    if job.sample is None:
+        logits = np.array(partial.arrays["logits"])
+        keep_logits(job.workspace, job.run, job.split, job.compute, lambda: logits, force=job.force)
     found: dict[str, Any] = {}
     if job.request.explainer.reads_cam_layer:
         found |= {LAYER: _layers_read(job, model), LAYER_CHOICE: CHOICE_REVISION}
@@ -216,7 +229,7 @@ def _keep(
         shares = None
         if f"{number}.branches" in partial.arrays:
             shares = np.array(partial.arrays[f"{number}.branches"])
-            products.append(job.run.branch_shares(job.request.key, target, job.split))
+            products.append(job.run.branch_shares(job.request.key, target, job.split, job.sample_name))
             partial.keep(f"{number}.branches", products[-1])
         means = _mean_shares(model, shares)
         write_map_record(job, target, products, wanted, found | ({"branch_shares": means} if means else {}))

@@ -3,16 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from fertool.errors import UserError
+from fertool.explain.face_sample import FaceSample, draw_sample
 from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
 from fertool.models.predictions import made_elsewhere
 from fertool.runtime.hardware import choose_compute
 from fertool.score.by_column import BY_COLUMN, figures_by_column
 from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.face_sample import stratified_rows
 from fertool.score.gather import show_results, with_marks
 from fertool.score.guidance.tables import guidance_summary
 from fertool.score.registry import chosen_suites
@@ -67,9 +65,9 @@ def score(
     notes += mixed_rows(chosen_runs, known)
     suites = _suites_to_score(workspace, settings)
     compute = choose_compute(device, precision)
-    rows = _rows_to_score(workspace, settings)
+    sample = _sample_to_score(workspace, settings)
     evaluated_runs = [
-        EvaluatedRun(workspace, run, settings.split, compute, force, rows) for run in chosen_runs
+        EvaluatedRun(workspace, run, settings.split, compute, force, sample) for run in chosen_runs
     ]
     data: dict[str, Any] = {"split": settings.split}
     tables: list[Table] = []
@@ -125,11 +123,10 @@ def _score_suite(
     return Results([evaluated.whole for evaluated in evaluated_runs], scores, columns, settings)
 
 
-def _rows_to_score(workspace: Workspace, settings: ScoreSettings) -> np.ndarray | None:
-    """The rows of the sample that the settings ask for, int64 (n,); None for all faces."""
+def _sample_to_score(workspace: Workspace, settings: ScoreSettings) -> FaceSample | None:
     if settings.faces is None:
         return None
-    return stratified_rows(workspace.load_labels(settings.split), settings.faces, settings.seed)
+    return draw_sample(workspace.load_labels(settings.split), settings.faces, settings.seed)
 
 
 def _made_elsewhere(runs: Sequence[Run], settings: ScoreSettings) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fertool.explain.face_sample import FaceSample
 from fertool.explain.heatmaps import HeatmapJob, Heatmaps
 from fertool.explain.making import ensure_heatmaps
 from fertool.explain.registry import Request
@@ -31,16 +32,16 @@ class EvaluatedRun:
     split: str
     compute: Compute
     force: bool = False  # make predictions again that are up to date
-    rows: np.ndarray | None = None  # of the faces scored, ascending, (n,); None: all of the split
+    sample: FaceSample | None = None  # of the faces scored; None: all of the split
 
     @cached_property
     def whole(self) -> "EvaluatedRun":
         """The same run on all faces of the split."""
-        return self if self.rows is None else replace(self, rows=None)
+        return self if self.sample is None else replace(self, sample=None)
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
         """The values of the faces scored, out of those of the whole split, (N, ...)."""
-        return values if self.rows is None else values[self.rows]
+        return values if self.sample is None else values[self.sample.rows]
 
     @cached_property
     def classes(self) -> list[str]:
@@ -111,7 +112,7 @@ class EvaluatedRun:
     @cached_property
     def model(self) -> FaceClassifier:
         """The run's best epoch, in evaluation mode, on the device."""
-        if self.rows is not None:
+        if self.sample is not None:
             return self.whole.model
         # weights loaded in inference mode could not be differentiated through later
         with torch.inference_mode(False):
@@ -123,7 +124,7 @@ class EvaluatedRun:
 
         They are made and stored for all faces of the split, also where a sample is scored.
         """
-        if self.rows is not None:
+        if self.sample is not None:
             return self.sampled(self.whole.logits)
         return self.stored_logits(lambda: predict_logits(self.model, self.faces, self.compute, self.boxes))
 
@@ -138,10 +139,12 @@ class EvaluatedRun:
         return self.logits.argmax(axis=1)
 
     def heatmaps(self, request: Request, target: str) -> Heatmaps:
-        """The run's heatmaps by an explainer, made now, for all faces of the split, unless they are up to date."""
-        job = HeatmapJob(self.workspace, self.run, request, self.split, target, self.compute)
+        """The run's heatmaps by an explainer, made now unless they, or those of the whole split, are up to date."""
+        job = HeatmapJob(
+            self.workspace, self.run, request, self.split, target, self.compute, sample=self.sample
+        )
         (heatmaps,) = ensure_heatmaps(job)
-        return replace(heatmaps, raw=self.sampled(heatmaps.raw))
+        return heatmaps
 
 
 def twins_in_train(workspace: Workspace, split: str) -> np.ndarray:

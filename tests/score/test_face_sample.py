@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fertool.errors import UserError
+from fertool.explain.face_sample import stratified_rows
 from fertool.report import write_report
 from fertool.runtime.files import read_json
 from fertool.score import ScoreSettings, score
-from fertool.score.face_sample import stratified_rows
 from fertool.score.results.face_csv import read_columns
 from fertool.workspace import Workspace
 
@@ -94,6 +94,24 @@ def test_every_suite_takes_the_sample_and_the_report_shows_it(workspace: Workspa
     write_report(workspace)
     page = (workspace.root / "report" / "index.html").read_text()
     assert f"a sample of {FACES} of the" in page
+
+
+def test_maps_are_made_of_the_sample_alone(workspace: Workspace) -> None:
+    copy = Workspace(shutil.copytree(workspace.root, workspace.root.parent / "maps"))
+    run, rows = copy.run("cnn"), rows_of(copy)
+    settings = ScoreSettings("smoothgrad@samples=2", suites=("attention",), faces=FACES)
+    (sampled,) = score(copy, settings, device="cpu").data["attention"]
+    key = settings.request.key
+    whole = run.heatmaps(key, "predicted", "test")
+    assert not whole.exists()
+    maps = np.load(run.heatmaps(key, "predicted", "test", f"faces{FACES}.seed0"))
+    assert len(maps) == FACES
+    score(copy, ScoreSettings("smoothgrad@samples=2", suites=("attention",)), device="cpu")
+    assert np.allclose(np.load(whole)[rows], maps, atol=1e-5 * np.abs(maps).max())
+    columns = read_columns(run.scores("attention", "test", key, "predicted").with_suffix(".csv"))
+    counted = (columns["located"] == 1) & (columns["empty"] == 0)
+    mouth = columns["share_mouth"][rows][counted[rows]]
+    assert sampled["overall"]["share"]["mouth"] == pytest.approx(mouth.mean(), abs=1e-5)
 
 
 def test_figures_of_all_faces_serve_and_are_never_replaced_by_a_samples(workspace: Workspace) -> None:

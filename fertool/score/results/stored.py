@@ -33,8 +33,8 @@ def ensure_figures(
     if not suite.samples:
         evaluated = evaluated.whole
     recorded = {"run": run.name, "split": evaluated.split, **suite.recorded(settings)}
-    if evaluated.rows is not None:
-        recorded["sample"] = {"faces": len(evaluated.rows), "seed": settings.seed}
+    if evaluated.sample is not None:
+        recorded["sample"] = evaluated.sample.record
     made_from = workspace.made_from(suite.revision, recorded, suite.inputs(evaluated, settings))
     products = [path.with_suffix(suffix) for suffix in suite.beside]
     if force or not any(workspace.is_current(path, record, products) for record in _serving(made_from)):
@@ -59,10 +59,10 @@ def _serving(made_from: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _of_split(evaluated: EvaluatedRun, values: np.ndarray) -> np.ndarray:
     """Values of the faces scored as a column of the whole split, nan for the other faces."""
-    if evaluated.rows is None:
+    if evaluated.sample is None:
         return values
     column = np.full(len(evaluated.whole.faces), np.nan)
-    column[evaluated.rows] = values
+    column[evaluated.sample.rows] = values
     return column
 
 

@@ -1,6 +1,33 @@
 """A sample of a split's faces, in which every class has its part: `score --faces`."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class FaceSample:
+    """Rows of a split, int64 (n,), ascending, that `seed` drew."""
+
+    rows: np.ndarray
+    seed: int
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The sample as records have it: size and seed."""
+        return {"faces": len(self.rows), "seed": self.seed}
+
+    @property
+    def name(self) -> str:
+        """The sample as names of files have it."""
+        return f"faces{len(self.rows)}.seed{self.seed}"
+
+
+def draw_sample(labels: np.ndarray, faces: int, seed: int) -> FaceSample | None:
+    """The sample of a split with these class codes, (N,); None where it would be all faces."""
+    rows = stratified_rows(labels, faces, seed)
+    return None if rows is None else FaceSample(rows, seed)
 
 
 def stratified_rows(labels: np.ndarray, faces: int, seed: int) -> np.ndarray | None:
