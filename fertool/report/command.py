@@ -1,5 +1,6 @@
 """`fertool report`: what was scored, as one self-contained page, and what a paper takes from it."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from fertool.errors import UserError
@@ -10,7 +11,7 @@ from fertool.report.by_column import column_sections
 from fertool.report.chance import ChanceLevels
 from fertool.report.drawings import paper_figures
 from fertool.report.evidence import Evidence
-from fertool.report.export.figures import figure_files
+from fertool.report.export.figures import figures_begun
 from fertool.report.export.files import write_files
 from fertool.report.export.methods import methods_paragraphs
 from fertool.report.export.references import as_bibtex, works_of
@@ -22,11 +23,14 @@ from fertool.report.page.render import render_page
 from fertool.report.sections import sections_of
 from fertool.report.settings import ReportSettings
 from fertool.report.warnings import find_warnings
+from fertool.runtime.worker_pool import WorkerPool, usable_cores
 from fertool.score.gather import outdated_notes
 from fertool.score.registry import SUITES
 from fertool.score.results.conditions import without_repeats
 from fertool.summary import Summary
 from fertool.workspace import Run, Workspace
+
+CONDITIONS_WORTH_A_PROCESS = 5  # the figures of fewer are drawn before it has started
 
 
 def write_report(workspace: Workspace, settings: ReportSettings | None = None) -> Summary:
@@ -46,12 +50,14 @@ def write_report(workspace: Workspace, settings: ReportSettings | None = None) -
     chance = ChanceLevels(evidence)
     rows = first_screen(evidence, chance)
     files: dict[str, bytes] = {}
-    if settings.writes("page"):
-        files |= _page_files(evidence, chance, rows, notes, settings.by_column)
-    if settings.writes("tables"):
-        files |= dict(_table_files(evidence, chance, rows))
-    if settings.writes("figures"):
-        files |= {f"figures/{name}": made for name, made in figure_files(paper_figures(evidence, rows))}
+    with _pool_beside_the_page(settings, evidence) as pool:
+        drawings = paper_figures(evidence, rows) if settings.writes("figures") else {}
+        figures = figures_begun(drawings, pool)
+        if settings.writes("page"):
+            files |= _page_files(evidence, chance, rows, notes, settings.by_column)
+        if settings.writes("tables"):
+            files |= dict(_table_files(evidence, chance, rows))
+        files |= {f"figures/{name}": content for made in figures for name, content in made.items()}
     write_files(workspace, files, settings)
     return Summary(
         data={
@@ -62,6 +68,16 @@ def write_report(workspace: Workspace, settings: ReportSettings | None = None) -
         },
         notes=[_said(workspace, runs, files, settings), *notes],
     )
+
+
+def _pool_beside_the_page(
+    settings: ReportSettings, evidence: Evidence
+) -> contextlib.AbstractContextManager[WorkerPool | None]:
+    """A process that draws figures while this one makes the page, where that is sooner done."""
+    worth_it = settings.writes("page") and settings.writes("figures")
+    if worth_it and len(evidence.conditions) >= CONDITIONS_WORTH_A_PROCESS and usable_cores() > 1:
+        return WorkerPool(1, "name fewer runs with --run")
+    return contextlib.nullcontext()
 
 
 def _said(

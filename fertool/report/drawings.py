@@ -1,7 +1,7 @@
 """The figures of a report by name: each drawn at any width, for the page and for a paper."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from matplotlib.figure import Figure
@@ -25,13 +25,13 @@ from fertool.report.first_screen import MEASURES, Row
 from fertool.report.mean_heat import mean_heat
 from fertool.report.words import listed
 from fertool.runtime.files import read_csv
-from fertool.score.guidance.effects import Guidance, gather_guidance
+from fertool.score.guidance.effects import Guidance
 from fertool.score.results.tables import run_label
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that can be drawn at a width in inches, and what it shows."""
+    """A figure that can be drawn at a width in inches, here or in another process, and what it shows."""
 
     caption: str
     draw: Callable[[float], Figure]
@@ -48,7 +48,9 @@ def regions_drawing(evidence: Evidence, rows: Sequence[Row], measure: str) -> Dr
         caption += (
             " Hollow: not above a blob in the middle. Cross: the grid hides the region; do not read it."
         )
-    return Drawing(caption, lambda width: regions_figure(rows, measure, seeds, width))
+    # views hold the figures of all runs, which another process would be sent
+    bare = [replace(row, view=None) for row in rows]
+    return Drawing(caption, partial(regions_figure, bare, measure, seeds))
 
 
 def _figures_by_seed(evidence: Evidence, row: Row, measure: str) -> list[list[float]]:
@@ -176,7 +178,7 @@ def paper_figures(evidence: Evidence, rows: Sequence[Row]) -> dict[str, Drawing]
         "depth": depth_drawing(evidence),
         "training": training_drawing(evidence),
     }
-    for number, guidance in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split), 1):
+    for number, guidance in enumerate(evidence.guidance, 1):
         for part, drawing in enumerate(guidance_drawings(guidance), 1):
             drawings[f"guidance-{number}-{part}"] = drawing
     return {name: drawing for name, drawing in drawings.items() if drawing is not None}

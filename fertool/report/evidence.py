@@ -17,7 +17,7 @@ from fertool.report.views import View, main_view, views_of
 from fertool.runtime.files import read_json
 from fertool.score.evaluated_run import Columns, cluster_faces
 from fertool.score.gather import Gathered, gather_scores
-from fertool.score.guidance.effects import Estimate
+from fertool.score.guidance.effects import Estimate, Guidance, gather_guidance
 from fertool.score.results.conditions import identities
 from fertool.score.statistics.intervals import Resampled, difference_interval, resample_means
 from fertool.score.statistics.scales import POSITIVE, UNBOUNDED, Scale
@@ -62,6 +62,11 @@ class Evidence:
     def mean_face(self) -> MeanFace | None:
         """The mean of the split's faces; None where none has landmarks of its own."""
         return find_mean_face(self.workspace, self.split)
+
+    @cached_property
+    def guidance(self) -> list[Guidance]:
+        """The effects of guidance in each sweep among the runs."""
+        return gather_guidance(self.workspace, self.runs, self.split)
 
     @cached_property
     def landmark_detectors(self) -> dict[str, int]:

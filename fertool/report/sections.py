@@ -21,7 +21,7 @@ from fertool.report.figures.style import PAGE_INCHES, as_svg, styled
 from fertool.report.first_screen import Row
 from fertool.report.mean_heat import HeatOfCondition, heat_of_conditions
 from fertool.score.gather import Gathered
-from fertool.score.guidance.effects import Guidance, gather_guidance
+from fertool.score.guidance.effects import Guidance
 from fertool.score.guidance.tables import guidance_tables
 from fertool.score.guidance.verdict import verdicts_of
 from fertool.summary import Table
@@ -88,10 +88,7 @@ def sections_of(evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row]) -
     sections = [_suite_section(evidence, found, rows) for found in evidence.gathered]
     sections += _blob_section(evidence, chance, rows)
     sections += [*_emotions_section(evidence), *_mean_heat_section(evidence)]
-    sections += [
-        _guidance_section(number, guidance)
-        for number, guidance in enumerate(gather_guidance(evidence.workspace, evidence.runs, evidence.split))
-    ]
+    sections += [_guidance_section(number, guidance) for number, guidance in enumerate(evidence.guidance)]
     return [*sections, *_training_section(evidence), _expectations_section(evidence, rows)]
 
 

@@ -1,4 +1,4 @@
-"""Worker processes for pictures: answers come in order, Ctrl-C is their parent's, none outlives it."""
+"""Worker processes, mostly for pictures: answers come in order, Ctrl-C is their parent's, none outlives it."""
 
 import collections
 import concurrent.futures
@@ -7,7 +7,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -50,13 +52,29 @@ class WorkerPool:
         Raises UserError where a worker dies, and what `function` raises.
         """
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-        try:
+        with self._deaths_told():
             for batch in batches:
                 waiting.append(self._submit(function, batch))
                 if len(waiting) > BATCHES_AHEAD * self._workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+    def begun(self, function: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
+        """As `in_order`, but all batches are handed out now: the workers go on until their answers are asked for."""
+        with self._deaths_told():
+            futures = [self._submit(function, batch) for batch in batches]
+        return self._answers(futures)
+
+    def _answers(self, futures: Iterable[concurrent.futures.Future]) -> Iterator[Any]:
+        with self._deaths_told():
+            for future in futures:
+                yield future.result()
+
+    @contextlib.contextmanager
+    def _deaths_told(self) -> Iterator[None]:
+        try:
+            yield
         except BrokenProcessPool:
             raise UserError(f"a worker process died (out of memory?); {self._advice}") from None
 
@@ -69,7 +87,7 @@ class WorkerPool:
             self._pool = concurrent.futures.ProcessPoolExecutor(
                 self._workers, context, initializer=_start_worker, initargs=(cores,)
             )
-        with _ctrl_c_blocked():
+        with _ctrl_c_blocked(), _no_main_script():
             others = set(multiprocessing.active_children()) - self._processes
             future = self._pool.submit(function, batch)
             self._processes |= set(multiprocessing.active_children()) - others
@@ -89,6 +107,16 @@ def _ctrl_c_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+@contextlib.contextmanager
+def _no_main_script() -> Iterator[None]:
+    # a worker imports its parent's script: one that has no `if __name__ == "__main__"` would run again in each of them
+    script, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def own_cores(workers: int, before: int = 0) -> list[int]:

@@ -1,3 +1,4 @@
+import pickle
 import warnings
 
 import numpy as np
@@ -148,6 +149,13 @@ def test_what_is_asked_for_has_a_panel_over_lambda_and_nothing_else() -> None:
         bars = axes.containers[0].lines[2][0].get_segments()
         middle = measure.kind.scale * value_of(measure, CONDITIONS[0])
         assert bars[0][:, 1] == pytest.approx([0.9 * middle, 1.1 * middle])
+
+
+def test_a_sweep_that_went_to_another_process_is_drawn_alike() -> None:
+    guidance = guidance_with([*ASKED_FOR, *FOR_THE_RECORD, *LIFTS])
+    sent = pickle.loads(pickle.dumps(guidance))
+    for draw in (guidance_figure, lifts_figure):
+        assert as_svg(draw(sent), "") == as_svg(draw(guidance), "")
 
 
 def test_what_is_known_of_one_condition_alone_is_no_curve() -> None:

@@ -23,6 +23,28 @@ def test_answers_come_in_order_and_errors_come_through() -> None:
         assert list(pool.in_order(np.sum, [])) == []
 
 
+def test_batches_that_are_begun_are_done_before_they_are_asked_for(tmp_path) -> None:
+    with WorkerPool(1, "take fewer") as pool:
+        made = pool.begun(os.mkdir, [tmp_path / "a", tmp_path / "b"])
+        deadline_s = time.monotonic() + 60
+        while not (tmp_path / "b").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert (tmp_path / "b").exists() and list(made) == [None, None]
+        with pytest.raises(UserError, match=r"take fewer$"):
+            list(pool.begun(os._exit, [3]))
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from fertool.runtime.worker_pool import WorkerPool\n"
+        "with WorkerPool(2, '') as pool:\n"
+        "    print(*pool.in_order(abs, [-1, -2, -3]))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("1 2 3\n", 0), done.stderr
+
+
 def test_a_worker_that_dies_is_told_of_with_what_to_do_and_does_not_hang() -> None:
     with (
         WorkerPool(1, "take a smaller one") as pool,

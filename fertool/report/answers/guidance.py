@@ -4,7 +4,7 @@ from fertool.report.answers.answer import Answer, Missing, Sentence
 from fertool.report.chance import ChanceLevels
 from fertool.report.evidence import Evidence
 from fertool.report.shell_lines import new_train_line, score_line
-from fertool.score.guidance.effects import ROAD, Guidance, Outcome, gather_guidance, is_of
+from fertool.score.guidance.effects import ROAD, Guidance, Outcome, is_of
 from fertool.score.guidance.sweeps import OWN
 from fertool.score.guidance.verdict import signed, verdicts_of
 
@@ -15,7 +15,7 @@ MERIT_PREFIXES = ("Accuracy:", "Robustness (mCE):", "Own less shuffled")
 
 def does_guidance_help(evidence: Evidence, _: ChanceLevels) -> Answer:
     """The verdict on each lambda of each sweep, then what it did to faithfulness, accuracy and robustness."""
-    sweeps = gather_guidance(evidence.workspace, evidence.runs, evidence.split)
+    sweeps = evidence.guidance
     sentences = [sentence for guidance in sweeps for sentence in _sweep_sentences(guidance)]
     return Answer("guidance-answer", QUESTION, sentences, _missing(evidence, sweeps, sentences))
 

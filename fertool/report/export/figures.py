@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fertool.report.drawings import Drawing
-from fertool.report.figures.style import SETTINGS, printed, styled
+from fertool.report.figures.style import SETTINGS, lay_out, printed, styled
+from fertool.runtime.worker_pool import WorkerPool
 
 WIDTHS = {"column": 3.5, "text": 7.16}  # inches, as in two-column papers
 FORMATS = ("svg", "pdf", "png")
@@ -21,13 +22,23 @@ FOR_PRINT: dict[Any, Any] = {
 }
 
 
-def figure_files(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
-    """Each figure's files, `NAME-column.pdf` and so on, with their content; the same bytes for the same figure."""
-    for name, drawing in drawings.items():
-        for width, inches in WIDTHS.items():
-            with styled(FOR_PRINT):
-                figure = drawing.draw(inches)
-                figure.draw_without_rendering()  # lays it out, once for all formats
-                figure.set_layout_engine("none")
-                for suffix in FORMATS:
-                    yield f"{name}-{width}.{suffix}", printed(figure, suffix, DOTS_PER_INCH)
+def figure_files(name: str, drawing: Drawing) -> dict[str, bytes]:
+    """A figure's files, `NAME-column.pdf` and so on, with their content; the same bytes for the same figure."""
+    files = {}
+    for width, inches in WIDTHS.items():
+        with styled(FOR_PRINT):
+            figure = drawing.draw(inches)
+            lay_out(figure)  # once for all formats
+            for suffix in FORMATS:
+                files[f"{name}-{width}.{suffix}"] = printed(figure, suffix, DOTS_PER_INCH)
+    return files
+
+
+def figures_begun(drawings: Mapping[str, Drawing], pool: WorkerPool | None) -> Iterator[dict[str, bytes]]:
+    """The files of each figure; a pool begins with them now, without one each is drawn when it is asked for."""
+    names_and_drawings = drawings.items()
+    return pool.begun(_files_of, names_and_drawings) if pool else map(_files_of, names_and_drawings)
+
+
+def _files_of(name_and_drawing: tuple[str, Drawing]) -> dict[str, bytes]:
+    return figure_files(*name_and_drawing)

@@ -44,7 +44,7 @@ def measures_over_lambda(guidance: Guidance) -> list[Measure]:
         measure
         for kind in GUIDANCE_KINDS
         for measure in guidance.shown
-        if measure.kind is kind and _is_curve(guidance, measure)
+        if measure.kind == kind and _is_curve(guidance, measure)
     ]
 
 
@@ -53,7 +53,7 @@ def lifts_over_lambda(guidance: Guidance) -> dict[tuple[str, str], Measure]:
     return {
         (measure.variant, str(measure.region)): measure
         for measure in guidance.measures
-        if measure.kind is LIFT and _is_curve(guidance, measure)
+        if measure.kind == LIFT and _is_curve(guidance, measure)
     }
 
 

@@ -75,6 +75,14 @@ def as_svg(figure: Figure, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{_attribute(description)}"', 1)
 
 
+def lay_out(figure: Figure) -> None:
+    """Place a figure's parts as its layout engine has them, once and for all: every drawing would do it again."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
 def printed(figure: Figure, suffix: str, dots_per_inch: float = DOTS_PER_INCH) -> bytes:
     """The figure as SVG, PDF or PNG, without the moment of writing, so that the same figure has the same bytes.
 

@@ -288,7 +288,7 @@ class Guidance:
         return [
             measure
             for measure in self.measures
-            if measure.kind is not SHARE_OF_ALL
+            if measure.kind != SHARE_OF_ALL
             or any(outcome.figures[replace(measure, kind=EMPTY).name].value > 0 for outcome in self.outcomes)
         ]
 

@@ -29,6 +29,10 @@ class Scale:
         """Whether figures lie between the ends, not on them, bool."""
         return (figures > self.low) & (figures < self.high)
 
+    def __reduce__(self) -> tuple[Callable[[str], "Scale"], tuple[str]]:
+        # its functions have no name by which another process would find them
+        return scale_named, (self.name,)
+
     @property
     def widest(self) -> float:
         """The largest difference that two figures can have."""
@@ -39,6 +43,12 @@ UNBOUNDED = Scale("unbounded", -np.inf, np.inf, lambda f: f, lambda x: x, np.one
 PROPORTION = Scale("proportion", 0, 1, logit, expit, lambda f: 1 / (f * (1 - f)))  # accuracies, shares, F1
 POSITIVE = Scale("positive", 0, np.inf, np.log, np.exp, lambda f: 1 / f)  # lifts and other ratios, distances
 CORRELATION = Scale("correlation", -1, 1, np.arctanh, np.tanh, lambda f: 1 / (1 - f**2))
+
+
+def scale_named(name: str) -> Scale:
+    """The scale of that name."""
+    return next(scale for scale in (UNBOUNDED, PROPORTION, POSITIVE, CORRELATION) if scale.name == name)
+
 
 Scales = Scale | Sequence[Scale]
 

@@ -22,13 +22,16 @@ FIGURES = ("regions-lift", "emotions")  # the others are written alike
 
 @pytest.fixture(scope="module")
 def workspace(before: Workspace) -> Iterator[Workspace]:
-    """The workspace with its report, of the figures FIGURES alone."""
+    """The workspace with its report, of the figures FIGURES alone, drawn in a process beside the page's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "fertool.report.command.paper_figures",
             lambda evidence, rows: {name: paper_figures(evidence, rows)[name] for name in FIGURES},
         )
+        patch.setattr("fertool.report.command.CONDITIONS_WORTH_A_PROCESS", 1)
+        patch.setattr("fertool.report.command.usable_cores", lambda: 2)
         write_report(before)
+        patch.setattr("fertool.report.command.usable_cores", lambda: 1)  # from here on, all in this process
         yield before
 
 
