@@ -29,8 +29,6 @@ from scipy.sparse.csgraph import connected_components
 from fertool.prepare.twins import same_pixels
 from fertool.runtime.progress import progress_bar
 
-REVISION = 1  # raise it when the same faces would have other near twins
-
 LOOK_CORRELATION = 0.77
 HASH_CORRELATION = 0.80
 NEAR_CORRELATION = 0.92  # by contact sheets of FER2013: of 24 pairs from 0.90 to 0.91 some 17 are copies
@@ -40,7 +38,7 @@ _SIDE = 48  # pixels to which pictures are brought
 _FREQUENCIES = 8  # per direction, of what is looked at from afar
 _CELLS, _CELL = 8, 5  # blocks of a hash in each direction, and the side of one in pixels
 _SHIFTS = (0, -3, 3)  # pixels, in each direction
-_BLOCK = 512  # pictures whose hashes are compared with all others at once
+_BLOCK = 128  # pictures whose looks are compared with all others at once
 _MARGIN = 6  # pixels on all sides by which one picture can be shifted against the other
 _SIDES = range(_SIDE - 5, _SIDE + 6)  # to which the other picture is scaled
 _HOPELESS = 0.65  # a correlation without scaling from which no scale reaches NEAR_CORRELATION
@@ -83,19 +81,24 @@ def find_near_pairs(images: np.ndarray) -> NearPairs:
     The time grows with the square of N, the memory with N.
     """
     firsts = np.unique(same_pixels(images), return_index=True)[1]
-    pictures = np.stack([_plain(images[row]) for row in firsts])
-    details = np.stack([_detail(picture) for picture in pictures])
-    rows, correlations = [], []
-    with progress_bar("near twins", len(firsts), "faces") as bar:
-        for pairs, done in _candidates(_looks(pictures), details):
-            for one, other in pairs.tolist():
-                correlation = _correlation(details[one], details[other])
-                if correlation >= DOUBTFUL_CORRELATION:
-                    rows.append((one, other))
-                    correlations.append(correlation)
-            bar.update(done)
-    found = firsts[np.array(rows, np.int64).reshape(-1, 2)]
-    return NearPairs(np.sort(found, axis=1), np.array(correlations, np.float32))
+    prints = _prints(images, firsts)
+    pairs = _near_pairs(prints, prints)
+    return NearPairs(np.sort(firsts[pairs.rows], axis=1), pairs.correlations)
+
+
+def near_faces(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether each of N pictures has a near twin among M others, bool (N,).
+
+    Both are uint8, (N, H, W[, 3]) and (M, H, W[, 3]), of any two sizes. An identical one may be missed: where there is
+    no detail, there is nothing to compare.
+    """
+    firsts, same = np.unique(same_pixels(images), return_index=True, return_inverse=True)[1:]
+    other_firsts = np.unique(same_pixels(others), return_index=True)[1]
+    # the shifts are those of the first, as in a workspace, where training faces stand before all others
+    pairs = _near_pairs(_prints(others, other_firsts), _prints(images, firsts))
+    found = np.zeros(len(firsts), dtype=bool)
+    found[pairs.near[:, 1]] = True
+    return found[same.reshape(-1)]
 
 
 def same_picture(images: np.ndarray, pairs: NearPairs) -> np.ndarray:
@@ -108,6 +111,40 @@ def same_picture(images: np.ndarray, pairs: NearPairs) -> np.ndarray:
     count = int(same.max()) + 1
     links = coo_array((np.ones(len(near), np.int8), (near[:, 0], near[:, 1])), shape=(count, count))
     return connected_components(links, directed=False)[1][same].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Prints:
+    """The looks and details of N pictures: `looks` float32 (N, _FREQUENCIES^2 - 1), `details` uint8 (N, _SIDE, _SIDE)."""
+
+    looks: np.ndarray
+    details: np.ndarray
+
+
+def _prints(images: np.ndarray, rows: np.ndarray) -> _Prints:
+    """The prints of some rows of the pictures; these themselves are not kept."""
+    looks = np.empty((len(rows), _FREQUENCIES**2 - 1), np.float32)
+    details = np.empty((len(rows), _SIDE, _SIDE), np.uint8)
+    for start in range(0, len(rows), _BLOCK):
+        block = np.stack([_plain(images[row]) for row in rows[start : start + _BLOCK]])
+        looks[start : start + _BLOCK] = _looks(block)
+        for number, picture in enumerate(block, start):
+            details[number] = _detail(picture)
+    return _Prints(looks, details)
+
+
+def _near_pairs(ones: _Prints, others: _Prints) -> NearPairs:
+    """The pairs of one picture and another, each once where both are the same pictures."""
+    rows, correlations = [], []
+    with progress_bar("near twins", len(ones.details), "faces") as bar:
+        for pairs, done in _candidates(ones, others):
+            for one, other in pairs.tolist():
+                correlation = _correlation(ones.details[one], others.details[other])
+                if correlation >= DOUBTFUL_CORRELATION:
+                    rows.append((one, other))
+                    correlations.append(correlation)
+            bar.update(done)
+    return NearPairs(np.array(rows, np.int64).reshape(-1, 2), np.array(correlations, np.float32))
 
 
 def _plain(picture: np.ndarray) -> np.ndarray:
@@ -126,11 +163,8 @@ def _looks(pictures: np.ndarray) -> np.ndarray:
     """
     frequency = np.hypot(*np.mgrid[:_FREQUENCIES, :_FREQUENCIES]).ravel()[1:]
     weights = (np.sqrt(frequency) * np.exp(-((frequency / 5) ** 2))).astype(np.float32)
-    looks = np.empty((len(pictures), len(weights)), np.float32)
-    for start in range(0, len(pictures), _BLOCK):
-        block = pictures[start : start + _BLOCK].astype(np.float32)
-        low = dctn(block, axes=(1, 2), norm="ortho")[:, :_FREQUENCIES, :_FREQUENCIES]
-        looks[start : start + _BLOCK] = low.reshape(len(block), -1)[:, 1:] * weights
+    low = dctn(pictures.astype(np.float32), axes=(1, 2), norm="ortho")[:, :_FREQUENCIES, :_FREQUENCIES]
+    looks = low.reshape(len(pictures), -1)[:, 1:] * weights
     length = np.linalg.norm(looks, axis=1, keepdims=True)
     return np.divide(looks, length, out=np.zeros_like(looks), where=length > 0)
 
@@ -156,18 +190,22 @@ def _hashes(details: np.ndarray, down: int = 0, right: int = 0) -> np.ndarray:
     return np.divide(hashes, length, out=np.zeros_like(hashes), where=length > 0)
 
 
-def _candidates(looks: np.ndarray, details: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Pairs that look alike and whose hashes correlate at some shift, int64 (P, 2), and how many pictures they took."""
-    hashes = _hashes(details)
-    for start in range(0, len(hashes), _BLOCK):
-        block = details[start : start + _BLOCK]
+def _candidates(ones: _Prints, others: _Prints) -> Iterator[tuple[np.ndarray, int]]:
+    """Pairs that look alike and whose hashes correlate at some shift, int64 (P, 2), and how many of `ones` they took.
+
+    Where both are the same pictures, the first of a pair is below the second.
+    """
+    hashes, is_one_set = _hashes(others.details), ones is others
+    for start in range(0, len(ones.details), _BLOCK):
+        block, begin = ones.details[start : start + _BLOCK], start if is_one_set else 0
         shifted = np.stack([_hashes(block, down, right) for down in _SHIFTS for right in _SHIFTS], axis=1)
-        alike = looks[start : start + _BLOCK] @ looks[start:].T >= LOOK_CORRELATION
+        alike = ones.looks[start : start + _BLOCK] @ others.looks[begin:].T >= LOOK_CORRELATION
         found = []
         for row in range(len(block)):
-            others = start + row + 1 + np.flatnonzero(alike[row, row + 1 :])
-            close = (hashes[others] @ shifted[row].T).max(axis=1) >= HASH_CORRELATION
-            found += [(start + row, other) for other in others[close].tolist()]
+            beyond = row + 1 if is_one_set else 0
+            candidates = begin + beyond + np.flatnonzero(alike[row, beyond:])
+            close = (hashes[candidates] @ shifted[row].T).max(axis=1) >= HASH_CORRELATION
+            found += [(start + row, other) for other in candidates[close].tolist()]
         yield np.array(found, np.int64).reshape(-1, 2), len(block)
 
 

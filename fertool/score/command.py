@@ -148,7 +148,7 @@ def _notes_on_other_faces(
     if here != trained_on:
         notes.append(
             f"{other.root}: faces of {here[1]}x{here[0]} pixels, the runs were trained on {trained_on[1]}x"
-            f"{trained_on[0]}: whether they were trained on some of these faces cannot be seen"
+            f"{trained_on[0]}: identical twins in train cannot be seen, near ones can"
         )
     return notes
 

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,14 +73,18 @@ class EvaluatedRun:
 
     @cached_property
     def has_near_twin_in_train(self) -> np.ndarray | None:
-        """Whether a near or identical twin is in train, bool (N,).
+        """Whether a near or identical twin is in train, as in `has_twin_in_train`, bool (N,).
 
-        None where near twins were not looked for, and on the faces of another workspace.
+        None where `prepare` did not look for near twins: in synthetic faces, and by earlier versions.
         """
         groups = self.workspace.load_near_twin_groups(self.split)
-        in_train = self.workspace.load_near_twin_groups("train")
-        if self.is_on_other_faces or groups is None or in_train is None:
+        in_train = self.run.trained_in.load_near_twin_groups("train")
+        if groups is None or in_train is None:
             return None
+        if self.is_on_other_faces:
+            trained_on, faces = self.run.trained_in.faces("train"), self.workspace.faces(self.split)
+            content = (self.run.trained_in.fingerprint(trained_on), self.workspace.fingerprint(faces))
+            return self.has_twin_in_train | self.sampled(_near_faces(trained_on, faces, content))
         if self.split == "train":
             return np.zeros(len(self.faces), dtype=bool)
         return np.isin(self.sampled(groups), in_train[in_train >= 0])
@@ -145,6 +150,14 @@ class EvaluatedRun:
         )
         (heatmaps,) = ensure_heatmaps(job)
         return heatmaps
+
+
+@lru_cache(maxsize=1)
+def _near_faces(trained_on: Path, faces: Path, _content: tuple[str, str]) -> np.ndarray:
+    """`near_faces` of two files, found once for all runs of a call, whose content has these hashes."""
+    from fertool.prepare.near_twins import near_faces
+
+    return near_faces(np.load(faces, mmap_mode="r"), np.load(trained_on, mmap_mode="r"))
 
 
 def twins_in_train(workspace: Workspace, split: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 
 from fertool.errors import UserError
 from fertool.prepare import PrepareSettings, command, make_faces, prepare, twin_sheet
-from fertool.prepare.near_twins import find_near_pairs, same_picture
+from fertool.prepare.near_twins import find_near_pairs, near_faces, same_picture
 from fertool.prepare.twin_sheet import write_twin_sheet
 from fertool.prepare.twins import leaks, number_groups
 from fertool.runtime.files import read_csv, read_json
@@ -64,6 +64,16 @@ def test_faces_of_another_size_are_compared_alike(pictures: np.ndarray) -> None:
     faces = np.stack([*map(cut, pictures), cut(pictures[3], 10, 6)])
     large = np.stack([cv2.resize(face, (112, 112), interpolation=cv2.INTER_CUBIC) for face in faces])
     assert find_near_pairs(large).near.tolist() == [[3, 12]]
+
+
+def test_copies_among_other_pictures_are_found_whatever_their_size_and_colour(pictures: np.ndarray) -> None:
+    others = np.stack([cut(picture) for picture in pictures[:6]])
+    faces = np.stack([cut(pictures[number], 9, 7) for number in (7, 2, 8, 2, 5)])
+    assert near_faces(faces, others).tolist() == [False, True, False, True, True]
+    large = np.stack([cv2.resize(face, (96, 96), interpolation=cv2.INTER_CUBIC) for face in faces])
+    in_colour = np.repeat(large[..., None], 3, axis=3)
+    assert near_faces(in_colour, others).tolist() == [False, True, False, True, True]
+    assert near_faces(others, large).tolist() == [False, False, True, False, False, True]
 
 
 def test_groups_join_near_and_identical_twins(pictures: np.ndarray) -> None:

@@ -3,13 +3,15 @@
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from fertool.prepare import prepare
 from fertool.runtime.hardware import Compute
 from fertool.score.evaluated_run import EvaluatedRun, identical_faces
-from fertool.workspace import Workspace
+from fertool.workspace import SPLITS, Workspace
 
 CPU = Compute(torch.device("cpu"), "fp32")
 
@@ -39,3 +41,40 @@ def test_identical_faces_share_all_pixels(colour: bool) -> None:
     assert identical_faces(faces, others).tolist() == [True, False, False]
     assert identical_faces(others, faces).tolist() == [False, False, False, True, False]
     assert not identical_faces(faces[:, :5], others).any()
+
+
+def _prepared(folder: Path, name: str, seed: int, copies: Path | None = None) -> Workspace:
+    """Faces of noise in folders; test/happy/0.png is train/happy/0.png of `copies`, and sad/0 the same darker."""
+    rng = np.random.default_rng(seed)
+    source = folder / f"{name}-source"
+    for split in SPLITS:
+        for emotion in ("happy", "sad"):
+            (source / split / emotion).mkdir(parents=True)
+            for number in range(3):
+                rough = rng.uniform(40, 220, (10, 10)).astype(np.float32)
+                picture = cv2.resize(rough, (48, 48), interpolation=cv2.INTER_CUBIC)
+                cv2.imwrite(str(source / split / emotion / f"{number}.png"), picture.clip(0, 255))
+    if copies is not None:
+        face = cv2.imread(str(copies / "train" / "happy" / "0.png"), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(source / "test" / "happy" / "0.png"), face)
+        cv2.imwrite(str(source / "test" / "sad" / "0.png"), face * 0.7 + 9)
+    workspace = Workspace(folder / name)
+    prepare(workspace, source)
+    return workspace
+
+
+def test_near_twins_are_looked_for_in_the_training_faces_of_another_workspace(tmp_path: Path) -> None:
+    own = _prepared(tmp_path, "own", seed=0)
+    other = _prepared(tmp_path, "other", seed=1, copies=tmp_path / "own-source")
+    evaluated = EvaluatedRun(other, own.run("cnn").on(other), "test", CPU)
+    rows = {row["source"]: number for number, row in enumerate(other.load_face_rows("test"))}
+    identical, darker = rows["test/happy/0.png"], rows["test/sad/0.png"]
+    assert np.flatnonzero(evaluated.has_twin_in_train).tolist() == [identical]
+    assert np.flatnonzero(evaluated.has_near_twin_in_train).tolist() == sorted([identical, darker])
+    assert not EvaluatedRun(other, other.run("cnn"), "test", CPU).has_near_twin_in_train.any()
+
+
+def test_near_twins_are_not_looked_for_in_synthetic_faces(trained: Workspace, tmp_path: Path) -> None:
+    other = _prepared(tmp_path, "other", seed=1)
+    assert EvaluatedRun(other, trained.run("cnn").on(other), "test", CPU).has_near_twin_in_train is None
+    assert EvaluatedRun(trained, other.run("cnn").on(trained), "test", CPU).has_near_twin_in_train is None

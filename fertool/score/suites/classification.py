@@ -373,12 +373,12 @@ def _class_table(run: dict[str, Any], *, detail: bool) -> Table:
 
 
 def _files(evaluated: EvaluatedRun, settings: ScoreSettings) -> list[Path]:
+    here, trained_in = evaluated.workspace, evaluated.run.trained_in
     if evaluated.is_on_other_faces:
-        trained_on = evaluated.run.trained_in.faces("train")
+        twins = [trained_in.faces("train"), trained_in.near_twins, here.near_twins]
     else:
-        trained_on = evaluated.workspace.faces_csv("train")
-    near = [path] if (path := evaluated.workspace.near_twins).exists() else []
-    return [*prediction_files(evaluated, settings), trained_on, *near]
+        twins = [here.faces_csv("train"), here.near_twins]
+    return [*prediction_files(evaluated, settings), *(path for path in twins if path.exists())]
 
 
 CLASSIFICATION = Suite(
