@@ -115,7 +115,10 @@ def same_picture(images: np.ndarray, pairs: NearPairs) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Prints:
-    """The looks and details of N pictures: `looks` float32 (N, _FREQUENCIES^2 - 1), `details` uint8 (N, _SIDE, _SIDE)."""
+    """The prints of N pictures.
+
+    `looks` float32 (N, _FREQUENCIES^2 - 1), `details` uint8 (N, _SIDE, _SIDE).
+    """
 
     looks: np.ndarray
     details: np.ndarray

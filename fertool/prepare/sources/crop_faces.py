@@ -1,7 +1,7 @@
 """--crop-faces: the face in each picture is found by the landmark detectors and cut out as FER2013's faces are."""
 
-import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -17,9 +17,17 @@ from fertool.masks.photographs import (
     usual_framing,
 )
 from fertool.prepare.sources.boxes import cut_square
-from fertool.prepare.sources.decode import decode_picture, finished, opencv_silent
+from fertool.prepare.sources.decode import DEEP, decode_picture, finished, opencv_silent
 from fertool.prepare.sources.limits import refuse_memory
-from fertool.prepare.sources.read_pictures import FaceToRead, PictureStore, Places, batches, put
+from fertool.prepare.sources.read_pictures import (
+    FaceToRead,
+    PictureStore,
+    Places,
+    batches,
+    find_used_bits,
+    may_use_fewer_bits,
+    put,
+)
 from fertool.runtime.progress import progress_bar
 from fertool.runtime.worker_pool import WorkerPool, usable_cores
 
@@ -36,19 +44,24 @@ class FoundFace(NamedTuple):
 
 
 class FoundFaces(NamedTuple):
-    """Faces uint8 (N, S, S[, 3]), and the number of faces that each one's picture shows, int64 (N,): 0 has no face."""
+    """Faces uint8 (N, S, S[, 3]), and the number of faces that each one's picture shows, int64 (N,): 0 has no face.
+
+    `remarks` are notes on the pictures.
+    """
 
     images: np.ndarray
     counts: np.ndarray
+    remarks: tuple[str, ...] = ()
 
     @property
-    def note(self) -> str:
-        """The numbers of faces that were found, in words."""
+    def notes(self) -> tuple[str, ...]:
+        """The numbers of faces that were found, in words, and the remarks."""
         none, several = int((self.counts == 0).sum()), int((self.counts > 1).sum())
-        return (
+        found = (
             f"faces were looked for in {len(self.counts):,} pictures: {none:,} show none and are left out; {several:,} "
             "show several, and the largest is taken (column faces_found)"
         )
+        return found, *self.remarks
 
 
 def find_and_crop(store: PictureStore, places: Places, size: int, margin: float) -> FoundFaces:
@@ -67,7 +80,8 @@ def find_and_crop(store: PictureStore, places: Places, size: int, margin: float)
     refuse_memory(str(store.path), count * size * size)
     images = np.zeros((count, size, size), np.uint8)
     counts = np.zeros(count, np.int64)
-    look = functools.partial(_find_and_cut, available_detectors(), usual_framing(), size, margin)
+    used_bits, remarks = find_used_bits(store, places)
+    look = _Look(available_detectors(), usual_framing(), size, margin, used_bits)
     with (
         WorkerPool(min(usable_cores(), count), _IF_A_WORKER_DIES) as pool,
         progress_bar("looking for faces", count, "pictures") as bar,
@@ -80,25 +94,32 @@ def find_and_crop(store: PictureStore, places: Places, size: int, margin: float)
             bar.update(len(found))
     if not counts.any():
         raise UserError(f"{store.path}: no picture shows a face that is found; leave --crop-faces out")
-    return FoundFaces(images, counts)
+    return FoundFaces(images, counts, remarks)
 
 
-def _find_and_cut(
-    detectors: PhotographDetectors, framing: Framing, size: int, margin: float, batch: Sequence[FaceToRead]
-) -> list[FoundFace]:
-    with opencv_silent():
-        return [_found(detectors, framing, size, margin, each) for each in batch]
+@dataclass(frozen=True)
+class _Look:
+    """The search in batches of pictures, by processes of their own; arguments as of `find_and_crop`."""
 
+    detectors: PhotographDetectors
+    framing: Framing
+    size: int
+    margin: float
+    used_bits: int
 
-def _found(
-    detectors: PhotographDetectors, framing: Framing, size: int, margin: float, wanted: FaceToRead
-) -> FoundFace:
-    picture = decode_picture(wanted.picture.data, wanted.header, wanted.picture.where)
-    seen = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB)
-    faces = find_near_faces(detectors, seen)
-    if not len(faces):
-        return FoundFace(wanted.place.row, 0, None)
-    left, top, side = framed_square(faces[0], framing)
-    grown = round(margin * side)
-    face = cut_square(picture, left - grown, top - grown, side + 2 * grown)
-    return FoundFace(wanted.place.row, len(faces), finished(face, size))
+    def __call__(self, batch: Sequence[FaceToRead]) -> list[FoundFace]:
+        """The face of each picture."""
+        with opencv_silent():
+            return [self._found(each) for each in batch]
+
+    def _found(self, wanted: FaceToRead) -> FoundFace:
+        used_bits = self.used_bits if may_use_fewer_bits(wanted.header) else DEEP
+        picture = decode_picture(wanted.picture.data, wanted.header, wanted.picture.where, used_bits)
+        seen = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB)
+        faces = find_near_faces(self.detectors, seen)
+        if not len(faces):
+            return FoundFace(wanted.place.row, 0, None)
+        left, top, side = framed_square(faces[0], self.framing)
+        grown = round(self.margin * side)
+        face = cut_square(picture, left - grown, top - grown, side + 2 * grown)
+        return FoundFace(wanted.place.row, len(faces), finished(face, self.size))

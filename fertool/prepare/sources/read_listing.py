@@ -85,7 +85,7 @@ def _read(
         from fertool.prepare.sources.crop_faces import find_and_crop  # brings the detectors
 
         found = find_and_crop(listing.store, places, settings.size, settings.margin)
-        return found.images, found.counts, (found.note,)
+        return found.images, found.counts, found.notes
     images, notes = read_pictures(listing.store, places, settings.size)
     return images, None, (*notes, _NOT_SEARCHED) if listing.whole_scenes else notes
 

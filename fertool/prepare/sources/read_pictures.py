@@ -103,20 +103,40 @@ def read_pictures(store: PictureStore, places: Places, size: int) -> tuple[np.nd
     with opencv_silent(), _threads() as threads, progress_bar("reading faces", count, "faces") as bar:
         for batch in batches(store, places):
             images = _decode_into(images, batch, threads, DEEP)
-            faces = [face for face in batch if _may_use_fewer_bits(face.header)]
+            faces = [face for face in batch if may_use_fewer_bits(face.header)]
             deep |= {face.picture.name: places[face.picture.name] for face in faces}
             peak = max([peak, *threads.map(_brightest, faces)])
             bar.update(len(batch))
-        used_bits = next(bits for bits in (8, 10, 12, 14, DEEP) if peak < 2**bits)
+        used_bits = _bits_of(peak)
         if not deep or used_bits == DEEP:
             return images, ()
         for batch in batches(store, deep):
             images = _decode_into(images, batch, threads, used_bits)
-    note = f"{len(deep):,} pictures of {DEEP} bits a value use {used_bits} of them: scaled by these"
-    return images, (note,)
+    return images, _scaled_note(len(deep), used_bits)
 
 
-def _may_use_fewer_bits(header: PictureHeader) -> bool:
+def find_used_bits(store: PictureStore, places: Places) -> tuple[int, tuple[str, ...]]:
+    """How many bits a value the pictures of 16 bits use, all of them together, and a note where that is fewer."""
+    count = peak = 0
+    with opencv_silent(), _threads() as threads:
+        for batch in batches(store, places):
+            faces = [face for face in batch if may_use_fewer_bits(face.header)]
+            count += len(faces)
+            peak = max([peak, *threads.map(_brightest, faces)])
+    used_bits = _bits_of(peak) if count else DEEP
+    return used_bits, () if used_bits == DEEP else _scaled_note(count, used_bits)
+
+
+def _bits_of(peak: int) -> int:
+    return next(bits for bits in (8, 10, 12, 14, DEEP) if peak < 2**bits)
+
+
+def _scaled_note(count: int, used_bits: int) -> tuple[str]:
+    return (f"{count:,} pictures of {DEEP} bits a value use {used_bits} of them: scaled by these",)
+
+
+def may_use_fewer_bits(header: PictureHeader) -> bool:
+    """Whether a picture has 16 bits a value, of which nothing says how many it uses."""
     return header.bits == DEEP and header.maximum in (None, 2**DEEP - 1)
 
 

@@ -90,6 +90,20 @@ def test_a_margin_shows_what_is_around_the_face(forms, tmp_path, white_faces):
     assert (face[12:48, 12:48] == 255).all() and (face[:8] == 0).all() and (face[:, -8:] == 0).all()
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_pictures_of_more_than_eight_bits_give_the_same_faces(forms, tmp_path, white_faces, bits):
+    """Twelve bits in sixteen are nearly black to who takes the upper eight."""
+    pictures = [scene((20, 30, 60)), scene((30, 20, 50))]
+    eight, deep = Workspace(tmp_path / "eight"), Workspace(tmp_path / "deep")
+    settings = PrepareSettings(crop_faces=True, margin=0.2)
+    prepare(eight, folders(forms, pictures), settings)
+    stored = [picture.astype(np.uint16) * 2 ** (bits - 8) for picture in pictures]
+    summary = prepare(deep, folders(forms, stored), settings)
+    assert all(np.array_equal(deep.load_faces(split), eight.load_faces(split)) for split in SPLITS)
+    scaled = "12 pictures of 16 bits a value use 12 of them: scaled by these"
+    assert (scaled in summary.notes) == (bits == 12)
+
+
 def test_no_face_anywhere_is_an_error(forms, tmp_path, white_faces):
     with pytest.raises(UserError, match="no picture shows a face"):
         prepare(Workspace(tmp_path / "data"), folders(forms, [scene()]), PrepareSettings(crop_faces=True))
