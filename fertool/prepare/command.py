@@ -12,8 +12,10 @@ from fertool.prepare.dataset_summary import dataset_record, dataset_summary
 from fertool.prepare.ferplus import read_ferplus
 from fertool.prepare.make_faces import make_faces
 from fertool.prepare.near_twins import NearPairs, find_near_pairs, same_picture
+from fertool.prepare.sets.data_set import Candidate
+from fertool.prepare.sets.registry import revised
 from fertool.prepare.settings import DEFAULTS, PrepareSettings
-from fertool.prepare.sources.open_source import content_hash
+from fertool.prepare.sources.open_source import content_hash, open_source
 from fertool.prepare.synthetic.source import SYNTHETIC
 from fertool.prepare.twin_sheet import check_target, write_twin_sheet
 from fertool.prepare.twins import TwinGroups, number_groups, number_twins, twin_figures
@@ -108,7 +110,7 @@ def _count_near_twins(workspace: Workspace) -> NearPairs:
 
 
 def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettings) -> dict[str, Any]:
-    """The record of what the faces depend on: the algorithm's revision, settings, and inputs by their hashes."""
+    """The record of what the faces depend on: revisions of the algorithm and of sets, settings, inputs' hashes."""
     inputs = {"source": SYNTHETIC}
     if source != SYNTHETIC:
         inputs["source"] = content_hash(Path(source), apart=workspace.root)
@@ -119,12 +121,15 @@ def _made_from(workspace: Workspace, source: str | Path, settings: PrepareSettin
         is_file = settings.list_file.is_file()
         inputs["list"] = content_hash(settings.list_file) if is_file else str(settings.list_file)
     revision = SYNTHETIC_REVISION if source == SYNTHETIC else REVISION
-    made_from = {"revision": revision, "settings": settings.record(source), "inputs": inputs}
+    made_from: dict[str, Any] = {"revision": revision, "settings": settings.record(source), "inputs": inputs}
+    if source != SYNTHETIC and not settings.tells_labels:
+        with open_source(Path(source), apart=workspace.root) as files:
+            made_from |= {"sets": sets} if (sets := revised(Candidate(files, settings))) else {}
     return json.loads(json.dumps(made_from))
 
 
 def _of_any_revision(made_from: object) -> object:
-    return {**made_from, "revision": None} if isinstance(made_from, dict) else made_from
+    return {**made_from, "revision": None, "sets": None} if isinstance(made_from, dict) else made_from
 
 
 def _refuse_others(workspace: Workspace, made_from: dict[str, Any], files: FileRecords) -> None:

@@ -153,6 +153,11 @@ class PrepareSettings:
         return EIGHT if self.eight else self.classes
 
     @property
+    def tells_labels(self) -> bool:
+        """Whether they say where labels are found, so that the source's form is not recognised."""
+        return self.list_file is not None or self.label_from is not None
+
+    @property
     def label_classes(self) -> Mapping[str, str] | None:
         """The class of each label as --label-map has it."""
         return None if self.label_map is None else _parse_label_map(self.label_map)

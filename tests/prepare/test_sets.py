@@ -18,7 +18,8 @@ from fertool.prepare.sets import fer2013
 from fertool.prepare.sets.formats import list_formats
 from fertool.prepare.sets.registry import SETS
 from fertool.prepare.synthetic.faces import draw_faces
-from fertool.runtime.files import read_csv
+from fertool.runtime.files import read_csv, write_record
+from fertool.runtime.reading import read_json
 from fertool.workspace import SPLITS, Workspace
 from tests.prepare.refusals import assert_refused
 
@@ -320,6 +321,19 @@ def test_ck48(forms, workspace, drawing):
     summary, rows = prepared(workspace, forms.zip(ck48(drawing)), eight=False)
     assert "CK+48" in said(summary) and "persons kept together" in said(summary)
     assert persons_apart(rows) and summary.data["left_out"] == {"contempt": 24}
+
+
+def test_sets_that_were_split_by_picture_before_are_made_again(forms, workspace, drawing):
+    """An earlier version read CK+48 as any folders: its record knows the source and nothing of the set's reading."""
+    source = forms.tree(ck48(drawing))
+    prepared(workspace, source)
+    record = read_json(workspace.dataset_json)
+    assert record["made_from"]["sets"] == {"CK+48": 2}
+    assert "up to date" in said(prepared(workspace, source)[0])
+    del record["made_from"]["sets"]
+    write_record(workspace.dataset_json, record)
+    summary, rows = prepared(workspace, source)
+    assert "up to date" not in said(summary) and persons_apart(rows)
 
 
 def test_ck48_wrong(forms, workspace, drawing):

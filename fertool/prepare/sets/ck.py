@@ -80,6 +80,8 @@ def _faces(candidate: Candidate, sequence: str, frames: list[str], emotion: str)
 
 def find_folders(candidate: Candidate) -> Listing | None:
     """Frames named as CK+ names them, S010_004_00000017, in folders of classes."""
+    if not any(_FRAME_FILE.match(name.rpartition("/")[2]) for name in candidate.files.sizes):
+        return None
     listing = candidate.filled_folders
     if listing is None or any(class_name(face.label) not in CK.values() for face in listing.faces):
         return None
@@ -114,6 +116,7 @@ CK_FOLDERS = DataSet(
     licence=_LICENCE,
     citation=_CITATION,
     find=find_folders,
+    revision=2,  # before, they were any folders of pictures, and a person stood in several splits
 )
 CK_EXTENDED = DataSet(
     name="ckextended.csv",

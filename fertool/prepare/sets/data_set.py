@@ -67,6 +67,7 @@ class DataSet:
         licence: what its licence asks of its users, in words.
         citation: the publication to cite.
         find: the listing of a source that has the set's form; None where it has not.
+        revision: of the reading; raise it when the same source would give other faces, persons or splits. Default: 1.
     """
 
     name: str
@@ -76,3 +77,4 @@ class DataSet:
     licence: str
     citation: str
     find: Callable[[Candidate], Listing | None]
+    revision: int = 1

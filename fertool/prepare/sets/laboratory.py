@@ -99,6 +99,7 @@ JAFFE = DataSet(
     licence="non-commercial research; not passed on, few pictures may be printed",
     citation="Lyons, Akamatsu, Kamachi, Gyoba 1998 (FG)",
     find=find_jaffe,
+    revision=2,  # before, persons in folders of classes were not told
 )
 KDEF = DataSet(
     name="KDEF",
@@ -108,4 +109,5 @@ KDEF = DataSet(
     licence="non-commercial research; not passed on, only named pictures may be printed",
     citation="Lundqvist, Flykt, Öhman 1998 (Karolinska Institutet)",
     find=find_kdef,
+    revision=2,  # before, persons in folders of classes were not told
 )

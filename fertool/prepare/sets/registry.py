@@ -35,3 +35,10 @@ def recognise(candidate: Candidate) -> Listing | None:
         names = " and ".join(each.name for each, _ in found)
         raise UserError(f"{candidate.files.path}: has the forms of {names}; give the folder of one of them")
     return found[0][1] if found else None
+
+
+def revised(candidate: Candidate) -> dict[str, int]:
+    """The named sets that a source is and that were read otherwise before, with the revisions of their reading."""
+    return {
+        each.name: each.revision for each in SETS if each.revision > 1 and each.find(candidate) is not None
+    }
