@@ -26,7 +26,7 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 # Modules whose tests start, kill or wait for processes: side by side they would measure each other.
-PROCESS_TESTS = ("test_cli", "test_kill", "test_locks", "test_ranks", "test_worker_pool")
+PROCESS_TESTS = ("test_cli", "test_kill", "test_locks", "test_ranks", "test_several_jobs", "test_worker_pool")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -5,12 +5,13 @@
 The processes ('ranks') do the same in step; only the first one writes.
 """
 
+import contextlib
 import datetime
 import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -38,13 +39,17 @@ class Ranks:
             _distributed().barrier()
 
     def broadcast_from_rank0(self, make: Callable[[], Value]) -> Value:
-        """Hand on what the first process makes, or the error that it raises, to all others, which do not make it."""
+        """Hand on what the first process makes, or the error that it raises, to all others, which do not make it.
+
+        The first process is alone meanwhile: what it calls exchanges nothing with the others.
+        """
         if self.count == 1:
             return make()
         told: list[Any] = [None, None]
         if self.is_first:
             try:
-                told[0] = make()
+                with _alone():
+                    told[0] = make()
             except Exception as error:
                 told[1] = error
         _distributed().broadcast_object_list(told, src=0)
@@ -65,6 +70,16 @@ class Ranks:
             if gathered is not None:
                 yield from gathered[: len(dealt)]
 
+    def share_out(self, jobs: Iterable[Job], do: Callable[[Job], object]) -> None:
+        """`do` each job in one of the processes, dealt out in turn, and go on when all are done.
+
+        A process is alone at its jobs: what they call exchanges nothing with the others.
+        """
+        with _alone():
+            for job in itertools.islice(jobs, self.rank, None, self.count):
+                do(job)
+        self.wait()
+
     def sum(self, tensor: Any) -> Any:
         """The sum of a tensor over all processes, in place."""
         if self.count > 1:
@@ -78,9 +93,28 @@ class Ranks:
                 _distributed().broadcast(tensor, src=0)
 
 
-@functools.cache
 def join_ranks() -> Ranks:
     """Join the processes that torchrun started with this one, by NCCL where each has a GPU, else by gloo."""
+    ranks = _join()
+    return replace(ranks, rank=0, count=1) if _is_alone else ranks
+
+
+_is_alone = False
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let what this process calls exchange nothing with the others."""
+    global _is_alone
+    was_alone, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = was_alone
+
+
+@functools.cache
+def _join() -> Ranks:
     if _process_count() == 1:
         return Ranks()
     import torch

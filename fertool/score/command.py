@@ -1,6 +1,7 @@
 """`fertool score`: predictions and heatmaps of runs -> figures, suite by suite."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fertool.errors import UserError
@@ -9,6 +10,7 @@ from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
 from fertool.models.predictions import made_elsewhere
 from fertool.runtime.hardware import choose_compute
+from fertool.runtime.ranks import join_ranks
 from fertool.score.by_column import BY_COLUMN, figures_by_column
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.gather import show_results, with_marks
@@ -17,6 +19,7 @@ from fertool.score.registry import chosen_suites
 from fertool.score.results.conditions import identities, mixed_rows, without_repeats
 from fertool.score.results.stored import ensure_figures
 from fertool.score.settings import ScoreSettings
+from fertool.score.shared_out import share_out_figures
 from fertool.score.suites.suite import Results, Suite, described
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace
@@ -37,7 +40,7 @@ def score(
     """Score runs on a split, one explainer a call; several runs become one table.
 
     Heatmaps that are missing are made first. Runs that share settings and seed are one network: only the first by
-    name is scored.
+    name is scored. Processes that torchrun started share runs and faces.
 
     Args:
         workspace: where the runs lie.
@@ -69,6 +72,22 @@ def score(
     evaluated_runs = [
         EvaluatedRun(workspace, run, settings.split, compute, force, sample) for run in chosen_runs
     ]
+    ranks = join_ranks()
+    if ranks.count > 1:
+        evaluated_runs = share_out_figures(ranks, suites, evaluated_runs, settings)
+    shown = ranks.broadcast_from_rank0(lambda: _show(workspace, suites, evaluated_runs, settings, known))
+    return replace(shown, notes=[*notes, *shown.notes])
+
+
+def _show(
+    workspace: Workspace,
+    suites: Sequence[Suite],
+    evaluated_runs: list[EvaluatedRun],
+    settings: ScoreSettings,
+    known: Mapping[str, dict[str, Any]],
+) -> Summary:
+    """Figures and tables of all suites, made where they are not up to date."""
+    runs = [evaluated.run for evaluated in evaluated_runs]
     data: dict[str, Any] = {"split": settings.split}
     tables: list[Table] = []
     scored: dict[str, Results] = {}
@@ -81,9 +100,9 @@ def score(
     if settings.by_column is not None:
         data["by_column"], shown = figures_by_column(scored, settings.by_column)
         tables += shown
-    notes += _made_elsewhere(chosen_runs, settings)
-    guided = guidance_summary(workspace, chosen_runs, settings.split)
-    return Summary(data=data | guided.data, tables=[*tables, *guided.tables], notes=[*notes, *guided.notes])
+    guided = guidance_summary(workspace, runs, settings.split)
+    notes = [*_made_elsewhere(runs, settings), *guided.notes]
+    return Summary(data=data | guided.data, tables=[*tables, *guided.tables], notes=notes)
 
 
 def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suite]:

@@ -1,5 +1,6 @@
 """Two processes on one job, as torchrun starts them (gloo), beside one."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_csv, read_json
 from fertool.runtime.hardware import Compute
 from fertool.runtime.ranks import Ranks
+from fertool.score import ScoreSettings, score
 from fertool.train import train
 from fertool.train.batches import own_part
 from fertool.train.config import TrainConfig
@@ -39,15 +41,25 @@ GUIDED = replace(DESCENDED, mixup=0.3, guide="background", guide_warmup=1.0)
 NORMED = TrainConfig(model="resnet48", image_size=16, epochs=1, lr=1e-2, batch_size=23, precision="fp32")
 DETECTOR = "dlib" if dlib_version() else "template"
 
+# scored by the job; causal-agreement reads what causal has stored, and faces are explained again
+SCORED = {
+    "suites": ("classification,attention,causal,causal-agreement",),
+    "explainer": "hirescam",
+    "fills": ("mean",),
+}
+SCORED |= {"target": "label", "nulls": False}
+
 JOB = """
+import json
 import sys
 from pathlib import Path
 from fertool.explain import ExplainSettings, explain
 from fertool.masks import MaskSettings, make_masks, making
 from fertool.runtime.ranks import join_ranks
+from fertool.score import ScoreSettings, score
 from fertool.train import train
 from fertool.workspace import Workspace
-from tests_config import CONFIG, DESCENDED, DETECTOR, DISTILLED, GUIDED, NORMED
+from tests_config import CONFIG, DESCENDED, DETECTOR, DISTILLED, GUIDED, NORMED, SCORED
 
 if __name__ == "__main__":  # and not in workers, which import this again
     making.DEALT_FACES = 32
@@ -59,6 +71,8 @@ if __name__ == "__main__":  # and not in workers, which import this again
     train(workspace, DESCENDED, name="descended", device="cpu")
     explain(workspace, ExplainSettings(["gradcam", "swapped"], device="cpu"))
     train(workspace, NORMED, name="normed", device="cpu")
+    summary = score(workspace, ScoreSettings(**SCORED), runs=["cnn", "distilled"], device="cpu")
+    Path(sys.argv[1], f"figures-{join_ranks().rank}.json").write_text(json.dumps(summary.data))
     Path(sys.argv[1], f"done-{join_ranks().rank}").touch()
 """
 
@@ -77,7 +91,7 @@ def torchrun(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
     }
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
@@ -104,6 +118,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
         "DISTILLED": DISTILLED,
         "GUIDED": GUIDED,
         "NORMED": NORMED,
+        "SCORED": SCORED,
     }
     lines = [f"{name} = {config!r}" for name, config in configs.items()]
     (folder / "tests_config.py").write_text(
@@ -195,6 +210,19 @@ def test_two_processes_make_the_same_masks(both: tuple[Workspace, Workspace]) ->
         one, two = (np.load(workspace.region_maps(split)) for workspace in both)
         assert np.array_equal(one, two)
     assert read_json(both[0].masks_json)["found"] == read_json(both[1].masks_json)["found"]
+
+
+def test_two_processes_score_runs_as_one(both: tuple[Workspace, Workspace]) -> None:
+    """Each process has the figures of all runs, and those that one process makes of the same files are the same."""
+    two = both[1]
+    first, second = (json.loads((two.root / f"figures-{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    for run in ("cnn", "distilled"):
+        stored = [each for each in two.run(run).stored_scores("test")]
+        assert {each.suite for each in stored} == set(SCORED["suites"][0].split(","))
+        shutil.rmtree(two.run(run).folder / "scores")
+    alone = score(two, ScoreSettings(**SCORED), runs=["cnn", "distilled"], device="cpu")
+    assert json.loads(json.dumps(alone.data)) == first
 
 
 def test_an_error_of_the_first_alone_ends_all(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fertool.runtime.files import write_record
+from fertool.runtime.locks import make_alone
 from fertool.runtime.reading import read_json
 from fertool.score.evaluated_run import Columns, EvaluatedRun
 from fertool.score.results.face_csv import read_columns, write_columns
@@ -37,14 +38,19 @@ def ensure_figures(
         recorded["sample"] = evaluated.sample.record
     made_from = workspace.made_from(suite.revision, recorded, suite.inputs(evaluated, settings))
     products = [path.with_suffix(suffix) for suffix in suite.beside]
-    if force or not any(workspace.is_current(path, record, products) for record in _serving(made_from)):
+
+    def is_current() -> bool:
+        return any(workspace.is_current(path, record, products) for record in _serving(made_from))
+
+    def make() -> None:
         figures, columns = suite.score(evaluated, settings)
         path.unlink(missing_ok=True)
-        write_columns(
-            path.with_suffix(".csv"), {name: _of_split(evaluated, each) for name, each in columns.items()}
-        )
+        of_split = {name: _of_split(evaluated, values) for name, values in columns.items()}
+        write_columns(path.with_suffix(".csv"), of_split)
         record = {"made_from": made_from, "products": workspace.products(path, products)}
         write_record(path, {**recorded, **figures, **record})
+
+    make_alone([path], is_current, make, force=force)
     return read_figures(evaluated.whole, path)
 
 

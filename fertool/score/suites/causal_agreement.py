@@ -278,4 +278,5 @@ CAUSAL_AGREEMENT = Suite(
     show=tables_alone(causal_agreement_tables),
     inputs=lambda evaluated, settings: [*heatmap_files(evaluated, settings), _causal_columns(evaluated)],
     recorded=lambda settings: explainer_and_target(settings) | without_nulls(settings),
+    after=(CAUSAL.name,),
 )

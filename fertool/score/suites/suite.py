@@ -86,6 +86,7 @@ class Suite:
         only_target: the target of its heatmaps, whatever target is asked for; None for that one.
         beside: suffixes of the files beside the JSON.
         runs_explainer: whether it makes maps of other faces or weights, for which those on disk are not enough.
+        after: names of suites whose stored figures it reads.
         samples: whether `--faces` holds for it; without, it always takes all faces of the split.
     """
 
@@ -99,6 +100,7 @@ class Suite:
     only_target: str | None = None
     beside: tuple[str, ...] = (".csv",)
     runs_explainer: bool = False
+    after: tuple[str, ...] = ()
     samples: bool = True
 
     def path(self, run: Run, settings: ScoreSettings) -> Path:
