@@ -7,7 +7,7 @@ from fertool.errors import UserError
 from fertool.explain.selection import select_runs
 from fertool.report.answers import answer_all
 from fertool.report.answers.answer import Answer
-from fertool.report.by_column import column_sections
+from fertool.report.by_column import ByColumn, by_column, column_section
 from fertool.report.chance import ChanceLevels
 from fertool.report.drawings import paper_figures
 from fertool.report.evidence import Evidence
@@ -51,10 +51,13 @@ def write_report(workspace: Workspace, settings: ReportSettings | None = None) -
     rows = first_screen(evidence, chance)
     files: dict[str, bytes] = {}
     with _pool_beside_the_page(settings, evidence) as pool:
+        groups = by_column(evidence, settings.by_column)
         drawings = paper_figures(evidence, rows) if settings.writes("figures") else {}
+        if groups is not None and settings.writes("figures"):
+            drawings["by-column"] = groups.drawing
         figures = figures_begun(drawings, pool)
         if settings.writes("page"):
-            files |= _page_files(evidence, chance, rows, notes, settings.by_column)
+            files |= _page_files(evidence, chance, rows, notes, groups)
         if settings.writes("tables"):
             files |= dict(_table_files(evidence, chance, rows))
         files |= {f"figures/{name}": content for made in figures for name, content in made.items()}
@@ -94,7 +97,7 @@ def _page_files(
     chance: ChanceLevels,
     rows: Sequence[Row],
     notes: Sequence[str],
-    column: str | None,
+    groups: ByColumn | None,
 ) -> dict[str, bytes]:
     answers = answer_all(evidence, chance)
     methods, works = methods_paragraphs(evidence), works_of(evidence)
@@ -102,7 +105,7 @@ def _page_files(
     page = render_page(
         evidence,
         rows,
-        [*sections_of(evidence, chance, rows), *column_sections(evidence, column)],
+        [*sections_of(evidence, chance, rows), *([column_section(groups)] if groups else [])],
         make_gallery(evidence),
         answers,
         headline=said,

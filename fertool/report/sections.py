@@ -55,12 +55,13 @@ class Section:
     figures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     heat: list[HeatOfCondition] = field(default_factory=list)
+    shows_table: bool = False  # its first table, beside its figures too
 
     @property
     def shown_tables(self) -> list[Table]:
         """The tables that stand in the section; all of them stand at the page's end."""
         shown = [table for table in self.tables if not table.detail]
-        return [] if self.figures else shown[:1]
+        return shown[:1] if self.shows_table or not self.figures else []
 
     @property
     def folds(self) -> bool:
@@ -125,10 +126,11 @@ def _pictures(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> list[
         drawings = [corruptions_drawing(evidence)]
     elif name == "representation":
         drawings = [depth_drawing(evidence)]
-    return [_picture(drawing, width) for drawing in drawings if drawing is not None]
+    return [picture(drawing, width) for drawing in drawings if drawing is not None]
 
 
-def _picture(drawing: Drawing, width_inches: float) -> Picture:
+def picture(drawing: Drawing, width_inches: float) -> Picture:
+    """A figure of the page, drawn now; small where it is narrower than the page."""
     with styled():
         figure = drawing.draw(width_inches)
     return Picture(drawing.caption, as_svg(figure, drawing.caption), width_inches < PAGE_INCHES)
@@ -141,7 +143,7 @@ def _blob_section(evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row])
 
 def _emotions_section(evidence: Evidence) -> list[Section]:
     drawings = [emotions_drawing(evidence, condition) for condition in evidence.conditions]
-    figures = [_picture(drawing, SMALL_INCHES) for drawing in drawings if drawing is not None]
+    figures = [picture(drawing, SMALL_INCHES) for drawing in drawings if drawing is not None]
     lead = "Lift of each region over the faces of one emotion: orange above 1, blue below, on a scale that all share."
     return [Section("by-emotion", "Regions by emotion", lead, figures=figures)] if figures else []
 
@@ -168,14 +170,14 @@ def _guidance_section(number: int, guidance: Guidance) -> Section:
             Paragraph(f"lambda {verdict.weight:g}: {verdict.sentences[0]}", " ".join(verdict.sentences[1:]))
             for verdict in verdicts_of(guidance)
         ],
-        [_picture(drawing, PAGE_INCHES) for drawing in guidance_drawings(guidance)],
+        [picture(drawing, PAGE_INCHES) for drawing in guidance_drawings(guidance)],
         guidance_tables(guidance),
     )
 
 
 def _training_section(evidence: Evidence) -> list[Section]:
     drawing = training_drawing(evidence)
-    return [Section("training", "Training", figures=[_picture(drawing, PAGE_INCHES)])] if drawing else []
+    return [Section("training", "Training", figures=[picture(drawing, PAGE_INCHES)])] if drawing else []
 
 
 def _expectations_section(evidence: Evidence, rows: Sequence[Row]) -> Section:

@@ -29,7 +29,7 @@ FEW_FACES = 30  # a group of fewer is greyed, and compared with no other
 
 
 @dataclass(frozen=True)
-class _Measure:
+class Measure:
     """Ratios of means over faces: of `values(columns)`, (N, K), over `sizes(columns)`, (N, K); None: over 1."""
 
     name: str
@@ -56,7 +56,7 @@ def _weights(columns: Columns) -> np.ndarray:
 
 
 MEASURES = (
-    _Measure(
+    Measure(
         "accuracy",
         "classification",
         ("accuracy",),
@@ -66,7 +66,7 @@ MEASURES = (
         100,
         1,
     ),
-    _Measure(
+    Measure(
         "share",
         "attention",
         REGIONS,
@@ -76,7 +76,7 @@ MEASURES = (
         100,
         1,
     ),
-    _Measure(
+    Measure(
         "lift",
         "attention",
         REGIONS,
@@ -86,8 +86,10 @@ MEASURES = (
         1,
         2,
     ),
-    _Measure("causal weight", "causal", REGIONS, _weights, None, UNBOUNDED, 100, 1),
+    Measure("causal weight", "causal", REGIONS, _weights, None, UNBOUNDED, 100, 1),
 )
+
+MEASURE = {measure.name: measure for measure in MEASURES}
 
 BY_COLUMN = {measure.suite for measure in MEASURES}
 """The suites whose figures are shown by groups."""
@@ -122,7 +124,7 @@ def figures_by_column(results: Mapping[str, Results], column: str) -> tuple[dict
     return data, _tables(data, labels, first.settings.split)
 
 
-def _figures(measure: _Measure, condition: Group, scored: Results, made: ColumnGroups) -> dict[str, Any]:
+def _figures(measure: Measure, condition: Group, scored: Results, made: ColumnGroups) -> dict[str, Any]:
     runs = [scored.columns[run["run"]] for run in condition.runs]
     values = np.stack([measure.values(columns) for columns in runs])
     sizes = np.ones_like(values) if measure.sizes is None else np.stack([measure.sizes(run) for run in runs])
@@ -151,7 +153,7 @@ def _figures(measure: _Measure, condition: Group, scored: Results, made: ColumnG
     return {"groups": figures, "differences": differences}
 
 
-def _named(measure: _Measure, values: np.ndarray) -> dict[str, float | None]:
+def _named(measure: Measure, values: np.ndarray) -> dict[str, float | None]:
     return dict(zip(measure.names, numbers_or_none(values), strict=True))
 
 
@@ -168,7 +170,7 @@ def _means(
 
 
 def _differences(
-    measure: _Measure,
+    measure: Measure,
     values: np.ndarray,
     sizes: np.ndarray,
     means: Resampled,
@@ -238,7 +240,7 @@ def _tables(data: dict[str, Any], labels: Mapping[str, str], split: str) -> list
     return [*tables, _difference_table(measures, data, labels, split)]
 
 
-def _group_table(measure: _Measure, data: dict[str, Any], labels: Mapping[str, str], split: str) -> Table:
+def _group_table(measure: Measure, data: dict[str, Any], labels: Mapping[str, str], split: str) -> Table:
     rows: list[list[str]] = []
     for condition, found in data["conditions"].items():
         for name, figures in found.get(measure.name, {"groups": {}})["groups"].items():
@@ -263,7 +265,7 @@ def _group_table(measure: _Measure, data: dict[str, Any], labels: Mapping[str, s
 
 
 def _difference_table(
-    measures: list[_Measure], data: dict[str, Any], labels: Mapping[str, str], split: str
+    measures: list[Measure], data: dict[str, Any], labels: Mapping[str, str], split: str
 ) -> Table:
     rows: list[list[str]] = []
     for condition, found in data["conditions"].items():

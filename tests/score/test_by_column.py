@@ -1,12 +1,18 @@
 import csv
+import pickle
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
 from fertool.errors import UserError
+from fertool.masks.regions import REGIONS
 from fertool.report import ReportSettings, write_report
+from fertool.report.drawings import Drawing
+from fertool.report.figures.groups import groups_figure
+from fertool.report.figures.style import SERIES, SOFT
 from fertool.runtime.files import read_csv
 from fertool.score import ScoreSettings, score
 from fertool.score.by_column import differences_in_words
@@ -122,12 +128,43 @@ def test_the_report_shows_the_groups_in_a_section(
 ) -> None:
     monkeypatch.setattr("fertool.score.by_column.FEW_FACES", 5)
     by_column(with_columns, "sex")
-    write_report(with_columns, ReportSettings(only=("page",), by_column="sex"))
+    write_report(with_columns, ReportSettings(only=("page", "figures"), by_column="sex"))
     page = with_columns.report.read_text()
     assert ">By sex</h2>" in page and "Faces: f: 21; m: 21 (a group for each value)" in page
     assert "by sex on test: differences between groups" in page
-    write_report(with_columns, ReportSettings(only=("page",)))
+    assert 'role="img" aria-label="Lift of each region by sex, with 95% intervals; 1 is a map that' in page
+    figures = with_columns.report.parent / "figures"
+    assert (figures / "by-column-text.pdf").exists() and (figures / "by-column-column.svg").exists()
+    write_report(with_columns, ReportSettings(only=("page", "figures")))
     assert "By sex" not in with_columns.report.read_text()
+    assert not (figures / "by-column-text.pdf").exists()
+
+
+def test_a_figure_shows_each_group_and_greys_those_of_few_faces() -> None:
+    groups = {
+        "f": {
+            "faces": 40,
+            "value": {name: 1.2 for name in REGIONS},
+            "interval": {name: [1, 1.5] for name in REGIONS},
+        },
+        "m": {
+            "faces": 9,
+            "value": {name: 0.7 for name in REGIONS},
+            "interval": {name: [None] * 2 for name in REGIONS},
+        },
+    }
+    drawing = Drawing("", partial(groups_figure, "lift", {"f": 41, "m": 9, "x": 8}, {"a": groups, "b": {}}))
+    figure = pickle.loads(pickle.dumps(drawing)).draw(7)
+    first = figure.axes[0]
+    assert [axes.get_title() for axes in figure.axes] == list(REGIONS)
+    assert [label.get_text() for label in first.get_yticklabels()] == ["f (41)", "m (9)", "x (8)"]
+    assert [label.get_color() for label in first.get_yticklabels()][1:] == [SOFT, SOFT]
+    marks = [line for line in first.lines if len(line.get_xdata()) == 1]
+    assert [(*line.get_xdata(), line.get_color(), line.get_markerfacecolor()) for line in marks] == [
+        (1.2, SERIES[0], SERIES[0]),
+        (0.7, SOFT, "none"),
+    ]
+    assert [list(line.get_xdata()) for line in first.lines if len(line.get_xdata()) == 2][1:] == [[1, 1.5]]
 
 
 def test_the_largest_difference_that_is_shown_is_said() -> None:

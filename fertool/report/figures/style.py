@@ -23,7 +23,7 @@ from fertool.runtime.drawn_text import drawable, plain_text
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000001")
 MARKERS = "os^DvX"  # one fewer than colours: a series in grey print is told by its marker, and no two by both
 INK, SOFT, LINE = "#1b1c20", "#5d5f68", "#b3b3b8"
-LEVEL = {"color": LINE, "linewidth": 0.8, "zorder": 0}  # a line to measure others by
+LEVEL: dict[str, Any] = {"color": LINE, "linewidth": 0.8, "zorder": 0}  # a line to measure others by
 VARIABLES = {
     INK: "var(--ink)",
     SOFT: "var(--soft)",
