@@ -343,6 +343,13 @@ def test_ck48_wrong(forms, workspace, drawing):
     assert "CK+" not in said(prepared(workspace, source)[0]).replace("CK+48)", "")
 
 
+def test_a_person_of_ck48_in_folders_of_two_splits_is_named(forms, workspace, drawing):
+    files = ck48(drawing)
+    halves = [name.replace("CK+48", ("train", "test")[number % 2]) for number, name in enumerate(files)]
+    source = forms.tree(dict(zip(halves, files.values(), strict=True)))
+    assert_refused(workspace, source, "person 'S010'", "take the pictures out of the splits' folders")
+
+
 def ckextended(forms):
     rows = [
         (code, usage)

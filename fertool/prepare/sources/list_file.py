@@ -85,6 +85,8 @@ def listed_row(
     rest = row.values[len(roles) :]
     box, kept = rest[: len(columns.box_roles)], rest[len(columns.box_roles) :]
     label = plain_label(values["label"])
+    if not label:
+        raise UserError(f"{row.where}: has no label; fill it in, or take the row out")
     return Listed(
         picture="",
         label=label,
@@ -122,7 +124,7 @@ class PictureFinder:
 
     def find(self, path: str, where: str) -> str:
         """The picture's name. Raises UserError where there is none, or the first one could be several."""
-        name = path.strip().replace("\\", "/").removeprefix("./").lstrip("/")
+        name = self._within_source(path.strip().replace("\\", "/").removeprefix("./"))
         if self._top is None:
             self._top = self._find_top(name, where)
         picture = self._top + name
@@ -132,6 +134,13 @@ class PictureFinder:
                 "the row out"
             )
         return picture
+
+    def _within_source(self, path: str) -> str:
+        """A path without the source's own folder: lists hold whole paths, or such as start beside the source."""
+        source = self._files.path.resolve()
+        name = path.removeprefix(f"{source.as_posix()}/").lstrip("/")
+        inner = name.removeprefix(f"{source.name}/")
+        return inner if name not in self._files.sizes and inner in self._files.sizes else name
 
     def _find_top(self, name: str, where: str) -> str:
         """The folder that the first picture's path starts from, with its slash: the source's top, or one below."""

@@ -46,7 +46,7 @@ def read_listing(listing: Listing, settings: PrepareSettings, wanted: Sequence[s
     found = Counter(class_of[face.label] for face in listing.faces)
     rows = [row for row, face in enumerate(listing.faces) if class_of[face.label] in classes]
     faces = [listing.faces[row] for row in rows]
-    _refuse_person_in_two_splits(faces)
+    _refuse_person_in_two_splits(faces, listing.is_table)
     places: dict[str, list[Place]] = defaultdict(list)
     for row, face in enumerate(faces):
         places[face.picture].append(Place(row, _cut(face, settings.margin)))
@@ -129,7 +129,11 @@ def _choose(
     return classes
 
 
-def _refuse_person_in_two_splits(faces: Sequence[Listed]) -> None:
+def _refuse_person_in_two_splits(faces: Sequence[Listed], is_table: bool) -> None:
+    if is_table:
+        advice = "keep each person in one split, or leave the column of persons or of splits out"
+    else:
+        advice = "keep each person in one split, or take the pictures out of the splits' folders"
     firsts: dict[str, Listed] = {}
     for face in faces:
         if not face.person or face.split == UNTOLD:
@@ -138,6 +142,5 @@ def _refuse_person_in_two_splits(faces: Sequence[Listed]) -> None:
         if first.split != face.split:
             raise UserError(
                 f"{face.where or face.picture}: person '{face.person[:_MOST_SHOWN]}' is in {face.split}, and in "
-                f"{first.split} before ({first.where or first.picture}); keep each person in one split, or leave the "
-                "column of persons or of splits out"
+                f"{first.split} before ({first.where or first.picture}); {advice}"
             )

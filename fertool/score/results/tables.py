@@ -94,4 +94,7 @@ def with_interval(
     low, high = interval or (None, None)
     if low is None or high is None:
         return text
-    return f"{text} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    ends = (f"{scale * limit:.{digits}f}" for limit in (low, high))
+    # a limit of 0 is a little less by rounding
+    low_text, high_text = (end.lstrip("-") if float(end) == 0 else end for end in ends)
+    return f"{text} [{low_text}, {high_text}]"

@@ -66,6 +66,15 @@ def test_a_list_in_every_spelling(forms, workspace, pictures, mark, paths):
         assert (row["label"], row["split"]) == (str(number % 3), by_split(number))
 
 
+@pytest.mark.parametrize("start", ["{source}/pics", "set/pics"])
+def test_paths_that_hold_the_source_itself(forms, workspace, pictures, start):
+    """Whole paths, and paths that start from the folder beside the source, which is called set."""
+    folder = start.format(source=pictures)
+    lines = ["path,label", *(f"{folder}/{number:02d}.png,{NAMES[number % 3]}" for number in range(36))]
+    prepare(workspace, pictures, PrepareSettings(list_file=listed(forms, lines)))
+    assert {row["source"] for row in rows(workspace)} == {f"pics/{number:02d}.png" for number in range(36)}
+
+
 def test_a_list_within_the_source_without_header(forms, workspace):
     files = {f"all/{number}.png": forms.picture(face) for number, face in enumerate(forms.faces(30))}
     lines = [f"1 {number}.png {5 + number % 2}.0" for number in range(30)]
@@ -217,6 +226,7 @@ def test_several_faces_of_one_picture(forms, workspace):
     ("line", "words"),
     [
         ("pics/99.png,sad,train,s9", ["row 7 (line 8)", "pics/99.png", "not in"]),
+        ("pics/07.png,,train,s9", ["row 7 (line 8)", "no label"]),
         ("pics/07.png,sad", ["row 7 (line 8)", "2 columns where 4"]),
         ("pics/07.png,sad,holdout,s9", ["row 7 (line 8)", "split 'holdout'"]),
         ("pics/07.png,sad,val,s0", ["row 7 (line 8)", "person 's0'", "train", "row 1 (line 2)"]),
