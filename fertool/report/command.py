@@ -45,8 +45,8 @@ def write_report(workspace: Workspace, settings: ReportSettings | None = None) -
     if unknown:
         shown = ", ".join(run.name for run in runs)
         raise UserError(f"--labels {unknown[0]}=...: no such run in this report; there are {shown}")
-    notes += outdated_notes(workspace, runs, settings.split)
     evidence = Evidence(workspace, settings.split, runs, dict(settings.labels))
+    notes += outdated_notes(evidence.outdated)
     chance = ChanceLevels(evidence)
     rows = first_screen(evidence, chance)
     files: dict[str, bytes] = {}

@@ -16,7 +16,7 @@ from fertool.report.mean_face import MeanFace, find_mean_face
 from fertool.report.views import View, main_view, views_of
 from fertool.runtime.files import read_json
 from fertool.score.evaluated_run import Columns, cluster_faces
-from fertool.score.gather import Gathered, gather_scores
+from fertool.score.gather import Gathered, find_stored, gather_scores
 from fertool.score.guidance.effects import Estimate, Guidance, gather_guidance
 from fertool.score.results.conditions import identities
 from fertool.score.statistics.intervals import Resampled, difference_interval, resample_means
@@ -39,7 +39,8 @@ class Evidence:
         self.runs = list(runs)
         names = _names(runs, labels or {})
         self.conditions = conditions_of(runs, names)
-        self.gathered = gather_scores(workspace, runs, split, names)
+        current, self.outdated = find_stored(workspace, runs, split)
+        self.gathered = gather_scores(workspace, runs, split, names, current)
         self.views = views_of(self.gathered)
         self._cache: dict[Any, Any] = {}
 

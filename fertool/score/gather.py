@@ -1,6 +1,6 @@
 """Figures that were scored before: read back, and gathered over runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fertool.explain.registry import stored_request
@@ -17,6 +17,8 @@ from fertool.score.suites.sanity import SANITY, marked
 from fertool.score.suites.suite import Compared, Results, Suite, described
 from fertool.summary import Table
 from fertool.workspace import Run, StoredScores, Workspace
+
+Found = tuple[Run, Suite, StoredScores]
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,34 @@ def _with_samples(tables: list[Table], results: Results) -> list[Table]:
     return [replace(tables[0], notes=[*tables[0].notes, *said_of_runs(notes)]), *tables[1:]]
 
 
+def find_stored(workspace: Workspace, runs: Sequence[Run], split: str) -> tuple[list[Found], list[Found]]:
+    """All figures that the runs have on disk for a split: those that are up to date, and those that are outdated."""
+    current: list[Found] = []
+    outdated: list[Found] = []
+    for run in runs:
+        scores = run.stored_scores(split)
+        for suite in SUITES.values():
+            for stored in suite.among(scores):
+                is_outdated = suite.is_outdated(workspace, run, stored.path)
+                (outdated if is_outdated else current).append((run, suite, stored))
+    return current, outdated
+
+
 def gather_scores(
-    workspace: Workspace, runs: Sequence[Run], split: str, names: Mapping[str, str] | None = None
+    workspace: Workspace,
+    runs: Sequence[Run],
+    split: str,
+    names: Mapping[str, str] | None = None,
+    current: Sequence[Found] | None = None,
 ) -> list[Gathered]:
     """All suites that the runs have on disk for a split, in the order of SUITES, without outdated figures.
 
-    `names` are other names for the rows of runs, by run; with them, rows stand in the order of `runs`.
+    Args:
+        workspace: where the faces are.
+        runs: the runs, in any order.
+        split: the split that they were scored on.
+        names: other names for the rows of runs, by run; with them, rows stand in the order of `runs`.
+        current: their figures that are up to date, where `find_stored` was asked before.
     """
     compute, names = choose_compute("cpu", "fp32"), names or {}
     known = identities(runs)
@@ -92,10 +116,9 @@ def gather_scores(
         }
     order = list(SUITES)
     found: dict[tuple[str, str, str, int], list[tuple[Run, StoredScores]]] = {}
-    for run, suite, stored in _stored(runs, split):
-        if not suite.is_outdated(workspace, run, stored.path):
-            key = (suite.name, stored.explainer or "", stored.target or "", stored.grid or 0)
-            found.setdefault(key, []).append((run, stored))
+    for run, suite, stored in find_stored(workspace, runs, split)[0] if current is None else current:
+        key = (suite.name, stored.explainer or "", stored.target or "", stored.grid or 0)
+        found.setdefault(key, []).append((run, stored))
     gathered = []
     for key in sorted(found, key=lambda key: (order.index(key[0]), key[1:])):
         suite, (_, first) = SUITES[key[0]], found[key][0]
@@ -116,28 +139,18 @@ def gather_scores(
     return gathered
 
 
-def outdated_notes(workspace: Workspace, runs: Sequence[Run], split: str) -> list[str]:
-    """Notes on the runs' figures on a split that are outdated, and so left out."""
+def outdated_notes(outdated: Sequence[Found]) -> list[str]:
+    """Notes on figures that `find_stored` found outdated, and so are left out."""
     suites_by_run: dict[str, list[str]] = {}
-    for run, suite, stored in _stored(runs, split):
-        if suite.is_outdated(workspace, run, stored.path):
-            explained = f" of {stored.explainer}" if stored.explainer else ""
-            suites_by_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
+    for run, suite, stored in outdated:
+        explained = f" of {stored.explainer}" if stored.explainer else ""
+        suites_by_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
     return said_of_runs(
         {
             name: f"{', '.join(dict.fromkeys(suites))}: made from other faces, masks or weights than there are now, by "
             "an older way of scoring, or damaged since; left out, 'fertool score' makes them again"
             for name, suites in suites_by_run.items()
         }
-    )
-
-
-def _stored(runs: Sequence[Run], split: str) -> Iterator[tuple[Run, Suite, StoredScores]]:
-    return (
-        (run, suite, stored)
-        for run in runs
-        for suite in SUITES.values()
-        for stored in suite.stored(run, split)
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fertool.score.gather import outdated_notes
+from fertool.score.gather import find_stored, outdated_notes
 from fertool.score.guidance.effects import (
     ACCURACIES,
     LOGITS,
@@ -168,7 +168,7 @@ def guidance_summary(workspace: Workspace, runs: Sequence[Run], split: str) -> S
         data={"guidance": [guidance_record(guidance) for guidance in gathered]} if gathered else {},
         tables=[table for guidance in gathered for table in guidance_tables(guidance)],
         notes=[
-            *outdated_notes(workspace, guided, split),
+            *outdated_notes(find_stored(workspace, guided, split)[1]),
             *(
                 f"{guidance.sweep.name}, lambda {verdict.weight:g}: {' '.join(verdict.sentences)}"
                 for guidance in gathered

@@ -3,7 +3,7 @@
 Each suite declares itself at the end of its own file; its name in `fertool.completion.SUITES` registers it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,13 @@ class Suite:
 
     def stored(self, run: Run, split: str) -> list[StoredScores]:
         """The suite's figures that a run has on disk: one, or one for each explainer, target and common grid."""
+        return self.among(run.stored_scores(split))
+
+    def among(self, scores: Iterable[StoredScores]) -> list[StoredScores]:
+        """Those of a run's figures on disk that are the suite's."""
         return [
             stored
-            for stored in run.stored_scores(split)
+            for stored in scores
             if stored.suite == self.name
             and (stored.explainer is not None) == self.explains
             and self.only_target in (None, stored.target)

@@ -11,7 +11,7 @@ from fertool.errors import DamagedError
 from fertool.masks import MaskSettings, make_masks
 from fertool.runtime.files import read_json
 from fertool.score import ScoreSettings, score
-from fertool.score.gather import gather_scores, outdated_notes
+from fertool.score.gather import find_stored, gather_scores, outdated_notes
 from fertool.score.results.face_csv import read_columns
 from fertool.workspace import Workspace
 
@@ -99,7 +99,7 @@ def test_a_changed_csv_is_left_out_and_made_again(
     path.write_bytes(content.replace(b",1,", b",0,"))
     names = [entry.suite.name for entry in gather_scores(workspace, workspace.runs(), "test")]
     assert "classification" not in names and "attention" in names
-    (note,) = outdated_notes(workspace, workspace.runs(), "test")
+    (note,) = outdated_notes(find_stored(workspace, workspace.runs(), "test")[1])
     assert note.startswith("cnn: classification: ") and "damaged since" in note
     assert figures(workspace) == right and path.read_bytes() == content
 
