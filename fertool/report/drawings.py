@@ -39,6 +39,7 @@ class Drawing:
 
 def regions_drawing(evidence: Evidence, rows: Sequence[Row], measure: str) -> Drawing:
     """A measure of the six regions by condition, with the figures of all seeds."""
+    rows = [row for row in rows if any(cell.is_known for cell in row.regions[measure].values())]
     seeds = {row.condition.name: _figures_by_seed(evidence, row, measure) for row in rows}
     level = "1 is a map that ignores the face. " if measure == "lift" else ""
     called = MEASURES[measure].partition(",")[0].capitalize()

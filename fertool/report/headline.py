@@ -40,8 +40,11 @@ def leaning(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> l
     never does.
     """
     view = evidence.main_view(condition)
-    lifts = evidence.lifts(view, [condition]) if view else None
-    compared = chance.compare(condition, view) if view else None
+    if view is None:
+        return []
+    # over the faces that all have a map of, as in the table of conditions
+    others = [other for other in evidence.conditions if other.name in view.conditions and other != condition]
+    lifts, compared = evidence.lifts(view, [condition, *others]), chance.compare(condition, view)
     if lifts is None or compared is None:
         return []
     found = [

@@ -18,9 +18,22 @@ def seeds(count: int) -> str:
 
 
 def listed(words: Sequence[str], joint: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """`a`, `a and b`, `a, b and c`; `a; b, in part; and c` where a comma stands in one of them outside brackets."""
     *first, last = words
-    return f"{', '.join(first)} {joint} {last}" if first else last
+    if not first:
+        return last
+    if any(_has_comma(word) for word in words):
+        return f"{'; '.join(first)}; {joint} {last}"
+    return f"{', '.join(first)} {joint} {last}"
+
+
+def _has_comma(word: str) -> bool:
+    depth = 0
+    for letter in word:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            return True
+    return False
 
 
 def percent(estimate: Estimate, digits: int = 1) -> str:

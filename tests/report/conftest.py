@@ -55,7 +55,13 @@ class MadeUp:
         **more: object,
     ) -> Condition:
         """A condition; `grid` is None where it has no maps, `more` are further figures by name."""
-        config = {"guide": None, "train_fraction": 1.0, "epochs": epochs, "keep_head": keep_head}
+        config = {
+            "model": model,
+            "guide": None,
+            "train_fraction": 1.0,
+            "epochs": epochs,
+            "keep_head": keep_head,
+        }
         record = {"model": model, "family": "cnn", "weights": weights, "config": config}
         runs = tuple(Run(Path(f"{name}-s{seed}")) for seed in range(seeds))
         condition = Condition(name, "abcdef"[len(self.conditions)], runs, record)

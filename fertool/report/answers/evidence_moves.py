@@ -14,7 +14,7 @@ from fertool.report.conditions import FACE_RECOGNITION, FROM_SCRATCH
 from fertool.report.evidence import Evidence, differences, estimates
 from fertool.report.headline import fair_view
 from fertool.report.pairs import Pair, pretraining_pairs
-from fertool.report.shell_lines import new_train_line, score_line
+from fertool.report.shell_lines import new_train_line, score_line, train_line
 from fertool.report.words import listed, percent, points, signed
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.intervals import Resampled
@@ -43,7 +43,9 @@ def does_face_recognition_move_the_evidence(evidence: Evidence, chance: ChanceLe
         if not guessing:
             sentences += _compare(evidence, pair)
             missing += _missing_scores(evidence, pair)
-    sentences += left_out(untrusted)
+    if pairs and not sentences:
+        missing.append(_longer_trainings(pairs, untrusted))
+    sentences += left_out(list(dict.fromkeys(untrusted)))
     if not pairs:
         model, weights = EXAMPLES[FACE_RECOGNITION]
         lines = [new_train_line(model, weights=choice) for choice in (weights, FROM_SCRATCH)]
@@ -135,6 +137,20 @@ def expectation_sentence(pair: Pair, shares: Moves) -> str:
         parts.append(f"{region} {percent(share)} ({word}: {expected:.0%})")
     return (
         f"Beside the example row of the page, which was an illustration, {pair.one.name} has {listed(parts)}."
+    )
+
+
+def _longer_trainings(pairs: Sequence[Pair], untrusted: Sequence[str]) -> Missing:
+    conditions = {condition.name: condition for pair in pairs for condition in (pair.one, pair.other)}
+    lines = [
+        train_line(condition.config, epochs=2 * condition.config["epochs"])
+        for name, condition in conditions.items()
+        if name in untrusted
+    ]
+    return Missing(
+        "no network pretrained on face recognition and the same network from scratch are both shown to be better than "
+        "guessing",
+        tuple(lines),
     )
 
 

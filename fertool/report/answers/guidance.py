@@ -69,6 +69,14 @@ def _missing(evidence: Evidence, sweeps: list[Guidance], sentences: list[Sentenc
     guided = {
         run.name for guidance in sweeps for condition in guidance.sweep.conditions for run in condition.runs
     }
+    for guidance in sweeps:
+        explainer = guidance.sweep.explainer
+        runs = {run.name for condition in guidance.sweep.conditions for run in condition.runs}
+        if not runs <= _explained(evidence, explainer):
+            line = score_line(["attention"], explainer=explainer, split=evidence.split)
+            missing.append(
+                Missing(f"the map that guided is not scored for all runs of {guidance.sweep.name}", (line,))
+            )
     for suite, what in (("causal", "what the model rests on"), ("robustness", "robustness")):
         found = evidence.suite(suite)
         scored = set() if found is None else {run["run"] for run in found.scores}
@@ -76,3 +84,13 @@ def _missing(evidence: Evidence, sweeps: list[Guidance], sentences: list[Sentenc
             line = score_line([suite], target="label" if suite == "causal" else None, split=evidence.split)
             missing.append(Missing(f"{what} is not scored for all of the sweep's runs", (line,)))
     return missing if sentences or missing else []
+
+
+def _explained(evidence: Evidence, explainer: str) -> set[str]:
+    """The runs whose maps by an explainer, with any options and of any target, are scored."""
+    return {
+        run["run"]
+        for found in evidence.gathered
+        if found.suite.name == "attention" and is_of(found.settings.request.key, explainer)
+        for run in found.scores
+    }

@@ -42,7 +42,8 @@ def _data(evidence: Evidence) -> str:
     )
     twins = dataset.get("twins") or {}
     if twins.get("test_in_train"):
-        text += f"{twins['test_in_train']:,} test faces have an identical twin in train. "
+        count = twins["test_in_train"]
+        text += f"{count:,} test {'face has' if count == 1 else 'faces have'} an identical twin in train. "
     near = dataset.get("near_twins") or {}
     if near.get("test_in_train", 0) > twins.get("test_in_train", 0):
         text += f"{near['test_in_train']:,} have at least a near one, a copy with other pixels. "

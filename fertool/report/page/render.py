@@ -4,6 +4,7 @@ import importlib.resources
 from collections.abc import Sequence
 
 import jinja2
+import markupsafe
 
 import fertool
 from fertool.masks.regions import REGIONS
@@ -110,6 +111,11 @@ def _text(name: str) -> str:
     return importlib.resources.files("fertool.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
+def _breakable(name: str) -> markupsafe.Markup:
+    """A name that a narrow column breaks behind its underscores first."""
+    return markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
+
+
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fertool.report.page", ""),
@@ -117,6 +123,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     environment.tests["greyed"] = lambda cell: isinstance(cell, Greyed)
     environment.tests["null_row"] = lambda cell: isinstance(cell, str) and cell.startswith(NULL_ROW)
     environment.undefined = jinja2.StrictUndefined

@@ -1,13 +1,19 @@
 """Each sentence of an answer: an example in which it must appear, and one in which it must not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out
 from fertool.report.answers.emotions import action_unit_regions, highest_feature, reading_sentence
-from fertool.report.answers.evidence_moves import agreement_sentence, expectation_sentence, move_sentence
+from fertool.report.answers.evidence_moves import (
+    agreement_sentence,
+    does_face_recognition_move_the_evidence,
+    expectation_sentence,
+    move_sentence,
+)
 from fertool.report.answers.failures import (
     Confusion,
     _leak_sentences,
@@ -17,11 +23,12 @@ from fertool.report.answers.failures import (
     looked_sentence,
 )
 from fertool.report.answers.globality import globality_sentence
-from fertool.report.answers.guidance import faithfulness_sentence
+from fertool.report.answers.guidance import does_guidance_help, faithfulness_sentence
 from fertool.report.answers.recognition import accuracy_sentence, fraction_sentence, seeds_of
 from fertool.report.answers.truthfulness import planted_sentence, truth_sentence
 from fertool.report.conditions import Condition
 from fertool.report.pairs import Pair
+from fertool.report.words import listed
 from fertool.score.guidance.effects import ROAD, Estimate, Guidance, Measure, Outcome
 from fertool.score.guidance.sweeps import Condition as SweepCondition
 from fertool.score.guidance.sweeps import Sweep
@@ -252,6 +259,41 @@ def test_a_network_that_guesses_is_left_out_by_name() -> None:
     assert left_out([]) == []
     (sentence,) = left_out(["a", "b"])
     assert sentence.text.startswith("a and b are left out here")
+
+
+def test_a_pair_that_guesses_is_to_be_trained_longer(made_up) -> None:
+    evidence = made_up()
+    evidence.add("faces", weights="dlibface", model="cnn", epochs=3)
+    evidence.add("scratch", accuracy=0.25, model="cnn", epochs=4)
+    answer = does_face_recognition_move_the_evidence(evidence, evidence)
+    (missing,) = answer.missing
+    assert "are both shown to be better than guessing" in missing.text
+    assert missing.lines == ("fertool train --model cnn --recipe page --epochs 8 --seed 0",)
+    assert [sentence.text.split(" is left out")[0] for sentence in answer.sentences] == ["scratch"]
+
+
+def test_a_guiding_map_that_is_not_scored_is_asked_for() -> None:
+    sweep = Sweep("cnn", "gradcam-abs", (SweepCondition("own", 1.0, (Run(Path("cnn-s0")),)),), ())
+    evidence = SimpleNamespace(
+        guidance=[Guidance(sweep, "test", [], [])], gathered=[], suite=lambda name: None, split="test"
+    )
+    first, *_ = does_guidance_help(evidence, None).missing
+    assert "the map that guided is not scored" in first.text
+    assert first.lines == ("fertool score --explainer gradcam-abs --suite attention",)
+    found = SimpleNamespace(
+        suite=SimpleNamespace(name="attention"),
+        settings=SimpleNamespace(request=SimpleNamespace(key="gradcam-abs")),
+        scores=[{"run": "cnn-s0"}],
+    )
+    evidence.gathered = [found]
+    assert "the map that guided" not in does_guidance_help(evidence, None).missing[0].text
+
+
+def test_names_with_commas_are_told_apart() -> None:
+    assert listed(["cnn", "net, from scratch"]) == "cnn; and net, from scratch"
+    assert listed(["a", "b, x", "c"], joint="or") == "a; b, x; or c"
+    assert listed(["eyes (2.0 [1.9, 2.1])", "nose"]) == "eyes (2.0 [1.9, 2.1]) and nose"
+    assert listed(["net, from scratch"]) == "net, from scratch"
 
 
 def test_an_answer_as_markdown_holds_its_shell_lines() -> None:
