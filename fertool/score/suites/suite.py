@@ -116,7 +116,7 @@ class Suite:
         return self.among(run.stored_scores(split))
 
     def among(self, scores: Iterable[StoredScores]) -> list[StoredScores]:
-        """Those of a run's figures on disk that are the suite's."""
+        """The suite's own among a run's figures on disk."""
         return [
             stored
             for stored in scores
