@@ -217,12 +217,19 @@ def _calibration_error(mean_of_bins: np.ndarray) -> Any:
 
 
 def classification_tables(
-    scores: Scores, columns: dict[str, Columns], clusters: np.ndarray
+    scores: Scores, columns: dict[str, Columns], clusters: np.ndarray, *, on_own_faces: bool = True
 ) -> tuple[dict[str, Any], list[Table]]:
     """Runs by measures, then those with and without twins and against the crowd, then each run's classes.
 
-    `scores` are the runs' figures, `columns` their values a face, by run; `clusters` the faces' (N,). Returns
-    each row's accuracy, with its interval over images and seeds, and the tables.
+    Args:
+        scores: the runs' figures.
+        columns: their values a face, by run.
+        clusters: the faces' clusters, (N,).
+        on_own_faces: whether the faces are of the workspace that the runs were trained in; `--drop-leaks`
+            knew nothing of others, whose twins all runs had trained on.
+
+    Returns:
+        Each row's accuracy, with its interval over images and seeds, and the tables.
     """
     rows, first = groups(scores), scores[0]
     joint = {group.name: _joint_accuracy(group, columns, clusters) for group in rows}
@@ -263,7 +270,8 @@ def classification_tables(
     )
     # of one run its classes are what there is to see, of many they are a wall
     by_class = [_class_table(run, detail=len(scores) > 1) for run in scores]
-    tables = [overall, *unshared_tables(scores), *_leak_tables(scores), *_crowd_tables(scores), *by_class]
+    leaks = _leak_tables(scores) if on_own_faces else []
+    tables = [overall, *unshared_tables(scores), *leaks, *_crowd_tables(scores), *by_class]
     return {"joint": joint}, tables
 
 
@@ -385,7 +393,12 @@ CLASSIFICATION = Suite(
     name="classification",
     explains=False,
     score=lambda evaluated, settings: score_classification(evaluated, settings.tta),
-    show=lambda results: classification_tables(results.scores, results.columns, results.clusters),
+    show=lambda results: classification_tables(
+        results.scores,
+        results.columns,
+        results.clusters,
+        on_own_faces=not results.evaluated_runs[0].is_on_other_faces,
+    ),
     inputs=_files,
     recorded=lambda settings: {"tta_asked": settings.tta} if settings.tta else {},
     revision=3,

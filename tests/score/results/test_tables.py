@@ -3,7 +3,7 @@ import pytest
 
 from fertool.masks.regions import REGIONS
 from fertool.score.evaluated_run import Columns
-from fertool.score.results.tables import groups, said_of_runs
+from fertool.score.results.tables import groups, said_of_runs, with_interval
 from fertool.score.statistics.contrasts import Comparison, Contrast
 from fertool.score.suites.region_share_tables import _comparison_table, attention_tables, joint_figures
 from fertool.score.suites.region_shares import MEASURES, area_column, share_column
@@ -128,3 +128,8 @@ def test_bounds_are_said_where_they_say_something(empty: int, said: str) -> None
     _, tables = attention_tables([record("a", "a")], columns, np.arange(2000))
     (note,) = [note for note in tables[0].notes if "maps are empty" in note]
     assert note.startswith(said)
+
+
+def test_a_limit_of_zero_has_no_minus() -> None:
+    assert with_interval(0.02, [-1e-9, 0.04]) == "2.0 [0.0, 4.0]"
+    assert with_interval(-0.02, [-0.04, -1e-9]) == "-2.0 [-4.0, 0.0]"

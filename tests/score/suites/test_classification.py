@@ -186,7 +186,7 @@ def test_accuracy_without_near_twins_stands_beside_that_without_identical_ones()
         "without_near_twins_in_train": others, "with_near_twins_in_train": near,
     }  # fmt: skip
     columns = {"cnn": {"correct": (predicted == labels).astype(float)}}
-    _, (overall, leak, _classes) = classification_tables([run], columns, np.arange(30))
+    _, (overall, leak, classes) = classification_tables([run], columns, np.arange(30))
     assert overall.rows[0][overall.columns.index("no near twins in train")] == "33.3%"
     assert overall.notes == [
         "Without those that have a near twin in train, a copy with other pixels, there are 15 faces."
@@ -196,6 +196,10 @@ def test_accuracy_without_near_twins_stands_beside_that_without_identical_ones()
     run["config"] = {"drop_leaks": True}
     _, (_, leak, _) = classification_tables([run], columns, np.arange(30))
     assert leak.rows[0][1] == "yes", "a training without identical twins had the near ones"
+    _, tables = classification_tables([run], columns, np.arange(30), on_own_faces=False)
+    assert [table.title for table in tables] == [overall.title, classes.title], (
+        "no twin of other faces was dropped"
+    )
 
 
 def test_where_all_faces_have_a_twin_in_train_nothing_is_left_to_say_without_them() -> None:
