@@ -8,7 +8,7 @@ DEMO := data/demo
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
-.PHONY: help install demo test lint format coverage bench torture study-guided clean
+.PHONY: help install demo test lint format coverage bench torture study study-guided clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -48,6 +48,11 @@ bench: $(VENV)/.installed-for-tests ## speed, side by side with what a user woul
 
 study-guided: $(VENV)/.installed ## what attention guidance does, on a planted truth and on FER2013 (hours)
 	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/guided.sh
+
+study: $(VENV)/.installed ## the study on FER2013 (hours; STUDY=small or full, SOURCE=fer2013.zip)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[pretrained]'
+	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/study.sh --dry-run
+	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/study.sh
 
 clean: ## remove the environment, caches and the demo
 	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,50 +1,15 @@
 """The runs that the study of guidance trains, and the runs that it scores on each split."""
 
-import os
-import shlex
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import typer
 
-from fertool.cli import app
 from fertool.models import build_model
 from fertool.train.guidance.maps import check_guidance
+from tests.studies.stand_in import calls_of
 
 STUDY = Path(__file__).with_name("guided.sh")
-
-# records its arguments, and answers as `fertool` does
-STAND_IN = """#!{python}
-import importlib.util, json, os, shlex, sys
-from pathlib import Path
-
-root, arguments = Path(os.environ["FERTOOL_WORKSPACE"]), sys.argv[1:]
-root.mkdir(exist_ok=True)  # as `prepare` does
-with open(os.environ["CALLS"], "a") as calls:
-    print(root.name, shlex.join(arguments), file=calls)
-option = lambda name: arguments[arguments.index(name) + 1]
-if arguments[0] == "train":
-    module, colon, _ = option("--model").partition(":")
-    assert not colon or importlib.util.find_spec(module), f"{{module}} is not on the path"
-    first, _, last = option("--seeds").partition("-")
-    weights = [float(text) for text in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
-    several = len(weights) > 1
-    runs = [
-        {{"name": option("--name") + f"-g{{weight:g}}" * several + f"-s{{seed}}", "config": {{"guide_weight": weight}}}}
-        for weight in weights
-        for seed in range(int(first), int(last) + 1)
-    ]
-    chosen = json.loads(os.environ["CHOSEN"]) if 0 in weights else None
-    print(json.dumps({{"runs": runs, **({{"chosen": chosen}} if several else {{}})}}))
-elif arguments[0] == "report":
-    (root / "report").mkdir(exist_ok=True)
-    (root / "report/index.html").write_text(shlex.join(arguments))
-elif "--json" in arguments:
-    print(json.dumps({{"arguments": arguments}}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,28 +19,11 @@ def transformer_calls(tmp_path_factory: pytest.TempPathFactory) -> list[list[str
 
 def study(folder: Path, parts: str, chosen: str) -> list[list[str]]:
     """Run parts of the study. Returns the calls of `fertool`: the workspace's name, then the arguments."""
-    for name in ("bin", "synthetic", "fer2013/masks"):
+    for name in ("synthetic", "fer2013/masks"):
         (folder / name).mkdir(parents=True)
     (folder / "fer2013/masks/test.npz").touch()
-    stand_in = folder / "bin/fertool"
-    stand_in.write_text(STAND_IN.format(python=sys.executable))
-    stand_in.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "CALLS": str(folder / "calls"),
-        "CHOSEN": chosen,
-        "PARTS": parts,
-        "STUDY": str(folder / "synthetic"),
-        "FER2013": str(folder / "fer2013"),
-    }
-    subprocess.run(["sh", str(STUDY)], check=True, env=environment, capture_output=True)
-    calls = [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
-    commands = typer.main.get_command(app).commands
-    for _, command, *arguments in calls:
-        # raises UsageError for an option or value that there is not
-        commands[command].make_context(command, arguments)
-    return calls
+    places = {"STUDY": str(folder / "synthetic"), "FER2013": str(folder / "fer2013")}
+    return calls_of(STUDY, folder, {"PARTS": parts, "CHOSEN": chosen, **places})
 
 
 def run_names(call: list[str]) -> set[str]:

@@ -1,0 +1,113 @@
+#!/bin/sh
+# Which parts of the face networks rely on, by pretraining, architecture and guidance: trainings, scores and the report.
+#
+#   make study                                   STUDY=small: two cores, hours; the estimate comes first
+#   make study STUDY=full                        GPUs: more networks, five seeds, learning curves
+#   sh tests/studies/study.sh --dry-run          what would run, what is done, and how long the rest takes here
+#
+# SOURCE is FER2013 as `fertool prepare` takes it. On several GPUs TRAIN='torchrun --nproc-per-node 4 -m fertool train'.
+# Finished work is not repeated: a study that was stopped goes on where it was.
+set -eu
+
+STUDY=${STUDY:-small}
+SOURCE=${SOURCE:-fer2013.zip}
+export FERTOOL_WORKSPACE=${FERTOOL_WORKSPACE:-data/study}
+here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" # for small_vit.py
+TRAIN=${TRAIN:-fertool train}
+
+CNN='gradcam gradcam++ hirescam gradcam-abs guided-backprop guided-gradcam'
+VIT='rollout attention all-blocks attention-gradcam gradcam'
+OF_MAPS=attention,faithfulness,causal-agreement,sanity,robustness-attention
+SLOW='input-gradient smoothgrad integrated-gradients occlusion rise' # of any network, scored on FEW faces
+case $STUDY in
+small) SEEDS=0-2 FACES=1000 FEW=100 GUIDED_EPOCHS=6 ;;
+full) SEEDS=0-4 FACES=1000000 FEW=500 GUIDED_EPOCHS=30 ;;
+*) echo "STUDY=$STUDY: small or full" >&2 && exit 1 ;;
+esac
+
+# `trainings` calls `$step NAME EXPLAINERS TRAINING-OPTIONS...` for every condition
+trainings() {
+    $step cnn "$CNN" --model cnn
+    $step cnn-strong "$CNN" --model cnn --recipe strong
+    $step resnet48 "$CNN" --model resnet48
+    for network in tf_efficientnet_lite0 dlibface; do
+        size=$([ $network = dlibface ] || echo --image-size 96)
+        $step $network-scratch "$CNN" --model $network $size --weights none
+        $step $network-frozen "$CNN" --model $network $size --unfreeze none
+        $step $network "$CNN" --model $network $size
+    done
+    $step vit-small "$VIT" --model small_vit:face_vit --image-size 48 --epochs 60 --augment strong --optimizer adamw \
+        --lr 1e-3 --schedule cosine --warmup-epochs 3 --weight-decay 0.05 --drop-path 0.1 --clip 1
+    $step multiscale "$CNN" --model multiscale:cnn
+    [ "$STUDY" = small ] || more_trainings
+}
+
+more_trainings() {
+    for network in resnet50 efficientnet_b0 vggface vggface2 vit; do
+        explainers=$([ $network = vit ] && echo "$VIT" || echo "$CNN")
+        $step $network "$explainers" --model $network
+        $step $network-scratch "$explainers" --model $network --weights none
+    done
+    for fraction in 0.1 0.3; do
+        for network in resnet50 vggface2 vit; do
+            $step $network-$fraction "$CNN" --model $network --train-fraction $fraction
+            $step $network-scratch-$fraction "$CNN" --model $network --weights none --train-fraction $fraction
+        done
+    done
+    $step resnet48-long "$CNN" --model resnet48 --epochs 150
+}
+
+guided='--model cnn --lr 1e-3 --guide background'
+train() {
+    name=$1
+    shift 2
+    $TRAIN --name "$name" --seeds "$SEEDS" "$@"
+}
+
+# Lambda is chosen on val; the placebo has the chosen one, and masks of other faces
+train_guided() {
+    record="$FERTOOL_WORKSPACE/guided.json"
+    $TRAIN --name guided --seeds "$SEEDS" $guided --epochs $GUIDED_EPOCHS --guide-weight 0,0.3,1,3 \
+        --json >"$record"
+    chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record")
+    train placebo '' $guided --epochs $GUIDED_EPOCHS --guide-weight "$chosen" --guide-masks shuffled
+}
+
+# The first explainer on all faces; every suite by it, and those of heatmaps by the others, on a sample
+score() {
+    run=$1 first=${2%% *}
+    scored --explainer "$first" --suite classification,attention
+    scored --explainer "$first" --suite attention --grid 7
+    scored --explainer "$first" --suite all --faces $FACES
+    for other in ${2#"$first"}; do
+        scored --explainer "$other" --suite $OF_MAPS --faces $FACES
+    done
+    for other in $SLOW; do
+        scored --explainer "$other" --suite $OF_MAPS --faces $FEW
+    done
+}
+
+scored() {
+    fertool score --run "$run-s*" --target label --precision auto "$@"
+}
+
+plan() {
+    name=$1 explainers=$2
+    shift 2
+    python "$here/estimate.py" "$name" --seeds "$SEEDS" --faces "$FACES" --explainers "$explainers" "$@"
+}
+
+if [ "${1:-}" = --dry-run ]; then
+    step=plan trainings
+    exit
+fi
+[ -e "$FERTOOL_WORKSPACE/dataset.json" ] || fertool prepare "$SOURCE"
+fertool masks
+step=train trainings
+train_guided
+step=score trainings
+for run in guided-g0 "guided-g$chosen" placebo; do
+    score "$run" "gradcam-abs gradcam"
+done
+fertool report

@@ -1,0 +1,78 @@
+"""The trainings and scores of the study: what it compares, and on which faces."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from fertool.completion import EXPLAINERS
+from fertool.explain.methods.nulls import NULLS
+from fertool.models import build_model
+from tests.studies.stand_in import calls_of
+
+SCRIPT = Path(__file__).with_name("study.sh")
+
+
+@pytest.fixture(scope="module", params=["small", "full"])
+def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    folder = tmp_path_factory.mktemp(request.param)
+    variables = {"STUDY": request.param, "CHOSEN": "0.3", "FERTOOL_WORKSPACE": str(folder / "study")}
+    return [call[1:] for call in calls_of(SCRIPT, folder, variables)]
+
+
+def option(call: list[str], name: str) -> str | None:
+    return next((value for option, value in pairwise(call) if option == name), None)
+
+
+def trained(calls: list[list[str]]) -> dict[str, list[str]]:
+    return {str(option(call, "--name")): call for call in calls if call[0] == "train"}
+
+
+def test_every_condition_is_trained_alike_and_scored(calls: list[list[str]]) -> None:
+    trainings = trained(calls)
+    assert len({option(call, "--seeds") for call in trainings.values()}) == 1
+    assert [call[0] for call in calls[:2]] == ["prepare", "masks"] and calls[-1][0] == "report"
+    scored = {option(call, "--run") for call in calls if call[0] == "score"}
+    assert {f"{name}-s*" for name in trainings} - {"guided-s*"} <= scored
+    assert {"guided-g0-s*", "guided-g0.3-s*", "placebo-s*"} <= scored
+    assert option(trainings["placebo"], "--guide-weight") == "0.3"
+    assert option(trainings["placebo"], "--guide-masks") == "shuffled"
+
+
+@pytest.mark.parametrize("network", ["tf_efficientnet_lite0", "dlibface"])
+def test_pretraining_is_all_that_differs(calls: list[list[str]], network: str) -> None:
+    trainings = trained(calls)
+
+    def settings(name: str) -> list[str]:
+        call = trainings[name]
+        place = call.index("--name")
+        return call[:place] + call[place + 2 :]
+
+    assert settings(f"{network}-scratch") == [*settings(network), "--weights", "none"]
+    assert settings(f"{network}-frozen") == [*settings(network), "--unfreeze", "none"]
+
+
+def test_every_suite_and_every_explainer_of_the_family(calls: list[list[str]]) -> None:
+    explained = {
+        run: {option(call, "--explainer") for call in calls if option(call, "--run") == run}
+        for run in ("cnn-s*", "vit-small-s*")
+    }
+    of_cnn, of_vit = explained.values()
+    assert of_cnn | of_vit | {"gradcam-size"} >= set(EXPLAINERS) - set(NULLS)
+    assert "rollout" not in of_cnn and "guided-backprop" not in of_vit
+    for run in explained:
+        suites = [option(call, "--suite") for call in calls if option(call, "--run") == run]
+        assert "all" in suites
+    grids = [call for call in calls if "--grid" in call]
+    assert {option(call, "--grid") for call in grids} == {"7"}
+    # nothing is chosen on test, and it alone is scored
+    assert all(option(call, "--split") is None for call in calls if call[0] == "score")
+
+
+def test_the_vision_transformer_of_faces_has_64_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    model = build_model("small_vit:face_vit", 7, image_size=48)
+    assert len(model.attention_blocks) == 8
+    assert model(torch.zeros(2, 48, 48, dtype=torch.uint8)).shape == (2, 7)
+    assert model.network.patch_embed.num_patches == 64
