@@ -29,7 +29,7 @@ from fertool.train.batches import own_part
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
-# neither batch norm nor dropout, so that a batch's parts make the whole; 5 faces are left over for the last step
+# neither batch norm nor dropout, so that a batch's parts make the whole; the last step has fewer faces
 CONFIG = TrainConfig(
     epochs=2, lr=1e-3, dropout=0.0, batch_size=23, precision="fp32", rotate_deg=10, mixup=0.3, clip=0.5
 )
@@ -50,19 +50,19 @@ SCORED = {
 SCORED |= {"target": "label", "nulls": False}
 
 JOB = """
-import json
-import sys
-from pathlib import Path
-from fertool.explain import ExplainSettings, explain
-from fertool.masks import MaskSettings, make_masks, making
-from fertool.runtime.ranks import join_ranks
-from fertool.score import ScoreSettings, score
-from fertool.train import train
-from fertool.workspace import Workspace
-from tests_config import CONFIG, DESCENDED, DETECTOR, DISTILLED, GUIDED, NORMED, SCORED
-
 if __name__ == "__main__":  # and not in workers, which import this again
-    making.DEALT_FACES = 32
+    import json
+    import sys
+    from pathlib import Path
+    from fertool.explain import ExplainSettings, explain
+    from fertool.masks import MaskSettings, make_masks, making
+    from fertool.runtime.ranks import join_ranks
+    from fertool.score import ScoreSettings, score
+    from fertool.train import train
+    from fertool.workspace import Workspace
+    from tests_config import CONFIG, DESCENDED, DETECTOR, DISTILLED, GUIDED, NORMED, SCORED
+
+    making.DEALT_FACES = 16
     workspace = Workspace(sys.argv[1])
     train(workspace, GUIDED, name="guided", device="cpu")
     make_masks(workspace, MaskSettings(detector=DETECTOR, workers=1), force=True)
@@ -101,7 +101,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     """The same job done by one process and by two."""
     folder = tmp_path_factory.mktemp("ranks")
     one = Workspace(folder / "one")
-    prepare(one, "synthetic", PrepareSettings(count=140))
+    prepare(one, "synthetic", PrepareSettings(count=70))
     make_masks(one)
     two = Workspace(shutil.copytree(one.root, folder / "two"))
     train(one, GUIDED, name="guided", device="cpu")

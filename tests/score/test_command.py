@@ -13,6 +13,7 @@ from fertool.masks import MaskSettings, make_masks
 from fertool.masks.regions import REGIONS
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
+from fertool.report.settings import ReportSettings
 from fertool.runtime.files import read_csv, read_json, write_csv, write_json
 from fertool.runtime.hardware import choose_compute
 from fertool.score import ScoreSettings, score
@@ -378,7 +379,7 @@ def test_a_seed_trained_twice_counts_once(workspace: Workspace, replace_in_recor
     alone = score(workspace, runs=["cnn-again", "cnn-again"], device="cpu")
     assert not alone.notes and alone.tables[0].rows[0][1] == "1"
 
-    report = write_report(workspace)
+    report = write_report(workspace, ReportSettings(only=("page",)))
     assert report.data["runs"] == ["cnn", "cnn-other"]
     assert note in report.notes and note in workspace.report.read_text()
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch._dynamo  # optimizers import it when they are first used: here once, and not in every process
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

@@ -203,10 +203,31 @@ def test_augmentation_is_computed_in_full_precision(
     assert torch.equal(seen["fp32"], seen["bf16"])
 
 
+PLAIN = """
+from torch import nn
+
+def make(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(576, num_classes)
+    )
+"""
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here, which torch.compile needs")
-def test_a_compiled_network_learns_the_same(synthetic: Workspace) -> None:
-    # compiled code draws dropout's numbers in its own way; batches are alike, so one graph does for all
-    config = replace(CONFIG, epochs=1, dropout=0.0, batch_size=len(synthetic.load_labels("train")) // 2)
+def test_a_compiled_network_learns_the_same(
+    synthetic: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain_network.py").write_text(PLAIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    # batches are alike, so one graph does for all
+    config = replace(
+        CONFIG,
+        model="plain_network:make",
+        image_size=48,
+        channels=1,
+        epochs=1,
+        batch_size=len(synthetic.load_labels("train")) // 2,
+    )
     train(synthetic, config, name="plain", device="cpu")
     torch._dynamo.utils.counters.clear()
     train(synthetic, replace(config, compile=True), name="compiled", device="cpu")
