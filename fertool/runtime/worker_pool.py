@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -60,16 +60,26 @@ class WorkerPool:
             while waiting:
                 yield waiting.popleft().result()
 
-    def begun(self, function: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
-        """As `in_order`, but all batches are handed out now: the workers go on until their answers are asked for."""
+    def begun(self, function: Callable[[Any], Any], batches: Sequence[Any]) -> Iterator[Any]:
+        """As `in_order`, but the workers begin now; what none has begun when answers are asked for is done here."""
         with self._deaths_told():
             futures = [self._submit(function, batch) for batch in batches]
-        return self._answers(futures)
+        return self._answers(function, batches, futures)
 
-    def _answers(self, futures: Iterable[concurrent.futures.Future]) -> Iterator[Any]:
+    def _answers(
+        self,
+        function: Callable[[Any], Any],
+        batches: Sequence[Any],
+        futures: Sequence[concurrent.futures.Future],
+    ) -> Iterator[Any]:
+        done_here = {
+            number: function(batches[number])
+            for number, future in reversed(list(enumerate(futures)))  # workers come from the other end
+            if future.cancel()
+        }
         with self._deaths_told():
-            for future in futures:
-                yield future.result()
+            for number, future in enumerate(futures):
+                yield done_here[number] if number in done_here else future.result()
 
     @contextlib.contextmanager
     def _deaths_told(self) -> Iterator[None]:

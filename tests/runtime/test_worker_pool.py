@@ -34,6 +34,17 @@ def test_batches_that_are_begun_are_done_before_they_are_asked_for(tmp_path) -> 
             list(pool.begun(os._exit, [3]))
 
 
+def test_what_no_worker_has_begun_is_done_here() -> None:
+    with WorkerPool(1, "") as pool:
+        made = list(pool.begun(_process_after, [0.5] * 12))
+    assert {os.getpid()} < set(made) and made[0] != os.getpid()
+
+
+def _process_after(wait_s: float) -> int:
+    time.sleep(wait_s)
+    return os.getpid()
+
+
 def test_a_script_without_a_guard_runs_once(tmp_path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -36,7 +36,7 @@ def figure_files(name: str, drawing: Drawing) -> dict[str, bytes]:
 
 def figures_begun(drawings: Mapping[str, Drawing], pool: WorkerPool | None) -> Iterator[dict[str, bytes]]:
     """The files of each figure; a pool begins with them now, without one each is drawn when it is asked for."""
-    names_and_drawings = drawings.items()
+    names_and_drawings = list(drawings.items())
     return pool.begun(_files_of, names_and_drawings) if pool else map(_files_of, names_and_drawings)
 
 
