@@ -118,6 +118,9 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-")
 
 
+LONG_ROWS = 30  # of a table that would not fit a page in the text's size
+
+
 def as_csv(table: Table) -> str:
     """A table as CSV: a figure with an interval takes three columns, its own and those of its limits."""
     split = [
@@ -160,6 +163,7 @@ def as_tex(table: Table, label: str) -> str:
         "% needs \\usepackage[T1]{fontenc} and \\usepackage{booktabs,graphicx,xcolor}",
         "\\begin{table}",
         "  \\centering",
+        *(["  \\scriptsize"] if len(table.rows) > LONG_ROWS else []),
         f"  \\caption{{{tex(table.title)}}}",
         f"  \\label{{tab:{label}}}",
         "  \\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",

@@ -53,7 +53,9 @@ def test_any_text_is_literal_for_tex(text: str) -> None:
 def test_a_table_compiles_in_a_minimal_article(tmp_path) -> None:
     letters = "".join(chr(code) for code in (*range(0x20, 0x7F), *range(0xA1, 0x250), 0x4E2D, 0x7, 0xB1))
     everything = Table("t", ["a"], [[letters]])
-    (tmp_path / "t.tex").write_text(DOCUMENT % (as_tex(TABLE, "x") + as_tex(everything, "y")))
+    long = Table("many rows", ["model", "lift"], [[str(row), "1.00 [0.90, 1.10]"] for row in range(45)])
+    tables = as_tex(TABLE, "x") + as_tex(everything, "y") + as_tex(long, "z")
+    (tmp_path / "t.tex").write_text(DOCUMENT % tables)
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
         cwd=tmp_path,
@@ -61,4 +63,5 @@ def test_a_table_compiles_in_a_minimal_article(tmp_path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
+    assert "too large" not in done.stdout, "a table is cut off at the page's end"
     assert (tmp_path / "t.pdf").stat().st_size > 5000
