@@ -10,7 +10,7 @@ from fertool.report.figures.curves import curves_figure
 from fertool.report.figures.emotions import emotions_figure
 from fertool.report.figures.guidance import guidance_figure, lifts_figure, lifts_over_lambda
 from fertool.report.figures.mean_heat import mean_heat_figure
-from fertool.report.figures.style import MARKERS, SERIES, as_svg, style_of, styled
+from fertool.report.figures.style import MARKERS, SERIES, as_svg, lay_out, style_of, styled
 from fertool.runtime.drawn_text import drawable
 from fertool.score.guidance.effects import (
     ACCURACY,
@@ -111,6 +111,15 @@ def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:
     assert [line.get_ydata().tolist() for line in loss.lines] == [[9, 8, 7], [19, 18, 17]]
     many = curves_figure({f"run{number}": rows for number in range(9)}).axes[0].lines[1::2]
     assert len({(line.get_color(), line.get_marker()) for line in many}) == 9
+
+
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_forty_names_leave_a_narrow_figure_its_room() -> None:
+    rows = [{"epoch": "1", "best": "1", **{f"{split}_{what}": "0.5" for split in ("train", "val")
+             for what in ("loss", "accuracy")}}]  # fmt: skip
+    figure = curves_figure({f"a network of a long name, its settings, {n}": rows for n in range(40)}, 3.5)
+    lay_out(figure)
+    assert all(axes.get_position().height * figure.get_figheight() > 1 for axes in figure.axes)
 
 
 def value_of(measure: Measure, condition: Condition) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from fertool.report.figures.style import NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
+from fertool.report.figures.style import NAME_INCHES, NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
 
 
 def corruptions_figure(
@@ -20,7 +20,7 @@ def corruptions_figure(
     across = max(2, round(width_inches * 4 / PAGE_INCHES))
     down = -(-len(names) // across)
     legend = max(1, int(width_inches * NAMES_ACROSS / PAGE_INCHES))
-    height = 0.2 * -(-len(figures_by_condition) // legend) + 0.2 + 1.45 * down
+    height = NAME_INCHES * -(-len(figures_by_condition) // legend) + 0.2 + 1.45 * down
     figure = Figure(figsize=(width_inches, height), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, corruption in zip(panels, names, strict=False):

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from fertool.report.figures.style import NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
+from fertool.report.figures.style import NAME_INCHES, NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
 
 
 def curves_figure(histories: dict[str, list[dict[str, str]]], width_inches: float = PAGE_INCHES) -> Figure:
@@ -10,7 +10,7 @@ def curves_figure(histories: dict[str, list[dict[str, str]]], width_inches: floa
     across = max(1, int(width_inches * NAMES_ACROSS / PAGE_INCHES))
     rows_of_names = -(-len(histories) // across)
     stacked = width_inches < PAGE_INCHES / 2
-    height = 0.2 * rows_of_names + (5.0 if stacked else 0.35 * width_inches)
+    height = NAME_INCHES * rows_of_names + (5.0 if stacked else 0.35 * width_inches)
     figure = Figure(figsize=(width_inches, height), layout="constrained")
     panels = figure.subplots(*((2, 1) if stacked else (1, 2)))
     for axes, measure, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):

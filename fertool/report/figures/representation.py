@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fertool.report.figures.style import NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
+from fertool.report.figures.style import NAME_INCHES, NAMES_ACROSS, PAGE_INCHES, name_above, plain, style_of
 
 
 def depth_figure(
@@ -17,7 +17,7 @@ def depth_figure(
     """
     across = max(1, int(width_inches * NAMES_ACROSS / PAGE_INCHES))
     stacked = width_inches < PAGE_INCHES / 2
-    height = 0.2 * -(-len(stages) // across) + (4.6 if stacked else 0.33 * width_inches)
+    height = NAME_INCHES * -(-len(stages) // across) + (4.6 if stacked else 0.33 * width_inches)
     figure = Figure(figsize=(width_inches, height), layout="constrained")
     probes, cka = figure.subplots(*((2, 1) if stacked else (1, 2)))
     for number, (name, run_stages) in enumerate(stages.items()):

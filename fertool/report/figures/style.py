@@ -34,6 +34,7 @@ VARIABLES = {
 PAGE_INCHES = 9.0  # width of a figure in the page
 LETTERS_AN_INCH = 4.5  # of a condition's name beside panels
 NAMES_ACROSS = 4  # in a legend
+NAME_INCHES = 0.33  # height of a legend's row, whose names take up to two lines
 DOTS_PER_INCH = 110  # of pictures in figures of the page
 TEXT_SIZES = {"font.size": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8}
 SETTINGS: dict[Any, Any] = {
