@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fertool.errors import UserError
 from fertool.models.weights.array_pickle import read_array_pickle
+from fertool.models.weights.shards import is_index, shards
 from fertool.models.weights.torch_file import SAVE_STATE_DICT, load_torch_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pkl")
@@ -33,11 +34,13 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The weights in a .safetensors, a file of PyTorch (see `load_torch_file`) or a .pkl of NumPy's arrays.
+    """The weights in a .safetensors, an index of several, a file of PyTorch (`load_torch_file`) or a .pkl of NumPy's.
 
     A checkpoint that holds more than weights gives one of `PARTS`. Raises UserError for another suffix, for a
     damaged file, for one that runs code when it is loaded, and for the last.pt of a run.
     """
+    if is_index(path):
+        return _read_shards(path)
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: not a file of weights; those end in {', '.join(SUFFIXES)}")
     if not path.is_file():
@@ -70,6 +73,30 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
+def _read_shards(index: Path) -> Checkpoint:
+    tensors: dict[str, Tensor] = {}
+    for file, names in shards(index).items():
+        path = index.parent / file
+        if not path.is_file():
+            raise UserError(f"{index}: there is no {file} beside it; put it there")
+        part, _ = read_safetensors(path)
+        _require_fitting_size(path, part)
+        if part.keys() != names:
+            raise UserError(f"{path}: holds other tensors than {index.name} says; get both again")
+        tensors |= part
+    if not tensors:
+        raise UserError(f"{index}: names no tensors; get it again")
+    return Checkpoint(tensors)
+
+
+def _require_fitting_size(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    unpacked = sum(value.numel() * value.element_size() for value in tensors.values())
+    if unpacked > path.stat().st_size + MOST_UNPACKED_BYTES:
+        raise UserError(
+            f"{path}: its tensors would take {unpacked / 2**30:.0f} GB, more than is in the file; get it again"
+        )
+
+
 def _tensors(content: object) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
@@ -81,11 +108,7 @@ def _tensors(content: object) -> dict[str, Tensor]:
 def _unwrapped(path: Path, tensors: dict[str, Tensor], part: str, more: Mapping[str, Any]) -> Checkpoint:
     if not tensors:
         raise UserError(f"{path}: holds no tensors by name; {SAVE_STATE_DICT}")
-    unpacked = sum(value.numel() * value.element_size() for value in tensors.values())
-    if unpacked > path.stat().st_size + MOST_UNPACKED_BYTES:
-        raise UserError(
-            f"{path}: its tensors would take {unpacked / 2**30:.0f} GB, more than is in the file; get it again"
-        )
+    _require_fitting_size(path, tensors)
     prefix = ""
     while wrapper := next((one for one in WRAPPERS if all(name.startswith(one) for name in tensors)), ""):
         tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from fertool.errors import UserError
 from fertool.models.backbones.hub_library import PREFIX
+from fertool.models.weights.shards import INDEX, is_index, is_whole, shards
 from fertool.runtime.download import MissingError, download
 
 SETTINGS = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+BIN_INDEX = "pytorch_model.bin.index.json"
 
 
 def hub_folder(name: str, folder: Path) -> tuple[Path, str]:
@@ -31,25 +32,33 @@ def hub_folder(name: str, folder: Path) -> tuple[Path, str]:
 
     base = f"{constants.ENDPOINT}/{repository}/resolve/{revision or 'main'}"
     cached = try_to_load_from_cache(repository, SETTINGS[0], revision=revision or None)
-    if isinstance(cached, str) and weights_in(Path(cached).parent) is not None:
+    if isinstance(cached, str) and _has_weights(Path(cached).parent):
         return Path(cached).parent, base
     target = folder / where.replace("/", "--").replace("@", "--")
     for file in SETTINGS:
         _fetch(name, base, file, target)
-    if weights_in(target) is None:
+    if not _has_weights(target):
         _fetch_weights(name, base, target)
     return target, base
 
 
 def weights_in(folder: Path) -> Path | None:
-    """The file of weights in a folder; None where there is none. Raises UserError for weights in several files."""
-    found = next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
-    if found is None and any((folder / file).is_file() for file in INDEX):
+    """The file of weights in a folder, or the index of several; None where there is none.
+
+    Raises UserError for several files of PyTorch's own format.
+    """
+    found = next((folder / file for file in (*WEIGHTS, INDEX) if (folder / file).is_file()), None)
+    if found is None and (folder / BIN_INDEX).is_file():
         raise UserError(
-            f"{folder}: its weights lie in several files; save them in one: "
-            "model.save_pretrained(FOLDER, max_shard_size='100GB')"
+            f"{folder}: its weights lie in several .bin files; save them as .safetensors: model.save_pretrained(FOLDER)"
         )
     return found
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder holds a model's weights, all files of them."""
+    found = weights_in(folder)
+    return found is not None and (not is_index(found) or is_whole(found))
 
 
 def _fetch(name: str, base: str, file: str, target: Path) -> None:
@@ -61,9 +70,13 @@ def _fetch(name: str, base: str, file: str, target: Path) -> None:
 
 def _fetch_weights(name: str, base: str, target: Path) -> None:
     missing: list[MissingError] = []
-    for file in WEIGHTS:
+    for file in (WEIGHTS[0], INDEX, WEIGHTS[1]):
         try:
-            return _fetch(name, base, file, target)
+            _fetch(name, base, file, target)
         except MissingError as error:
             missing.append(error)
+            continue
+        for shard in shards(target / INDEX) if file == INDEX else ():
+            _fetch(name, base, shard, target)
+        return
     raise missing[0]

@@ -19,6 +19,7 @@ from fertool.models.weights.dlib_reader import FILE_NAME as DLIB_FILE
 from fertool.models.weights.files import SUFFIXES
 from fertool.models.weights.hub_files import hub_folder, weights_in
 from fertool.models.weights.recipe import read_recipe
+from fertool.models.weights.shards import weights_sha256
 from fertool.runtime.download import MissingError, cache_folder, download
 from fertool.runtime.files import file_sha256
 from fertool.runtime.package_files import INSTALL_DLIB
@@ -119,7 +120,7 @@ def _of_hub_model(name: str, weights: str, folder: Path) -> Weights:
         raise UserError(
             f"--model {name}: there is no model.safetensors in {files}; put the model's own there"
         )
-    sha256 = file_sha256(path)
+    sha256 = weights_sha256(path)
     called = name if files != Path(name.removeprefix(PREFIX)) else f"{files.name} {sha256[:6]}"
     return Weights(
         called,

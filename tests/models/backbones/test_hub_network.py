@@ -201,6 +201,17 @@ def test_classes_come_from_the_file(saved: Callable[[str], tuple[Path, Any]]) ->
     assert weights.path == saved("ViT")[0] / "model.safetensors"
 
 
+def test_weights_in_several_files_give_the_same_logits(
+    saved: Callable[[str], tuple[Path, Any]], tmp_path: Path, faces: torch.Tensor
+) -> None:
+    folder, network = saved("ViT")
+    network.save_pretrained(tmp_path, max_shard_size="4KB")
+    (tmp_path / "preprocessor_config.json").write_bytes((folder / "preprocessor_config.json").read_bytes())
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    with torch.no_grad():
+        assert torch.equal(model_in(tmp_path)(faces), model_in(folder)(faces))
+
+
 def test_from_the_hubs_cache_without_a_network(
     saved: Callable[[str], tuple[Path, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
