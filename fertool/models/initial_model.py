@@ -48,12 +48,11 @@ def randomise(layer: nn.Module) -> None:
 
 def _require_random(model: FaceClassifier, other: FaceClassifier) -> None:
     """Randomise the layers of a model that are the same in another, and check that the logits have changed."""
-    same = [
-        layer
-        for layer, twin in zip(model.network.modules(), other.network.modules(), strict=True)
-        if _equal_parameters(layer, twin)
-    ]
-    if not same:
+    pairs = list(zip(model.network.modules(), other.network.modules(), strict=True))
+    same = [layer for layer, twin in pairs if _equal_parameters(layer, twin)]
+    # a network whose weights are no parameters has nothing that its constructor draws, and nothing to draw anew
+    drawn = any(_varied(layer, twin) for layer, twin in pairs)
+    if drawn and not same:
         return
     before = _logits(model)
     for layer in same:
@@ -67,13 +66,18 @@ def _require_random(model: FaceClassifier, other: FaceClassifier) -> None:
 
 def _equal_parameters(layer: nn.Module, twin: nn.Module) -> bool:
     """Whether two layers have parameters of their own that are equal, and not each a constant, as norms begin with."""
-    pairs = list(zip(layer.parameters(recurse=False), twin.parameters(recurse=False), strict=True))
-    varied = [
+    varied = _varied(layer, twin)
+    return bool(varied) and all(torch.equal(ours, theirs) for ours, theirs in varied)
+
+
+def _varied(layer: nn.Module, twin: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """A layer's own parameters that are not each a constant, with those of its twin."""
+    pairs = zip(layer.parameters(recurse=False), twin.parameters(recurse=False), strict=True)
+    return [
         (ours, theirs)
         for ours, theirs in pairs
         if ours.numel() > 1 and not bool((ours == ours.flatten()[0]).all())
     ]
-    return bool(varied) and all(torch.equal(ours, theirs) for ours, theirs in varied)
 
 
 def _logits(model: FaceClassifier) -> Tensor:

@@ -46,6 +46,15 @@ class Fixed(nn.Module):
 
     def forward(self, inputs):
         return self.out(self.body(inputs).mean((2, 3)))
+
+class Buffers(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.register_buffer("kernel", torch.randn(num_classes, 3, 3, 3, generator=torch.Generator().manual_seed(0)))
+        self.maps = nn.ReLU()
+
+    def forward(self, inputs):
+        return self.maps(nn.functional.conv2d(inputs, self.kernel)).mean((2, 3))
 """
 
 
@@ -89,8 +98,9 @@ def test_parameters_without_a_rule_are_permuted() -> None:
     assert sorted(model.network.scale.tolist()) == [1, 2, 3, 4, 5] != model.network.scale.tolist()
 
 
-def test_a_network_that_cannot_be_randomised_is_one_line() -> None:
-    recipe = build_model("my_loaded_nets:Fixed", 5, image_size=48).recipe
+@pytest.mark.parametrize("name", ["Fixed", "Buffers"])
+def test_a_network_that_cannot_be_randomised_is_one_line(name: str) -> None:
+    recipe = build_model(f"my_loaded_nets:{name}", 5, image_size=48).recipe
     with pytest.raises(UserError, match="its weights cannot be randomised") as error:
         initial_model(recipe, 0)
     assert "\n" not in str(error.value)
