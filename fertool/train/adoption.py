@@ -1,15 +1,17 @@
 """`fertool train --epochs 0`: a network that was trained elsewhere becomes a run, its head with it, as it is."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
 from fertool.errors import UserError
 from fertool.models import FaceClassifier, InputSpec, build_model, predict_logits, save_model
+from fertool.models.backbones.cnn import INPUT
 from fertool.models.backbones.user_network import is_user_network
 from fertool.models.classifier import Interpolation
+from fertool.models.registry import OWN
 from fertool.models.weights.class_order import find_class_order, outputs_for
 from fertool.models.weights.files import Checkpoint, read_checkpoint
 from fertool.models.weights.load import Taken, load_weights
@@ -176,7 +178,21 @@ def register(
         products = workspace.products(run.run_json, [run.best])
         done = {"state": "done", "best": best, "adopted": adopted.origin, "products": products}
         write_record(run.run_json, {**record, **done})
-    return training_summary(run, UNKNOWN_DATA)
+    summary = training_summary(run, UNKNOWN_DATA)
+    notes = [f"{run.name}: {note}" for note in _unshared_notes(adopted.origin)]
+    return replace(summary, notes=[*summary.notes, *notes])
+
+
+def _unshared_notes(origin: Mapping[str, Any]) -> list[str]:
+    """What a user sees of a name that is spelt wrong, before any face is scored."""
+    notes = []
+    if lacking := origin["not_its_classes"]:
+        notes.append(f"never predicts {', '.join(lacking)}, for none of its outputs is called so")
+    if left_out := origin["left_out"]:
+        notes.append(
+            f"outputs left out of the softmax, for no face here is of their class: {', '.join(left_out)}"
+        )
+    return notes
 
 
 def adopted_model(
@@ -198,8 +214,22 @@ def finished_network(
         network_classes: number of the network's own outputs.
         outputs: the number of its output for each logit, see `build_model`; None: its outputs as they are.
     """
+    model = network_of(config, weights, classes, network_classes, outputs)
+    if (taken := load_weights(model, weights, keep_head=True)) is not None and started_as_first():
+        log.info("weights %s: %s", weights.name, taken)
+    return model, taken
+
+
+def network_of(
+    config: TrainConfig,
+    weights: Weights,
+    classes: int,
+    network_classes: int,
+    outputs: Sequence[int] | None,
+) -> FaceClassifier:
+    """The network of `finished_network` before it takes the file's weights."""
     seed_everything(config.seed)
-    mean, std = statistics(config)
+    mean, std = statistics(config, _channels(config, weights))
     model = build_model(
         config.model,
         classes,
@@ -218,20 +248,29 @@ def finished_network(
         outputs=outputs,
         architecture=weights.architecture,
     )
-    if (taken := load_weights(model, weights, keep_head=True)) is not None and started_as_first():
-        log.info("weights %s: %s", weights.name, taken)
-    return model, taken
+    if config.bgr and model.input_spec.channels == 1:
+        raise UserError(f"--bgr: {config.model} takes grey pictures; leave the option out")
+    return model
 
 
-def statistics(config: TrainConfig) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+def _channels(config: TrainConfig, weights: Weights) -> int:
+    """The channels of the network's input, before it is built."""
+    if weights.architecture is not None:
+        return int(weights.architecture["input"]["channels"])
+    return INPUT.channels if config.model in OWN else config.channels or 3
+
+
+def statistics(
+    config: TrainConfig, channels: int = 3
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Mean and deviation of the input for pixels in 0..1, from those that are given for `pixel_range`.
 
-    A range without statistics means pixels in that range as they are.
+    A range without statistics means pixels in that range as they are, in all `channels`.
     """
     if config.pixel_range is None:
         return config.mean, config.std
     scale, offset = PIXEL_RANGES[config.pixel_range]
-    channels = len(config.mean or config.std or (0,) * (config.channels or 3))
+    channels = len(config.mean or config.std or (0,) * channels)
     mean, std = config.mean or (0.0,) * channels, config.std or (1.0,) * channels
     return tuple((value - offset) / scale for value in mean), tuple(value / scale for value in std)
 

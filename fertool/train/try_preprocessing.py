@@ -7,7 +7,7 @@ matrix suggests, where it does better: the matrix is of other faces than the acc
 never read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from fertool.models.backbones.user_network import STATISTICS
 from fertool.models.statistics import set_statistics
 from fertool.models.weights.class_order import find_class_order, names_in
 from fertool.models.weights.files import Checkpoint
+from fertool.models.weights.load import outputs_in
 from fertool.models.weights.sources import Weights, find_weights
 from fertool.runtime.hardware import Compute, choose_compute
 from fertool.summary import Summary, Table
 from fertool.train.adoption import (
     PIXEL_RANGES,
     finished_network,
+    network_of,
     preprocessing_of,
     require_finished,
     stored_checkpoint,
@@ -81,12 +83,21 @@ def try_preprocessings(
     checkpoint = stored_checkpoint(weights)
     classes = workspace.dataset()["classes"]
     given = _order(config, weights, checkpoint)
-    outputs = len(given) if given else _outputs(checkpoint, len(classes))
+    outputs = len(given) if given else _outputs(config, weights, checkpoint, len(classes))
     model, _ = finished_network(config, weights, outputs, outputs, None)
     compute = choose_compute(device, config.precision)
     model.to(compute.device).eval()
     found = Measuring(model, _faces(workspace, config.seed), classes, given, compute)
-    found.measure(ranges(model.input_spec, colour=found.faces.pixels.ndim == 4))
+    statistics_given = tuple(
+        option
+        for option, value in (
+            ("--pixel-range", config.pixel_range), ("--mean", config.mean), ("--std", config.std)
+        )
+        if value is not None
+    )  # fmt: skip
+    found.measure(
+        ranges(model.input_spec, colour=found.faces.pixels.ndim == 4, statistics_given=statistics_given)
+    )
     best = found.best
     found.measure(_with(best, crop_scale=crop) for crop in CROPS)
     best = found.best
@@ -102,10 +113,11 @@ def _order(config: TrainConfig, weights: Weights, checkpoint: Checkpoint) -> lis
     return find_class_order(config.class_order, known, str(weights.path))
 
 
-def _outputs(checkpoint: Checkpoint, classes: int) -> int:
-    """The number of outputs, by the file's last tensor, which is the bias of its head in nearly all files."""
-    last = next(reversed(checkpoint.tensors.values()), None)
-    return classes if last is None or not last.ndim else len(last)
+def _outputs(config: TrainConfig, weights: Weights, checkpoint: Checkpoint, classes: int) -> int:
+    """The number of the network's outputs, by the head in its file; that of the data set's classes without a file."""
+    if weights.path is None:
+        return classes
+    return outputs_in(network_of(config, weights, classes, classes, None), checkpoint) or classes
 
 
 def _faces(workspace: Workspace, seed: int) -> Faces:
@@ -187,8 +199,11 @@ class Measuring:
         }
 
 
-def ranges(given: InputSpec, *, colour: bool) -> Iterator[Trial]:
-    """Trials with the usual ranges of the pixels, and, where faces and input have colours, both orders of these."""
+def ranges(given: InputSpec, *, colour: bool, statistics_given: Sequence[str] = ()) -> Iterator[Trial]:
+    """Trials with the usual ranges of the pixels, and, where faces and input have colours, both orders of these.
+
+    `statistics_given` are the options with which the user has given statistics, which a trial then replaces.
+    """
     channels = given.channels
     statistics = STATISTICS[channels]
     numbers = [",".join(f"{value:g}" for value in values) for values in statistics]
@@ -196,18 +211,22 @@ def ranges(given: InputSpec, *, colour: bool) -> Iterator[Trial]:
     for name, (scale, offset) in PIXEL_RANGES.items():
         mean, std = (-offset / scale,) * channels, (1 / scale,) * channels
         written = f"--pixel-range={name}" if name.startswith("-") else f"--pixel-range {name}"
-        trials.append(Trial(replace(given, mean=mean, std=std), (written,)))
-    trials.append(
-        Trial(
-            replace(given, mean=statistics[0], std=statistics[1]),
-            (f"--mean {numbers[0]} --std {numbers[1]}",),
-        )
-    )
+        without = _without(statistics_given, ("--mean", "--std"))
+        trials.append(Trial(replace(given, mean=mean, std=std), (written, *without)))
+    written = f"--mean {numbers[0]} --std {numbers[1]}"
+    without = _without(statistics_given, ("--pixel-range",))
+    trials.append(Trial(replace(given, mean=statistics[0], std=statistics[1]), (written, *without)))
     yield from trials
     if colour and channels == 3:
         for trial in trials:
             turned = replace(trial.spec, bgr=not given.bgr)
             yield Trial(turned, (*trial.options, "--bgr" if turned.bgr else "without --bgr"))
+
+
+def _without(given: Sequence[str], replaced: Sequence[str]) -> tuple[str, ...]:
+    """The given options that a trial does without, in words."""
+    left_out = [option for option in given if option in replaced]
+    return (f"without {' and '.join(left_out)}",) if left_out else ()
 
 
 def _with(trial: Trial, **change: Any) -> Trial:

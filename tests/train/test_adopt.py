@@ -116,6 +116,41 @@ def test_a_class_that_the_network_does_not_have_is_never_predicted(
     assert sorted(record["adopted"]["not_its_classes"]) == ["disgust", "fear", "neutral", "surprise"]
 
 
+def test_classes_that_are_not_shared_are_named_at_once(synthetic: Workspace, tmp_path: Path) -> None:
+    torch.save(build_model("cnn", 3).network.state_dict(), tmp_path / "w.pth")
+    config = TrainConfig(weights=str(tmp_path / "w.pth"), epochs=0, class_order=("happy", "sad", "angri"))
+    notes = train(synthetic, config, name="theirs", device="cpu").notes
+    assert notes[1] == (
+        "theirs: never predicts angry, disgust, fear, surprise, neutral, for none of its outputs is called so"
+    )
+    assert notes[2].endswith("angri") and len(notes) == 3
+
+
+def test_the_number_of_classes_is_that_of_the_heads_outputs(synthetic: Workspace, tmp_path: Path) -> None:
+    torch.save(build_model("cnn", 3).network.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(
+        UserError, match="its head has 3 outputs, and 2 classes are named; name the class of each"
+    ):
+        adopt(synthetic, tmp_path / "w.pth", class_order=("happy", "sad"))
+    with pytest.raises(UserError, match="--bgr: cnn takes grey pictures"):
+        adopt(synthetic, tmp_path / "w.pth", class_order=("happy", "sad", "fear"), bgr=True)
+    state = {f"features.{name}": value for name, value in build_model("cnn", 3).network.state_dict().items()}
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(
+        UserError, match=r"there is no conv1.weight in it; features\.conv1\.weight in it is not in"
+    ):
+        adopt(synthetic, tmp_path / "other.pth", class_order=("happy", "sad", "fear"))
+    assert not synthetic.runs()
+
+
+def test_a_pixel_range_has_the_channels_of_the_network(
+    synthetic: Workspace, finished: FaceClassifier, tmp_path: Path
+) -> None:
+    torch.save(finished.network.state_dict(), tmp_path / "w.pth")
+    record = adopt(synthetic, tmp_path / "w.pth", class_order=ORDER, pixel_range="-1-1")
+    assert record["adopted"]["preprocessing"]["mean"] == [0.5]
+
+
 @pytest.mark.parametrize(
     ("content", "order"),
     [
@@ -147,13 +182,13 @@ def test_the_order_of_classes_is_never_guessed() -> None:
     ("settings", "mean", "std"),
     [
         ({"mean": (0.5,), "std": (0.2,)}, (0.5,), (0.2,)),
-        ({"pixel_range": "-1-1", "channels": 1}, (0.5,), (0.5,)),
+        ({"pixel_range": "-1-1"}, (0.5,), (0.5,)),
         ({"pixel_range": "0-255", "mean": (127.5,), "std": (255.0,)}, (0.5,), (1.0,)),
-        ({"pixel_range": "0-1", "channels": 1}, (0.0,), (1.0,)),
+        ({"pixel_range": "0-1"}, (0.0,), (1.0,)),
     ],
 )
 def test_statistics_are_those_of_the_range_that_pixels_have(settings: dict, mean: tuple, std: tuple) -> None:
-    assert statistics(TrainConfig(epochs=0, **settings)) == (mean, std)
+    assert statistics(TrainConfig(epochs=0, **settings), 1) == (mean, std)
 
 
 def test_channels_may_be_blue_green_red() -> None:

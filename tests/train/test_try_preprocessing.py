@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fertool.errors import UserError
 from fertool.models import FaceClassifier, build_model, predict_logits
@@ -116,3 +117,27 @@ def test_what_cannot_be_tried_is_one_line(synthetic: Workspace) -> None:
         try_preprocessings(synthetic, TrainConfig(), device="cpu")
     with pytest.raises(UserError, match="--epochs 0 takes a finished network as it is"):
         try_preprocessings(synthetic, TrainConfig(epochs=0), device="cpu")
+
+
+def test_the_options_that_a_row_replaces_are_named(network: FaceClassifier) -> None:
+    given = replace(network.input_spec, mean=(0.1,), std=(0.3,))
+    options = [trial.options for trial in ranges(given, colour=False, statistics_given=("--mean", "--std"))]
+    assert options[0] == () and options[1] == ("--pixel-range 0-1", "without --mean and --std")
+    assert options[-1] == ("--mean 0.508 --std 0.255",)
+    options = [trial.options for trial in ranges(given, colour=False, statistics_given=("--pixel-range",))]
+    assert options[1] == ("--pixel-range 0-1",) and options[-1][1] == "without --pixel-range"
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_the_number_of_outputs_is_that_of_the_head_in_the_file(
+    synthetic: Workspace, network: FaceClassifier, tmp_path: Path, name: str
+) -> None:
+    # a .safetensors sorts its tensors, so that the head's are not the last
+    state = dict(sorted(network.network.state_dict().items()))
+    if name.endswith("pth"):
+        torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / name)
+    else:
+        save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / name)
+    config = TrainConfig(weights=str(tmp_path / name), epochs=0, precision="fp32", pixel_range="0-1")
+    rows = try_preprocessings(synthetic, config, device="cpu").data["tried"]
+    assert {len(row["class_order"]) for row in rows} == {len(ORDER)}

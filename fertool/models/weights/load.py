@@ -15,7 +15,7 @@ from fertool.models.backbones.user_network import is_user_network
 from fertool.models.classifier import FaceClassifier
 from fertool.models.statistics import set_statistics
 from fertool.models.weights import efficientnet_lite0
-from fertool.models.weights.files import read_checkpoint
+from fertool.models.weights.files import Checkpoint, read_checkpoint
 from fertool.models.weights.prefixes import without_prefixes
 from fertool.models.weights.recipe import read_recipe
 from fertool.models.weights.sources import PUBLISHED, Weights
@@ -80,13 +80,25 @@ def load_weights(model: FaceClassifier, weights: Weights, *, keep_head: bool = F
     return Taken(count, classes, _classes_told_apart(model, tensors), checkpoint.part, prefix)
 
 
+def outputs_in(model: FaceClassifier, checkpoint: Checkpoint) -> int | None:
+    """The number of outputs of the network in a checkpoint, by the head of a model like it; None where it has none."""
+    tensors, _ = without_prefixes(checkpoint.tensors, _names(model))
+    return _classes_told_apart(model, tensors)
+
+
 def _load_whole(model: FaceClassifier, name: str, path: Path) -> Taken:
     """Put all tensors of a file into the network, its head among them."""
     checkpoint = read_checkpoint(path)
     tensors, prefix = _named_as(model, list(model.network.state_dict()), checkpoint.tensors, path)
+    classes = model.recipe.get("network_classes") or model.recipe["classes"]
+    theirs = _classes_told_apart(model, tensors)
+    if theirs is not None and theirs != classes:
+        raise UserError(
+            f"{path}: its head has {theirs} outputs, and {classes} classes are named; name the class of each output, "
+            "in their order (--class-order)"
+        )
     state = _fitting(model.network, tensors, (), name, path)
     model.network.load_state_dict(state, strict=False)
-    classes = model.recipe.get("network_classes") or model.recipe["classes"]
     return Taken(len(state), classes, classes, checkpoint.part, checkpoint.prefix + prefix, head_kept=True)
 
 
@@ -200,7 +212,10 @@ def _fitting(
     ours, theirs = backbone(network.state_dict()), backbone(tensors)
     for key, value in ours.items():
         if key not in theirs and not key.endswith("num_batches_tracked"):  # PyTorch counts them since 0.4.1
-            raise UserError(f"{path}: not the weights of {name}: there is no {key} in it")
+            other = next(
+                (f"; {_shown(one)} in it is not in the model" for one in theirs if one not in ours), ""
+            )
+            raise UserError(f"{path}: not the weights of {name}: there is no {key} in it{other}")
         if key in theirs and theirs[key].shape != value.shape:
             raise UserError(
                 f"{path}: not the weights of {name}: {key} is {tuple(theirs[key].shape)} in it, and "
