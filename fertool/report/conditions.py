@@ -11,6 +11,7 @@ from fertool.workspace import Run
 FROM_SCRATCH = "none"
 IMAGENET = "ImageNet"
 FACE_RECOGNITION = "face recognition"
+UNKNOWN = "unknown data"  # of a network whose function brings the weights that it was trained to elsewhere
 FACE_MODELS = ("vggface", "vggface2", "dlibface", "facevit")
 
 
@@ -40,7 +41,7 @@ class Condition:
 
     @property
     def pretraining(self) -> str:
-        """The pretraining of its weights: none, ImageNet, face recognition, or the name of a file."""
+        """The pretraining of its weights: none, ImageNet, face recognition, unknown data, or the name of a file."""
         return pretraining_of(self.record)
 
     @property
@@ -90,11 +91,12 @@ def adopted_note(name: str) -> str:
 
 
 def pretraining_of(record: dict[str, Any]) -> str:
-    """The pretraining of a run's weights: none, ImageNet, face recognition, or a file's name."""
+    """The pretraining of a run's weights: none, ImageNet, face recognition, unknown data, or a file's name."""
     name = str(record.get("weights", "none"))
     source = Path(str((record.get("pretraining") or {}).get("source") or ""))
     if name == "none":
-        return FROM_SCRATCH
+        brought = record["config"]["epochs"] == 0 or record["config"].get("keep_head")
+        return UNKNOWN if brought else FROM_SCRATCH
     if name in FACE_MODELS:
         return FACE_RECOGNITION
     if name == "imagenet" or "imagenet" in source.name.lower() or ".in1k" in source.name.lower():

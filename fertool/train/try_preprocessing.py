@@ -250,7 +250,7 @@ def suggested_order(
     confusion = np.zeros((logits.shape[1], len(classes)), dtype=int)
     np.add.at(confusion, (logits.argmax(axis=1), labels), 1)
     outputs, assigned = linear_sum_assignment(-confusion)
-    order = [f"output {number}" for number in range(logits.shape[1])]
+    order = [f"output-{number}" for number in range(logits.shape[1])]
     for output, code in zip(outputs, assigned, strict=True):
         order[output] = classes[code]
     return None if order == given else order

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fertool.masks.regions import REGIONS
+from fertool.report.pairs import pretraining_pairs
 from fertool.report.warnings import find_warnings
 
 LOOKS = {"mouth": 2.0, "background": 0.8}
@@ -110,3 +111,13 @@ def test_an_adopted_network(made_up) -> None:
     tuned = warned(one(made_up, epochs=3, keep_head=True))["adopted"]
     assert tuned.startswith("net was trained on from a network that was trained elsewhere, with its head")
     assert warned(one(made_up, epochs=1)) == {}
+
+
+def test_a_network_that_brings_its_weights_is_not_from_scratch(made_up) -> None:
+    evidence = made_up()
+    adopted = evidence.add("theirs", epochs=0)
+    pretrained = evidence.add("pretrained", weights="imagenet")
+    assert adopted.pretraining == "unknown data" and not pretraining_pairs(evidence.conditions)
+    scratch = evidence.add("ours")
+    (pair,) = pretraining_pairs(evidence.conditions)
+    assert (pair.one, pair.other) == (pretrained, scratch) and scratch.pretraining == "none"

@@ -76,8 +76,8 @@ def test_an_order_is_suggested_by_the_confusions(network: FaceClassifier, faces:
 def test_the_suggestion_is_the_best_assignment() -> None:
     logits = np.eye(3)[[0, 0, 1, 1, 2, 2, 2]]
     labels = np.array([1, 1, 0, 0, 0, 0, 1])
-    assert suggested_order(logits, labels, ["happy", "sad"], None) == ["sad", "happy", "output 2"]
-    assert suggested_order(logits, labels, ["happy", "sad"], ["sad", "happy", "output 2"]) is None
+    assert suggested_order(logits, labels, ["happy", "sad"], None) == ["sad", "happy", "output-2"]
+    assert suggested_order(logits, labels, ["happy", "sad"], ["sad", "happy", "output-2"]) is None
 
 
 def test_channels_are_turned_where_there_are_colours() -> None:
