@@ -184,7 +184,7 @@ def register(
 
 
 def _unshared_notes(origin: Mapping[str, Any]) -> list[str]:
-    """What a user sees of a name that is spelt wrong, before any face is scored."""
+    """Classes that network and data set do not share: a name that is spelt wrong shows here, before any score."""
     notes = []
     if lacking := origin["not_its_classes"]:
         notes.append(f"never predicts {', '.join(lacking)}, for none of its outputs is called so")
