@@ -548,7 +548,7 @@ class Workspace:
             if record.exists():
                 log.warning("%s: damaged or changed since it was made; making it again", record)
             return False
-        if content.get("made_from") != made_from:
+        if not are_made_alike(content.get("made_from"), made_from):
             return False
         for product in products:
             if not product.exists():
@@ -557,6 +557,24 @@ class Workspace:
                 log.warning("%s: damaged or changed since it was made; making it again", product)
                 return False
         return True
+
+
+def are_made_alike(first: object, second: object) -> bool:
+    """Whether two records `made_from` name the same revision, settings and files.
+
+    Files outside the workspace, as those of a user's network, count by their name and content: links lead to them by
+    other paths.
+    """
+    return first == second or _by_content(first) == _by_content(second) is not None
+
+
+def _by_content(made_from: object) -> tuple[object, ...] | None:
+    inputs = made_from.get("inputs") if isinstance(made_from, dict) else None
+    if not isinstance(made_from, dict) or not isinstance(inputs, dict):
+        return None
+    inside = {name: digest for name, digest in inputs.items() if not name.startswith("../")}
+    outside = sorted((Path(name).name, str(inputs[name])) for name in inputs.keys() - inside.keys())
+    return {**made_from, "inputs": inside}, outside
 
 
 def _read_cache(path: Path) -> dict[str, list[Any]]:

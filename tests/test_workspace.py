@@ -122,6 +122,37 @@ def test_the_command_that_makes_a_file_again(tmp_path: Path, path: str, command:
     assert Workspace(tmp_path).remedy(tmp_path / path) == f"run 'fertool {command}' to make it again"
 
 
+def test_a_file_outside_counts_by_its_name_and_content_whatever_path_leads_to_it(tmp_path: Path) -> None:
+    for folder in ("real", "far/workspace"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "real" / "net.py").write_text("one")
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "workspace").symlink_to(tmp_path / "far" / "workspace")
+    direct, linked = (Workspace(tmp_path / root) for root in ("far/workspace", "workspace"))
+    record = direct.root / "run.json"
+    write_json(record, {"made_from": direct.made_from(1, {"size": 48}, [tmp_path / "real" / "net.py"])})
+    for workspace in (direct, linked):
+        for path in (tmp_path / "real" / "net.py", tmp_path / "linked" / "net.py"):
+            assert workspace.is_current(record, workspace.made_from(1, {"size": 48}, [path]))
+            assert not workspace.is_current(record, workspace.made_from(1, {"size": 64}, [path]))
+    (tmp_path / "real" / "net.py").write_text("another")
+    assert not direct.is_current(record, direct.made_from(1, {"size": 48}, [tmp_path / "linked" / "net.py"]))
+    assert not direct.is_current(record, direct.made_from(1, {"size": 48}, []))
+
+
+def test_a_file_inside_counts_by_its_path(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.npy").write_text("one")
+    write_json(tmp_path / "r.json", {"made_from": workspace.made_from(1, {}, [tmp_path / "a" / "x.npy"])})
+    assert not workspace.is_current(
+        tmp_path / "r.json", workspace.made_from(1, {}, [tmp_path / "b" / "x.npy"])
+    )
+    write_json(tmp_path / "r.json", {"made_from": {"inputs": 3}})
+    assert not workspace.is_current(tmp_path / "r.json", workspace.made_from(1, {}, []))
+
+
 def test_is_current_notices_settings_inputs_and_missing_products(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     source, product, record = tmp_path / "in.npy", tmp_path / "out.npy", tmp_path / "out.json"

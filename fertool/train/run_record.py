@@ -20,7 +20,7 @@ from fertool.runtime.hardware import Compute, describe_hardware
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
 from fertool.train.fine_tuning import trained_parameters
-from fertool.workspace import SPLITS, Run, Workspace
+from fertool.workspace import SPLITS, Run, Workspace, are_made_alike
 
 REVISION = 3  # of the algorithm: raise it when the same settings would train to other weights
 LATER_REVISION = 4  # of those trainings that came out otherwise before, see `_revision`
@@ -67,7 +67,7 @@ def earlier_record(
     if force or not run.run_json.exists():
         return None
     earlier = run.config()
-    if earlier["made_from"] != made_from:
+    if not are_made_alike(earlier["made_from"], made_from):
         raise UserError(
             f"{run.folder}: this name is taken by a run with other settings or faces "
             f"({_first_difference(earlier, config, made_from)}); give --name, or --force to replace it"
