@@ -89,14 +89,18 @@ def _show(
     """Figures and tables of all suites, made where they are not up to date."""
     runs = [evaluated.run for evaluated in evaluated_runs]
     data: dict[str, Any] = {"split": settings.split}
-    tables: list[Table] = []
+    shown_by_suite: list[tuple[Suite, list[Table]]] = []
     scored: dict[str, Results] = {}
     for suite in suites:
         results = scored[suite.name] = _score_suite(suite, evaluated_runs, settings, known)
         compared, shown = show_results(suite, results)
         data[suite.name] = results.scores
         data |= {f"{suite.name}_{name}": figures for name, figures in compared.items()}
-        tables += with_marks(shown, suite, results)
+        shown_by_suite.append((suite, shown))
+    # once all are scored: sanity, which may come last, says which rows are marked
+    tables = [
+        table for suite, shown in shown_by_suite for table in with_marks(shown, suite, scored[suite.name])
+    ]
     if settings.by_column is not None:
         data["by_column"], shown = figures_by_column(scored, settings.by_column)
         tables += shown

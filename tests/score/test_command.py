@@ -295,6 +295,14 @@ def test_sanity_has_one_place_an_explainer_and_marks_its_maps_of_every_target(wo
     assert "†" not in str(score(workspace, ScoreSettings(suites=["sanity"]), device="cpu").tables)
 
 
+def test_marks_stand_in_the_tables_of_the_call_that_found_them(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.run("cnn").folder / "scores", ignore_errors=True)
+    # a null looks at no weights, so that its map does not change
+    settings = ScoreSettings("centre", suites=["attention", "sanity"], nulls=False)
+    tables = score(workspace, settings, device="cpu").tables
+    assert tables[0].title.startswith("centre") and tables[0].rows[0][0] == "cnn †"
+
+
 def test_the_mark_stands_at_the_run_that_earned_it(
     other_condition: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
