@@ -17,7 +17,6 @@ from fertool.runtime.files import read_csv
 from fertool.score import ScoreSettings, score
 from fertool.score.by_column import differences_in_words
 from fertool.score.column_request import ColumnRequest, parse_column
-from fertool.score.perturbations.fills import FILLS
 from fertool.score.statistics.contrasts import holm
 from fertool.score.statistics.group_differences import permutation_p_values
 from fertool.score.suites.causal import cause_column
@@ -71,17 +70,22 @@ def test_groups_have_their_own_figures_and_few_faces_are_greyed(with_columns: Wo
     )
 
 
+WAYS = ("mean", "blur")  # of covering a region
+
+
 def test_causal_weights_by_head_pose_and_brightness(with_columns: Workspace) -> None:
     """The weight of a region is the mean over ways of covering it, then over the faces of the group."""
     turned = np.abs(head_yaw_deg(with_columns.load_landmarks("test", ["landmarks"])["landmarks"]))
     bright = with_columns.load_faces("test").mean(axis=(1, 2)) / 255
     edges = {"head-pose": np.median(turned).round(1), "brightness": np.median(bright).round(2)}
     for column, values in (("head-pose", turned), ("brightness", bright)):
-        settings = ScoreSettings(by_column=f"{column}={edges[column]}", suites=("causal",))
+        settings = ScoreSettings(
+            by_column=f"{column}={edges[column]}", suites=("causal",), fills=WAYS, nulls=False
+        )
         data = score(with_columns, settings, device="cpu").data["by_column"]
         path = with_columns.run("cnn").scores("causal", "test").with_suffix(".csv")
         weights = np.mean(
-            [[float(row[cause_column("answer", fill, "mouth")]) for row in read_csv(path)] for fill in FILLS],
+            [[float(row[cause_column("answer", fill, "mouth")]) for row in read_csv(path)] for fill in WAYS],
             axis=0,
         )
         low, high = data["conditions"]["cnn"]["causal weight"]["groups"].values()

@@ -11,8 +11,17 @@ import typer
 
 from fertool.cli import app
 
-# records its arguments, and answers as `fertool` does
-STAND_IN = """#!{python}
+# most calls are only noted: without Python that takes a millisecond
+SHELL = """#!/bin/sh
+case "$*" in
+train* | report* | *--json*) exec {python} "$0.py" "$@" ;;
+esac
+mkdir -p "$FERTOOL_WORKSPACE"
+echo "${{FERTOOL_WORKSPACE##*/}} $*" >>"$CALLS"
+"""
+
+# notes its arguments, and answers as `fertool` does
+STAND_IN = """
 import importlib.util, json, os, shlex, sys
 from pathlib import Path
 
@@ -23,22 +32,22 @@ with open(os.environ["CALLS"], "a") as calls:
 option = lambda name: arguments[arguments.index(name) + 1]
 if arguments[0] == "train":
     module, colon, _ = option("--model").partition(":")
-    assert not colon or module == "multiscale" or importlib.util.find_spec(module), f"{{module}} is not on the path"
+    assert not colon or module == "multiscale" or importlib.util.find_spec(module), f"{module} is not on the path"
     first, _, last = option("--seeds").partition("-")
     weights = [float(text) for text in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
     several = len(weights) > 1
     runs = [
-        {{"name": option("--name") + f"-g{{weight:g}}" * several + f"-s{{seed}}", "config": {{"guide_weight": weight}}}}
+        {"name": option("--name") + f"-g{weight:g}" * several + f"-s{seed}", "config": {"guide_weight": weight}}
         for weight in weights
         for seed in range(int(first), int(last) + 1)
     ]
     chosen = json.loads(os.environ["CHOSEN"]) if 0 in weights else None
-    print(json.dumps({{"runs": runs, **({{"chosen": chosen}} if several else {{}})}}))
+    print(json.dumps({"runs": runs, **({"chosen": chosen} if several else {})}))
 elif arguments[0] == "report":
     (root / "report").mkdir(exist_ok=True)
     (root / "report/index.html").write_text(shlex.join(arguments))
 elif "--json" in arguments:
-    print(json.dumps({{"arguments": arguments}}))
+    print(json.dumps({"arguments": arguments}))
 """
 
 
@@ -55,7 +64,8 @@ def calls_of(script: Path, folder: Path, variables: Mapping[str, str]) -> list[l
     """
     (folder / "bin").mkdir()
     stand_in = folder / "bin/fertool"
-    stand_in.write_text(STAND_IN.format(python=sys.executable))
+    stand_in.write_text(SHELL.format(python=sys.executable))
+    stand_in.with_name("fertool.py").write_text(STAND_IN)
     stand_in.chmod(0o755)
     environment = {
         **os.environ,
