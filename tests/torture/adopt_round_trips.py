@@ -14,7 +14,7 @@ from tests.train.round_trips import FORMS, round_trips
 # every name of the list, its size where the usual one takes long, and a timm model of each kind
 MODELS: dict[str, int | None] = {
     "cnn": None, "cnn-gap": None, "resnet48": None, "resnet50": 64, "efficientnet_b0": 64, "mobilenetv2_100": 64,
-    "vit": 64, "vggface": 64, "vggface2": 64, "dlibface": None, "facevit": None, "convnext_atto": 64,
+    "vit": 64, "vggface": None, "vggface2": 64, "dlibface": None, "facevit": None, "convnext_atto": 64,
     "swin_tiny_patch4_window7_224": None, "deit_tiny_distilled_patch16_224": 64, "vit_small_patch14_reg4_dinov2": 70,
 }  # fmt: skip
 
