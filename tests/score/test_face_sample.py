@@ -24,8 +24,9 @@ EVERY_SUITE = (
 
 @pytest.fixture(scope="module")
 def workspace(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A copy of the trained workspace."""
-    return Workspace(shutil.copytree(trained.root, tmp_path_factory.mktemp("sample") / "copy"))
+    """A copy of the trained workspace without what other tests have scored and explained there."""
+    made = shutil.ignore_patterns("scores", "heatmaps")
+    return Workspace(shutil.copytree(trained.root, tmp_path_factory.mktemp("sample") / "copy", ignore=made))
 
 
 def rows_of(workspace: Workspace) -> np.ndarray:

@@ -39,7 +39,8 @@ FORKED = Path(__file__).parents[1] / "processes"
 @pytest.fixture
 def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
     """Runs of three seeds with the same weights."""
-    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "jobs"))
+    made = shutil.ignore_patterns("scores", "heatmaps")  # by other tests
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "jobs", ignore=made))
     for seed, name in enumerate(RUNS[1:], start=1):
         run = workspace.run(name)
         shutil.copytree(workspace.run("cnn").folder, run.folder)
