@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,15 +24,24 @@ def test_answers_come_in_order_and_errors_come_through() -> None:
         assert list(pool.in_order(np.sum, [])) == []
 
 
-def test_batches_that_are_begun_are_done_before_they_are_asked_for(tmp_path) -> None:
+def test_batches_that_are_begun_are_done_before_they_are_asked_for(tmp_path: Path) -> None:
     with WorkerPool(1, "take fewer") as pool:
         made = pool.begun(os.mkdir, [tmp_path / "a", tmp_path / "b"])
         deadline_s = time.monotonic() + 60
         while not (tmp_path / "b").exists() and time.monotonic() < deadline_s:
             time.sleep(0.02)
         assert (tmp_path / "b").exists() and list(made) == [None, None]
+        made = pool.begun(_die_after_touching, [tmp_path / "begun"])
+        while not (tmp_path / "begun").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert (tmp_path / "begun").exists()  # else it would be done, and die, here
         with pytest.raises(UserError, match=r"take fewer$"):
-            list(pool.begun(os._exit, [3]))
+            list(made)
+
+
+def _die_after_touching(path: Path) -> None:
+    path.touch()
+    os._exit(3)
 
 
 def test_what_no_worker_has_begun_is_done_here() -> None:
