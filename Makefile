@@ -8,7 +8,7 @@ DEMO := data/demo
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
-.PHONY: help install demo test lint format coverage bench torture study study-guided clean
+.PHONY: help install demo test lint types format coverage bench torture study study-guided clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -28,10 +28,13 @@ demo: $(VENV)/.installed ## install, then the whole pipeline on faces that ferto
 test: $(VENV)/.installed-for-tests lint ## install what tests need, check the style, run the tests
 	$(PYTEST)
 
-lint: $(VENV)/.installed-for-tests ## ruff (checks and formatting) and mypy (types)
+lint: $(VENV)/.installed-for-tests ## ruff (checks and formatting) and ty (types)
 	$(BIN)/ruff check fertool tests
 	$(BIN)/ruff format --check fertool tests
-	$(BIN)/mypy --num-workers $(WORKERS)
+	@$(MAKE) --no-print-directory types
+
+types: ## ty alone, in an environment that is there
+	$(BIN)/ty check --python $(BIN)/python
 
 format: $(VENV)/.installed-for-tests ## let ruff put right what it can
 	$(BIN)/ruff check --fix fertool tests

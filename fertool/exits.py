@@ -5,7 +5,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 
 from fertool.errors import Interrupted, UserError
@@ -17,7 +17,7 @@ GOES_ON = "the same command goes on from what is finished"
 
 
 @contextlib.contextmanager
-def ctrl_c_ends_at_once() -> Iterator[None]:
+def ctrl_c_ends_at_once() -> Generator[None]:
     """While modules are imported: Ctrl-C ends the process with one line, for there is nothing to put in order.
 
     A KeyboardInterrupt in the middle of an import may come out as an ImportError, or not at all.
@@ -30,7 +30,7 @@ def ctrl_c_ends_at_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ctrl_c_interrupts() -> Iterator[None]:
+def ctrl_c_interrupts() -> Generator[None]:
     """While a stage works: Ctrl-C raises KeyboardInterrupt, and what is open is put in order."""
     if signal.getsignal(signal.SIGINT) is not _end_at_once:
         yield
@@ -40,7 +40,7 @@ def ctrl_c_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ctrl_c(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def _ctrl_c(handler: Callable[[int, FrameType | None], object]) -> Generator[None]:
     before = signal.signal(signal.SIGINT, handler)
     try:
         yield
@@ -55,7 +55,7 @@ def _end_at_once(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def one_line_exits() -> Iterator[None]:
+def one_line_exits() -> Generator[None]:
     """Turn what a user can cause into an exit with one line on stderr; everything else is raised as it is."""
     try:
         yield

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,7 @@ class Run:
         return read_json(self.run_json, remedy, ["name", "model", "config", "state", "made_from"])
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Hold the run for this process. Raises UserError where another process holds it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with open_lock(self.folder / ".lock") as handle:

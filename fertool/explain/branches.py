@@ -1,10 +1,13 @@
 """One heatmap of a model of several branches: each branch's own, brought back to the whole picture and added."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fertool.explain.explainer import Explanation
+from fertool.models.backbones.multiscale import MultiscaleClassifier
 from fertool.models.classifier import FaceClassifier, View
 
 
@@ -55,7 +58,7 @@ def onto_picture(model: FaceClassifier, view: View, maps: Tensor, pixels: Tensor
 def _boxes(model: FaceClassifier, view: View, pixels: Tensor) -> Tensor:
     """The part of each picture that a view sees, (B, 4): left, top, right, bottom, in pixels."""
     if view.sees == "face":
-        return model.crop_boxes(pixels)  # type: ignore[operator] # only models with such a view have it
+        return cast(MultiscaleClassifier, model).crop_boxes(pixels)  # no other model has such a view
     start, end = model.input_spec.window
     height, width = pixels.shape[1:3]
     box = torch.tensor([start * width, start * height, end * width, end * height], device=model.device)

@@ -1,7 +1,7 @@
 """Hooks with which explaining and guiding look into a network; the network is left as it was."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class Activation:
 @contextlib.contextmanager
 def captured(
     model: FaceClassifier, layer: str, *, cut: bool = True, copy: bool = True
-) -> Iterator[Activation]:
+) -> Generator[Activation]:
     """Keep the output of a layer that gives a tensor.
 
     Args:
@@ -58,7 +58,7 @@ def captured(
 @contextlib.contextmanager
 def attention_seen(
     model: FaceClassifier, blocks: Sequence[str], see: Callable[[Tensor], Tensor]
-) -> Iterator[None]:
+) -> Generator[None]:
     """Show `see` the attention of each named block, (B, heads, tokens, tokens), as the forward pass comes by.
 
     Rows are queries and add up to 1. The tensor that `see` returns goes on through the network. Only the named

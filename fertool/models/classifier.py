@@ -1,7 +1,7 @@
 """The one form in which every model is trained, explained and scored: stored faces in, logits out."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -193,7 +193,7 @@ class FaceClassifier(nn.Module):
         return self.input_spec.zeros().to(self.device)
 
     @contextlib.contextmanager
-    def looking_at(self, boxes: Tensor | None) -> Iterator[None]:
+    def looking_at(self, boxes: Tensor | None) -> Generator[None]:
         """Inside the context, images show faces in these boxes (B, 4): left, top, right, bottom, in pixels.
 
         Only a model with a view of the face needs them. A batch may hold the same faces several times over, as
@@ -206,7 +206,7 @@ class FaceClassifier(nn.Module):
             self.boxes = before
 
     @contextlib.contextmanager
-    def all_outputs(self) -> Iterator[None]:
+    def all_outputs(self) -> Generator[None]:
         """Inside the context, logits are all of the network's outputs, in its own order."""
         outputs, self.outputs = self.outputs, None
         try:

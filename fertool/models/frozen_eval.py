@@ -1,14 +1,14 @@
 """Looking into a model without leaving a trace in it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from torch import Tensor, nn
 
 
 @contextlib.contextmanager
-def frozen_eval(model: nn.Module) -> Iterator[None]:
+def frozen_eval(model: nn.Module) -> Generator[None]:
     """Set a model to evaluation mode and its parameters to no gradients; restore both afterwards.
 
     No graph is then built before the layer that a caller asks the gradient of. An outer `torch.inference_mode` is

@@ -65,7 +65,7 @@ class MeanFace:
         triangles = Delaunay(np.concatenate([self.mean_landmarks, BORDER]))
         found = triangles.find_simplex(pixels)
         corners = triangles.simplices[found]  # (P, 3)
-        transforms = triangles.transform[found]
+        transforms: np.ndarray = triangles.transform[found]
         first = np.einsum("pij,pj->pi", transforms[:, :2], pixels - transforms[:, 2])
         weights = np.concatenate([first, 1 - first.sum(axis=1, keepdims=True)], axis=1).astype(np.float32)
         border = np.broadcast_to(BORDER, (len(self.rows), *BORDER.shape))

@@ -34,8 +34,16 @@ def cache_folder() -> Path:
 class _OnlySafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows a redirect only to an address that `download` would take itself."""
 
-    def redirect_request(self, *request: Any) -> urllib.request.Request | None:
-        redirected = super().redirect_request(*request)
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        redirected = super().redirect_request(req, fp, code, msg, headers, newurl)
         if redirected is not None:
             _require_https(redirected.full_url)
         return redirected

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from fertool.runtime.printable import printable
 
@@ -24,7 +24,7 @@ def drawable(text: str, longest: int = LONGEST) -> str:
 
 
 @contextlib.contextmanager
-def plain_text() -> Iterator[None]:
+def plain_text() -> Generator[None]:
     """Inside, what matplotlib draws is text: dollar signs are no mathematics, and all fonts that help are asked."""
     import matplotlib
 

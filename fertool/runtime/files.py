@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 @contextlib.contextmanager
-def replacing(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+def replacing(target: Path, *, durable: bool = True) -> Generator[IO[bytes]]:
     """Open a temporary binary file beside `target`; on success rename it to `target`, else remove it.
 
     Args:

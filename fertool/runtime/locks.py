@@ -6,7 +6,7 @@ A lock is the system's (flock) on a file that stays: it ends with the process th
 import contextlib
 import errno
 import fcntl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -43,7 +43,7 @@ def make_alone(
 
 
 @contextlib.contextmanager
-def alone(targets: Iterable[Path]) -> Iterator[None]:
+def alone(targets: Iterable[Path]) -> Generator[None]:
     """Make these files while no other process does: whoever else asks for one of them waits until the end."""
     with contextlib.ExitStack() as held:
         for target in sorted(targets):  # in one order, so that nobody waits for each other

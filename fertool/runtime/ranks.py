@@ -10,7 +10,7 @@ import datetime
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -103,7 +103,7 @@ _is_alone = False
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _alone() -> Generator[None]:
     """Let what this process calls exchange nothing with the others."""
     global _is_alone
     was_alone, _is_alone = _is_alone, True

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -82,7 +82,7 @@ class WorkerPool:
                 yield done_here[number] if number in done_here else future.result()
 
     @contextlib.contextmanager
-    def _deaths_told(self) -> Iterator[None]:
+    def _deaths_told(self) -> Generator[None]:
         try:
             yield
         except BrokenProcessPool:
@@ -110,7 +110,7 @@ def usable_cores() -> int:
 
 
 @contextlib.contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
+def _ctrl_c_blocked() -> Generator[None]:
     # a process started meanwhile inherits the mask, so Ctrl-C cannot stop it halfway through its imports
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -120,7 +120,7 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_main_script() -> Iterator[None]:
+def _no_main_script() -> Generator[None]:
     # a worker imports its parent's script: one that has no `if __name__ == "__main__"` would run again in each of them
     script, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
     try:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -216,7 +216,7 @@ def _precision(training: Training, train_split: TrainingFaces, earlier: dict[str
 
 
 @contextlib.contextmanager
-def _batch_norms_named(run: Run) -> Iterator[None]:
+def _batch_norms_named(run: Run) -> Generator[None]:
     """Say in one line where a batch norm is given a single value."""
     try:
         yield
@@ -229,7 +229,7 @@ def _batch_norms_named(run: Run) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interruption_named(training: Training) -> Iterator[None]:
+def _interruption_named(training: Training) -> Generator[None]:
     """Say on Ctrl-C from where the next call goes on."""
     try:
         yield

@@ -157,7 +157,7 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, OrderedDict):  # a state dict, with the versions of its modules
         copy = OrderedDict((sys.intern(name), _canonical(entry)) for name, entry in value.items())
         if hasattr(value, "_metadata"):
-            copy._metadata = _canonical(value._metadata)  # type: ignore[attr-defined]
+            copy._metadata = _canonical(value._metadata)  # ty: ignore[missing-attribute] # torch's own
         return copy
     if isinstance(value, dict):
         return {_canonical(name): _canonical(entry) for name, entry in value.items()}

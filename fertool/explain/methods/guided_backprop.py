@@ -14,7 +14,7 @@ refused, since its map would be partly the plain gradient.
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -116,7 +116,7 @@ def _guided(value: Tensor | None, gradients: tuple[Tensor, ...]) -> tuple[Tensor
 
 
 @contextlib.contextmanager
-def affine_norms(model: FaceClassifier) -> Iterator[None]:
+def affine_norms(model: FaceClassifier) -> Generator[None]:
     """Let the batch norms compute, in evaluation mode, the affine map that they are: y = s x + t.
 
         s = weight / sqrt(variance + eps)        t = bias - mean s

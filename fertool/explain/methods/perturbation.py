@@ -121,7 +121,7 @@ def rise(
     return Explanation(heatmaps=heatmaps / (masks * keep * (1 - keep)), logits=logits)
 
 
-def _smooth_masks(masks: int, cells: int, keep: float, shape: torch.Size) -> Tensor:
+def _smooth_masks(masks: int, cells: int, keep: float, shape: tuple[int, ...]) -> Tensor:
     generator = torch.Generator().manual_seed(RISE_SEED)
     height, width = shape
     coarse = (torch.rand(masks, 1, cells + 1, cells + 1, generator=generator) < keep).float()

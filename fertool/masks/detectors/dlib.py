@@ -42,8 +42,9 @@ def dlib_detector() -> Detector:
         raise UserError(f"--detector dlib: dlib is not installed; run {INSTALL_DLIB}")
     import dlib
 
-    find_boxes = dlib.get_frontal_face_detector()
-    predict = dlib.shape_predictor(str(predictor_file))
+    # dlib is compiled, without a word about its types
+    find_boxes = dlib.get_frontal_face_detector()  # ty: ignore[missing-attribute]
+    predict = dlib.shape_predictor(str(predictor_file))  # ty: ignore[missing-attribute]
 
     def find(picture: np.ndarray) -> list[Detection]:
         boxes, scores, _ = find_boxes.run(picture, 0, LEAST_SCORE)

@@ -84,4 +84,6 @@ def input_spec(written: dict[str, Any], size: int | None) -> InputSpec:
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in written.items()
     }
-    return InputSpec(**(settings if size is None else settings | {"size": size}))
+    if size is not None:
+        settings["size"] = size
+    return InputSpec(**settings)

@@ -1,7 +1,7 @@
 """The library `transformers`: imported where it is needed, silent, its errors in one line."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from fertool.errors import UserError
@@ -26,7 +26,7 @@ def library(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Without the library's own bars and warnings: what does not fit is said in one line of ours."""
     from transformers.utils import logging
 
@@ -43,7 +43,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def one_line(name: str, what: str) -> Iterator[None]:
+def one_line(name: str, what: str) -> Generator[None]:
     """Say in one line what failed: the library's errors are of any kind, and of many lines."""
     try:
         yield

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def build_memory_network(name: str, classes: int) -> FaceClassifier:
     model = face_classifier(network, spec, head)
     if preprocess is not None:
         model.__class__ = PreprocessedClassifier
-        model.own_preprocess = preprocess  # type: ignore[assignment] # a function, no submodule
+        cast(PreprocessedClassifier, model).own_preprocess = preprocess
     return model
 
 

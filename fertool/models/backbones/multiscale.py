@@ -1,7 +1,7 @@
 """Models that see a face twice: the whole image, and the crop of the face, each through a branch of its own."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -114,4 +114,4 @@ def read_views(text: str | None) -> tuple[Literal["whole", "face"], ...]:
     views = tuple(text.split(",")) if text else DEFAULT_VIEWS
     if not 1 <= len(views) <= 2 or any(view not in ("whole", "face") for view in views):
         raise UserError(f"--views {text}: give one or two of whole and face, as face,whole")
-    return views  # type: ignore[return-value]
+    return cast(tuple[Literal["whole", "face"], ...], views)

@@ -1,7 +1,7 @@
 """The layers of a network in the order in which they compute, with their inputs and outputs."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ See = Callable[[str, Tensor, Tensor], None]
 
 
 @contextlib.contextmanager
-def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Iterator[None]:
+def layers_seen(model: FaceClassifier, names: Sequence[str], see: See) -> Generator[None]:
     """Inside the context, call `see` with the input and output of each named layer at every forward pass."""
 
     def show(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import cv2
@@ -179,7 +179,7 @@ def fit(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def opencv_silent() -> Iterator[None]:
+def opencv_silent() -> Generator[None]:
     """Keep OpenCV from writing lines of its own to stderr about a picture that it cannot read."""
     logging = cv2.utils.logging
     level = logging.getLogLevel()

@@ -5,7 +5,7 @@ import hashlib
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from fertool.errors import UserError
@@ -19,7 +19,7 @@ from fertool.runtime.printable import printable
 
 
 @contextlib.contextmanager
-def open_source(path: Path, apart: Path | None = None) -> Iterator[SourceFiles]:
+def open_source(path: Path, apart: Path | None = None) -> Generator[SourceFiles]:
     """Open a folder (without what is in `apart`), a zip, a tar (plain or compressed) or a file (plain or compressed).
 
     Raises UserError where there is no such file or it is none (a device, a pipe), where a folder holds something
@@ -44,7 +44,8 @@ def open_source(path: Path, apart: Path | None = None) -> Iterator[SourceFiles]:
                 stream.seek(0)
                 if header[257:262] == b"ustar":
                     bounded = BoundedReads(where, stream)
-                    archive = stack.enter_context(tarfile.open(fileobj=bounded, mode="r:"))  # type: ignore[call-overload]
+                    # tarfile's types ask for a stream that can be written, too
+                    archive = stack.enter_context(tarfile.open(fileobj=bounded, mode="r:"))  # ty: ignore[no-matching-overload]
                     files = tar_files(path, archive)
                 else:
                     files = _single_file(path, magic)

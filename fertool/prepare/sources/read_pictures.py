@@ -1,7 +1,7 @@
 """Pictures -> faces in one array, read in the order in which they are stored and decoded by threads."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -193,7 +193,7 @@ def _faces(store: PictureStore, places: Places) -> Iterable[FaceToRead]:
 
 
 @contextlib.contextmanager
-def _threads() -> Iterator[ThreadPoolExecutor]:
+def _threads() -> Generator[ThreadPoolExecutor]:
     """Threads that on an error let go of the pictures that wait, and on Ctrl-C do not wait for those in hand either."""
     threads = ThreadPoolExecutor()
     try:

@@ -6,7 +6,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -47,7 +47,7 @@ class SourceFiles:
         return str(self.path / name if self.path.is_dir() else self.path)
 
     @contextlib.contextmanager
-    def reading(self, name: str) -> Iterator[IO[bytes]]:
+    def reading(self, name: str) -> Generator[IO[bytes]]:
         """Open one of the files. Raises UserError where it turns out damaged."""
         with damage_named(self.where(name)), self.open(name) as stream:
             yield stream
@@ -63,7 +63,7 @@ class SourceFiles:
 
 
 @contextlib.contextmanager
-def damage_named(where: str) -> Iterator[None]:
+def damage_named(where: str) -> Generator[None]:
     """Raise UserError, naming `where`, for what the standard library raises for damaged or unknown archives."""
     try:
         yield

@@ -85,7 +85,7 @@ def _draw_panel(
             if low is not None and high is not None:
                 ends = [measure.factor * low, measure.factor * high]
                 axes.plot(ends, [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-            mark = {**style, "color": colour, "markerfacecolor": "none" if is_few else colour}
+            mark: dict[str, Any] = {**style, "color": colour, "markerfacecolor": "none" if is_few else colour}
             axes.plot(measure.factor * found["value"][name], place, markersize=5, **mark)
     axes.set_title(name, fontsize=9)
     axes.set_ylim(len(faces) - 0.5, -0.5)

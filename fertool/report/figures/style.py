@@ -8,7 +8,7 @@ import contextlib
 import io
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import matplotlib
@@ -50,7 +50,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 @contextlib.contextmanager
-def styled(settings: Mapping[Any, Any] = SETTINGS) -> Iterator[None]:
+def styled(settings: Mapping[Any, Any] = SETTINGS) -> Generator[None]:
     """The context that figures are made in: settings, and fonts for the names that people give."""
     with matplotlib.rc_context(dict(settings)), plain_text():
         yield

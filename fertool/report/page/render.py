@@ -2,6 +2,7 @@
 
 import importlib.resources
 from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -116,6 +117,14 @@ def _breakable(name: str) -> markupsafe.Markup:
     return markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
 
 
+def _is_greyed(value: Any) -> bool:
+    return isinstance(value, Greyed)
+
+
+def _is_null_row(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(NULL_ROW)
+
+
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fertool.report.page", ""),
@@ -124,7 +133,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
-    environment.tests["greyed"] = lambda cell: isinstance(cell, Greyed)
-    environment.tests["null_row"] = lambda cell: isinstance(cell, str) and cell.startswith(NULL_ROW)
+    environment.tests["greyed"] = _is_greyed
+    environment.tests["null_row"] = _is_null_row
     environment.undefined = jinja2.StrictUndefined
     return environment

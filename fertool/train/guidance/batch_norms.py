@@ -8,7 +8,7 @@ statistics as usual.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class GradientRoute:
     is_for_maps: bool = False
 
     @contextlib.contextmanager
-    def for_maps(self) -> Iterator[None]:
+    def for_maps(self) -> Generator[None]:
         """Inside, gradients take the statistics as constants."""
         self.is_for_maps = True
         try:
@@ -45,12 +45,13 @@ class _Fork(torch.autograd.Function):
         return together.clone()  # the next layer may work in place, which a view would forbid
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (gradient,) = gradients
         return (None, gradient, None) if ctx.route.is_for_maps else (gradient, None, None)
 
 
 @contextlib.contextmanager
-def faces_apart(model: FaceClassifier, is_behind: Callable[[], bool]) -> Iterator[GradientRoute]:
+def faces_apart(model: FaceClassifier, is_behind: Callable[[], bool]) -> Generator[GradientRoute]:
     """Inside, batch norms in training mode give gradients two routes, once `is_behind` holds in a forward pass.
 
     Batch norms that are the CAM layer, or lie in it, are not behind it.

@@ -18,7 +18,7 @@ before patches are mixed. Attention shows how often a patch is read, not how muc
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -101,7 +101,7 @@ def default_kind(explainer: str) -> str:
 
 
 @contextlib.contextmanager
-def watched(model: FaceClassifier, explainer: str, linear_head: str | None = None) -> Iterator[Watch]:
+def watched(model: FaceClassifier, explainer: str, linear_head: str | None = None) -> Generator[Watch]:
     """Inside, each forward pass leaves in the Watch what its map is made of; its graph is not cut.
 
     The layers before the CAM layer may be frozen. Hooks are on the model's own modules, so the model may be wrapped.

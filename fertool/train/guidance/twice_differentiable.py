@@ -1,7 +1,7 @@
 """A forward pass whose gradients can be differentiated in turn."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from torch.nn import functional as F
@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 
 @contextlib.contextmanager
-def twice_differentiable() -> Iterator[None]:
+def twice_differentiable() -> Generator[None]:
     """Inside, functions whose gradient torch cannot differentiate are computed in several steps, which it can.
 
     They are fused attention, and the hard sigmoid of MobileNetV3 and related networks.
@@ -22,11 +22,11 @@ def twice_differentiable() -> Iterator[None]:
 class _HardSigmoidInSteps(TorchFunctionMode):
     def __torch_function__(
         self,
-        function: Callable[..., Any],
+        func: Callable[..., Any],
         types: tuple[type, ...],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if function is F.hardsigmoid:
+        if func is F.hardsigmoid:
             return F.relu6(args[0] + 3) / 6
-        return function(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
