@@ -37,6 +37,11 @@ WHOLE_BYTES = 64_000_000
 SAMPLED_BLOCKS = 64  # of BLOCK_BYTES, evenly spread, the first and the last among them
 BLOCK_BYTES = 1 << 16
 
+# what the records hold that other commands read
+DATASET_KEYS = {"name": str, "classes": list[str], "splits": dict, "made_from": dict}
+MASKS_KEYS = {"found": dict, "agreement": object, "settings": dict, "made_from": dict}
+RUN_KEYS = {"name": str, "model": str, "config": dict, "classes": list[str], "state": str, "made_from": dict}
+
 # of this process: size and time of change of a file; the size and SHA-256 of its content without added columns
 _FINGERPRINTS: dict[str, tuple[list[int], tuple[int, str]]] = {}
 
@@ -164,7 +169,7 @@ class Run:
         if not self.run_json.exists():
             raise UserError(f"{self.folder}: no such run; 'fertool train' makes one")
         remedy = f"run 'fertool train --name {self.name} --force' to make it again"
-        return read_json(self.run_json, remedy, ["name", "model", "config", "state", "made_from"])
+        return read_json(self.run_json, remedy, RUN_KEYS)
 
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:
@@ -263,9 +268,11 @@ class Workspace:
         """The content of dataset.json. Raises UserError where nothing is prepared."""
         if not self.dataset_json.exists():
             raise UserError(f"{self.root}: no faces here; run 'fertool prepare SOURCE' first")
-        return read_json(
-            self.dataset_json, self.remedy(self.dataset_json), ["name", "classes", "splits", "made_from"]
-        )
+        return read_json(self.dataset_json, self.remedy(self.dataset_json), DATASET_KEYS)
+
+    def masks_record(self) -> dict[str, Any]:
+        """The content of masks.json. Raises DamagedError where there is none."""
+        return read_json(self.masks_json, self.remedy(self.masks_json), MASKS_KEYS)
 
     def check_split(self, split: str) -> None:
         """Raise UserError where there is no such split."""
@@ -379,9 +386,8 @@ class Workspace:
     def _require_masks(self, split: str) -> None:
         if not self.region_maps(split).exists():
             raise UserError(f"{self.root}: no region maps for '{split}'; run 'fertool masks' first")
-        record = read_json(self.masks_json, self.remedy(self.masks_json), ["made_from"])
         faces = self.faces(split)
-        made_for = record["made_from"].get("inputs", {})
+        made_for = self.masks_record()["made_from"].get("inputs", {})
         if made_for.get(os.path.relpath(faces, self.root)) != self.fingerprint(faces):
             raise UserError(f"{self.root}: the region maps are of other faces; run 'fertool masks' again")
 
@@ -460,7 +466,7 @@ class Workspace:
         where the faces are the same, or the record does not say.
         """
         record = run.config()
-        inputs = record["made_from"].get("inputs", {}) if isinstance(record["made_from"], dict) else {}
+        inputs = record["made_from"].get("inputs", {})
         recorded = record.get("faces") or {
             name: digest for name, digest in inputs.items() if Path(name).parent.name == "faces"
         }

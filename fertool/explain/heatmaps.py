@@ -178,7 +178,9 @@ def read_stored(job: HeatmapJob, made_now: bool) -> Heatmaps:
     """The maps of a job for one target. Raises DamagedError where they are not what their record says."""
     (path,), (target,) = job.paths, job.targets
     remedy = job.workspace.remedy(path)
-    record = read_json(path.with_suffix(".json"), remedy, ["target", "grid", "faces", "empty"])
+    record = read_json(
+        path.with_suffix(".json"), remedy, {"target": str, "grid": list[int], "faces": int, "empty": int}
+    )
     job.workspace.require_intact(path.with_suffix(".json"), path)
     maps = read_npy(path, remedy, shape=(record["faces"], *record["grid"]), kinds="f")
     return Heatmaps(path, job.run, job.request, target, maps, record, made_now)

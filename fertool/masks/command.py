@@ -15,7 +15,6 @@ from fertool.masks.preview import preview_masks
 from fertool.masks.settings import MaskSettings
 from fertool.runtime.package_files import INSTALL_DLIB
 from fertool.runtime.ranks import join_ranks
-from fertool.runtime.reading import read_json
 from fertool.summary import Summary
 from fertool.workspace import Workspace
 
@@ -48,7 +47,7 @@ def make_masks(
         raise UserError(f"--preview {preview}: give a file that ends in .png")
     job = _job(workspace, settings, force)
     made_now = ensure_masks(job)
-    content = read_json(workspace.masks_json, workspace.remedy(workspace.masks_json), ["found", "agreement"])
+    content = workspace.masks_record()
     notes = [] if made_now else ["masks are up to date; --force makes them again"]
     if settings.detector == "auto" and MEDIAPIPE in job.detectors.order and DLIB not in job.detectors.order:
         notes.append(

@@ -14,7 +14,6 @@ from fertool.masks.regions import REGIONS
 from fertool.report.conditions import Condition, conditions_of
 from fertool.report.mean_face import MeanFace, find_mean_face
 from fertool.report.views import View, main_view, views_of
-from fertool.runtime.files import read_json
 from fertool.score.evaluated_run import Columns, cluster_faces
 from fertool.score.gather import Gathered, find_stored, gather_scores
 from fertool.score.guidance.effects import Estimate, Guidance, gather_guidance
@@ -74,7 +73,7 @@ class Evidence:
         """How many of the split's faces each detector found, detectors without any left out."""
         if not self.workspace.masks_json.exists():
             return {}
-        found = read_json(self.workspace.masks_json)["found"].get(self.split, {})
+        found = self.workspace.masks_record()["found"].get(self.split, {})
         called = {"drawn": "the synthetic faces' own geometry", "template": "none, the template's taken"}
         return {called.get(name, name): count for name, count in found.items() if count}
 

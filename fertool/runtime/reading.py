@@ -12,9 +12,9 @@ import json
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -38,8 +38,11 @@ def damaged(path: Path, what: str, remedy: str = REMAKE) -> DamagedError:
     return DamagedError(f"{path}: {' '.join(what.split())}; {remedy}")
 
 
-def read_json(path: Path, remedy: str = REMAKE, keys: Iterable[str] = ()) -> dict[str, Any]:
-    """The JSON object in a file, which must have these keys, and be what was written where it has a hash of itself."""
+def read_json(path: Path, remedy: str = REMAKE, keys: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON object in a file, which must be what was written where it has a hash of itself.
+
+    `keys` are those that it must have, and what each holds: a type, `list[str]`, or `object` for anything.
+    """
     text = read_text(path, remedy)
     try:
         # NaN stood in figures of early versions
@@ -50,10 +53,20 @@ def read_json(path: Path, remedy: str = REMAKE, keys: Iterable[str] = ()) -> dic
         raise damaged(path, "not a JSON object", remedy)
     if not _is_as_written(text, content.pop(RECORD_HASH, None)):
         raise damaged(path, "changed since it was written", remedy)
-    for key in keys:
+    for key, kind in (keys or {}).items():
         if key not in content:
             raise damaged(path, f"has no '{key}'", remedy)
+        if not _is_a(content[key], kind):
+            raise damaged(path, f"'{key}' is not what belongs there", remedy)
     return content
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """Whether a value is of a type, and the items of a list of theirs."""
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        return isinstance(value, list) and all(_is_a(each, item) for each in value)
+    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
 
 
 def _is_as_written(text: str, digest: object) -> bool:
@@ -184,6 +197,10 @@ def read_npz(
     except _NOT_WHOLE:
         raise damaged(path, "not a whole .npz file", remedy) from None
     for name, array in arrays.items():
+        if not isinstance(
+            array, np.ndarray
+        ):  # numpy gives the bytes of a member that does not begin as an .npy
+            raise damaged(path, f"{name}: not an array", remedy)
         _check_array(path, f"{name}: ", array, None if rows is None else (rows, ...), None, remedy)
     return arrays
 

@@ -1,6 +1,7 @@
 """Files that are cut, empty, foreign or of another shape: one line each, never a traceback."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -129,9 +130,46 @@ def test_tables_of_another_shape(tmp_path: Path) -> None:
 def test_json_that_lacks_keys_and_nan(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text(json.dumps({"a": float("nan")}))
-    assert read_json(path, REMEDY, ["a"]) == {"a": None}
+    assert read_json(path, REMEDY, {"a": object}) == {"a": None}
     with pytest.raises(DamagedError, match="has no 'made_from'"):
-        read_json(path, REMEDY, ["made_from"])
+        read_json(path, REMEDY, {"made_from": dict})
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "belongs"),
+    [
+        (["happy", "sad"], list[str], True),
+        ([], list[str], True),
+        (["happy", True], list[str], False),
+        ({"happy": 1}, list[str], False),
+        ("happy", list[str], False),
+        ({}, dict, True),
+        (None, dict, False),
+        ([12, 12], list[int], True),
+        ([12, True], list[int], False),
+        (3, int, True),
+        (True, int, False),
+        ("3", int, False),
+    ],
+)
+def test_a_key_that_holds_something_else_is_refused(
+    tmp_path: Path, value: object, kind: object, belongs: bool
+) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps({"key": value}))
+    if belongs:
+        assert read_json(path, REMEDY, {"key": kind}) == {"key": value}
+    else:
+        with pytest.raises(DamagedError, match="'key' is not what belongs there; "):
+            read_json(path, REMEDY, {"key": kind})
+
+
+def test_a_member_of_an_npz_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("points.npy", b"not what an array begins with")
+    with pytest.raises(DamagedError, match="points: not an array"):
+        read_npz(path, REMEDY)
 
 
 @settings(max_examples=30)

@@ -9,7 +9,6 @@ from fertool.explain.registry import Request
 from fertool.masks.action_units import action_unit_maps
 from fertool.masks.landmarks import interocular_distance
 from fertool.masks.regions import BACKGROUND, REGIONS, region_maps
-from fertool.runtime.files import read_json
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.face_csv import region_column
 from fertool.score.statistics.intervals import Resampled, resample_means
@@ -188,7 +187,7 @@ def _jitter(
     generator = np.random.default_rng(0)
     steps = generator.standard_normal(evaluated.landmarks.shape) * jitter
     moved = evaluated.landmarks + steps * interocular_distance(evaluated.landmarks)[:, None, None]
-    margin = read_json(evaluated.workspace.masks_json)["settings"]["margin_iod"]
+    margin = evaluated.workspace.masks_record()["settings"]["margin_iod"]
     moved_maps = region_maps(moved, evaluated.region_maps.shape[1:], margin)
     (others,), _ = shares_and_ceilings([heatmaps], moved_maps)
     change = others[counted] - shares[counted]
