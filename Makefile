@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := data/demo
-# tests run in this many processes, with one torch thread each
+# tests run in this many processes, with one torch thread each; what Python compiles is kept for all that they start
 WORKERS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 .PHONY: help install demo test lint types format coverage bench torture study study-guided clean
 .DEFAULT_GOAL := help

@@ -2,6 +2,9 @@ import contextlib
 import functools
 import http.server
 import json
+import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from hypothesis import settings
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from fertool import cli
 from fertool.masks import make_masks
 from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.files import read_json, write_json
@@ -60,6 +64,28 @@ def shared() -> Callable[[str], Path]:
 def seeded() -> None:
     """Draws that name no generator are the same whatever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `fertool` on arguments in the process of the tests: without the seconds that imports take."""
+    monkeypatch.setenv("COLUMNS", "120")
+    log = logging.getLogger("fertool")
+    for name in ("handlers", "level", "propagate"):
+        monkeypatch.setattr(log, name, getattr(log, name))
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["fertool", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said, code = capfd.readouterr(), end.value.code
+        if isinstance(code, str):  # as the interpreter does at its end
+            return subprocess.CompletedProcess(sys.argv, 1, said.out, f"{said.err}{code}\n")
+        return subprocess.CompletedProcess(sys.argv, int(code or 0), said.out, said.err)
+
+    return run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shlex
@@ -42,28 +41,6 @@ def fertool(*arguments: str | Path, **options) -> subprocess.CompletedProcess[st
         env=ENVIRONMENT,
         **options,
     )
-
-
-@pytest.fixture
-def in_process(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """As `fertool`, in the process of the tests: without the seconds that imports take."""
-    monkeypatch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
-    log = logging.getLogger("fertool")
-    for name in ("handlers", "level", "propagate"):
-        monkeypatch.setattr(log, name, getattr(log, name))
-
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["fertool", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said, code = capsys.readouterr(), end.value.code
-        if isinstance(code, str):  # as the interpreter does at its end
-            return subprocess.CompletedProcess(sys.argv, 1, said.out, f"{said.err}{code}\n")
-        return subprocess.CompletedProcess(sys.argv, int(code or 0), said.out, said.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Photographs as they are read, their faces upright, framed as the workspace's training faces are."""
+"""Photographs as they are read, and the framing of the workspace's training faces."""
 
 from pathlib import Path
 
@@ -8,8 +8,7 @@ import numpy as np
 from fertool.errors import UserError
 from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.detectors.template import mean_face
-from fertool.masks.landmarks import turns_to_upright
-from fertool.masks.photographs import Framing, PhotographDetectors, find_faces, framing_of
+from fertool.masks.photographs import Framing, framing_of
 from fertool.prepare.sources.decode import opencv_silent
 from fertool.workspace import Workspace
 
@@ -29,32 +28,6 @@ def read_photograph(path: Path) -> np.ndarray:
     if picture is None:
         raise UserError(f"{path}: no picture that OpenCV reads; convert it to JPEG or PNG")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-
-
-def find_upright_faces(
-    detectors: PhotographDetectors, photograph: np.ndarray
-) -> tuple[np.ndarray, str | None, int]:
-    """`find_faces` in the photograph turned so that its faces stand upright, though no EXIF says that it lies.
-
-    Returns landmarks, in pixels of the turned photograph, the detector's name, and the number of quarter turns,
-    counter-clockwise. A photograph in which no face is found is tried lying on either side, and upside down.
-    """
-    landmarks, detector = find_faces(detectors, photograph)
-    turns = quarter_turns(landmarks)
-    if len(landmarks) and turns == 0:
-        return landmarks, detector, 0
-    for tried in (turns,) if turns else (1, 3, 2):
-        again, by = find_faces(detectors, np.ascontiguousarray(np.rot90(photograph, tried)))
-        if len(again) and quarter_turns(again) == 0:
-            return again, by, tried
-    return landmarks, detector, 0
-
-
-def quarter_turns(landmarks: np.ndarray) -> int:
-    """The quarter turns, counter-clockwise, that make most of the faces (n, 68, 2) upright; 0 without faces."""
-    if len(landmarks) == 0:
-        return 0
-    return int(np.bincount(turns_to_upright(landmarks), minlength=4).argmax())
 
 
 def training_framing(workspace: Workspace) -> Framing:

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from fertool.errors import UserError
-from fertool.explain.photographs.faces import find_upright_faces, read_photograph
+from fertool.explain.photographs.faces import read_photograph
 from fertool.masks.landmarks import face_boxes
 from fertool.masks.photographs import Crop, Framing, available_detectors, crop_face
+from fertool.masks.upright_faces import find_upright_faces
 from fertool.runtime.progress import progress_bar
 from fertool.runtime.worker_pool import WorkerPool, usable_cores
 

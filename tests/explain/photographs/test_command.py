@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,14 +11,8 @@ from PIL import Image
 
 from fertool.errors import UserError
 from fertool.explain import ExplainSettings, explain
-from fertool.explain.photographs import faces as photograph_faces
 from fertool.explain.photographs.explained import explain_faces, region_shares
-from fertool.explain.photographs.faces import (
-    find_upright_faces,
-    quarter_turns,
-    read_photograph,
-    training_framing,
-)
+from fertool.explain.photographs.faces import read_photograph, training_framing
 from fertool.explain.photographs.files import find_photographs
 from fertool.explain.registry import parse_request
 from fertool.masks import photographs as finding
@@ -133,13 +124,11 @@ def test_small_faces_of_a_large_photograph_are_found_and_read_like_text(
 
 
 def test_no_face_is_one_line_and_exit_1(
-    trained: Workspace, mediapipe: Path, wall: np.ndarray, tmp_path: Path
+    trained: Workspace, mediapipe: Path, wall: np.ndarray, tmp_path: Path, in_process
 ) -> None:
+    """One line in all: MediaPipe's C++ writes none to the same place."""
     photograph = write(tmp_path / "wall.png", wall)
-    done = subprocess.run(
-        [sys.executable, "-m", "fertool", "explain", "--image", photograph, "-w", trained.root],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = in_process("explain", "--image", photograph, "-w", trained.root)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(f"fertool: {photograph}: no face found")
     assert len(done.stderr.splitlines()) == 1
@@ -277,44 +266,6 @@ def test_photographs_are_files_folders_and_globs(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             find_photographs([path], ["cnn"])
-
-
-@pytest.mark.parametrize("turns", range(4))
-def test_a_photograph_that_lies_is_turned_until_its_faces_are_upright(
-    turns: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However the detector does: it may find a lying face, and find it lying."""
-    upright, face = np.zeros((300, 200, 3), np.uint8), mean_face((100, 100)) + np.array([40, 90])
-    upright[90:190, 40:140] = 200
-
-    def turned(landmarks: np.ndarray, times: int) -> np.ndarray:
-        height, width = 300, 200
-        for _ in range(times % 4):  # counter-clockwise: x goes up, y goes left
-            landmarks, (height, width) = (
-                np.stack([landmarks[:, 1], width - landmarks[:, 0]], axis=1),
-                (width, height),
-            )
-        return landmarks
-
-    lying = np.rot90(upright, turns)
-    assert quarter_turns(turned(face, turns)[None]) == -turns % 4
-
-    def find(detectors: PhotographDetectors, photograph: np.ndarray) -> tuple[np.ndarray, str | None]:
-        (times,) = [k for k in range(4) if np.array_equal(photograph, np.rot90(upright, k))]
-        return turned(face, times)[None], "mediapipe"
-
-    monkeypatch.setattr(photograph_faces, "find_faces", find)
-    detectors = PhotographDetectors(Path("model"), dlib=False)
-    landmarks, _, done = find_upright_faces(detectors, lying)
-    assert done == -turns % 4 and np.allclose(landmarks[0], face)
-
-    def find_upright(detectors: PhotographDetectors, photograph: np.ndarray) -> tuple[np.ndarray, str | None]:
-        found, name = find(detectors, photograph)
-        return (found, name) if np.allclose(found[0], face) else (np.zeros((0, 68, 2), np.float32), None)
-
-    monkeypatch.setattr(photograph_faces, "find_faces", find_upright)
-    landmarks, _, done = find_upright_faces(detectors, lying)
-    assert done == -turns % 4 and np.allclose(landmarks[0], face)
 
 
 def test_what_is_no_photograph_is_named(tmp_path: Path) -> None:
