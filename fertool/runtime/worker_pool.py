@@ -45,6 +45,8 @@ class WorkerPool:
                 process.kill()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+            # with it go its semaphores, of which Python warns where Ctrl-C then ends the process without its finalizers
+            self._pool = None
 
     def in_order(self, function: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
         """`function` of each batch, in the order of the batches.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,17 @@ def test_a_worker_that_dies_is_told_of_with_what_to_do_and_does_not_hang() -> No
         pytest.raises(UserError, match=r"died .*take a smaller one$"),
     ):
         list(pool.in_order(os._exit, [3, 3]))
+
+
+def test_ctrl_c_leaves_no_semaphore_to_warn_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: set[str] = set()
+    for change, name in ((held.add, "register"), (held.discard, "unregister")):
+        ours = getattr(resource_tracker, name)
+        monkeypatch.setattr(resource_tracker, name, lambda *of, c=change, o=ours: (c(of[0]), o(*of)))
+    with pytest.raises(KeyboardInterrupt) as held_while_the_process_ends, WorkerPool(2, "") as pool:
+        assert list(pool.in_order(abs, [-1])) == [1] and held
+        raise KeyboardInterrupt
+    assert held_while_the_process_ends.tb is not None and held == set()
 
 
 def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
