@@ -339,7 +339,7 @@ class Workspace:
         """
         self.check_split(split)
         path = self.near_twins
-        if not path.exists():
+        if not self.holds(path):
             return None
         self.require_intact(self.dataset_json, path)
         remedy = self.remedy(path)
@@ -423,6 +423,19 @@ class Workspace:
             return
         if not self._is_as_recorded(read_json(record, self.remedy(record)), record, product):
             raise damaged(product, f"not the file that {record.name} describes", self.remedy(product))
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file that not every data set has is there: the truth of a split, near twins.
+
+        Raises DamagedError where dataset.json describes it and it is gone: what reads it would do without in silence.
+        """
+        if path.exists():
+            return True
+        if self.dataset_json.exists():
+            recorded = read_json(self.dataset_json, self.remedy(self.dataset_json)).get("products", {})
+            if os.path.relpath(path, self.root) in recorded:
+                raise damaged(path, "no such file", self.remedy(path))
+        return False
 
     def _is_as_recorded(
         self, content: Mapping[str, Any], record: Path, product: Path, *, cached: bool = True
@@ -556,7 +569,9 @@ class Workspace:
             return False
         if not are_made_alike(content.get("made_from"), made_from):
             return False
-        for product in products:
+        recorded = content.get("products", {})
+        described = [record.parent / name for name in recorded] if isinstance(recorded, dict) else []
+        for product in (*products, *described):
             if not product.exists():
                 return False
             if not self._is_as_recorded(content, record, product):

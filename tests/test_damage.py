@@ -17,7 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 from fertool import cli
+from fertool.errors import DamagedError
 from fertool.runtime.files import read_json, write_record
+from fertool.runtime.hardware import choose_compute
+from fertool.score.evaluated_run import EvaluatedRun
+from fertool.score.suites.truth import known_planes
 from fertool.workspace import Workspace
 from fertool.workspace_check import check_workspace
 
@@ -148,3 +152,21 @@ def test_a_file_that_is_gone_is_said(workspace: Workspace) -> None:
     workspace.truth("val").unlink()
     (damaged,) = check_workspace(workspace).data["damaged"]
     assert damaged["reason"].startswith(f"{workspace.truth('val')}: no such file; run 'fertool prepare")
+
+
+def test_a_file_that_only_some_data_sets_have_is_missed(workspace: Workspace) -> None:
+    """Without the truth the masks of drawn faces would be a detector's, and without near twins leaks would train."""
+    truth = workspace.truth("test")
+    truth.unlink()
+    for command in (["masks"], ["masks", "--force"]):
+        assert f"fertool: {truth}: no such file; run 'fertool prepare" in called(*command).output
+    with pytest.raises(DamagedError, match="no such file"):
+        known_planes(EvaluatedRun(workspace, workspace.runs()[0], "test", choose_compute("cpu", "fp32")))
+
+    record = read_json(workspace.dataset_json)
+    assert workspace.load_near_twin_groups("test") is None, "they were not looked for"
+    recorded = record["products"] | {"faces/near_twins.csv": {"bytes": 1, "sha256": ""}}
+    write_record(workspace.dataset_json, {**record, "products": recorded})
+    with pytest.raises(DamagedError, match=r"near_twins\.csv: no such file"):
+        workspace.load_near_twin_groups("test")
+    assert not workspace.is_current(workspace.dataset_json, record["made_from"])

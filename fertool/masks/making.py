@@ -106,8 +106,8 @@ def _forget_partial_rows(job: MaskJob) -> None:
 
 
 def _inputs(workspace: Workspace, split: str) -> list[Path]:
-    paths = [workspace.faces(split), workspace.faces_csv(split), workspace.truth(split)]
-    return [path for path in paths if path.exists()]
+    truth = workspace.truth(split)
+    return [workspace.faces(split), workspace.faces_csv(split), *([truth] if workspace.holds(truth) else [])]
 
 
 def _make(job: MaskJob, made_from: dict[str, Any]) -> None:

@@ -73,7 +73,6 @@ def _prepare(
     crowd = None if settings.ferplus is None else read_ferplus(settings.ferplus)
     made_from = _made_from(workspace, source, settings)
     products = [path(split) for split in SPLITS for path in (workspace.faces, workspace.faces_csv)]
-    products += [workspace.near_twins] if workspace.near_twins.exists() else []
     if not force and workspace.is_current(workspace.dataset_json, made_from, products):
         remove_leftovers(workspace)
         pairs = None

@@ -45,7 +45,7 @@ def _revision(config: TrainConfig) -> int:
 def _inputs(workspace: Workspace, config: TrainConfig, model: FaceClassifier) -> list[Path]:
     splits = SPLITS if config.drop_leaks else ("train", "val")
     inputs = [path for split in splits for path in (workspace.faces(split), workspace.faces_csv(split))]
-    if config.drop_leaks == NEAR and workspace.near_twins.exists():
+    if config.drop_leaks == NEAR and workspace.holds(workspace.near_twins):
         inputs.append(workspace.near_twins)
     for split in ("train", "val"):
         if model.needs_boxes:

@@ -53,7 +53,7 @@ def score_truth(evaluated: EvaluatedRun, request: Request, target: str) -> tuple
 def known_planes(evaluated: EvaluatedRun) -> dict[str, np.ndarray]:
     """The pixels of each face's evidence and of its mark, bool (N, H, W) each, as far as they are known."""
     planes = {}
-    if evaluated.workspace.truth(evaluated.split).exists():
+    if evaluated.workspace.holds(evaluated.workspace.truth(evaluated.split)):
         truth = evaluated.workspace.load_truth(evaluated.split)
         planes = {name: evaluated.sampled(truth[name]) for name in PLANES if name in truth}
     if not planes:
