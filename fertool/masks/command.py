@@ -64,7 +64,9 @@ def make_masks(
 
 def _job(workspace: Workspace, settings: MaskSettings, force: bool) -> MaskJob:
     splits = list(workspace.dataset()["splits"])
-    synthetic = [split for split in splits if settings.detector == "auto" and workspace.holds(workspace.truth(split))]
+    synthetic = [
+        split for split in splits if settings.detector == "auto" and workspace.holds(workspace.truth(split))
+    ]
     dlib = dlib_version()
     order = _detectors_to_try(settings.detector, dlib is not None) if len(synthetic) < len(splits) else ()
     model = join_ranks().broadcast_from_rank0(

@@ -178,4 +178,6 @@ def _notes_on_other_faces(
 
 def _truth_is_known(workspace: Workspace, split: str) -> bool:
     settings = workspace.dataset().get("settings", {})
-    return workspace.holds(workspace.truth(split)) and bool(settings.get("evidence") or settings.get("spurious"))
+    return workspace.holds(workspace.truth(split)) and bool(
+        settings.get("evidence") or settings.get("spurious")
+    )

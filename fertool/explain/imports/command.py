@@ -24,6 +24,7 @@ from fertool.runtime.reading import damaged, read_npy, read_npz
 from fertool.summary import Summary, Table
 from fertool.workspace import Run, Workspace
 
+REPLACE = "--force puts these in its place"
 MAPS_REMEDY = "give finite numbers (N, h, w), a map for each face"
 LOGITS_REMEDY = "give finite 'logits' (N, classes), and 'labels' if you like"
 
@@ -135,7 +136,7 @@ def _import_maps(workspace: Workspace, settings: ImportSettings, run: Run, force
         raise damaged(settings.file, f"row {row} has cells that are no finite number", MAPS_REMEDY)
     (path,) = job.paths
     ordered = np.asarray(maps[rows], dtype=np.float32)
-    if not force and path.exists() and not np.array_equal(np.load(path), ordered):
+    if not force and path.exists() and not np.array_equal(read_npy(path, REPLACE), ordered):
         raise UserError(f"{path}: other maps are there already; --force puts these in their place")
     with alone(job.paths):
         path.with_suffix(".json").unlink(missing_ok=True)
@@ -175,7 +176,7 @@ def _import_predictions(workspace: Workspace, settings: ImportSettings, run: Run
     rows = source_rows(workspace, settings.split, len(logits), settings.ids, settings.file)
     labels = workspace.load_labels(settings.split, classes)
     given = stored.get("labels")
-    if given is not None and not np.array_equal(given[rows] if len(given) == len(rows) else given, labels):
+    if given is not None and not np.array_equal(given[rows] if given.shape == rows.shape else given, labels):
         raise UserError(
             f"{settings.file}: its labels are not those of '{settings.split}'; bring its rows into the order of "
             f"{workspace.faces_csv(settings.split)}, or name their faces with --ids"

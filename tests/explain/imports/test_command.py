@@ -192,6 +192,7 @@ def test_predictions_are_brought_into_the_order_of_the_faces(workspace: Workspac
         ({"probabilities": np.ones((42, 7))}, "holds no array 'logits'"),
         ({"logits": np.ones((42, 8))}, r"logits float64 \(42, 8\) where \(N, 7\) belongs"),
         ({"logits": np.full((42, 7), np.inf)}, "row 0 has logits that are nan or infinite"),
+        ({"logits": np.ones((42, 7)), "labels": np.array(3)}, "its labels are not those of 'test'"),
     ],
 )
 def test_predictions_that_do_not_fit(
@@ -201,6 +202,20 @@ def test_predictions_that_do_not_fit(
     with pytest.raises(UserError, match=message):
         import_results(workspace, ImportSettings(tmp_path / "p.npz"))
     assert not workspace.run("cnn").predictions("test").exists()
+
+
+def test_damaged_maps_make_room_with_force_alone(workspace: Workspace, tmp_path: Path) -> None:
+    settings = ImportSettings(tmp_path / "maps.npy", explainer_name="mine")
+    np.save(settings.file, np.ones((42, 3, 3), np.float32))
+    import_results(workspace, settings)
+    place = workspace.run("cnn").heatmaps("imported:mine", "predicted", "test")
+    place.write_bytes(place.read_bytes()[:100])
+    with pytest.raises(
+        UserError, match=r"test\.npy: not a whole \.npy file; --force puts these in its place"
+    ):
+        import_results(workspace, settings)
+    import_results(workspace, settings, force=True)
+    assert np.array_equal(np.load(place), np.load(settings.file))
 
 
 def test_the_runs_own_predictions_make_room_with_force_alone(workspace: Workspace, tmp_path: Path) -> None:
