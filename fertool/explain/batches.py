@@ -13,9 +13,11 @@ from fertool.workspace import Run
 WHOLE_BATCH_SIDE = 112  # pixels: networks with larger inputs take fewer faces at a time, for the memory
 
 
-def batches(model: FaceClassifier, request: Request, faces: int, *, done: int = 0) -> list[slice]:
+def batches(
+    model: FaceClassifier, request: Request, compute: Compute, faces: int, *, done: int = 0
+) -> list[slice]:
     """The rows of each batch of so many faces, without the first `done`."""
-    size = _batch_size(request, model.input_spec.size)
+    size = compute.batch_size(_batch_size(request, model.input_spec.size))
     return [slice(start, start + size) for start in range(done, faces, size)]
 
 
@@ -24,8 +26,8 @@ def _batch_size(request: Request, input_side: int) -> int:
     return max(1, round(request.explainer.batch_size * smaller))
 
 
-def is_face_left_alone(run: Run, request: Request, faces: int) -> bool:
-    """Whether the last batch of so many faces holds only one."""
+def was_face_left_alone(run: Run, request: Request, faces: int) -> bool:
+    """Whether the last batch of so many faces held only one when a CPU took as many at once as a GPU."""
     size = _batch_size(request, run.config().get("image_size", WHOLE_BATCH_SIDE))
     return faces % size == 1 or size == 1
 

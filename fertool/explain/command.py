@@ -11,7 +11,7 @@ from fertool.explain.selection import explainable_runs
 from fertool.explain.settings import ExplainSettings
 from fertool.explain.targets import check_target
 from fertool.runtime.files import replacing
-from fertool.runtime.hardware import choose_compute
+from fertool.runtime.hardware import choose_compute, keep_freed_memory
 from fertool.runtime.ranks import join_ranks
 from fertool.summary import Summary, Table
 from fertool.workspace import Workspace
@@ -29,6 +29,7 @@ def explain(workspace: Workspace, settings: ExplainSettings = DEFAULTS, *, force
     """
     check_target(settings.target, workspace.dataset()["classes"])
     compute = choose_compute(settings.device, settings.precision)
+    keep_freed_memory()
     if settings.images:
         from fertool.explain.photographs.command import explain_photographs
 

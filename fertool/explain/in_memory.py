@@ -29,7 +29,7 @@ def unstored_heatmaps(
         boxes: boxes of the faces in pixels, (N, 4), for a model that asks for them.
     """
     maps = []
-    for rows in batches(model, request, len(faces)):
+    for rows in batches(model, request, compute, len(faces)):
         wanted = None if codes is None else torch.from_numpy(codes[rows]).to(compute.device)
 
         def choose(logits: Tensor, wanted: Tensor | None = wanted) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fertool.explain.batches import batches, explain_rows, is_face_left_alone
+from fertool.explain.batches import batches, explain_rows, was_face_left_alone
 from fertool.explain.explainer import LAYER, rectify
 from fertool.explain.heatmaps import (
     HeatmapJob,
@@ -163,7 +163,7 @@ def _made_from(job: HeatmapJob) -> list[dict[str, Any]]:
     settings: dict[str, Any] = {"explainer": job.request.key, "precision": job.compute.precision}
     if job.sample is not None:
         settings["sample"] = job.sample.record
-    if is_face_left_alone(job.run, job.request, len(job.faces)):
+    if was_face_left_alone(job.run, job.request, len(job.faces)):
         # before such a face was repeated, some networks gave it a wrong map: maps without this are made again
         settings["lone_face"] = "repeated"
     made_from = job.workspace.made_from(
@@ -183,7 +183,9 @@ def _explain_split(job: HeatmapJob, made_from: list[dict[str, Any]]) -> None:
     done = ranks.broadcast_from_rank0(lambda: 0 if partial is None else partial.done)
     with progress_bar(f"{job.run.name}: {job.request.key}", len(faces), "faces", done=done) as bar:
         # only the first process gets rows, and only it has `partial`
-        for arrays in ranks.in_order(batches(model, job.request, len(faces), done=done), explain):
+        for arrays in ranks.in_order(
+            batches(model, job.request, job.compute, len(faces), done=done), explain
+        ):
             if partial is not None:
                 partial.append(**arrays)
             bar.update(len(arrays["logits"]))

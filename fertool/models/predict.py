@@ -10,7 +10,7 @@ from fertool.models.classifier import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
 from fertool.runtime.hardware import Compute
 
-BATCH_SIZE = 256
+GPU_BATCH_SIZE = 256
 
 
 class Faces(Protocol):
@@ -22,7 +22,7 @@ class Faces(Protocol):
 
 
 def face_batches(
-    faces: Faces, boxes: np.ndarray | None = None, batch_size: int = BATCH_SIZE
+    faces: Faces, boxes: np.ndarray | None, batch_size: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """Yield batches of at most `batch_size` faces, uint8 (N, H, W[, 3]), in order, with their boxes (N, 4) if given."""
     for start in range(0, len(faces), batch_size):
@@ -41,7 +41,7 @@ def predict_logits(
     """
     batches = []
     with frozen_eval(model), torch.inference_mode(), compute.autocast():
-        for pixels, batch_boxes in face_batches(faces, boxes):
+        for pixels, batch_boxes in face_batches(faces, boxes, compute.batch_size(GPU_BATCH_SIZE)):
             with model.looking_at(batch_boxes):
                 batches.append(model(pixels.to(compute.device)).float().cpu())
     return torch.cat(batches).numpy()

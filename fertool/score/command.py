@@ -9,7 +9,7 @@ from fertool.explain.face_sample import FaceSample, draw_sample
 from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
 from fertool.models.predictions import made_elsewhere
-from fertool.runtime.hardware import choose_compute
+from fertool.runtime.hardware import choose_compute, keep_freed_memory
 from fertool.runtime.ranks import join_ranks
 from fertool.score.by_column import BY_COLUMN, figures_by_column
 from fertool.score.evaluated_run import EvaluatedRun
@@ -68,6 +68,7 @@ def score(
     notes += mixed_rows(chosen_runs, known)
     suites = _suites_to_score(workspace, settings)
     compute = choose_compute(device, precision)
+    keep_freed_memory()
     sample = _sample_to_score(workspace, settings)
     evaluated_runs = [
         EvaluatedRun(workspace, run, settings.split, compute, force, sample) for run in chosen_runs

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fertool.models import FaceClassifier
-from fertool.models.predict import Faces, face_batches
+from fertool.models.predict import GPU_BATCH_SIZE, Faces, face_batches
 from fertool.models.structure.stages import parameter_stages
 from fertool.runtime.hardware import Compute
 from fertool.runtime.progress import progress_bar
@@ -62,6 +62,7 @@ def head_inputs(
     seen: list[Tensor] = []
     head = model.layer(model.head)
     was_training = model.training
+    size = compute.batch_size(GPU_BATCH_SIZE)
 
     def logits_of(pixels: Tensor, batch_boxes: Tensor | None) -> Tensor:
         with model.looking_at(batch_boxes):
@@ -76,10 +77,10 @@ def head_inputs(
         ):
             training_mode(model)
             with torch.random.fork_rng():
-                logits_of(*next(face_batches(faces, boxes)))
+                logits_of(*next(face_batches(faces, boxes, size)))
             in_training = seen.pop()
             model.eval()
-            for pixels, batch_boxes in face_batches(faces, boxes):
+            for pixels, batch_boxes in face_batches(faces, boxes, size):
                 logits = logits_of(pixels, batch_boxes)
                 if not torch.equal(_apply(head, seen[-1]), logits):
                     return None

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fertool.models import FaceClassifier, build_model, load_model
 from fertool.models.backbones.cnn import INPUT
-from fertool.models.predict import BATCH_SIZE
+from fertool.models.predict import GPU_BATCH_SIZE
 from fertool.models.structure.stages import parameter_stages
 from fertool.runtime.hardware import Compute
 from fertool.train import loop, train
@@ -180,7 +180,7 @@ def test_the_head_of_its_inputs_is_the_logits(name: str) -> None:
 
 def test_features_come_in_the_order_of_the_faces_and_the_model_stays_as_it_was(model: FaceClassifier) -> None:
     freeze_all_but(model, {"fc.weight", "fc.bias"})
-    faces = some_faces(BATCH_SIZE + 3, side=16)
+    faces = some_faces(GPU_BATCH_SIZE + 3, side=16)
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     random = torch.get_rng_state()
     features = head_inputs(model, faces, None, CPU)

@@ -119,7 +119,7 @@ def _explain(
     choose = choose_classes(target, classes, torch.zeros(0, dtype=torch.int64))
     maps, logits = [], []
     with progress_bar(title, len(faces), "faces") as bar:
-        for rows in batches(model, request, len(faces)):
+        for rows in batches(model, request, compute, len(faces)):
             explanation = explain_rows(model, request, faces, boxes, rows, choose, compute)
             maps.append(explanation.heatmaps.float().cpu().numpy())
             logits.append(explanation.logits.float().cpu().numpy())

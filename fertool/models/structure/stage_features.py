@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fertool.models import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
-from fertool.models.predict import face_batches
+from fertool.models.predict import GPU_BATCH_SIZE, face_batches
 from fertool.models.structure.layers import classifier_layer, layers_seen
 from fertool.models.structure.map_layers import map_layers
 from fertool.runtime.hardware import Compute
@@ -77,7 +77,7 @@ def stage_features(
         last_seen[stage.name] = pool_features(model, given if stage.reads_input else output)
 
     with frozen_eval(model), layers_seen(model, list(stage_at), see), torch.inference_mode():
-        for pixels, batch_boxes in face_batches(faces, boxes):
+        for pixels, batch_boxes in face_batches(faces, boxes, compute.batch_size(GPU_BATCH_SIZE)):
             with model.looking_at(batch_boxes), compute.autocast():
                 model(pixels.to(compute.device))
             for name, pooled in last_seen.items():

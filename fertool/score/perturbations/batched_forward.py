@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fertool.models.structure.pool_first import pooling_first
 from fertool.score.evaluated_run import EvaluatedRun
 
 Network = Callable[[Tensor], Tensor]
 """Pictures 0..255, (M, H, W) or (M, H, W, 3), M of any size -> logits float32 (M, C)."""
 
-# A core's caches hold the activations of few pictures: `cnn` takes twice as long for each at 128 as at 32.
-PICTURES_ON_CPU = 32
-PICTURES_ON_GPU = 512
+GPU_BATCH_SIZE = 512
 
 
 def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
@@ -22,8 +21,9 @@ def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
     Pictures come in rounds: those of all the rows, in their order, once or several times over. They are
     computed in the run's precision, in batches that suit the device.
     """
-    at_once = PICTURES_ON_CPU if evaluated.compute.device.type == "cpu" else PICTURES_ON_GPU
+    at_once = evaluated.compute.batch_size(GPU_BATCH_SIZE)
     model = evaluated.model
+    pool_first = pooling_first(model)
 
     def network_on(rows: np.ndarray) -> Network:
         boxes = None if evaluated.boxes is None else torch.from_numpy(evaluated.boxes[rows])
@@ -33,7 +33,7 @@ def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
             rounds = None if boxes is None else boxes.repeat(len(pictures) // len(boxes), 1)
             box_parts = [None] * len(parts) if rounds is None else rounds.split(at_once)
             logits = []
-            with torch.inference_mode(), evaluated.compute.autocast():
+            with torch.inference_mode(), evaluated.compute.autocast(), pool_first():
                 for part, part_boxes in zip(parts, box_parts, strict=True):
                     with model.looking_at(part_boxes):
                         logits.append(model(part).float())

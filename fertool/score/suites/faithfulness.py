@@ -172,14 +172,17 @@ def _curves(
             faces = torch.from_numpy(np.array(evaluated.faces[batch])).to(device).float()
             batch_rows = torch.from_numpy(batch).to(device)
             network = network_on(batch)
+            mean, blurred = mean_fill(faces), blur_fill(faces)
+            # the ways of all maps have them in common
+            own, at_mean, at_blurred = network(torch.cat([faces, mean, blurred])).split(len(faces))
             explained = torch.from_numpy(classes[batch]).to(device)
             labels = torch.from_numpy(evaluated.labels[batch]).to(device)
             for name, split_maps in maps.items():
                 heat = to_faces(torch.from_numpy(split_maps[batch]).to(device), faces.shape[1:3])
                 ranks = relevance_ranks(heat, batch_rows, seed)
                 logits = {
-                    "deletion": flip_logits(network, faces, mean_fill(faces), ranks, steps),
-                    "insertion": flip_logits(network, blur_fill(faces), faces, ranks, steps),
+                    "deletion": flip_logits(network, faces, mean, ranks, steps, (own, at_mean)),
+                    "insertion": flip_logits(network, blurred, faces, ranks, steps, (at_blurred, own)),
                 }
                 logits["road_most"], logits["road_least"] = road_logits(
                     network, faces, ranks, batch_rows, seed
@@ -227,7 +230,14 @@ def relevance_ranks(heat: Tensor, rows: Tensor, seed: int) -> Tensor:
     return torch.empty_like(order).scatter_(1, order, places).view_as(heat)
 
 
-def flip_logits(network: Network, start: Tensor, end: Tensor, ranks: Tensor, steps: int) -> Tensor:
+def flip_logits(
+    network: Network,
+    start: Tensor,
+    end: Tensor,
+    ranks: Tensor,
+    steps: int,
+    at_ends: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Logits on the way from one picture to another, whose pixels are flipped by rank.
 
     Args:
@@ -235,17 +245,21 @@ def flip_logits(network: Network, start: Tensor, end: Tensor, ranks: Tensor, ste
         start: the pictures that the way begins with, float (B, H, W[, 3]).
         end: the pictures that it ends with, of the same shape.
         ranks: the order in which pixels are flipped, from 0, (B, H, W).
-        steps: number of steps.
+        steps: number of steps; two or more with `at_ends`.
+        at_ends: logits (B, C) of `start` and of `end`, where they are known. Default: None, they are computed.
 
     Returns:
         (steps + 1, B, C).
     """
     pixels = ranks[0].numel()
     counts = torch.linspace(0, pixels, steps + 1, device=ranks.device).round()
+    if at_ends is not None:
+        counts = counts[1:-1]
     flipped = ranks < counts.view(-1, 1, 1, 1)
     flipped = flipped[..., None] if start.ndim == 4 else flipped
     pictures = torch.where(flipped, end, start)
-    return network(pictures.flatten(0, 1)).unflatten(0, (steps + 1, len(ranks)))
+    logits = network(pictures.flatten(0, 1)).unflatten(0, (len(counts), len(ranks)))
+    return logits if at_ends is None else torch.cat([at_ends[0][None], logits, at_ends[1][None]])
 
 
 def road_logits(

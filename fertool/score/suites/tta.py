@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fertool.models.predict import face_batches
+from fertool.models.predict import GPU_BATCH_SIZE, face_batches
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.views import VIEWS
@@ -22,7 +22,8 @@ def tta_logits(evaluated: EvaluatedRun, name: str) -> np.ndarray:
 def _predict(evaluated: EvaluatedRun, name: str) -> np.ndarray:
     logits = []
     with progress_bar(f"{evaluated.run.name}: {name}", len(evaluated.faces), "faces") as bar:
-        for pixels, boxes in face_batches(evaluated.faces, evaluated.boxes):
+        size = evaluated.compute.batch_size(GPU_BATCH_SIZE)
+        for pixels, boxes in face_batches(evaluated.faces, evaluated.boxes, size):
             chances = []
             for view, view_boxes in VIEWS[name](pixels, boxes):
                 with evaluated.model.looking_at(view_boxes), evaluated.compute.autocast():

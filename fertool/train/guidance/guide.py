@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fertool.models import FaceClassifier
 from fertool.models.frozen_eval import frozen_eval
-from fertool.models.predict import Faces, face_batches
+from fertool.models.predict import GPU_BATCH_SIZE, Faces, face_batches
 from fertool.runtime.hardware import Compute
 from fertool.train.augment import Augmentation, Draws, mix, move_masks
 from fertool.train.guidance.forms import FORMS, MapOnFace, background_shares, regions
@@ -186,7 +186,7 @@ class Guide:
         sums, all_logits, start = torch.zeros(4, device=compute.device), [], 0
         needs_gradient = self.explainer == "gradcam" and self.linear_head is None
         with frozen_eval(model), self.watching(model) as watch:
-            for pixels, _ in face_batches(faces):
+            for pixels, _ in face_batches(faces, None, compute.batch_size(GPU_BATCH_SIZE)):
                 rows = torch.arange(start, start + len(pixels), device=compute.device)
                 start += len(pixels)
                 if (

@@ -1,5 +1,4 @@
 import copy
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from fertool.explain.methods.cams import gradcam
 from fertool.masks.regions import BACKGROUND
 from fertool.models import FaceClassifier
-from fertool.models.predict import face_batches, predict_logits
+from fertool.models.predict import predict_logits
 from fertool.runtime.hardware import Compute
 from fertool.score.suites.shares import region_shares, region_weights
 from fertool.train.augment import Augmentation, augment, draw_epoch, move_masks
@@ -92,8 +91,7 @@ def test_val_is_measured_alike_in_batches(gap, faces, masks, monkeypatch) -> Non
     some = GuideMasks(masks.regions, np.arange(8) != 5)
     val_faces = (gap, faces.numpy(), LABELS.numpy(), some, CPU)
     logits, sums = guide.measure(*val_faces)
-    in_threes = functools.partial(face_batches, batch_size=3)
-    monkeypatch.setattr("fertool.train.guidance.guide.face_batches", in_threes)
+    monkeypatch.setattr("fertool.train.guidance.guide.GPU_BATCH_SIZE", 3)
     others_logits, others = guide.measure(*val_faces)
     assert np.allclose(others_logits, logits, atol=1e-6)
     assert torch.allclose(others, sums, atol=1e-5)
@@ -103,9 +101,7 @@ def test_a_face_left_over_is_measured_as_among_others(convolved, faces, masks, m
     """It never meets a gradient alone, which PyTorch computes wrongly for some networks in evaluation."""
     guide, sizes = Guide(convolved, masks, LABELS, NONE), []
     logits, sums = guide.measure(convolved, faces.numpy(), LABELS.numpy(), masks, CPU)
-    monkeypatch.setattr(
-        "fertool.train.guidance.guide.face_batches", functools.partial(face_batches, batch_size=7)
-    )
+    monkeypatch.setattr("fertool.train.guidance.guide.GPU_BATCH_SIZE", 7)
     with convolved.network.register_forward_hook(lambda *call: sizes.append(len(call[2]))):
         others_logits, others = guide.measure(convolved, faces.numpy(), LABELS.numpy(), masks, CPU)
     assert sizes == [7, 2]
