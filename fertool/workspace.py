@@ -107,6 +107,10 @@ class Run:
         """Logits and labels of a split; with test-time augmentation in a file of its own."""
         return self.results / "predictions" / (f"{split}.npz" if tta is None else f"{split}.{tta}.npz")
 
+    def number_format(self, split: str) -> Path:
+        """How far bfloat16 moves what is computed on changed faces of a split."""
+        return self.results / "scores" / f"bfloat16.{split}.json"
+
     def heatmaps(self, explainer: str, target: str, split: str, sample: str | None = None) -> Path:
         """Raw heatmaps; `explainer` with its options, as `gradcam` or `rollout@discard=0.9`.
 

@@ -34,7 +34,7 @@ def score(
     runs: Sequence[str] = (),
     on: Workspace | None = None,
     device: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     force: bool = False,
 ) -> Summary:
     """Score runs on a split, one explainer a call; several runs become one table.
@@ -49,7 +49,8 @@ def score(
         on: another workspace, on whose faces the runs are scored (a cross-dataset test). The results go to a folder
             of their own; classes without faces there are named.
         device: `auto`, `cpu`, `cuda`, ...
-        precision: `auto`, `fp32` or `bf16`, of everything that is still to be computed.
+        precision: number format of what is still to be computed: `fp32`, `bf16`, or `auto`, which is float32 but for
+            changed faces where bfloat16 serves, see `number_format`.
         force: make predictions and figures again that are up to date.
 
     Returns:
@@ -67,11 +68,13 @@ def score(
     known = identities(chosen_runs, settings.by)
     notes += mixed_rows(chosen_runs, known)
     suites = _suites_to_score(workspace, settings)
-    compute = choose_compute(device, precision)
+    compute = choose_compute(device, "fp32" if precision == "auto" else precision)
+    tries_bfloat16 = precision == "auto" and choose_compute(device).precision == "bf16"
     keep_freed_memory()
     sample = _sample_to_score(workspace, settings)
     evaluated_runs = [
-        EvaluatedRun(workspace, run, settings.split, compute, force, sample) for run in chosen_runs
+        EvaluatedRun(workspace, run, settings.split, compute, force, sample, tries_bfloat16)
+        for run in chosen_runs
     ]
     ranks = join_ranks()
     if ranks.count > 1:

@@ -34,6 +34,7 @@ class EvaluatedRun:
     compute: Compute
     force: bool = False  # make predictions again that are up to date
     sample: FaceSample | None = None  # of the faces scored; None: all of the split
+    tries_bfloat16: bool = False  # for pictures that no split holds, see `picture_compute`
 
     @cached_property
     def whole(self) -> "EvaluatedRun":

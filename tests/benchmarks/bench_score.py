@@ -31,8 +31,8 @@ from fertool.prepare import PrepareSettings, prepare
 from fertool.runtime.hardware import Compute, choose_compute
 from fertool.score import score
 from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.perturbations.batched_forward import network_of
 from fertool.score.perturbations.fills import blur_fill, mean_fill
+from fertool.score.perturbations.number_format import network_of
 from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.shapley import COALITIONS
 from fertool.score.suites.causal import score_causal

@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable
 
 import torch
+from tqdm import tqdm
 
 from fertool.errors import UserError
+
+# a fork while the thread that watches bars holds their lock would leave it locked in the child for good
+tqdm.monitor_interval = 0
 
 
 def begin(work: Callable[[], object], refused: Callable[[str], None] | None = None) -> int:

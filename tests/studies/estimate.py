@@ -88,7 +88,7 @@ def seconds_a_face(probe: Path, name: str, explainer: str, suites: str) -> float
     for faces in SCORED:
         started_s = time.monotonic()
         fertool(
-            probe, "score", "--run", name, "--target", "label", "--precision", "auto", "--explainer", explainer,
+            probe, "score", "--run", name, "--target", "label", "--explainer", explainer,
             "--suite", suites, "--faces", str(faces), "--force",
         )  # fmt: skip
         took_s.append(time.monotonic() - started_s)

@@ -89,7 +89,7 @@ score() {
 }
 
 scored() {
-    fertool score --run "$run-s*" --target label --precision auto "$@"
+    fertool score --run "$run-s*" --target label "$@"
 }
 
 plan() {

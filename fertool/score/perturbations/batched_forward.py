@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fertool.models.structure.pool_first import pooling_first
+from fertool.runtime.hardware import Compute
 from fertool.score.evaluated_run import EvaluatedRun
 
 Network = Callable[[Tensor], Tensor]
@@ -15,13 +16,14 @@ Network = Callable[[Tensor], Tensor]
 GPU_BATCH_SIZE = 512
 
 
-def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
+def network_in(evaluated: EvaluatedRun, compute: Compute) -> Callable[[np.ndarray], Network]:
     """The run's network as a plain function on pictures of some faces: it takes their rows and gives the function.
 
     Pictures come in rounds: those of all the rows, in their order, once or several times over. They are
-    computed in the run's precision, in batches that suit the device.
+    computed in the number format of `compute`, in batches that suit the device; `network_of` in `number_format` chooses
+    it.
     """
-    at_once = evaluated.compute.batch_size(GPU_BATCH_SIZE)
+    at_once = compute.batch_size(GPU_BATCH_SIZE)
     model = evaluated.model
     pool_first = pooling_first(model)
 
@@ -33,7 +35,7 @@ def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
             rounds = None if boxes is None else boxes.repeat(len(pictures) // len(boxes), 1)
             box_parts = [None] * len(parts) if rounds is None else rounds.split(at_once)
             logits = []
-            with torch.inference_mode(), evaluated.compute.autocast(), pool_first():
+            with torch.inference_mode(), compute.autocast(), pool_first():
                 for part, part_boxes in zip(parts, box_parts, strict=True):
                     with model.looking_at(part_boxes):
                         logits.append(model(part).float())

@@ -21,8 +21,9 @@ from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
-from fertool.score.perturbations.batched_forward import Network, network_of
+from fertool.score.perturbations.batched_forward import Network
 from fertool.score.perturbations.fills import FILLS, Donors, check_fills, fill_pictures, load
+from fertool.score.perturbations.number_format import network_of
 from fertool.score.results.face_csv import region_column
 from fertool.score.results.tables import Scores, groups, percent, run_label, said_of_runs, with_interval
 from fertool.score.statistics.intervals import Resampled, resample_means

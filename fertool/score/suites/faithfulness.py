@@ -24,9 +24,10 @@ from fertool.explain.heatmaps import RectifiedMaps
 from fertool.explain.registry import Request
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
-from fertool.score.perturbations.batched_forward import Network, network_of
+from fertool.score.perturbations.batched_forward import Network
 from fertool.score.perturbations.fills import blur_fill, mean_fill
 from fertool.score.perturbations.imputation import impute
+from fertool.score.perturbations.number_format import network_of
 from fertool.score.perturbations.seeded_draws import normal_draws, uniform_draws
 from fertool.score.results.tables import Scores, groups, run_label, with_interval
 from fertool.score.statistics.intervals import resample_means

@@ -25,6 +25,7 @@ from fertool.runtime.files import file_sha256, write_npz
 from fertool.runtime.progress import progress_bar
 from fertool.runtime.reading import read_npz
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
+from fertool.score.perturbations.number_format import picture_compute
 from fertool.score.results.tables import run_label, with_interval
 from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.cka import linear_cka, linear_ckas
@@ -57,13 +58,14 @@ def score_representation(
     at most CKA_FACES of them, the same for every run.
     """
     models = {"before": initial or _initial(evaluated), "after": evaluated.model}
+    compute = picture_compute(evaluated)
     train, train_labels, train_boxes = _train_faces(evaluated)
     right: dict[tuple[str, str], np.ndarray] = {}
     tested: dict[str, Stages] = {}
     channels: dict[str, int] = {}
     for when, model in models.items():
-        fitted = stage_features(model, train, evaluated.compute, train_boxes)
-        tested[when] = stage_features(model, evaluated.faces, evaluated.compute, evaluated.boxes)
+        fitted = stage_features(model, train, compute, train_boxes)
+        tested[when] = stage_features(model, evaluated.faces, compute, evaluated.boxes)
         channels = {stage: features.shape[1] for stage, features in fitted.items()}
         with progress_bar(f"{evaluated.run.name}: probes {when} training", len(fitted), "probes") as bar:
             for stage, features in fitted.items():

@@ -20,7 +20,6 @@ import torch
 from fertool.errors import UserError
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
-from fertool.score.perturbations.batched_forward import network_of
 from fertool.score.perturbations.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -28,6 +27,7 @@ from fertool.score.perturbations.corruptions import (
     corrupt,
     faces_at_once,
 )
+from fertool.score.perturbations.number_format import network_of
 from fertool.score.results.tables import percent, run_label, with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import mean_or_none, numbers_or_none

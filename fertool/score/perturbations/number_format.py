@@ -1,0 +1,117 @@
+"""The number format of pictures that no split holds: bfloat16 where that moves no figure by much, which is measured.
+
+Accuracy and the mean probability of the label, which the figures of covered, spoilt and half-removed faces are made of,
+are computed in both formats, on faces as they are and with half of their regions covered. bfloat16 is taken where each
+differs by at most MOST_OF_INTERVAL of its 95% interval over the split's faces. It is measured once for a run and split,
+on at most MOST_FACES, and the record is kept with the run.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fertool.models.predictions import model_inputs
+from fertool.runtime.files import write_record
+from fertool.runtime.hardware import Compute
+from fertool.runtime.progress import log
+from fertool.runtime.reading import read_json
+from fertool.score.evaluated_run import EvaluatedRun
+from fertool.score.perturbations.batched_forward import Network, network_in
+from fertool.score.perturbations.fills import load, mean_fill
+from fertool.score.statistics.intervals import mean_interval
+from fertool.score.statistics.shapley import COALITIONS, SEEN
+
+REVISION = 1
+MOST_OF_INTERVAL = 0.1
+MOST_FACES = 4000
+BLOCK_FACES = 64
+MEASURED = (
+    "accuracy",
+    "accuracy, half covered",
+    "probability of the label",
+    "probability of the label, half covered",
+)
+
+
+def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
+    """The run's network on pictures that no split holds, see `network_in`, in the number format that serves."""
+    return network_in(evaluated, picture_compute(evaluated))
+
+
+def picture_compute(evaluated: EvaluatedRun) -> Compute:
+    """Device and number format for a run's pictures: the run's own, or bfloat16 where it may be tried and serves."""
+    if not evaluated.tries_bfloat16:
+        return evaluated.compute
+    return replace(evaluated.compute, precision="bf16" if _differences(evaluated.whole)["serves"] else "fp32")
+
+
+def _differences(evaluated: EvaluatedRun) -> dict[str, Any]:
+    """The record of both formats, made now unless it is up to date."""
+    workspace, run, split = evaluated.workspace, evaluated.run, evaluated.split
+    record = run.number_format(split)
+    inputs = [*model_inputs(workspace, run, split), workspace.region_maps(split)]
+    made_from = workspace.made_from(REVISION, {"device": evaluated.compute.device.type}, inputs)
+    if not workspace.is_current(record, made_from):
+        write_record(record, measure_formats(evaluated) | {"made_from": made_from})
+        log.info("%s: %s", run.name, _in_words(read_json(record)))
+    return read_json(record, workspace.remedy(record), {"serves": bool})
+
+
+def measure_formats(evaluated: EvaluatedRun) -> dict[str, Any]:
+    """What bfloat16 does to accuracy and to the label's probability, on faces as they are and half covered.
+
+    Returns:
+        `faces`: number of faces. `serves`: whether no figure moves by more than MOST_OF_INTERVAL of its interval.
+        `figures`, by name: `fp32`, `bf16`, `fp32_interval` over as many faces as the split has, and `of_interval`,
+        the difference as a share of the interval's width.
+    """
+    faces = len(evaluated.labels)
+    rows = np.sort(np.random.default_rng(0).permutation(faces)[:MOST_FACES])
+    values = {precision: _values(evaluated, rows, precision) for precision in ("fp32", "bf16")}
+    low, high = mean_interval(values["fp32"], evaluated.clusters[rows])
+    middle, narrower = values["fp32"].mean(axis=0), np.sqrt(len(rows) / faces)
+    width = np.nan_to_num(high - low) * narrower
+    difference = np.abs(values["bf16"].mean(axis=0) - middle)
+    of_interval = np.divide(difference, width, out=np.where(difference > 0, np.inf, 0.0), where=width > 0)
+    figures = {
+        name: {
+            "fp32": middle[number],
+            "bf16": values["bf16"][:, number].mean(),
+            "fp32_interval": (middle[number] + narrower * (limits[:, number] - middle[number])).tolist(),
+            "of_interval": of_interval[number] if np.isfinite(of_interval[number]) else None,
+        }
+        for number, name in enumerate(MEASURED)
+        for limits in [np.nan_to_num(np.stack([low, high]), nan=middle[number])]
+    }
+    return {"faces": len(rows), "serves": bool((of_interval <= MOST_OF_INTERVAL).all()), "figures": figures}
+
+
+def _values(evaluated: EvaluatedRun, rows: np.ndarray, precision: str) -> np.ndarray:
+    """What is measured of each face, (n, 4), in a number format."""
+    network_on = network_in(evaluated, replace(evaluated.compute, precision=precision))
+    coalitions = np.random.default_rng(1).integers(COALITIONS, size=len(rows))
+    values = []
+    for start in range(0, len(rows), BLOCK_FACES):
+        block = rows[start : start + BLOCK_FACES]
+        faces = load(evaluated, block)
+        codes = np.asarray(evaluated.region_maps[block])
+        seen = SEEN[coalitions[start : start + BLOCK_FACES][:, None, None], codes]
+        where = torch.from_numpy(seen).to(faces.device)
+        where = where[..., None] if faces.ndim == 4 else where
+        covered = torch.where(where, faces, mean_fill(faces))
+        logits = network_on(block)(torch.cat([faces, covered])).unflatten(0, (2, len(block))).cpu()
+        labels = torch.from_numpy(evaluated.labels[block])
+        right = (logits.argmax(dim=2) == labels).double()
+        chances = logits.double().softmax(dim=2)[:, torch.arange(len(block)), labels]
+        values.append(torch.cat([right, chances]).T.numpy())
+    return np.concatenate(values)
+
+
+def _in_words(record: dict[str, Any]) -> str:
+    shares = [figure["of_interval"] for figure in record["figures"].values()]
+    moved = "without bound" if None in shares else f"by up to {max(shares):.2f} of their interval"
+    taken = "bfloat16 is taken" if record["serves"] else "float32 is taken"
+    return f"bfloat16 moves accuracy and probability {moved}: {taken} for changed faces"
