@@ -39,9 +39,14 @@ def predict_logits(
 
     `boxes` (N, 4) are those of the faces, for a model that needs them.
     """
-    batches = []
+    logits, start = np.empty((len(faces), 0), np.float32), 0
     with frozen_eval(model), torch.inference_mode(), compute.autocast():
         for pixels, batch_boxes in face_batches(faces, boxes, compute.batch_size(GPU_BATCH_SIZE)):
             with model.looking_at(batch_boxes):
-                batches.append(model(pixels.to(compute.device)).float().cpu())
-    return torch.cat(batches).numpy()
+                batch = model(pixels.to(compute.device)).float().cpu().numpy()
+            if start == 0:
+                # one block from the start: small ones kept between large ones that are freed leave holes behind
+                logits = np.empty((len(faces), batch.shape[1]), np.float32)
+            logits[start : start + len(batch)] = batch
+            start += len(batch)
+    return logits

@@ -69,7 +69,7 @@ def stage_features(
     """
     stages = find_stages(model)
     stage_at = {stage.layer: stage for stage in stages}
-    features: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
+    features: dict[str, np.ndarray] = {}
     last_seen: dict[str, Tensor] = {}
 
     def see(layer: str, given: Tensor, output: Tensor) -> None:
@@ -77,12 +77,17 @@ def stage_features(
         last_seen[stage.name] = pool_features(model, given if stage.reads_input else output)
 
     with frozen_eval(model), layers_seen(model, list(stage_at), see), torch.inference_mode():
+        start = 0
         for pixels, batch_boxes in face_batches(faces, boxes, compute.batch_size(GPU_BATCH_SIZE)):
             with model.looking_at(batch_boxes), compute.autocast():
                 model(pixels.to(compute.device))
             for name, pooled in last_seen.items():
-                features[name].append(pooled.float().cpu().numpy())
-    return {name: np.concatenate(batches) for name, batches in features.items()}
+                # one block from the start, as in `predict_logits`
+                if name not in features:
+                    features[name] = np.empty((len(faces), pooled.shape[1]), np.float32)
+                features[name][start : start + len(pixels)] = pooled.float().cpu().numpy()
+            start += len(pixels)
+    return {stage.name: features[stage.name] for stage in stages}
 
 
 def pool_features(model: FaceClassifier, activation: Tensor) -> Tensor:

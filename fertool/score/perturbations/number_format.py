@@ -1,7 +1,7 @@
 """The number format of pictures that no split holds: bfloat16 where that moves no figure by much, which is measured.
 
 Accuracy and the mean probability of the label, which the figures of covered, spoilt and half-removed faces are made of,
-are computed in both formats, on faces as they are and with half of their regions covered. bfloat16 is taken where each
+are computed in both formats, on faces as they are and with half of each covered. bfloat16 is taken where each
 differs by at most MOST_OF_INTERVAL of its 95% interval over the split's faces. It is measured once for a run and split,
 on at most MOST_FACES, and the record is kept with the run.
 """
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from fertool.models.predictions import model_inputs
 from fertool.runtime.files import write_record
@@ -21,13 +23,14 @@ from fertool.runtime.reading import read_json
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.batched_forward import Network, network_in
 from fertool.score.perturbations.fills import load, mean_fill
+from fertool.score.perturbations.seeded_draws import uniform_draws
 from fertool.score.statistics.intervals import mean_interval
-from fertool.score.statistics.shapley import COALITIONS, SEEN
 
 REVISION = 1
 MOST_OF_INTERVAL = 0.1
 MOST_FACES = 4000
 BLOCK_FACES = 64
+TILES = 6  # a side
 MEASURED = (
     "accuracy",
     "accuracy, half covered",
@@ -52,8 +55,8 @@ def _differences(evaluated: EvaluatedRun) -> dict[str, Any]:
     """The record of both formats, made now unless it is up to date."""
     workspace, run, split = evaluated.workspace, evaluated.run, evaluated.split
     record = run.number_format(split)
-    inputs = [*model_inputs(workspace, run, split), workspace.region_maps(split)]
-    made_from = workspace.made_from(REVISION, {"device": evaluated.compute.device.type}, inputs)
+    settings = {"device": evaluated.compute.device.type}
+    made_from = workspace.made_from(REVISION, settings, model_inputs(workspace, run, split))
     if not workspace.is_current(record, made_from):
         write_record(record, measure_formats(evaluated) | {"made_from": made_from})
         log.info("%s: %s", run.name, _in_words(read_json(record)))
@@ -61,7 +64,7 @@ def _differences(evaluated: EvaluatedRun) -> dict[str, Any]:
 
 
 def measure_formats(evaluated: EvaluatedRun) -> dict[str, Any]:
-    """What bfloat16 does to accuracy and to the label's probability, on faces as they are and half covered.
+    """The differences that bfloat16 makes to accuracy and probability, of faces as they are and half covered.
 
     Returns:
         `faces`: number of faces. `serves`: whether no figure moves by more than MOST_OF_INTERVAL of its interval.
@@ -90,24 +93,27 @@ def measure_formats(evaluated: EvaluatedRun) -> dict[str, Any]:
 
 
 def _values(evaluated: EvaluatedRun, rows: np.ndarray, precision: str) -> np.ndarray:
-    """What is measured of each face, (n, 4), in a number format."""
+    """The values of each face that MEASURED names, (n, 4), in a number format."""
     network_on = network_in(evaluated, replace(evaluated.compute, precision=precision))
-    coalitions = np.random.default_rng(1).integers(COALITIONS, size=len(rows))
     values = []
     for start in range(0, len(rows), BLOCK_FACES):
         block = rows[start : start + BLOCK_FACES]
         faces = load(evaluated, block)
-        codes = np.asarray(evaluated.region_maps[block])
-        seen = SEEN[coalitions[start : start + BLOCK_FACES][:, None, None], codes]
-        where = torch.from_numpy(seen).to(faces.device)
-        where = where[..., None] if faces.ndim == 4 else where
-        covered = torch.where(where, faces, mean_fill(faces))
+        covered = torch.where(_seen(block, faces), faces, mean_fill(faces))
         logits = network_on(block)(torch.cat([faces, covered])).unflatten(0, (2, len(block))).cpu()
         labels = torch.from_numpy(evaluated.labels[block])
         right = (logits.argmax(dim=2) == labels).double()
         chances = logits.double().softmax(dim=2)[:, torch.arange(len(block)), labels]
         values.append(torch.cat([right, chances]).T.numpy())
     return np.concatenate(values)
+
+
+def _seen(rows: np.ndarray, faces: Tensor) -> Tensor:
+    """The pixels that are not covered, bool (B, H, W[, 1]): a random half of TILES x TILES tiles of each face."""
+    tiles = uniform_draws("covered tiles", 0, torch.from_numpy(rows).to(faces.device), TILES**2) < 0.5
+    tiles = tiles.view(-1, 1, TILES, TILES).float()
+    seen = F.interpolate(tiles, size=faces.shape[1:3], mode="nearest")[:, 0] > 0
+    return seen[..., None] if faces.ndim == 4 else seen
 
 
 def _in_words(record: dict[str, Any]) -> str:
