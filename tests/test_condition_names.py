@@ -27,6 +27,7 @@ def recorded(
             "weights": (weights or {}).get(config.weights, config.weights),
             "config": config.as_record(),
             "condition": config.condition_name,
+            "classes": ["happy", "sad"],
             "state": "done",
             "made_from": {},
         }

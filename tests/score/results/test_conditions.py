@@ -19,6 +19,7 @@ def recorded(workspace: Workspace, runs: dict[str, TrainConfig]) -> list[Run]:
             "weights": "none",
             "config": config.as_record(),
             "condition": config.condition_name,
+            "classes": ["happy", "sad"],
             "state": "done",
             "made_from": {},
         }
