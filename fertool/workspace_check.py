@@ -101,6 +101,8 @@ def _check_file(workspace: Workspace, path: Path, record: Path | None) -> Checke
         return CheckedFile(path, DAMAGED, str(error))
     if record is None:
         has_own_hash = path.suffix == ".json" and RECORD_HASH.encode() in path.read_bytes()
+        if path.suffix == ".json" and not has_own_hash and not read_json(path):
+            return CheckedFile(path, DAMAGED, f"{path}: holds nothing, so its files have no hashes; {remedy}")
         return CheckedFile(path, INTACT if has_own_hash else UNRECORDED)
     if workspace.is_intact(record, path, cached=False):
         return CheckedFile(path, INTACT)

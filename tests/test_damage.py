@@ -154,6 +154,16 @@ def test_a_file_that_is_gone_is_said(workspace: Workspace) -> None:
     assert damaged["reason"].startswith(f"{workspace.truth('val')}: no such file; run 'fertool prepare")
 
 
+def test_a_record_that_holds_nothing_is_said(workspace: Workspace) -> None:
+    """Its own hash is gone with those of the files that it describes."""
+    record = workspace.runs()[0].run_json
+    record.write_text("{}")
+    (damaged,) = check_workspace(workspace).data["damaged"]
+    assert damaged["reason"].startswith(
+        f"{record}: holds nothing, so its files have no hashes; run 'fertool train"
+    )
+
+
 def test_a_file_that_only_some_data_sets_have_is_missed(workspace: Workspace) -> None:
     """Without the truth the masks of drawn faces would be a detector's, and without near twins leaks would train."""
     truth = workspace.truth("test")

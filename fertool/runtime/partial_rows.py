@@ -63,6 +63,8 @@ class PartialRows:
         return array
 
     def _rows_kept(self) -> int:
+        if self.folder.is_symlink():
+            return 0  # what it leads to is no folder of ours to write to
         try:
             progress = json.loads(self._progress.read_bytes())
             if progress["identity"] != self._identity:
@@ -98,5 +100,8 @@ class PartialRows:
         (self.folder / f"{name}.npy").replace(target)
 
     def discard(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder, or what stands in its place; a link is not followed."""
+        if self.folder.is_dir() and not self.folder.is_symlink():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.folder.unlink(missing_ok=True)

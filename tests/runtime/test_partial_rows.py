@@ -39,6 +39,25 @@ def test_partial_rows_that_a_kill_left_after_they_were_kept_begin_again(tmp_path
     assert again.done == 0 and set(again.arrays) == set(layout)
 
 
+@pytest.mark.parametrize("is_link", [True, False])
+def test_what_stands_in_the_place_of_partial_rows_is_replaced(tmp_path: Path, is_link: bool) -> None:
+    target, layout = tmp_path / "maps.npy", {"maps": ((5, 2), "float32")}
+    PartialRows(tmp_path / "other.npy", layout, {}).append(maps=np.ones((3, 2), np.float32))
+    other = tmp_path / "other.npy.partial"
+    before = {path.name: path.read_bytes() for path in other.iterdir()}
+    place = tmp_path / "maps.npy.partial"
+    if is_link:
+        place.symlink_to(other, target_is_directory=True)
+    else:
+        place.touch()
+    rows = PartialRows(target, layout, {})
+    assert rows.done == 0, "rows of others are not gone on with"
+    rows.append(maps=np.zeros((5, 2), np.float32))
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == before
+    rows.discard()
+    assert other.exists() and not place.exists()
+
+
 def test_a_disk_without_room_is_told_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
