@@ -43,8 +43,8 @@ def check_behaviour(name: str, network: nn.Module, spec: InputSpec) -> None:
 
     Raises:
         UserError: where the same inputs have other logits the second time (dropout that stays on) or alone (norms with
-            the batch's statistics), where outputs are probabilities or their logarithms, and where the network cannot
-            be copied.
+            the batch's statistics), where outputs are probabilities, their logarithms or those of a sigmoid, and where
+            the network cannot be copied.
     """
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(FACES, spec.channels, spec.size, spec.size, generator=generator)
@@ -52,7 +52,10 @@ def check_behaviour(name: str, network: nn.Module, spec: InputSpec) -> None:
         with frozen_eval(network), torch.no_grad():
             logits, again = network(inputs), network(inputs)
             alone = torch.cat([network(inputs[row : row + 1]) for row in range(2)])
+            with torch.enable_grad():
+                last = network(inputs[:1].requires_grad_().clone()).grad_fn  # some overwrite it
         _check_logits(name, logits, again, alone)
+        _check_last(name, last)
         _check_copy(name, network, inputs[:1])
 
 
@@ -76,10 +79,20 @@ def _check_logits(name: str, logits: Tensor, again: Tensor, alone: Tensor) -> No
         ("log_softmax", logits.exp().sum(dim=1)),
     ):
         if bool((sums - 1).abs().max() < SUMS_TO_ONE):
-            raise UserError(
-                f"--model {name}: its outputs are those of a {kind}, not logits; leave the {kind} at its end out "
-                "(training and every probability apply their own)"
-            )
+            raise _no_logits(name, kind)
+
+
+def _check_last(name: str, last: torch.autograd.graph.Node | None) -> None:
+    # its rows add up to nothing that is known
+    if last is not None and last.name() == "SigmoidBackward0":
+        raise _no_logits(name, "sigmoid")
+
+
+def _no_logits(name: str, kind: str) -> UserError:
+    return UserError(
+        f"--model {name}: its outputs are those of a {kind}, not logits; leave the {kind} at its end out (training and "
+        "every probability apply their own)"
+    )
 
 
 def _differ(first: Tensor, second: Tensor) -> bool:

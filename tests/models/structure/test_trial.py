@@ -43,6 +43,7 @@ class Remembers(Net):
         ),
         (lambda: Net(lambda logits: logits.softmax(dim=1)), "those of a softmax, not logits"),
         (lambda: Net(lambda logits: logits.log_softmax(dim=1)), "those of a log_softmax, not logits"),
+        (lambda: Net(torch.sigmoid), "those of a sigmoid, not logits"),
         (lambda: Net(lambda logits: logits * torch.inf), "nan or infinite"),
         (lambda: Remembers(), r"cannot be copied, .*keep no results of forward in it"),
     ],
