@@ -93,6 +93,15 @@ class Run:
         """Seconds and rates, kept apart from everything that a rerun reproduces."""
         return self.folder / "timing.csv"
 
+    def minutes(self) -> str:
+        """The minutes of the training, as tables show them; a dash where they are not whole: no figure needs them."""
+        try:
+            rows = read_csv(self.timing_csv, columns=["epoch_s"])
+            seconds = csv_column(self.timing_csv, rows, "epoch_s", float)
+        except DamagedError:
+            return "-"
+        return f"{sum(seconds) / 60:.1f}" if seconds else "-"
+
     @property
     def best(self) -> Path:
         """Weights of the best epoch."""

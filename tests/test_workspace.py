@@ -7,7 +7,7 @@ import pytest
 
 from fertool.errors import UserError
 from fertool.runtime.files import file_sha256, write_json, write_npy
-from fertool.workspace import Workspace
+from fertool.workspace import Run, Workspace
 
 LARGE = 10_000  # bytes, of the files that are large in these tests
 
@@ -180,3 +180,21 @@ def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:
 def test_an_empty_workspace_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fertool prepare"):
         Workspace(tmp_path).dataset()
+
+
+@pytest.mark.parametrize(
+    ("content", "minutes"),
+    [
+        (b"epoch,epoch_s,images_per_s\n1,90,5\n2,60.0,7\n", "2.5"),
+        (b"epoch,epoch_s\n", "-"),
+        (b"epoch,epoch_s,images_per_s\n1,9 0,5\n", "-"),
+        (b"epoch,seconds\n1,90\n", "-"),
+        (b"\xff", "-"),
+        (None, "-"),
+    ],
+)
+def test_minutes_that_are_not_whole_stop_nothing(tmp_path: Path, content: bytes | None, minutes: str) -> None:
+    run = Run(tmp_path)
+    if content is not None:
+        run.timing_csv.write_bytes(content)
+    assert run.minutes() == minutes

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fertool.report.shell_lines import train_line
-from fertool.runtime.files import read_csv
 from fertool.workspace import Run
 
 
@@ -25,8 +24,7 @@ def run_records(runs: Sequence[Run]) -> list[RunRecord]:
 
 def _describe(run: Run) -> RunRecord:
     record = run.config()
-    seconds = [float(row["epoch_s"]) for row in read_csv(run.timing_csv)] if run.timing_csv.exists() else []
-    return RunRecord(record, train_line(record["config"]), f"{sum(seconds) / 60:.1f}" if seconds else "-")
+    return RunRecord(record, train_line(record["config"]), run.minutes())
 
 
 def fingerprints(runs: Sequence[Run]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from fertool.models.backbones.user_network import source_files
 from fertool.models.registry import parameter_count
 from fertool.models.weights.sources import Weights
 from fertool.prepare.twins import NEAR
-from fertool.runtime.files import read_csv, write_record
+from fertool.runtime.files import write_record
 from fertool.runtime.hardware import Compute, describe_hardware
 from fertool.summary import Summary, Table
 from fertool.train.config import TrainConfig
@@ -170,7 +170,6 @@ def begin_anew(run: Run) -> None:
 def training_summary(run: Run, note: str | None = None) -> Summary:
     """The table of a finished run, with a note where there is something to say of it."""
     record = run.config()
-    minutes = sum(float(row["epoch_s"]) for row in read_csv(run.timing_csv)) / 60
     best, epochs = record["best"], record["config"]["epochs"]
     cells = {
         "run": run.name,
@@ -179,7 +178,7 @@ def training_summary(run: Run, note: str | None = None) -> Summary:
         "CAM layer": record["cam_layer"] or "",
         "best epoch": f"{best['epoch']} of {epochs}" if epochs else "adopted",
         "val accuracy": f"{best['val_accuracy']:.1%}",
-        "minutes": f"{minutes:.1f}",
+        "minutes": run.minutes(),
         "precision": record["hardware"]["precision"],
     }
     table = Table("training", list(cells), [list(cells.values())])
