@@ -1228,8 +1228,8 @@ def score(
         float,
         typer.Option(
             rich_help_panel=SUITES_PANEL,
-            help="Distance by which attention moves the landmarks to see what changes, inter-ocular distances, 0 or "
-            "more",
+            help="Distance by which attention moves the landmarks to see what changes, inter-ocular distances, 0 "
+            "to 1",
         ),
     ] = 0.0,
     tta: Annotated[

@@ -1,6 +1,5 @@
 """The settings of `score`, checked when they are made."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from fertool.score.perturbations.fills import FILLS, check_fills
 from fertool.score.perturbations.views import check_tta
 
 DEFAULT_SUITES = ("classification", "attention")
+MOST_CELLS = 256  # a side of a common grid: finer ones than any face would only fill the memory
 CONTRASTS = ("mouth", "eyes", "background")
 
 
@@ -73,11 +73,11 @@ class ScoreSettings:
         for region in self.contrasts:
             if region not in REGIONS:
                 raise UserError(f"--contrasts {region}: no such region; there are {', '.join(REGIONS)}")
-        if self.grid is not None and self.grid < 1:
-            raise UserError(f"--grid {self.grid}: must be 1 or more cells a side")
+        if self.grid is not None and not 1 <= self.grid <= MOST_CELLS:
+            raise UserError(f"--grid {self.grid}: must be from 1 to {MOST_CELLS} cells a side")
         if self.faces is not None and self.faces < 1:
             raise UserError(f"--faces {self.faces}: must be 1 or more faces to sample")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
-        if not (self.jitter >= 0 and math.isfinite(self.jitter)):
-            raise UserError(f"--landmark-jitter {self.jitter:g}: must be 0 or more inter-ocular distances")
+        if not 0 <= self.jitter <= 1:
+            raise UserError(f"--landmark-jitter {self.jitter:g}: must be from 0 to 1 inter-ocular distances")
