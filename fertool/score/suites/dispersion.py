@@ -35,7 +35,7 @@ def spread_of_maps(
     return entropy, extent
 
 
-def agreement_with(heatmaps: Maps, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def agreement_with(heatmaps: Maps, maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     """Energy on, and cosine with, maps (N, H, W) in 0..1, of rectified heatmaps (N, h, w): each float64 (N,).
 
     Energy: sum(H M) / sum(H). Cosine: <H, M> / (|H| |M|). H is brought bilinearly to the maps' resolution.

@@ -113,8 +113,11 @@ def region_ceilings(weights: np.ndarray) -> np.ndarray:
 
 def area_shares(region_maps: np.ndarray) -> np.ndarray:
     """The share of the picture that each region takes, float64 (N, regions)."""
-    codes = np.asarray(region_maps).reshape(len(region_maps), -1)
-    return np.stack([(codes == code).mean(axis=1) for code in range(len(REGIONS))], axis=1)
+    areas = np.empty((len(region_maps), len(REGIONS)))
+    for rows in row_batches(region_maps):
+        codes = np.asarray(region_maps[rows]).reshape(len(areas[rows]), -1)
+        areas[rows] = np.stack([(codes == code).mean(axis=1) for code in range(len(REGIONS))], axis=1)
+    return areas
 
 
 def pooled(heatmaps: Maps, grid: int) -> np.ndarray:
