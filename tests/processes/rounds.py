@@ -85,10 +85,10 @@ def fuzz(one_round: Round, rounds: int, seed: int = 0) -> tuple[Counter[str], li
     return counts, failures
 
 
-def run_rounds(what: str, one_round: Round, description: str) -> int:
+def run_rounds(what: str, one_round: Round, description: str, default_rounds: int) -> int:
     """The command line of a fuzz: --rounds, --seed, --show; returns the exit status, 1 where a round failed."""
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=default_rounds)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="print the traceback of every failure")
     options = parser.parse_args()

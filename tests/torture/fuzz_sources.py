@@ -1,6 +1,6 @@
 """Damaged and forged sources for `prepare`: a line for the user or faces that fit together, nothing else.
 
-    python tests/torture/fuzz_sources.py [--rounds 20000] [--seed 0] [--show]
+    python tests/torture/fuzz_sources.py [--rounds 25000] [--seed 0] [--show]
 
 Every round takes a small data set in one of its forms, damages it by its own seed, and prepares it in a process that is
 watched: it may take SECONDS and MEMORY_MB, may end in a UserError of one line or in faces whose files agree with each
@@ -514,7 +514,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=25_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="print every round")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Damaged and forged files of weights and predictions: read whole or refused in one line, nothing else.
 
-    python tests/torture/fuzz_weights.py [--rounds 20000] [--seed 0] [--show]
+    python tests/torture/fuzz_weights.py [--rounds 60000] [--seed 0] [--show]
 
 Every round damages a small file of one kind (safetensors, PyTorch's zip and legacy forms, a pickle of arrays, dlib's
 .dat, an .npz of logits) by its own seed and reads it in a watched process. `--rounds 1 --seed N` repeats a round.
@@ -117,4 +117,4 @@ def one_round(generator: random.Random, folder: Path) -> object:
 
 
 if __name__ == "__main__":
-    sys.exit(run_rounds("weights", one_round, __doc__))
+    sys.exit(run_rounds("weights", one_round, __doc__, 60_000))

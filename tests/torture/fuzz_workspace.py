@@ -1,6 +1,6 @@
 """Damaged and forged files of a finished workspace: what was written, or one line; never other content in silence.
 
-    python tests/torture/fuzz_workspace.py [--rounds 20000] [--seed 0] [--show]
+    python tests/torture/fuzz_workspace.py [--rounds 15000] [--seed 0] [--show]
 
 Every round damages one file (dataset.json, faces, masks, run.json, predictions, heatmaps, scores) by its own seed: its
 bytes, a value of its JSON, the header of its .npy, a member of its .npz. All that read it must then refuse it in one
@@ -247,4 +247,4 @@ def read_all(workspace: Workspace, run: Run, right: dict[str, Any] | None) -> li
 
 if __name__ == "__main__":
     before()
-    sys.exit(run_rounds("files of a workspace", one_round, __doc__))
+    sys.exit(run_rounds("files of a workspace", one_round, __doc__, 15_000))
