@@ -54,6 +54,7 @@ if __name__ == "__main__":  # and not in workers, which import this again
     import json
     import sys
     from pathlib import Path
+    from fertool.__main__ import main
     from fertool.explain import ExplainSettings, explain
     from fertool.masks import MaskSettings, make_masks, making
     from fertool.runtime.ranks import join_ranks
@@ -74,6 +75,8 @@ if __name__ == "__main__":  # and not in workers, which import this again
     summary = score(workspace, ScoreSettings(**SCORED), runs=["cnn", "distilled"], device="cpu")
     Path(sys.argv[1], f"figures-{join_ranks().rank}.json").write_text(json.dumps(summary.data))
     Path(sys.argv[1], f"done-{join_ranks().rank}").touch()
+    sys.argv[1:] = ["train", "--workspace", sys.argv[2], "--name", "held", "--device", "cpu"]
+    main()
 """
 
 
@@ -97,8 +100,10 @@ def torchrun(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace]:
-    """The same job done by one process and by two."""
+def job(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Workspace, Workspace, subprocess.CompletedProcess[str]]:
+    """The same job done by one process and by two, which end with a training that the first of them is refused."""
     folder = tmp_path_factory.mktemp("ranks")
     one = Workspace(folder / "one")
     prepare(one, "synthetic", PrepareSettings(count=70))
@@ -124,10 +129,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace
     (folder / "tests_config.py").write_text(
         "\n".join(["from fertool.train.config import TrainConfig", *lines])
     )
-    done = torchrun(str(folder / "job.py"), str(two.root), folder=folder)
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in two.root.glob("done-*")) == ["done-0", "done-1"]
-    return one, two
+    with one.run("held").locked():
+        done = torchrun(str(folder / "job.py"), str(two.root), str(one.root), folder=folder)
+    assert sorted(path.name for path in two.root.glob("done-*")) == ["done-0", "done-1"], done.stderr
+    return one, two, done
+
+
+@pytest.fixture(scope="module")
+def both(job: tuple[Workspace, Workspace, object]) -> tuple[Workspace, Workspace]:
+    return job[:2]
 
 
 @pytest.mark.parametrize("run", ["cnn", "distilled"])
@@ -225,11 +235,11 @@ def test_two_processes_score_runs_as_one(both: tuple[Workspace, Workspace]) -> N
     assert json.loads(json.dumps(alone.data)) == first
 
 
-def test_an_error_of_the_first_alone_ends_all(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
+def test_an_error_of_the_first_alone_ends_all(
+    job: tuple[Workspace, Workspace, subprocess.CompletedProcess[str]],
+) -> None:
     """Only the first process asks for the lock; what it is told, the others hear of."""
-    job = ("-m", "fertool", "train", "--workspace", str(both[0].root), "--name", "held", "--device", "cpu")
-    with both[0].run("held").locked():
-        done = torchrun(*job, folder=tmp_path)
+    done = job[2]
     assert done.returncode != 0
     assert "another process is training this run" in done.stderr
     assert "Connection closed by peer" not in done.stderr

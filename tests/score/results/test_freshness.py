@@ -25,13 +25,19 @@ from fertool.workspace import Run, Workspace
 PAGE = ReportSettings(only=["page"])  # figures for a paper take most of a report's time
 
 
-@pytest.fixture
-def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
-    """A copy of the trained workspace with scores of classification and attention alone."""
-    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+@pytest.fixture(scope="module")
+def scored_once(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained workspace with scores of classification and attention alone."""
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path_factory.mktemp("scored") / "ws"))
     shutil.rmtree(workspace.run("cnn").folder / "scores", ignore_errors=True)
     score(workspace, device="cpu")
-    return workspace
+    return workspace.root
+
+
+@pytest.fixture
+def workspace(scored_once: Path, tmp_path: Path) -> Workspace:
+    """A copy of it."""
+    return Workspace(shutil.copytree(scored_once, tmp_path / "copy"))
 
 
 def gathered(workspace: Workspace) -> list[str]:
