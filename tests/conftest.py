@@ -202,7 +202,9 @@ def synthetic(tmp_path: Path) -> Workspace:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with a run `cnn`, shared by tests that only read it or add to it."""
     workspace = Workspace(tmp_path_factory.mktemp("trained"))
-    prepare(workspace, "synthetic", PrepareSettings(count=420))
+    prepare(workspace, "synthetic", PrepareSettings(count=280))
     make_masks(workspace)
-    train(workspace, TrainConfig(epochs=2, lr=1e-3, precision="fp32"), name="cnn", device="cpu")
+    train(
+        workspace, TrainConfig(epochs=2, lr=1e-3, batch_size=16, precision="fp32"), name="cnn", device="cpu"
+    )
     return workspace

@@ -47,7 +47,10 @@ def by_column(workspace: Workspace, column: str):
     return summary.data["by_column"], summary.tables
 
 
-def test_groups_have_their_own_figures_and_few_faces_are_greyed(with_columns: Workspace) -> None:
+def test_groups_have_their_own_figures_and_few_faces_are_greyed(
+    with_columns: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fertool.score.by_column.FEW_FACES", 20)
     data, tables = by_column(with_columns, "age=4")
     faces = len(with_columns.load_labels("test"))
     assert data["groups"] == {"below 4": 3, "4 and more": faces - 4}, "the first face has no age"
@@ -142,7 +145,7 @@ def test_unlike_spreads_keep_the_level() -> None:
 
 def test_holm_is_over_pairs_and_regions(with_columns: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fertool.score.by_column.FEW_FACES", 5)
-    data, tables = by_column(with_columns, "age=15,30")
+    data, tables = by_column(with_columns, "age=10,20")
     assert len(tables[-1].rows) == 3 * (1 + 6 + 6), "three pairs of groups: accuracy, shares, lifts"
     found = data["conditions"]["cnn"]["share"]["differences"]
     assert [each["p_holm"] for each in found] == pytest.approx(
@@ -158,7 +161,7 @@ def test_the_report_shows_the_groups_in_a_section(
     by_column(with_columns, "sex")
     write_report(with_columns, ReportSettings(only=("page", "figures"), by_column="sex"))
     page = with_columns.report.read_text()
-    assert ">By sex</h2>" in page and "Faces: f: 21; m: 21 (a group for each value)" in page
+    assert ">By sex</h2>" in page and "Faces: f: 14; m: 14 (a group for each value)" in page
     assert "by sex on test: differences between groups" in page
     assert 'role="img" aria-label="Lift of each region by sex, with 95% intervals; 1 is a map that' in page
     figures = with_columns.report.parent / "figures"

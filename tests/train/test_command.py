@@ -70,7 +70,9 @@ def test_a_run_that_another_process_trains_is_refused(synthetic: Workspace) -> N
 
 def test_a_finished_run_is_left_alone(trained: Workspace) -> None:
     before = contents(trained.run("cnn"))
-    summary = train(trained, TrainConfig(epochs=2, lr=1e-3, precision="fp32"), name="cnn", device="cpu")
+    summary = train(
+        trained, TrainConfig(epochs=2, lr=1e-3, batch_size=16, precision="fp32"), name="cnn", device="cpu"
+    )
     assert "was done already" in summary.notes[0]
     assert contents(trained.run("cnn")) == before
 
@@ -137,7 +139,7 @@ def test_what_a_lost_record_described_is_not_gone_on_with(synthetic: Workspace) 
 def test_a_name_taken_by_other_settings_is_refused(trained: Workspace) -> None:
     before = contents(trained.run("cnn"))
     with pytest.raises(UserError, match=r"its lr is 0\.001, not 0\.5"):
-        train(trained, TrainConfig(epochs=2, lr=0.5), name="cnn", device="cpu")
+        train(trained, TrainConfig(epochs=2, lr=0.5, batch_size=16), name="cnn", device="cpu")
     assert contents(trained.run("cnn")) == before
 
 
@@ -150,7 +152,7 @@ def test_a_record_that_is_older_than_a_setting_is_told_by_what_differs(
     del record["config"]["zoom"]
     write_json(run.run_json, record)
     with pytest.raises(UserError, match=r"its seed is 0, not 5"):
-        train(copied, replace(CONFIG, epochs=2, seed=5), name="cnn", device="cpu")
+        train(copied, replace(CONFIG, epochs=2, batch_size=16, seed=5), name="cnn", device="cpu")
 
 
 def test_training_needs_faces(tmp_path) -> None:
@@ -188,7 +190,7 @@ def test_settings_out_of_range_name_the_option(setting: dict[str, float]) -> Non
 
 def test_run_json_holds_the_whole_configuration(trained: Workspace) -> None:
     record = read_json(trained.run("cnn").run_json)
-    assert record["config"] == asdict(TrainConfig(epochs=2, lr=1e-3, precision="fp32"))
+    assert record["config"] == asdict(TrainConfig(epochs=2, lr=1e-3, batch_size=16, precision="fp32"))
     assert {"versions", "hardware", "made_from", "condition"} <= set(record)
 
 

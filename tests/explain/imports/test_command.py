@@ -126,20 +126,20 @@ def spoilt(maps: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "ids", "message"),
     [
-        (lambda maps: maps[:-1], None, r"maps\.npy: 41 rows, and 'test' has 42 faces"),
-        (lambda maps: maps[:, 0], None, r"shape \(42, 12\) where \(any, any, any\) belongs"),
+        (lambda maps: maps[:-1], None, r"maps\.npy: 27 rows, and 'test' has 28 faces"),
+        (lambda maps: maps[:, 0], None, r"shape \(28, 12\) where \(any, any, any\) belongs"),
         (lambda maps: maps[:, :0], None, "have no cells"),
         (spoilt, None, "row 3 has cells that are no finite number"),
         (lambda maps: maps.astype(str), None, "is no kind of number"),
-        (lambda maps: maps, lambda ids: ids[:-1], r"ids\.csv: 41 rows, and maps\.npy has 42"),
-        (lambda maps: maps, lambda ids: [*ids[:-1], "no-face"], "line 43: 'no-face' is no face of 'test'"),
-        (lambda maps: maps, lambda ids: [*ids[:-1], ids[0]], "line 43: '.*' stands in line 2 too"),
+        (lambda maps: maps, lambda ids: ids[:-1], r"ids\.csv: 27 rows, and maps\.npy has 28"),
+        (lambda maps: maps, lambda ids: [*ids[:-1], "no-face"], "line 29: 'no-face' is no face of 'test'"),
+        (lambda maps: maps, lambda ids: [*ids[:-1], ids[0]], "line 29: '.*' stands in line 2 too"),
     ],
 )
 def test_maps_that_do_not_fit_are_one_line_and_change_nothing(
     workspace: Workspace, tmp_path: Path, change, ids, message: str
 ) -> None:
-    maps = np.random.default_rng(0).normal(size=(42, 12, 12)).astype(np.float32)
+    maps = np.random.default_rng(0).normal(size=(28, 12, 12)).astype(np.float32)
     np.save(tmp_path / "maps.npy", change(maps))
     names = write_ids(tmp_path / "ids.csv", ids(ids_of(workspace))) if ids else None
     before = sorted(workspace.stored_files())
@@ -189,10 +189,10 @@ def test_predictions_are_brought_into_the_order_of_the_faces(workspace: Workspac
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"probabilities": np.ones((42, 7))}, "holds no array 'logits'"),
-        ({"logits": np.ones((42, 8))}, r"logits float64 \(42, 8\) where \(N, 7\) belongs"),
-        ({"logits": np.full((42, 7), np.inf)}, "row 0 has logits that are nan or infinite"),
-        ({"logits": np.ones((42, 7)), "labels": np.array(3)}, "its labels are not those of 'test'"),
+        ({"probabilities": np.ones((28, 7))}, "holds no array 'logits'"),
+        ({"logits": np.ones((28, 8))}, r"logits float64 \(28, 8\) where \(N, 7\) belongs"),
+        ({"logits": np.full((28, 7), np.inf)}, "row 0 has logits that are nan or infinite"),
+        ({"logits": np.ones((28, 7)), "labels": np.array(3)}, "its labels are not those of 'test'"),
     ],
 )
 def test_predictions_that_do_not_fit(
@@ -206,7 +206,7 @@ def test_predictions_that_do_not_fit(
 
 def test_damaged_maps_make_room_with_force_alone(workspace: Workspace, tmp_path: Path) -> None:
     settings = ImportSettings(tmp_path / "maps.npy", explainer_name="mine")
-    np.save(settings.file, np.ones((42, 3, 3), np.float32))
+    np.save(settings.file, np.ones((28, 3, 3), np.float32))
     import_results(workspace, settings)
     place = workspace.run("cnn").heatmaps("imported:mine", "predicted", "test")
     place.write_bytes(place.read_bytes()[:100])

@@ -41,11 +41,11 @@ def test_chances_are_the_mean_over_views(trained: Workspace) -> None:
 
 
 def test_it_stands_beside_the_single_view(trained: Workspace) -> None:
-    plain = score(trained, ScoreSettings(suites=["classification"]), device="cpu")
-    both = score(trained, ScoreSettings(suites=["classification"], tta="tencrop"), device="cpu")
+    plain = score(trained, ScoreSettings(suites=["classification"], split="val"), device="cpu")
+    both = score(trained, ScoreSettings(suites=["classification"], split="val", tta="tencrop"), device="cpu")
     (before,), (after,) = plain.data["classification"], both.data["classification"]
     assert after["accuracy"] == before["accuracy"] and "tta" not in before
-    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", CPU)
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "val", CPU)
     right = tta_logits(evaluated, "tencrop").argmax(axis=1) == evaluated.labels
     assert after["tta"]["name"] == "tencrop" and after["tta"]["accuracy"] == pytest.approx(right.mean())
     assert right.mean() != (evaluated.predicted == evaluated.labels).mean(), "or the figure could be either's"
