@@ -51,7 +51,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def put_run(workspace: Workspace, name: str, config: TrainConfig) -> Run:
     run = workspace.run(name)
     record = {"name": name, "model": config.model, "config": config.as_record(), "attention_blocks": 0}
-    write_json(run.run_json, record | {"state": "done", "made_from": {}})
+    write_json(run.run_json, record | {"classes": ["sad"], "state": "done", "made_from": {}})
     return run
 
 
