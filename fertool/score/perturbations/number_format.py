@@ -4,6 +4,9 @@ Accuracy and the mean probability of the label, which the figures of covered, sp
 are computed in both formats, on faces as they are and with half of each covered. bfloat16 is taken where each
 differs by at most MOST_OF_INTERVAL of its 95% interval over the split's faces. It is measured once for a run and split,
 on at most MOST_FACES, and the record is kept with the run.
+
+Answers that bfloat16 leaves open, by a margin that is measured with the rest, are computed again in float32 (one in
+twenty of `cnn`): counts of answers would move by more, for a hundredth of the answers flip.
 """
 
 from collections.abc import Callable
@@ -41,17 +44,45 @@ MEASURED = (
 
 def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
     """The run's network on pictures that no split holds, see `network_in`, in the number format that serves."""
-    return network_in(evaluated, picture_compute(evaluated))
+    compute = picture_compute(evaluated)
+    network_on = network_in(evaluated, compute)
+    if compute == evaluated.compute:
+        return network_on
+    return _decided(network_on, network_in(evaluated, evaluated.compute), _record(evaluated.whole)["margin"])
+
+
+def _decided(
+    quick_on: Callable[[np.ndarray], Network], exact_on: Callable[[np.ndarray], Network], margin: float
+) -> Callable[[np.ndarray], Network]:
+    """The quick network, but the exact one for pictures whose two largest logits differ by no more than the margin."""
+
+    def network_on(rows: np.ndarray) -> Network:
+        quick = quick_on(rows)
+
+        @torch.inference_mode()
+        def network(pictures: Tensor) -> Tensor:
+            logits = quick(pictures)
+            first, second = logits.topk(2, dim=1).values.unbind(dim=1)
+            undecided = torch.nonzero(first - second <= margin)[:, 0]
+            if len(undecided):
+                # pictures come in rounds of the rows
+                exact = exact_on(rows[undecided.cpu().numpy() % len(rows)])
+                logits[undecided] = exact(pictures[undecided])
+            return logits
+
+        return network
+
+    return network_on
 
 
 def picture_compute(evaluated: EvaluatedRun) -> Compute:
     """Device and number format for a run's pictures: the run's own, or bfloat16 where it may be tried and serves."""
     if not evaluated.tries_bfloat16:
         return evaluated.compute
-    return replace(evaluated.compute, precision="bf16" if _differences(evaluated.whole)["serves"] else "fp32")
+    return replace(evaluated.compute, precision="bf16" if _record(evaluated.whole)["serves"] else "fp32")
 
 
-def _differences(evaluated: EvaluatedRun) -> dict[str, Any]:
+def _record(evaluated: EvaluatedRun) -> dict[str, Any]:
     """The record of both formats, made now unless it is up to date."""
     workspace, run, split = evaluated.workspace, evaluated.run, evaluated.split
     record = run.number_format(split)
@@ -60,7 +91,7 @@ def _differences(evaluated: EvaluatedRun) -> dict[str, Any]:
     if not workspace.is_current(record, made_from):
         write_record(record, measure_formats(evaluated) | {"made_from": made_from})
         log.info("%s: %s", run.name, _in_words(read_json(record)))
-    return read_json(record, workspace.remedy(record), {"serves": bool})
+    return read_json(record, workspace.remedy(record), {"serves": bool, "margin": float})
 
 
 def measure_formats(evaluated: EvaluatedRun) -> dict[str, Any]:
@@ -69,11 +100,13 @@ def measure_formats(evaluated: EvaluatedRun) -> dict[str, Any]:
     Returns:
         `faces`: number of faces. `serves`: whether no figure moves by more than MOST_OF_INTERVAL of its interval.
         `figures`, by name: `fp32`, `bf16`, `fp32_interval` over as many faces as the split has, and `of_interval`,
-        the difference as a share of the interval's width.
+        the difference as a share of the interval's width. `margin`: by how much the distance from the largest logit in
+        bfloat16 to the next shrinks in float32 at most: beyond it no answer of these faces flips.
     """
     faces = len(evaluated.labels)
     rows = np.sort(np.random.default_rng(0).permutation(faces)[:MOST_FACES])
-    values = {precision: _values(evaluated, rows, precision) for precision in ("fp32", "bf16")}
+    logits = {precision: _logits(evaluated, rows, precision) for precision in ("fp32", "bf16")}
+    values = {precision: _values(own, evaluated.labels[rows]) for precision, own in logits.items()}
     low, high = mean_interval(values["fp32"], evaluated.clusters[rows])
     middle, narrower = values["fp32"].mean(axis=0), np.sqrt(len(rows) / faces)
     width = np.nan_to_num(high - low) * narrower
@@ -89,23 +122,40 @@ def measure_formats(evaluated: EvaluatedRun) -> dict[str, Any]:
         for number, name in enumerate(MEASURED)
         for limits in [np.nan_to_num(np.stack([low, high]), nan=middle[number])]
     }
-    return {"faces": len(rows), "serves": bool((of_interval <= MOST_OF_INTERVAL).all()), "figures": figures}
+    return {
+        "faces": len(rows),
+        "serves": bool((of_interval <= MOST_OF_INTERVAL).all()),
+        "margin": _margin(logits["bf16"], logits["fp32"]),
+        "figures": figures,
+    }
 
 
-def _values(evaluated: EvaluatedRun, rows: np.ndarray, precision: str) -> np.ndarray:
-    """The values of each face that MEASURED names, (n, 4), in a number format."""
+def _logits(evaluated: EvaluatedRun, rows: np.ndarray, precision: str) -> Tensor:
+    """Logits of faces as they are and half covered, (2, n, C), in a number format."""
     network_on = network_in(evaluated, replace(evaluated.compute, precision=precision))
-    values = []
+    blocks = []
     for start in range(0, len(rows), BLOCK_FACES):
         block = rows[start : start + BLOCK_FACES]
         faces = load(evaluated, block)
         covered = torch.where(_seen(block, faces), faces, mean_fill(faces))
-        logits = network_on(block)(torch.cat([faces, covered])).unflatten(0, (2, len(block))).cpu()
-        labels = torch.from_numpy(evaluated.labels[block])
-        right = (logits.argmax(dim=2) == labels).double()
-        chances = logits.double().softmax(dim=2)[:, torch.arange(len(block)), labels]
-        values.append(torch.cat([right, chances]).T.numpy())
-    return np.concatenate(values)
+        blocks.append(network_on(block)(torch.cat([faces, covered])).unflatten(0, (2, len(block))).cpu())
+    return torch.cat(blocks, dim=1)
+
+
+def _values(logits: Tensor, codes: np.ndarray) -> np.ndarray:
+    """The values of each face that MEASURED names, (n, 4), from its logits (2, n, C) and label."""
+    labels = torch.from_numpy(codes)
+    right = (logits.argmax(dim=2) == labels).double()
+    chances = logits.double().softmax(dim=2)[:, torch.arange(len(labels)), labels]
+    return torch.cat([right, chances]).T.numpy()
+
+
+def _margin(quick: Tensor, exact: Tensor) -> float:
+    first, second = quick.topk(2, dim=2).values.unbind(dim=2)
+    answer = quick.argmax(dim=2, keepdim=True)
+    others = exact.scatter(2, answer, -torch.inf).amax(dim=2)
+    shrunk = (first - second) - (exact.gather(2, answer)[..., 0] - others)
+    return float(shrunk.clamp(min=0).max())
 
 
 def _seen(rows: np.ndarray, faces: Tensor) -> Tensor:

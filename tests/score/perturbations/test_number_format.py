@@ -122,17 +122,42 @@ def test_nothing_is_measured_where_the_format_is_given(evaluated) -> None:
     assert not evaluated.run.number_format("train").exists()
 
 
-def test_pictures_are_computed_in_the_format_that_serves(evaluated) -> None:
-    rows = np.arange(5)
+def test_pictures_are_computed_in_the_format_that_serves_but_for_undecided_answers(evaluated) -> None:
+    rows = np.arange(6)
     faces = torch.from_numpy(np.array(evaluated.faces[rows])).float()
+    pictures = torch.cat([faces, faces.flip(2), faces.mean(dim=(1, 2), keepdim=True).expand_as(faces)])
     path = evaluated.run.number_format("train")
     picture_compute(evaluated)
     record = read_json(path)
     with torch.inference_mode():
-        own = evaluated.model(faces)
+        exact = evaluated.model(pictures)
         with torch.autocast("cpu", torch.bfloat16):
-            coarse = evaluated.model(faces).float()
-    assert not torch.equal(own, coarse)
-    for serves, wanted in ((False, own), (True, coarse)):
-        write_json(path, record | {"serves": serves})
-        assert torch.equal(network_of(evaluated)(rows)(faces), wanted)
+            quick = evaluated.model(pictures).float()
+    assert not torch.equal(exact, quick)
+    first, second = quick.topk(2, dim=1).values.unbind(dim=1)
+    gaps = first - second
+    between = float(gaps.median())
+    for serves, margin, wanted in (
+        (False, 0.0, exact),
+        (True, -1.0, quick),
+        (True, 1e9, exact),
+        (True, between, torch.where((gaps <= between)[:, None], exact, quick)),
+    ):
+        write_json(path, record | {"serves": serves, "margin": margin})
+        assert torch.allclose(network_of(evaluated)(rows)(pictures), wanted, atol=1e-5)
+
+
+def test_no_measured_answer_flips_beyond_the_margin(evaluated) -> None:
+    faces = torch.from_numpy(np.array(evaluated.faces))
+    with torch.inference_mode():
+        exact = evaluated.model(faces)
+        with torch.autocast("cpu", torch.bfloat16):
+            quick = evaluated.model(faces).float()
+    margin = measure_formats(evaluated)["margin"]
+    first, second = quick.topk(2, dim=1).values.unbind(dim=1)
+    decided = first - second > margin
+    assert decided.any() and torch.equal(exact.argmax(dim=1)[decided], quick.argmax(dim=1)[decided])
+    # three classes: 2.0 is ahead by 0.5 in the quick format, by 0.1 in the exact one; the second face's answer flips
+    quick = torch.tensor([[[2.0, 1.5, 0.0], [1.0, 0.9, 0.0]]])
+    exact = torch.tensor([[[2.0, 1.5, 1.9], [1.0, 1.3, 0.0]]])
+    assert number_format._margin(quick, exact) == pytest.approx(0.4)
