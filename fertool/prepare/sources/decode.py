@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ rather than left out."""
 
 DEEP = 16
 """Bits a value of the pictures that have more than eight."""
+
+SILENT = 0  # a level of OpenCV's log
 
 _AS_STORED = cv2.IMREAD_ANYCOLOR
 """Eight bits, grey or colour as the file has it, turned as its EXIF says, alpha dropped."""
@@ -181,9 +184,9 @@ def fit(picture: np.ndarray, size: int) -> np.ndarray:
 @contextlib.contextmanager
 def opencv_silent() -> Generator[None]:
     """Keep OpenCV from writing lines of its own to stderr about a picture that it cannot read."""
-    logging = cv2.utils.logging
+    logging: Any = getattr(cv2.utils, "logging", cv2)  # cv2 itself before OpenCV 5
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(SILENT)
     try:
         yield
     finally:
