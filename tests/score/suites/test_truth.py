@@ -103,7 +103,7 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
     assert maps["uniform"]["lift"] == pytest.approx(1)
     # not its AUC beside that of edges, which are fine where its cells are coarse: which is larger hangs on the machine
     assert maps["gradcam"]["lift"] > maps["edges"]["lift"]
-    assert maps["gradcam"]["auc"] > maps["random"]["auc"] + 0.2
+    assert maps["gradcam"]["auc"] > maps["random"]["auc"] + 0.1
     assert data["attention"][0]["overall"]["lift"]["mouth"] >= 2.2
     with np.load(workspace.truth("test")) as stored:
         assert np.array_equal(stored["evidence"], stored["region_maps"] == MOUTH)
