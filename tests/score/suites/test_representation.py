@@ -305,7 +305,10 @@ def test_before_and_after_are_alike_of_a_run_that_learned_nothing(evaluated: Eva
     figures, _, _ = score_representation(evaluated, initial=evaluated.model)
     assert figures["train_faces"] == len(evaluated.workspace.load_faces("train"))
     for stage in figures["stages"]:
-        assert stage["before"] == stage["after"] and stage["cka"] == pytest.approx(1)
+        assert stage["before"]["accuracy"] == stage["after"]["accuracy"]
+        # of many columns a matrix product sums in another order than of few
+        assert stage["before"]["interval"] == pytest.approx(stage["after"]["interval"], rel=1e-6)
+        assert stage["cka"] == pytest.approx(1)
 
 
 def test_cka_of_a_run_with_itself(evaluated: EvaluatedRun) -> None:
