@@ -21,6 +21,7 @@ from fertool.train.augment import augment, draw_epoch, mix
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
+TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 CONFIG = TrainConfig(epochs=3, lr=1e-3, precision="fp32")
 CPU = Compute(torch.device("cpu"), "fp32")
 
@@ -214,6 +215,9 @@ def make(num_classes):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here, which torch.compile needs")
+@pytest.mark.skipif(
+    TORCH < (2, 14), reason="before torch 2.14 Module.compile leaves an nn.Sequential as it is"
+)
 def test_a_compiled_network_learns_the_same(
     synthetic: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
