@@ -92,9 +92,7 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
         PrepareSettings(count=4200, evidence="mouth", classes=["happy", "surprise", "sad"]),
     )
     make_masks(workspace)
-    # after three epochs of so many small steps 95% are right; of fewer faces, whose mouths it learns by heart, 70%
-    config = TrainConfig(epochs=3, lr=1e-3, batch_size=16, seed=1, precision="fp32")
-    train(workspace, config, name="mouth", device="cpu")
+    train(workspace, TrainConfig(epochs=6, lr=2e-3, precision="fp32"), name="mouth", device="cpu")
     data = score(workspace, ScoreSettings(suites=["truth", "attention"], target="label"), device="cpu").data
     truth = data["truth"][0]
     assert truth["accuracy"] > 0.85
@@ -103,7 +101,7 @@ def test_gradcam_finds_the_mouth_where_only_the_mouth_tells(tmp_path) -> None:
     assert maps["uniform"]["lift"] == pytest.approx(1)
     # not its AUC beside that of edges, which are fine where its cells are coarse: which is larger hangs on the machine
     assert maps["gradcam"]["lift"] > maps["edges"]["lift"]
-    assert maps["gradcam"]["auc"] > maps["random"]["auc"] + 0.1
-    assert data["attention"][0]["overall"]["lift"]["mouth"] >= 2.2
+    assert maps["gradcam"]["auc"] > maps["random"]["auc"] + 0.2
+    assert data["attention"][0]["overall"]["lift"]["mouth"] >= 2.5
     with np.load(workspace.truth("test")) as stored:
         assert np.array_equal(stored["evidence"], stored["region_maps"] == MOUTH)
