@@ -168,14 +168,19 @@ DeviceOption = Annotated[
         help="Device that computes: auto, cpu, cuda or mps",
     ),
 ]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
+
+
+def _precision(help_text: str) -> Any:
+    return typer.Option(
         metavar="NAME",
         autocompletion=completion.one_of(*completion.PRECISIONS),
         rich_help_panel=COMPUTE_PANEL,
-        help="Number format of what is still to be computed: auto, fp32 or bf16",
-    ),
+        help=help_text,
+    )
+
+
+PrecisionOption = Annotated[
+    str, _precision("Number format of what is still to be computed: auto, fp32 or bf16")
 ]
 
 
@@ -1291,12 +1296,9 @@ def score(
     device: DeviceOption = "auto",
     precision: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completion.one_of(*completion.PRECISIONS),
-            rich_help_panel=COMPUTE_PANEL,
-            help="Number format of what is still to be computed: fp32, bf16, or auto: bfloat16 for faces that are "
-            "covered or spoilt, if that moves accuracy by less than a tenth of its interval, else float32",
+        _precision(
+            "Number format of what is still to be computed: fp32, bf16, or auto: bfloat16 for faces that are "
+            "covered or spoilt, if that moves accuracy by less than a tenth of its interval, else float32"
         ),
     ] = "auto",
 ) -> None:

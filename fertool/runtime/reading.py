@@ -197,9 +197,8 @@ def read_npz(
     except _NOT_WHOLE:
         raise damaged(path, "not a whole .npz file", remedy) from None
     for name, array in arrays.items():
-        if not isinstance(
-            array, np.ndarray
-        ):  # numpy gives the bytes of a member that does not begin as an .npy
+        # numpy gives the bytes of a member that does not begin as an .npy
+        if not isinstance(array, np.ndarray):
             raise damaged(path, f"{name}: not an array", remedy)
         _check_array(path, f"{name}: ", array, None if rows is None else (rows, ...), None, remedy)
     return arrays

@@ -24,10 +24,8 @@ from fertool.runtime.hardware import Compute, choose_compute
     ],
 )
 def test_the_larger_a_networks_pictures_the_fewer_at_a_time(device: str, side: int, size: int) -> None:
-    model, compute = (
-        SimpleNamespace(input_spec=SimpleNamespace(size=side)),
-        Compute(torch.device(device), "fp32"),
-    )
+    model = SimpleNamespace(input_spec=SimpleNamespace(size=side))
+    compute = Compute(torch.device(device), "fp32")
     rows = batches(model, parse_request("gradcam"), compute, 1000, done=3)
     assert [index for each in rows for index in range(1000)[each]] == list(range(3, 1000))
     assert {len(range(1000)[each]) for each in rows[:-1]} == {size}

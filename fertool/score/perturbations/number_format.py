@@ -44,11 +44,13 @@ MEASURED = (
 
 def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
     """The run's network on pictures that no split holds, see `network_in`, in the number format that serves."""
-    compute = picture_compute(evaluated)
-    network_on = network_in(evaluated, compute)
-    if compute == evaluated.compute:
-        return network_on
-    return _decided(network_on, network_in(evaluated, evaluated.compute), _record(evaluated.whole)["margin"])
+    exact_on = network_in(evaluated, evaluated.compute)
+    record = _record(evaluated.whole) if evaluated.tries_bfloat16 else None
+    if record is None or not record["serves"]:
+        return exact_on
+    return _decided(
+        network_in(evaluated, replace(evaluated.compute, precision="bf16")), exact_on, record["margin"]
+    )
 
 
 def _decided(
@@ -77,9 +79,8 @@ def _decided(
 
 def picture_compute(evaluated: EvaluatedRun) -> Compute:
     """Device and number format for a run's pictures: the run's own, or bfloat16 where it may be tried and serves."""
-    if not evaluated.tries_bfloat16:
-        return evaluated.compute
-    return replace(evaluated.compute, precision="bf16" if _record(evaluated.whole)["serves"] else "fp32")
+    serves = evaluated.tries_bfloat16 and _record(evaluated.whole)["serves"]
+    return replace(evaluated.compute, precision="bf16") if serves else evaluated.compute
 
 
 def _record(evaluated: EvaluatedRun) -> dict[str, Any]:
@@ -89,8 +90,9 @@ def _record(evaluated: EvaluatedRun) -> dict[str, Any]:
     settings = {"device": evaluated.compute.device.type}
     made_from = workspace.made_from(REVISION, settings, model_inputs(workspace, run, split))
     if not workspace.is_current(record, made_from):
-        write_record(record, measure_formats(evaluated) | {"made_from": made_from})
-        log.info("%s: %s", run.name, _in_words(read_json(record)))
+        measured = measure_formats(evaluated)
+        write_record(record, measured | {"made_from": made_from})
+        log.info("%s: %s", run.name, _in_words(measured))
     return read_json(record, workspace.remedy(record), {"serves": bool, "margin": float})
 
 
