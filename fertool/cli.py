@@ -171,6 +171,7 @@ DeviceOption = Annotated[
 
 
 def _precision(help_text: str) -> Any:
+    """The option of a number format."""
     return typer.Option(
         metavar="NAME",
         autocompletion=completion.one_of(*completion.PRECISIONS),
@@ -954,12 +955,7 @@ def train(
     device: DeviceOption = "auto",
     precision: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completion.one_of(*completion.PRECISIONS),
-            rich_help_panel=COMPUTE_PANEL,
-            help="Number format: auto, fp32 or bf16 (default: auto, which tries both on a CPU)",
-        ),
+        _precision("Number format: auto, fp32 or bf16 (default: auto, which tries both on a CPU)"),
     ] = None,
     compile: Annotated[
         bool | None,
