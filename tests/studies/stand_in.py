@@ -39,7 +39,7 @@ if arguments[0] == "train":
     runs = [
         {"name": option("--name") + f"-g{weight:g}" * several + f"-s{seed}", "config": {"guide_weight": weight}}
         for weight in weights
-        for seed in range(int(first), int(last) + 1)
+        for seed in range(int(first), int(last or first) + 1)
     ]
     chosen = json.loads(os.environ["CHOSEN"]) if 0 in weights else None
     print(json.dumps({"runs": runs, **({"chosen": chosen} if several else {})}))

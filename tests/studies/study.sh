@@ -2,6 +2,7 @@
 # Which parts of the face networks rely on, by pretraining, architecture and guidance: trainings, scores and the report.
 #
 #   make study                                   STUDY=small: two cores, hours; the estimate comes first
+#   make study CONDITIONS="cnn-strong vit-small" some of the conditions; what is finished stays in the report
 #   make study STUDY=full                        GPUs: more networks, five seeds, learning curves
 #   sh tests/studies/study.sh --dry-run          what would run, what is done, and how long the rest takes here
 #
@@ -11,6 +12,7 @@ set -eu
 
 STUDY=${STUDY:-small}
 SOURCE=${SOURCE:-fer2013.zip}
+CONDITIONS=${CONDITIONS:-}
 export FERTOOL_WORKSPACE=${FERTOOL_WORKSPACE:-data/study}
 here=$(cd "$(dirname "$0")" && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" # for small_vit.py
@@ -21,44 +23,53 @@ VIT='rollout attention all-blocks attention-gradcam gradcam'
 OF_MAPS=attention,faithfulness,causal-agreement,sanity,robustness-attention
 SLOW='input-gradient smoothgrad integrated-gradients occlusion rise' # of any network, scored on FEW faces
 case $STUDY in
-small) SEEDS=0-2 FACES=1000 FEW=100 GUIDED_EPOCHS=6 ;;
-full) SEEDS=0-4 FACES=1000000 FEW=500 GUIDED_EPOCHS=30 ;;
+small) SEEDS=${SEEDS:-0-2} FACES=500 FEW=50 GUIDED_EPOCHS=6 ;;
+full) SEEDS=${SEEDS:-0-4} FACES=1000000 FEW=500 GUIDED_EPOCHS=30 ;;
 *) echo "STUDY=$STUDY: small or full" >&2 && exit 1 ;;
 esac
+short() { [ "$STUDY" = full ] || echo "--epochs $1"; } # the full study trains as long as the recipes say
 
-# `trainings` calls `$step NAME EXPLAINERS TRAINING-OPTIONS...` for every condition
-trainings() {
-    $step cnn "$CNN" --model cnn
-    $step cnn-strong "$CNN" --model cnn --recipe strong
-    $step resnet48 "$CNN" --model resnet48
+# Calls `$step NAME EXPLAINERS TRAINING-OPTIONS...` for every condition
+conditions() {
+    condition cnn "$CNN" --model cnn
+    condition cnn-strong "$CNN" --model cnn --recipe strong $(short 12)
+    condition resnet48 "$CNN" --model resnet48 $(short 10)
     for network in tf_efficientnet_lite0 dlibface; do
-        size=$([ $network = dlibface ] || echo --image-size 96)
-        $step $network-scratch "$CNN" --model $network $size --weights none
-        $step $network-frozen "$CNN" --model $network $size --unfreeze none
-        $step $network "$CNN" --model $network $size
+        input="--model $network --image-size $([ $network = dlibface ] && echo 112 || echo 96)"
+        condition $network-scratch "$CNN" $input $(short 4) --weights none
+        # faces that are not augmented pass through the frozen backbone once
+        condition $network-frozen "$CNN" $input --unfreeze none --augment none --epochs 30 --lr 2e-3
+        condition $network "$CNN" $input $(short 4)
     done
-    $step vit-small "$VIT" --model small_vit:face_vit --image-size 48 --epochs 60 --augment strong --optimizer adamw \
+    condition vit-small "$VIT" --model small_vit:face_vit --image-size 48 --epochs 60 --augment strong --optimizer adamw \
         --lr 1e-3 --schedule cosine --warmup-epochs 3 --weight-decay 0.05 --drop-path 0.1 --clip 1
-    $step multiscale "$CNN" --model multiscale:cnn
-    [ "$STUDY" = small ] || more_trainings
+    condition multiscale "$CNN" --model multiscale:cnn --recipe strong $(short 12)
+    [ "$STUDY" = small ] || more_conditions
 }
 
-more_trainings() {
+more_conditions() {
     for network in resnet50 efficientnet_b0 vggface vggface2 vit; do
         explainers=$([ $network = vit ] && echo "$VIT" || echo "$CNN")
-        $step $network "$explainers" --model $network
-        $step $network-scratch "$explainers" --model $network --weights none
+        condition $network "$explainers" --model $network
+        condition $network-scratch "$explainers" --model $network --weights none
     done
     for fraction in 0.1 0.3; do
         for network in resnet50 vggface2 vit; do
-            $step $network-$fraction "$CNN" --model $network --train-fraction $fraction
-            $step $network-scratch-$fraction "$CNN" --model $network --weights none --train-fraction $fraction
+            condition $network-$fraction "$CNN" --model $network --train-fraction $fraction
+            condition $network-scratch-$fraction "$CNN" --model $network --weights none --train-fraction $fraction
         done
     done
-    $step resnet48-long "$CNN" --model resnet48 --epochs 150
+    condition resnet48-long "$CNN" --model resnet48 --epochs 150
 }
 
-guided='--model cnn --lr 1e-3 --guide background'
+condition() { ! wanted "$1" || $step "$@"; }
+wanted() { [ -z "$CONDITIONS" ] || case " $CONDITIONS " in *" $1 "*) ;; *) false ;; esac }
+
+run() {
+    train "$@"
+    score "$1" "$2"
+}
+
 train() {
     name=$1
     shift 2
@@ -66,12 +77,15 @@ train() {
 }
 
 # Lambda is chosen on val; the placebo has the chosen one, and masks of other faces
-train_guided() {
+guided="--model cnn --lr 1e-3 --epochs $GUIDED_EPOCHS --guide background"
+run_guided() {
     record="$FERTOOL_WORKSPACE/guided.json"
-    $TRAIN --name guided --seeds "$SEEDS" $guided --epochs $GUIDED_EPOCHS --guide-weight 0,0.3,1,3 \
-        --json >"$record"
+    $TRAIN --name guided --seeds "$SEEDS" $guided --guide-weight 0,0.3,1,3 --json >"$record"
     chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record")
-    train placebo '' $guided --epochs $GUIDED_EPOCHS --guide-weight "$chosen" --guide-masks shuffled
+    train placebo '' $guided --guide-weight "$chosen" --guide-masks shuffled
+    for run in guided-g0 "guided-g$chosen" placebo; do
+        score "$run" "gradcam-abs gradcam"
+    done
 }
 
 # The first explainer on all faces; every suite by it, and those of heatmaps by the others, on a sample
@@ -98,16 +112,20 @@ plan() {
     python "$here/estimate.py" "$name" --seeds "$SEEDS" --faces "$FACES" --explainers "$explainers" "$@"
 }
 
+plan_guided() {
+    for weight in 0 0.3 1 3; do
+        plan guided-g$weight "gradcam-abs gradcam" $guided --guide-weight $weight
+    done
+    plan placebo "gradcam-abs gradcam" $guided --guide-weight 1 --guide-masks shuffled
+}
+
 if [ "${1:-}" = --dry-run ]; then
-    step=plan trainings
+    step=plan conditions
+    ! wanted guided || plan_guided
     exit
 fi
 [ -e "$FERTOOL_WORKSPACE/dataset.json" ] || fertool prepare "$SOURCE"
 fertool masks
-step=train trainings
-train_guided
-step=score trainings
-for run in guided-g0 "guided-g$chosen" placebo; do
-    score "$run" "gradcam-abs gradcam"
-done
+step=run conditions
+! wanted guided || run_guided
 fertool report

@@ -14,11 +14,14 @@ from tests.studies.stand_in import calls_of
 SCRIPT = Path(__file__).with_name("study.sh")
 
 
+def study(folder: Path, **variables: str) -> list[list[str]]:
+    given = {"CHOSEN": "0.3", "FERTOOL_WORKSPACE": str(folder / "study"), **variables}
+    return [call[1:] for call in calls_of(SCRIPT, folder, given)]
+
+
 @pytest.fixture(scope="module", params=["small", "full"])
 def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    folder = tmp_path_factory.mktemp(request.param)
-    variables = {"STUDY": request.param, "CHOSEN": "0.3", "FERTOOL_WORKSPACE": str(folder / "study")}
-    return [call[1:] for call in calls_of(SCRIPT, folder, variables)]
+    return study(tmp_path_factory.mktemp(request.param), STUDY=request.param)
 
 
 def option(call: list[str], name: str) -> str | None:
@@ -44,13 +47,25 @@ def test_every_condition_is_trained_alike_and_scored(calls: list[list[str]]) -> 
 def test_pretraining_is_all_that_differs(calls: list[list[str]], network: str) -> None:
     trainings = trained(calls)
 
-    def settings(name: str) -> list[str]:
+    def settings(name: str) -> dict[str, str]:
         call = trainings[name]
         place = call.index("--name")
-        return call[:place] + call[place + 2 :]
+        options = call[1:place] + call[place + 2 :]
+        return dict(zip(options[::2], options[1::2], strict=True))
 
-    assert settings(f"{network}-scratch") == [*settings(network), "--weights", "none"]
-    assert settings(f"{network}-frozen") == [*settings(network), "--unfreeze", "none"]
+    assert settings(f"{network}-scratch") == {**settings(network), "--weights": "none"}
+    # a head on features that are computed once has more epochs, and faces as they are
+    frozen = {"--unfreeze": "none", "--augment": "none", "--epochs": "30", "--lr": "2e-3"}
+    assert settings(f"{network}-frozen") == {**settings(network), **frozen}
+
+
+def test_named_conditions_are_trained_scored_and_reported_and_no_others(tmp_path: Path) -> None:
+    calls = study(tmp_path, CONDITIONS="vit-small tf_efficientnet_lite0", SEEDS="4")
+    assert set(trained(calls)) == {"vit-small", "tf_efficientnet_lite0"}
+    assert {option(call, "--seeds") for call in trained(calls).values()} == {"4"}
+    scored = {option(call, "--run") for call in calls if call[0] == "score"}
+    assert scored == {"vit-small-s*", "tf_efficientnet_lite0-s*"}
+    assert calls[-1][0] == "report"
 
 
 def test_every_suite_and_every_explainer_of_the_family(calls: list[list[str]]) -> None:
