@@ -87,8 +87,7 @@ def test_the_whole_pipeline(workspace: Path, in_process) -> None:
     left_over = [path for path in workspace.rglob("*") if path.suffix in (".tmp", ".partial")]
     assert not left_over
 
-
-def test_tables_are_for_people(workspace: Path) -> None:
+    # tables are for people
     done = fertool("score", "--workspace", workspace)
     assert "face contour" in done.stdout and "ceiling 12x12" in done.stdout and "accuracy" in done.stdout
     assert done.stderr == ""
@@ -594,6 +593,7 @@ def test_every_example_is_parsed_by_its_command(command: str) -> None:
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(workspace: Path) -> None:
+    assert fertool("prepare", "synthetic", "--count", "350", "--workspace", workspace).returncode == 0
     training = ["train", "--epochs", "60", "--lr", "1e-3", "--name", "stopped", "--workspace", workspace]
     command = subprocess.Popen(
         [sys.executable, "-m", "fertool", *map(str, training)],

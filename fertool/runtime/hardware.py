@@ -6,7 +6,6 @@ import os
 import platform
 import random
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -64,13 +63,9 @@ def _multiplies_bfloat16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "cpu":
-        return bool(_cpu_capabilities().get("avx512_bf16") or _cpu_capabilities().get("amx_bf16"))
+        can = torch.cpu.get_capabilities()
+        return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
     return False
-
-
-def _cpu_capabilities() -> dict[str, Any]:
-    # missing before torch 2.10: float32 is right there too, only slower
-    return getattr(torch.cpu, "get_capabilities", dict)()
 
 
 def seed_everything(seed: int) -> None:
@@ -97,7 +92,7 @@ def describe_hardware(compute: Compute) -> dict[str, str | int]:
     if compute.device.type == "cuda":
         name = torch.cuda.get_device_name(compute.device)
     else:
-        name = str(_cpu_capabilities().get("cpu_name") or platform.processor() or platform.machine())
+        name = str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
     return {
         "device": compute.device.type,
         "name": name,

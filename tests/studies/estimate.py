@@ -1,10 +1,10 @@
 """What a condition of the study still costs on this machine: a line with runs done and hours left, measured.
 
-    python tests/studies/estimate.py NAME --seeds 0-2 --faces 1000 --explainers "gradcam hirescam" TRAINING-OPTIONS...
+    python tests/studies/estimate.py NAME --seeds 0-2 --explainers "gradcam hirescam" --faces 500 \\
+        --slow "occlusion rise" --few 50 TRAINING-OPTIONS...
 
-Measures on synthetic faces, in the folder `estimate` of the workspace: the images a second of one epoch, and the
-seconds a face of all suites by the first explainer and of the suites of heatmaps by the second. What was measured is
-kept.
+Measures on synthetic faces, in the folder `estimate` of the workspace: the images a second of one epoch, the seconds
+that each face adds to each kind of score, and those that each call costs. What was measured is kept.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from fertool.cli import app
 from fertool.train.recipes import configure
 
 TRAIN_FACES, TEST_FACES = 28_709, 3_589  # of FER2013
-PROBE_FACES = 800  # 640 of them to train on
-SCORED = (16, 48)  # faces; the seconds between the two are those of 32 faces, without what every call costs
+PROBE_FACES = 800  # 640 of them to train on, 80 to score
+# faces; the seconds between the two are those of the faces between, without what every call costs
+SCORED, SCORED_SLOWLY = (8, 40), (2, 8)
 OF_MAPS = "attention,faithfulness,causal-agreement,sanity,robustness-attention"
 
 
@@ -31,22 +32,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("--seeds", required=True)
-    parser.add_argument("--faces", type=int, required=True)
     parser.add_argument("--explainers", required=True)
+    parser.add_argument("--faces", type=int, required=True)
+    parser.add_argument("--slow", required=True)
+    parser.add_argument("--few", type=int, required=True)
     given, training = parser.parse_known_args()
     first, _, last = given.seeds.partition("-")
-    names = [f"{given.name}-s{seed}" for seed in range(int(first), int(last or first) + 1)]
     workspace = Path(os.environ["FERTOOL_WORKSPACE"])
-    left = [name for name in names if state(workspace / "runs" / name) != "done"]
-    measured = measure(workspace / "estimate", given.name, training, given.explainers.split())
+    runs = [
+        workspace / "runs" / f"{given.name}-s{seed}" for seed in range(int(first), int(last or first) + 1)
+    ]
+    explainers, slow = given.explainers.split(), given.slow.split()
+    to_train = [run for run in runs if state(run) != "done"]
+    to_score = [run for run in runs if not any((run / "scores").glob(f"*/{slow[-1]}/label/*.json"))]
+
+    measured = measure(workspace / "estimate", given.name, training, explainers, slow)
     images = TRAIN_FACES * measured["epochs"] * measured["fraction"]
-    train_h = len(left) * images / measured["images_per_s"] / 3600
-    faces = min(given.faces, TEST_FACES)
-    others = len(given.explainers.split()) - 1
-    score_h = len(names) * faces * (measured["all_s"] + others * measured["maps_s"]) / 3600
+    train_h = len(to_train) * images / measured["images_per_s"] / 3600
+    faces, few = min(given.faces, TEST_FACES), min(given.few, TEST_FACES)
+    of_run_s = (
+        TEST_FACES * measured["attention_s"]
+        + faces * (measured["all_s"] + (len(explainers) - 1) * measured["maps_s"])
+        + few * measured["slow_s"]
+    )
+    calls = 2 + len(explainers) + len(slow)
+    score_h = (len(to_score) * of_run_s + bool(to_score) * calls * measured["call_s"]) / 3600
     print(
-        f"{given.name:26} {len(names) - len(left)} of {len(names)} trained, {train_h:5.1f} h of training left; scores "
-        f"{score_h:5.1f} h   fertool train --name {given.name} --seeds {given.seeds} {' '.join(training)}",
+        f"{given.name:26} {len(runs) - len(to_train)} of {len(runs)} trained, {train_h:5.1f} h left; "
+        f"{len(runs) - len(to_score)} scored, {score_h:5.1f} h left   "
+        f"fertool train --name {given.name} --seeds {given.seeds} {' '.join(training)}",
         flush=True,
     )
 
@@ -57,8 +71,18 @@ def state(run: Path) -> str:
     return json.loads(record.read_text()).get("state", "") if record.exists() else ""
 
 
-def measure(probe: Path, name: str, training: list[str], explainers: list[str]) -> dict[str, float]:
-    """Epochs and part of the faces as they will be, images a second, seconds a face of the suites."""
+def measure(
+    probe: Path, name: str, training: list[str], explainers: list[str], slow: list[str]
+) -> dict[str, float]:
+    """Epochs and part of the faces as they will be, images a second, seconds of scores a face and a call.
+
+    Args:
+        probe: the workspace of synthetic faces.
+        name: the condition's.
+        training: options of `fertool train`.
+        explainers: the first has all suites, the second stands for the others.
+        slow: those that are scored on few faces.
+    """
     kept = probe / f"{name}.json"
     if kept.exists():
         measured: dict[str, float] = json.loads(kept.read_text())
@@ -71,28 +95,37 @@ def measure(probe: Path, name: str, training: list[str], explainers: list[str]) 
     config = configure(asked["model"], asked["recipe"], asked["augment"], {"epochs": asked["epochs"]})
     fertool(probe, "train", "--name", name, *training, "--epochs", "1", "--train-fraction", "1", "--force")
     *_, last = (probe / "runs" / name / "timing.csv").read_text().split()
+
+    def added_s(explainer: str, suites: str, faces: tuple[int, int] = SCORED) -> tuple[float, float]:
+        """The seconds that each face adds, and those of a call without faces."""
+        few, more = faces
+        few_s, more_s = (score_s(probe, name, explainer, suites, count) for count in faces)
+        face_s = max(0.0, more_s - few_s) / (more - few)
+        return face_s, max(0.0, few_s - few * face_s)
+
+    attention_s, call_s = added_s(explainers[0], "classification,attention")
     measured = {
         "epochs": config.epochs,
         "fraction": asked["train_fraction"] or 1.0,
         "images_per_s": float(last.split(",")[-1]),
-        "all_s": seconds_a_face(probe, name, explainers[0], "all"),
-        "maps_s": seconds_a_face(probe, name, explainers[1], OF_MAPS),
+        "attention_s": attention_s,
+        "all_s": added_s(explainers[0], "all")[0],
+        "maps_s": added_s(explainers[1], OF_MAPS)[0],
+        "slow_s": sum(added_s(explainer, OF_MAPS, SCORED_SLOWLY)[0] for explainer in slow),
+        "call_s": call_s,
     }
     kept.write_text(json.dumps(measured))
     return measured
 
 
-def seconds_a_face(probe: Path, name: str, explainer: str, suites: str) -> float:
-    """The seconds that suites take for each further face."""
-    took_s = []
-    for faces in SCORED:
-        started_s = time.monotonic()
-        fertool(
-            probe, "score", "--run", name, "--target", "label", "--explainer", explainer,
-            "--suite", suites, "--faces", str(faces), "--force",
-        )  # fmt: skip
-        took_s.append(time.monotonic() - started_s)
-    return max(0.0, took_s[1] - took_s[0]) / (SCORED[1] - SCORED[0])
+def score_s(probe: Path, name: str, explainer: str, suites: str, faces: int) -> float:
+    """The seconds that suites take on so many faces."""
+    started_s = time.monotonic()
+    fertool(
+        probe, "score", "--run", name, "--target", "label", "--explainer", explainer,
+        "--suite", suites, "--faces", str(faces), "--force",
+    )  # fmt: skip
+    return time.monotonic() - started_s
 
 
 def fertool(probe: Path, *arguments: str) -> None:

@@ -41,8 +41,8 @@ conditions() {
         condition $network-frozen "$CNN" $input --unfreeze none --augment none --epochs 30 --lr 2e-3
         condition $network "$CNN" $input $(short 4)
     done
-    condition vit-small "$VIT" --model small_vit:face_vit --image-size 48 --epochs 60 --augment strong --optimizer adamw \
-        --lr 1e-3 --schedule cosine --warmup-epochs 3 --weight-decay 0.05 --drop-path 0.1 --clip 1
+    condition vit-small "$VIT" --model small_vit:face_vit --image-size 48 --augment light --optimizer adamw --lr 1e-3 \
+        --schedule cosine --warmup-epochs 1 --weight-decay 0.05 --clip 1 --epochs $([ "$STUDY" = full ] && echo 100 || echo 15)
     condition multiscale "$CNN" --model multiscale:cnn --recipe strong $(short 12)
     [ "$STUDY" = small ] || more_conditions
 }
@@ -109,7 +109,8 @@ scored() {
 plan() {
     name=$1 explainers=$2
     shift 2
-    python "$here/estimate.py" "$name" --seeds "$SEEDS" --faces "$FACES" --explainers "$explainers" "$@"
+    python "$here/estimate.py" "$name" --seeds "$SEEDS" --explainers "$explainers" --faces "$FACES" \
+        --slow "$SLOW" --few "$FEW" "$@"
 }
 
 plan_guided() {

@@ -85,9 +85,14 @@ def test_every_suite_and_every_explainer_of_the_family(calls: list[list[str]]) -
     assert all(option(call, "--split") is None for call in calls if call[0] == "score")
 
 
-def test_the_vision_transformer_of_faces_has_64_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_vision_transformer_of_faces_has_36_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SCRIPT.parent)
     model = build_model("small_vit:face_vit", 7, image_size=48)
-    assert len(model.attention_blocks) == 8
+    assert len(model.attention_blocks) == 6
     assert model(torch.zeros(2, 48, 48, dtype=torch.uint8)).shape == (2, 7)
-    assert model.network.patch_embed.num_patches == 64
+    assert model.network.patch_embed.num_patches == 36
+    # a patch sees its neighbours through the stem, and nothing of the far corner
+    pixels = torch.zeros(1, 3, 48, 48, requires_grad=True)
+    model.network.eval().patch_embed(pixels)[0, 0].sum().backward()
+    read = pixels.grad[0].abs().sum(0) > 0
+    assert read[:8, :8].any() and not read[8:, 8:].any()
