@@ -7,7 +7,8 @@
 #   sh tests/studies/study.sh --dry-run          what would run, what is done, and how long the rest takes here
 #
 # SOURCE is FER2013 as `fertool prepare` takes it. On several GPUs TRAIN='torchrun --nproc-per-node 4 -m fertool train'.
-# Finished work is not repeated: a study that was stopped goes on where it was.
+# SEEDS and FACES, those of all suites, may be fewer: SEEDS=0 FACES=100. Finished work is not repeated: a study that was
+# stopped goes on where it was. Every condition is trained and scored by its first explainer before the others follow.
 set -eu
 
 STUDY=${STUDY:-small}
@@ -23,8 +24,8 @@ VIT='rollout attention all-blocks attention-gradcam gradcam'
 OF_MAPS=attention,faithfulness,causal-agreement,sanity,robustness-attention
 SLOW='input-gradient smoothgrad integrated-gradients occlusion rise' # of any network, scored on FEW faces
 case $STUDY in
-small) SEEDS=${SEEDS:-0-2} FACES=500 FEW=50 GUIDED_EPOCHS=6 ;;
-full) SEEDS=${SEEDS:-0-4} FACES=1000000 FEW=500 GUIDED_EPOCHS=30 ;;
+small) SEEDS=${SEEDS:-0-2} FACES=${FACES:-500} FEW=50 GUIDED_EPOCHS=6 ;;
+full) SEEDS=${SEEDS:-0-4} FACES=${FACES:-1000000} FEW=500 GUIDED_EPOCHS=30 ;;
 *) echo "STUDY=$STUDY: small or full" >&2 && exit 1 ;;
 esac
 short() { [ "$STUDY" = full ] || echo "--epochs $1"; } # the full study trains as long as the recipes say
@@ -65,7 +66,7 @@ more_conditions() {
 condition() { ! wanted "$1" || $step "$@"; }
 wanted() { [ -z "$CONDITIONS" ] || case " $CONDITIONS " in *" $1 "*) ;; *) false ;; esac }
 
-run() {
+train_and_score() {
     train "$@"
     score "$1" "$2"
 }
@@ -84,21 +85,26 @@ run_guided() {
     chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record")
     train placebo '' $guided --guide-weight "$chosen" --guide-masks shuffled
     for run in guided-g0 "guided-g$chosen" placebo; do
-        score "$run" "gradcam-abs gradcam"
+        score "$run" gradcam-abs
+        score_by_others "$run" "gradcam-abs gradcam"
     done
 }
 
-# The first explainer on all faces; every suite by it, and those of heatmaps by the others, on a sample
+# By the first explainer: its maps of all faces, every suite on a sample
 score() {
     run=$1 first=${2%% *}
     scored --explainer "$first" --suite classification,attention
     scored --explainer "$first" --suite attention --grid 7
-    scored --explainer "$first" --suite all --faces $FACES
-    for other in ${2#"$first"}; do
-        scored --explainer "$other" --suite $OF_MAPS --faces $FACES
+    scored --explainer "$first" --suite all --faces "$FACES"
+}
+
+score_by_others() {
+    run=$1
+    for other in ${2#* }; do
+        scored --explainer "$other" --suite $OF_MAPS --faces "$FACES"
     done
     for other in $SLOW; do
-        scored --explainer "$other" --suite $OF_MAPS --faces $FEW
+        scored --explainer "$other" --suite $OF_MAPS --faces "$FEW"
     done
 }
 
@@ -127,6 +133,8 @@ if [ "${1:-}" = --dry-run ]; then
 fi
 [ -e "$FERTOOL_WORKSPACE/dataset.json" ] || fertool prepare "$SOURCE"
 fertool masks
-step=run conditions
+step=train_and_score conditions
 ! wanted guided || run_guided
+fertool report
+step=score_by_others conditions
 fertool report
