@@ -12,13 +12,17 @@ def parameter_stages(model: FaceClassifier) -> list[list[str]]:
     submodules that have parameters. In a model of several branches, stage k holds the k-th stage of each branch.
     """
     names = [name for name, _ in model.network.named_parameters()]
-    heads = (model.head, *model.more_heads)
-    head = [name for name in names if any(_lies_in(name, module) for module in heads)]
+    head = [name for name in names if in_head(model, name)]
     stages: dict[int, list[str]] = {}
     for name, depth in _depths(model).items():
         if name not in head:
             stages.setdefault(depth, []).append(name)
     return [*(stages[depth] for depth in sorted(stages)), head]
+
+
+def in_head(model: FaceClassifier, name: str) -> bool:
+    """Whether a parameter or buffer of the network belongs to its head, or to one of several."""
+    return any(_lies_in(name, module) for module in (model.head, *model.more_heads))
 
 
 def _lies_in(parameter: str, module: str) -> bool:

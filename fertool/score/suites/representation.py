@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fertool.errors import UserError
 from fertool.models import FaceClassifier
 from fertool.models.initial_model import initial_model
 from fertool.models.structure.stage_features import stage_features
+from fertool.models.structure.stages import in_head
 from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import FOLDER_VARIABLE, Weights, find_weights
 from fertool.runtime.files import file_sha256, write_npz
@@ -64,6 +66,10 @@ def score_representation(
     tested: dict[str, Stages] = {}
     channels: dict[str, int] = {}
     for when, model in models.items():
+        if when == "after" and has_same_backbone(models["before"], model):
+            tested[when] = tested["before"]
+            right |= {(when, stage): right["before", stage] for stage in channels}
+            continue
         fitted = stage_features(model, train, compute, train_boxes)
         tested[when] = stage_features(model, evaluated.faces, compute, evaluated.boxes)
         channels = {stage: features.shape[1] for stage, features in fitted.items()}
@@ -100,6 +106,19 @@ def score_representation(
     }
     columns = {f"right_{when}_{stage}": values.astype(np.int64) for (when, stage), values in right.items()}
     return figures, columns, sampled["after"]
+
+
+def has_same_backbone(first: FaceClassifier, second: FaceClassifier) -> bool:
+    """Whether two networks differ in nothing but their heads, as before and after a training with a frozen backbone."""
+    if not first.head:
+        return False
+    states = [
+        {name: tensor for name, tensor in model.network.state_dict().items() if not in_head(model, name)}
+        for model in (first, second)
+    ]
+    return states[0].keys() == states[1].keys() and all(
+        torch.equal(tensor, states[1][name]) for name, tensor in states[0].items()
+    )
 
 
 def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.ndarray:

@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from scipy.stats import ortho_group
 from torch import Tensor, nn
 
 from fertool.errors import UserError
-from fertool.models.classifier import InputSpec
+from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.initial_model import initial_model
 from fertool.models.registry import build_model
 from fertool.models.structure.stage_features import PRE_LOGITS, find_stages, stage_features
@@ -31,6 +32,7 @@ from fertool.score.suites.representation import (
     cka_between,
     cka_table,
     compare_stages,
+    has_same_backbone,
     probe,
     read_features,
     representation_tables,
@@ -309,6 +311,39 @@ def test_before_and_after_are_alike_of_a_run_that_learned_nothing(evaluated: Eva
         # of many columns a matrix product sums in another order than of few
         assert stage["before"]["interval"] == pytest.approx(stage["after"]["interval"], rel=1e-6)
         assert stage["cka"] == pytest.approx(1)
+
+
+def test_a_frozen_backbone_is_probed_once_with_the_figures_of_twice(
+    evaluated: EvaluatedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = "fertool.score.suites.representation"
+    seen: list[FaceClassifier] = []
+    monkeypatch.setattr(
+        f"{suite}.stage_features", lambda model, *rest: seen.append(model) or stage_features(model, *rest)
+    )
+    other_head = copy.deepcopy(evaluated.model)
+    with torch.no_grad():
+        other_head.layer(other_head.head).weight += 1
+    once, columns, kept = score_representation(evaluated, initial=other_head)
+    assert seen == [other_head, other_head]
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{suite}.has_same_backbone", lambda *_: False)
+        twice, columns_of_twice, kept_of_twice = score_representation(evaluated, initial=other_head)
+    assert once == twice and columns.keys() == columns_of_twice.keys()
+    assert all(np.array_equal(kept[stage], kept_of_twice[stage]) for stage in OF_CNN)
+
+
+def test_backbones_differ_in_running_statistics_and_what_has_no_head_is_no_backbone() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.append(nn.Linear(4, 7))
+    model = face_classifier(network, InputSpec(16, 1, (0.5,), (0.5,)), "4")
+    other = copy.deepcopy(model)
+    assert has_same_backbone(model, other)
+    other.network[1].running_mean += 1
+    assert not has_same_backbone(model, other)
+    headless = copy.deepcopy(model)
+    headless.head = ""
+    assert not has_same_backbone(headless, headless)
 
 
 def test_cka_of_a_run_with_itself(evaluated: EvaluatedRun) -> None:
