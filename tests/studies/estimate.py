@@ -1,7 +1,7 @@
 """What a condition of the study still costs on this machine: a line with runs done and hours left, measured.
 
-    python tests/studies/estimate.py NAME --seeds 0-2 --explainers "gradcam hirescam" --faces 500 \\
-        --slow "occlusion rise" --few 50 TRAINING-OPTIONS...
+    python tests/studies/estimate.py NAME --seeds 0-2 --explainers "gradcam hirescam" --of-any "occlusion rise" \\
+        --faces 200 --few 50 TRAINING-OPTIONS...
 
 Measures on synthetic faces, in the folder `estimate` of the workspace: the images a second of one epoch, the seconds
 that each face adds to each kind of score, and those that each call costs. What was measured is kept.
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--seeds", required=True)
     parser.add_argument("--explainers", required=True)
+    parser.add_argument("--of-any", required=True)
     parser.add_argument("--faces", type=int, required=True)
-    parser.add_argument("--slow", required=True)
     parser.add_argument("--few", type=int, required=True)
     given, training = parser.parse_known_args()
     first, _, last = given.seeds.partition("-")
@@ -44,20 +44,20 @@ def main() -> None:
     runs = [
         workspace / "runs" / f"{given.name}-s{seed}" for seed in range(int(first), int(last or first) + 1)
     ]
-    explainers, slow = given.explainers.split(), given.slow.split()
+    explainers, of_any = given.explainers.split(), given.of_any.split()
     to_train = [run for run in runs if state(run) != "done"]
-    to_score = [run for run in runs if not any((run / "scores").glob(f"*/{slow[-1]}/label/*.json"))]
+    to_score = [run for run in runs if not any((run / "scores").glob(f"*/{of_any[-1]}/label/*.json"))]
 
-    measured = measure(workspace / "estimate", given.name, training, explainers, slow)
+    measured = measure(workspace / "estimate", given.name, training, explainers, of_any)
     images = TRAIN_FACES * measured["epochs"] * measured["fraction"]
     train_h = len(to_train) * images / measured["images_per_s"] / 3600
     faces, few = min(given.faces, TEST_FACES), min(given.few, TEST_FACES)
     of_run_s = (
         TEST_FACES * measured["attention_s"]
-        + faces * (measured["all_s"] + (len(explainers) - 1) * measured["maps_s"])
-        + few * measured["slow_s"]
+        + faces * measured["all_s"]
+        + few * ((len(explainers) - 1) * measured["maps_s"] + measured["of_any_s"])
     )
-    calls = 2 + len(explainers) + len(slow)
+    calls = 2 + len(explainers) + len(of_any)
     score_h = (len(to_score) * of_run_s + bool(to_score) * calls * measured["call_s"]) / 3600
     print(
         f"{given.name:26} {len(runs) - len(to_train)} of {len(runs)} trained, {train_h:5.1f} h left; "
@@ -74,7 +74,7 @@ def state(run: Path) -> str:
 
 
 def measure(
-    probe: Path, name: str, training: list[str], explainers: list[str], slow: list[str]
+    probe: Path, name: str, training: list[str], explainers: list[str], of_any: list[str]
 ) -> dict[str, float]:
     """Epochs and part of the faces as they will be, images a second, seconds of scores a face and a call.
 
@@ -83,7 +83,7 @@ def measure(
         name: the condition's.
         training: options of `fertool train`.
         explainers: the first has all suites, the second stands for the others.
-        slow: those that are scored on few faces.
+        of_any: explainers of any network, which are slow; each is measured.
     """
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     asked = command.make_context("train", [*training]).params
@@ -94,7 +94,7 @@ def measure(
         "epochs": config.epochs,
         "fraction": asked["train_fraction"] or 1.0,
         **kept(probe / f"train-{name}.json", lambda: measure_training(probe, name, training)),
-        **kept(probe / f"score-{network}.json", lambda: measure_scores(probe, name, explainers, slow)),
+        **kept(probe / f"score-{network}.json", lambda: measure_scores(probe, name, explainers, of_any)),
     }
 
 
@@ -117,7 +117,7 @@ def measure_training(probe: Path, name: str, training: list[str]) -> dict[str, f
     return {"images_per_s": float(last.split(",")[-1])}
 
 
-def measure_scores(probe: Path, name: str, explainers: list[str], slow: list[str]) -> dict[str, float]:
+def measure_scores(probe: Path, name: str, explainers: list[str], of_any: list[str]) -> dict[str, float]:
     """Score the run that was trained, by each kind of call."""
 
     def added_s(explainer: str, suites: str, faces: tuple[int, int] = SCORED) -> tuple[float, float]:
@@ -132,7 +132,7 @@ def measure_scores(probe: Path, name: str, explainers: list[str], slow: list[str
         "attention_s": attention_s,
         "all_s": added_s(explainers[0], "all")[0],
         "maps_s": added_s(explainers[1], OF_MAPS)[0],
-        "slow_s": sum(added_s(explainer, OF_MAPS, SCORED_SLOWLY)[0] for explainer in slow),
+        "of_any_s": sum(added_s(explainer, OF_MAPS, SCORED_SLOWLY)[0] for explainer in of_any),
         "call_s": call_s,
     }
 
