@@ -10,7 +10,13 @@ import typer
 from fertool.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "data/README.md", "tests/benchmarks/README.md", "tests/studies/guided.md"]
+PAGES = [
+    "README.md",
+    "data/README.md",
+    "tests/benchmarks/README.md",
+    "tests/studies/guided.md",
+    "tests/studies/study.md",
+]
 MAX_WORDS = 1800
 
 
