@@ -10,7 +10,7 @@ from fertool.report.figures.curves import curves_figure
 from fertool.report.figures.emotions import emotions_figure
 from fertool.report.figures.guidance import guidance_figure, lifts_figure, lifts_over_lambda
 from fertool.report.figures.mean_heat import mean_heat_figure
-from fertool.report.figures.style import MARKERS, SERIES, as_svg, lay_out, style_of, styled
+from fertool.report.figures.style import MARKERS, SERIES, as_svg, fitted, lay_out, style_of, styled
 from fertool.runtime.drawn_text import drawable
 from fertool.score.guidance.effects import (
     ACCURACY,
@@ -114,6 +114,12 @@ def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:
 
 
 @pytest.mark.filterwarnings("error:constrained_layout")
+def test_names_of_networks_break_behind_an_underscore() -> None:
+    assert fitted("tf_efficientnet_lite0-frozen", 2) == "tf_efficientnet_\nlite0-frozen"
+    assert fitted("tf_efficientnet_lite0-frozen", 1) == "tf_efficient\nnet_lite0-f…"
+    assert fitted("a__b and c", 2) == "a__b and c" and fitted("", 2) == ""
+
+
 def test_forty_names_leave_a_narrow_figure_its_room() -> None:
     rows = [{"epoch": "1", "best": "1", **{f"{split}_{what}": "0.5" for split in ("train", "val")
              for what in ("loss", "accuracy")}}]  # fmt: skip

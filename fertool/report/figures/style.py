@@ -114,7 +114,13 @@ def style_of(number: int) -> dict[str, Any]:
 def fitted(name: str, width_inches: float) -> str:
     """A condition's name on at most two lines that leave a figure of this width its room."""
     letters = max(int(LETTERS_AN_INCH * width_inches), 12)
-    lines = textwrap.wrap(drawable(name, 2 * letters), letters) or [""]
+    text = drawable(name, 2 * letters)
+    # names of networks break behind an underscore, unless a part of them must be broken anyhow
+    loose = text.replace("_", "_ ")
+    if all(len(part) <= letters for part in loose.split()):
+        lines = [line.replace("_ ", "_") for line in textwrap.wrap(loose, letters)] or [""]
+    else:
+        lines = textwrap.wrap(text, letters)
     if len(lines) > 2:
         lines = [lines[0], f"{lines[1][: letters - 1]}…"]
     return "\n".join(lines)
