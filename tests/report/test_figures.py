@@ -115,7 +115,7 @@ def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:
 
 @pytest.mark.filterwarnings("error:constrained_layout")
 def test_names_of_networks_break_behind_an_underscore() -> None:
-    assert fitted("tf_efficientnet_lite0-frozen", 2) == "tf_efficientnet_\nlite0-frozen"
+    assert fitted("tf_efficientnet_lite0-frozen", 4) == "tf_efficientnet_\nlite0-frozen"
     assert fitted("tf_efficientnet_lite0-frozen", 1) == "tf_efficient\nnet_lite0-f…"
     assert fitted("a__b and c", 2) == "a__b and c" and fitted("", 2) == ""
 
