@@ -113,13 +113,13 @@ def test_curves_are_dashed_of_train_and_the_chosen_epoch_is_marked() -> None:
     assert len({(line.get_color(), line.get_marker()) for line in many}) == 9
 
 
-@pytest.mark.filterwarnings("error:constrained_layout")
 def test_names_of_networks_break_behind_an_underscore() -> None:
     assert fitted("tf_efficientnet_lite0-frozen", 4) == "tf_efficientnet_\nlite0-frozen"
     assert fitted("tf_efficientnet_lite0-frozen", 1) == "tf_efficient\nnet_lite0-f…"
     assert fitted("a__b and c", 2) == "a__b and c" and fitted("", 2) == ""
 
 
+@pytest.mark.filterwarnings("error:constrained_layout")
 def test_forty_names_leave_a_narrow_figure_its_room() -> None:
     rows = [{"epoch": "1", "best": "1", **{f"{split}_{what}": "0.5" for split in ("train", "val")
              for what in ("loss", "accuracy")}}]  # fmt: skip
