@@ -1,7 +1,7 @@
 """What a condition of the study still costs on this machine: a line with runs done and hours left, measured.
 
-    python tests/studies/estimate.py NAME --seeds 0-2 --explainers "gradcam hirescam" --of-any "occlusion rise" \\
-        --faces 200 --few 50 TRAINING-OPTIONS...
+    python tests/studies/estimate.py NAME --seeds 0-2 --faces 200 --few 50 --explainers "gradcam hirescam" \\
+        --suites attention,sanity --of-any "occlusion rise" --suites-of-any attention TRAINING-OPTIONS...
 
 Measures on synthetic faces, in the folder `estimate` of the workspace: the images a second of an epoch, the seconds
 that each face adds to each kind of score, and those that each call costs. What was measured is kept.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -26,8 +27,19 @@ TRAIN_FACES, TEST_FACES = 28_709, 3_589  # of FER2013
 PROBE_FACES, PROBE_TRAINED = 800, 640  # 80 of the others are to score
 # faces; the seconds between the two are those of the faces between, without what every call costs
 SCORED, SCORED_SLOWLY = (7, 21), (2, 6)
-OF_PIXELS = "attention,faithfulness,causal-agreement"
-OF_MAPS = f"{OF_PIXELS},sanity,robustness-attention"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Explainers and their suites: the first of the network has all, of which the others stand for one another.
+
+    `of_any` are explainers of any network, which are slow; each is measured.
+    """
+
+    explainers: list[str]
+    suites: str
+    of_any: list[str]
+    suites_of_any: str
 
 
 def main() -> None:
@@ -35,21 +47,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("--seeds", required=True)
-    parser.add_argument("--explainers", required=True)
-    parser.add_argument("--of-any", required=True)
     parser.add_argument("--faces", type=int, required=True)
     parser.add_argument("--few", type=int, required=True)
+    parser.add_argument("--explainers", required=True, type=str.split)
+    parser.add_argument("--suites", required=True)
+    parser.add_argument("--of-any", required=True, type=str.split)
+    parser.add_argument("--suites-of-any", required=True)
     given, training = parser.parse_known_args()
     first, _, last = given.seeds.partition("-")
     workspace = Path(os.environ["FERTOOL_WORKSPACE"])
     runs = [
         workspace / "runs" / f"{given.name}-s{seed}" for seed in range(int(first), int(last or first) + 1)
     ]
-    explainers, of_any = given.explainers.split(), given.of_any.split()
+    scoring = Scoring(given.explainers, given.suites, given.of_any, given.suites_of_any)
     to_train = [run for run in runs if state(run) != "done"]
-    to_score = [run for run in runs if not any((run / "scores").glob(f"*/{of_any[-1]}/label/*.json"))]
+    to_score = [run for run in runs if not any((run / "scores").glob(f"*/{scoring.of_any[-1]}/label/*.json"))]
 
-    measured = measure(workspace / "estimate", given.name, training, explainers, of_any)
+    measured = measure(workspace / "estimate", given.name, training, scoring)
     images = TRAIN_FACES * measured["epochs"] * measured["fraction"]
     train_h = len(to_train) * images / measured["images_per_s"] / 3600
     faces, few = min(given.faces, TEST_FACES), min(given.few, TEST_FACES)
@@ -57,9 +71,9 @@ def main() -> None:
         TEST_FACES * measured["attention_s"]
         + TRAIN_FACES * measured["probes_s"]
         + faces * measured["all_s"]
-        + few * ((len(explainers) - 1) * measured["maps_s"] + measured["of_any_s"])
+        + few * ((len(scoring.explainers) - 1) * measured["maps_s"] + measured["of_any_s"])
     )
-    calls = 2 + len(explainers) + len(of_any)
+    calls = 2 + len(scoring.explainers) + len(scoring.of_any)
     score_h = (len(to_score) * of_run_s + bool(to_score) * calls * measured["call_s"]) / 3600
     print(
         f"{given.name:26} {len(runs) - len(to_train)} of {len(runs)} trained, {train_h:5.1f} h left; "
@@ -75,28 +89,23 @@ def state(run: Path) -> str:
     return json.loads(record.read_text()).get("state", "") if record.exists() else ""
 
 
-def measure(
-    probe: Path, name: str, training: list[str], explainers: list[str], of_any: list[str]
-) -> dict[str, float]:
+def measure(probe: Path, name: str, training: list[str], scoring: Scoring) -> dict[str, float]:
     """Epochs and part of the faces as they will be, images a second, seconds of scores a face and a call.
 
-    Args:
-        probe: the workspace of synthetic faces.
-        name: the condition's.
-        training: options of `fertool train`.
-        explainers: the first has all suites, the second stands for the others.
-        of_any: explainers of any network, which are slow; each is measured.
+    `probe` is the workspace of synthetic faces, `training` the options of `fertool train`.
     """
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     asked = command.make_context("train", [*training]).params
     config = configure(asked["model"], asked["recipe"], asked["augment"], {"epochs": asked["epochs"]})
     # scores of a network cost the same however it was trained
-    network = re.sub(r"\W+", "-", f"{config.model}-{asked['image_size'] or ''}-{explainers[1]}").strip("-")
+    network = re.sub(
+        r"\W+", "-", f"{config.model}-{asked['image_size'] or ''}-{scoring.explainers[1]}"
+    ).strip("-")
     return {
         "epochs": config.epochs,
         "fraction": asked["train_fraction"] or 1.0,
         **kept(probe / f"train-{name}.json", lambda: measure_training(probe, name, training)),
-        **kept(probe / f"score-{network}.json", lambda: measure_scores(probe, name, explainers, of_any)),
+        **kept(probe / f"score-{network}.json", lambda: measure_scores(probe, name, scoring)),
     }
 
 
@@ -126,7 +135,7 @@ def measure_training(probe: Path, name: str, training: list[str]) -> dict[str, f
     return {"images_per_s": float(last.split(",")[-1])}
 
 
-def measure_scores(probe: Path, name: str, explainers: list[str], of_any: list[str]) -> dict[str, float]:
+def measure_scores(probe: Path, name: str, scoring: Scoring) -> dict[str, float]:
     """Score the run that was trained, by each kind of call."""
 
     def added_s(explainer: str, suites: str, faces: tuple[int, int] = SCORED) -> tuple[float, float]:
@@ -136,15 +145,18 @@ def measure_scores(probe: Path, name: str, explainers: list[str], of_any: list[s
         face_s = max(0.0, more_s - few_s) / (more - few)
         return face_s, max(0.0, few_s - few * face_s)
 
-    attention_s, call_s = added_s(explainers[0], "classification,attention")
+    first, second, *_ = scoring.explainers
+    attention_s, call_s = added_s(first, "classification,attention")
     # probes are fitted on all of train, however few faces are scored
-    probes_s = score_s(probe, name, explainers[0], "representation", SCORED[0]) - call_s
+    probes_s = score_s(probe, name, first, "representation", SCORED[0]) - call_s
     return {
         "attention_s": attention_s,
         "probes_s": max(0.0, probes_s) / PROBE_TRAINED,
-        "all_s": added_s(explainers[0], "all")[0],
-        "maps_s": added_s(explainers[1], OF_MAPS)[0],
-        "of_any_s": sum(added_s(explainer, OF_PIXELS, SCORED_SLOWLY)[0] for explainer in of_any),
+        "all_s": added_s(first, "all")[0],
+        "maps_s": added_s(second, scoring.suites)[0],
+        "of_any_s": sum(
+            added_s(explainer, scoring.suites_of_any, SCORED_SLOWLY)[0] for explainer in scoring.of_any
+        ),
         "call_s": call_s,
     }
 

@@ -118,8 +118,8 @@ scored() {
 plan() {
     name=$1 explainers=$2
     shift 2
-    python "$here/estimate.py" "$name" --seeds "$SEEDS" --explainers "$explainers" --of-any "$OF_ANY" \
-        --faces "$FACES" --few "$FEW" "$@"
+    python "$here/estimate.py" "$name" --seeds "$SEEDS" --faces "$FACES" --few "$FEW" \
+        --explainers "$explainers" --suites "$OF_MAPS" --of-any "$OF_ANY" --suites-of-any "$OF_PIXELS" "$@"
 }
 
 plan_guided() {
