@@ -36,17 +36,21 @@ conditions() {
     condition cnn "$CNN" --model cnn
     condition cnn-strong "$CNN" --model cnn --recipe strong $(short 12)
     condition resnet48 "$CNN" --model resnet48 $(short 10)
-    for network in tf_efficientnet_lite0 dlibface; do
-        input="--model $network --image-size $([ $network = dlibface ] && echo 112 || echo 96)"
-        condition $network-scratch "$CNN" $input $(short 4) --weights none
-        # faces that are not augmented pass through the frozen backbone once
-        condition $network-frozen "$CNN" $input --unfreeze none --augment none --epochs 30 --lr 2e-3
-        condition $network "$CNN" $input $(short 4)
-    done
+    pretrained tf_efficientnet_lite0 $([ "$STUDY" = full ] && echo 96 || echo 64) 6
+    pretrained dlibface 112 4
     condition vit-small "$VIT" --model small_vit:face_vit --image-size 48 --augment light --optimizer adamw --lr 1e-3 \
         --schedule cosine --warmup-epochs 1 --weight-decay 0.05 --clip 1 --epochs $([ "$STUDY" = full ] && echo 100 || echo 15)
     condition multiscale "$CNN" --model multiscale:cnn --recipe strong $(short 12)
     [ "$STUDY" = small ] || more_conditions
+}
+
+# NETWORK IMAGE-SIZE EPOCHS: from scratch, with a frozen backbone, fine-tuned
+pretrained() {
+    input="--model $1 --image-size $2"
+    condition $1-scratch "$CNN" $input $(short $3) --weights none
+    # faces that are not augmented pass through the frozen backbone once
+    condition $1-frozen "$CNN" $input --unfreeze none --augment none --epochs 30 --lr 2e-3
+    condition $1 "$CNN" $input $(short $3)
 }
 
 more_conditions() {
@@ -80,14 +84,15 @@ train() {
 
 # Lambda is chosen on val; the placebo has the chosen one, and masks of other faces
 guided="--model cnn --lr 1e-3 --epochs $GUIDED_EPOCHS --guide background"
-run_guided() {
-    record="$FERTOOL_WORKSPACE/guided.json"
+record="$FERTOOL_WORKSPACE/guided.json"
+chosen() { python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record"; }
+train_guided() {
     $TRAIN --name guided --seeds "$SEEDS" $guided --guide-weight 0,0.3,1,3 --json >"$record"
-    chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record")
-    train placebo '' $guided --guide-weight "$chosen" --guide-masks shuffled
-    for run in guided-g0 "guided-g$chosen" placebo; do
-        score "$run" gradcam-abs
-        score_by_others "$run" "gradcam-abs gradcam"
+    train placebo '' $guided --guide-weight "$(chosen)" --guide-masks shuffled
+}
+each_guided() {
+    for run in guided-g0 "guided-g$(chosen)" placebo; do
+        "$1" "$run" "gradcam-abs gradcam"
     done
 }
 
@@ -137,7 +142,11 @@ fi
 [ -e "$FERTOOL_WORKSPACE/dataset.json" ] || fertool prepare "$SOURCE"
 fertool masks
 step=train_and_score conditions
-! wanted guided || run_guided
+if wanted guided; then
+    train_guided
+    each_guided score
+fi
 fertool report
 step=score_by_others conditions
+if wanted guided; then each_guided score_by_others; fi
 fertool report

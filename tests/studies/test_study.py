@@ -85,6 +85,15 @@ def test_every_suite_and_every_explainer_of_the_family(calls: list[list[str]]) -
     assert all(option(call, "--split") is None for call in calls if call[0] == "score")
 
 
+def test_the_report_comes_before_the_slow_explainers(calls: list[list[str]]) -> None:
+    first_report = [call[0] for call in calls].index("report")
+    slow = [place for place, call in enumerate(calls) if option(call, "--explainer") == "rise"]
+    every_suite = [place for place, call in enumerate(calls) if option(call, "--suite") == "all"]
+    assert max(every_suite) < first_report < min(slow)
+    # guided conditions too
+    assert {"placebo-s*", "guided-g0.3-s*"} <= {option(calls[place], "--run") for place in slow}
+
+
 def test_the_vision_transformer_of_faces_has_36_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SCRIPT.parent)
     model = build_model("small_vit:face_vit", 7, image_size=48)
