@@ -13,6 +13,7 @@ is no order of relevance. All figures stand beside those of the null explanation
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,13 @@ from fertool.score.perturbations.fills import blur_fill, mean_fill
 from fertool.score.perturbations.imputation import impute
 from fertool.score.perturbations.number_format import network_of
 from fertool.score.perturbations.seeded_draws import normal_draws, uniform_draws
+from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
 from fertool.score.results.tables import Scores, groups, run_label, with_interval
 from fertool.score.statistics.intervals import resample_means
 from fertool.score.statistics.json_numbers import with_intervals
+from fertool.score.statistics.scales import PROPORTION, UNBOUNDED
 from fertool.score.suites.input_files import explainer_and_target, heatmap_files, without_nulls
-from fertool.score.suites.suite import Suite, tables_alone
+from fertool.score.suites.suite import Results, Suite
 from fertool.score.suites.suite_inputs import explained_classes, faces_counted, maps_beside_nulls, with_heat
 from fertool.summary import Table
 
@@ -322,6 +325,34 @@ def faithfulness_tables(scores: Scores) -> list[Table]:
     ]
 
 
+def faithfulness_over_seeds(results: Results) -> list[Table]:
+    """Conditions and the nulls beside them by measure, where a condition has several seeds."""
+    rows = rows_of_seeds(results.scores)
+    if not rows:
+        return []
+    first = results.scores[0]
+    explainer = results.settings.request.key
+    # a difference of probabilities, unlike the others, may be below 0
+    scales = [UNBOUNDED if measure == "road" else PROPORTION for measure in MEASURES]
+    cells = []
+    for row in rows:
+        # runs that were scored without nulls have none
+        for name in [name for name in row.runs[0]["maps"] if all(name in run["maps"] for run in row.runs)]:
+            measures = [
+                itemgetter(measure if name == explainer else f"{measure}_{name}") for measure in MEASURES
+            ]
+            figures = seed_cells(row, results.columns, measures, results.clusters, scales)
+            cells.append([row.label, row.seeds, name, *figures])
+    return [
+        Table(
+            f"{first['explainer']} on {first['split']}, target {first['target']}: faithfulness, over seeds",
+            ["model", "seeds", "map", *MEASURES.values()],
+            cells,
+            [NOTE],
+        )
+    ]
+
+
 # --- the suite ----------------------------------------------------------------------------------------------
 
 
@@ -331,7 +362,7 @@ FAITHFULNESS = Suite(
     score=lambda evaluated, settings: score_faithfulness(
         evaluated, settings.request, settings.target, nulls=settings.nulls, seed=settings.seed
     ),
-    show=tables_alone(faithfulness_tables),
+    show=lambda results: ({}, [*faithfulness_over_seeds(results), *faithfulness_tables(results.scores)]),
     inputs=heatmap_files,
     recorded=lambda settings: (
         explainer_and_target(settings) | {"seed": settings.seed} | without_nulls(settings)

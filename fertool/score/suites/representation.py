@@ -10,6 +10,7 @@ some faces are kept beside a run's figures, and no network runs where several ru
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from fertool.runtime.progress import progress_bar
 from fertool.runtime.reading import read_npz
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.number_format import picture_compute
+from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
 from fertool.score.results.tables import run_label, with_interval
 from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.cka import linear_cka, linear_ckas
 from fertool.score.statistics.intervals import mean_interval
-from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
+from fertool.score.statistics.json_numbers import mean_known, number_or_none, numbers_or_none
+from fertool.score.statistics.scales import PROPORTION
 from fertool.score.suites.input_files import model_files
 from fertool.score.suites.suite import Compared, Results, Suite
 from fertool.summary import Table
@@ -264,6 +267,35 @@ def representation_tables(scores: list[dict[str, Any]]) -> list[Table]:
     return tables
 
 
+def probes_over_seeds(results: Results) -> list[Table]:
+    """A table for each set of stages: conditions by stages, where one has several seeds."""
+    tables = []
+    for stages in dict.fromkeys(_names(run) for run in results.scores):
+        rows = rows_of_seeds([run for run in results.scores if _names(run) == stages])
+        if not rows:
+            continue
+        cells: list[list[str]] = []
+        for row in rows:
+            for when in ("before", "after"):
+                measures = [itemgetter(f"right_{when}_{stage}") for stage, _ in stages]
+                figures = seed_cells(row, results.columns, measures, results.clusters, PROPORTION)
+                cells.append([row.label, row.seeds, when, *figures])
+            ckas = [
+                mean_known(run["stages"][number]["cka"] for run in row.runs) for number in range(len(stages))
+            ]
+            cells.append([row.label, row.seeds, "CKA", *map(_two_digits, ckas)])
+        tables.append(
+            Table(
+                f"linear probes on {results.scores[0]['split']}: accuracy by stage, before and after training, over "
+                "seeds",
+                ["model", "seeds", "weights", *(f"{stage} ({channels})" for stage, channels in stages)],
+                cells,
+                [NOTE, "CKA: mean over seeds."],
+            )
+        )
+    return tables
+
+
 def cka_table(figures: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
     """Stages of one run by stages of another, from the figures of `cka_between`."""
     first, second = (labels.get(name, name) for name in figures["runs"])
@@ -319,7 +351,7 @@ def _score(evaluated: EvaluatedRun, _settings: ScoreSettings) -> tuple[Figures, 
 def _show(results: Results) -> tuple[Compared, list[Table]]:
     labels = {run["run"]: run_label(run) for run in results.scores}
     between, tables = compare_stages(results.evaluated_runs, labels)
-    return {"cka": between}, [*representation_tables(results.scores), *tables]
+    return {"cka": between}, [*probes_over_seeds(results), *representation_tables(results.scores), *tables]
 
 
 REPRESENTATION = Suite(

@@ -11,6 +11,7 @@ given by strata: head yaw, brightness, and agreement of FER+'s taggers.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -28,12 +29,14 @@ from fertool.score.perturbations.corruptions import (
     faces_at_once,
 )
 from fertool.score.perturbations.number_format import network_of
-from fertool.score.results.tables import percent, run_label, with_interval
+from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
+from fertool.score.results.tables import over_seeds, percent, run_label, with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import mean_or_none, numbers_or_none
+from fertool.score.statistics.scales import PROPORTION
 from fertool.score.suites.head_pose import head_yaw_deg
 from fertool.score.suites.input_files import model_files
-from fertool.score.suites.suite import Suite
+from fertool.score.suites.suite import Results, Suite
 from fertool.summary import Table
 
 # limits of the strata, each from the one before up to below it
@@ -224,6 +227,34 @@ def robustness_tables(scores: list[dict[str, Any]], reference: str | None = None
     ]
 
 
+def robustness_over_seeds(results: Results) -> list[Table]:
+    """Accuracy by corruption, a row a condition, where one has several seeds."""
+    rows = rows_of_seeds(results.scores)
+    if not rows:
+        return []
+    measures = [partial(_share_of_severities, name) for name in CORRUPTIONS]
+    return [
+        Table(
+            f"accuracy on {results.scores[0]['split']} under corruption, mean over five severities and over seeds",
+            ["model", "seeds", "clean", *CORRUPTIONS],
+            [
+                [
+                    row.label,
+                    row.seeds,
+                    over_seeds(run["clean_accuracy"] for run in row.runs),
+                    *seed_cells(row, results.columns, measures, results.clusters, PROPORTION),
+                ]
+                for row in rows
+            ],
+            [NOTE],
+        )
+    ]
+
+
+def _share_of_severities(corruption: str, columns: Columns) -> np.ndarray:
+    return columns[f"right_{corruption}"] / SEVERITIES
+
+
 def _corruption_error_table(scores: list[dict[str, Any]], against: dict[str, Any]) -> Table:
     reference_errors, reference_clean = _errors(against)
     reference_relative = above_clean(reference_errors, reference_clean)
@@ -327,7 +358,10 @@ ROBUSTNESS = Suite(
     name="robustness",
     explains=False,
     score=lambda evaluated, settings: score_robustness(evaluated, seed=settings.seed),
-    show=lambda results: ({}, robustness_tables(results.scores, results.settings.reference)),
+    show=lambda results: (
+        {},
+        [*robustness_over_seeds(results), *robustness_tables(results.scores, results.settings.reference)],
+    ),
     inputs=model_files,
     recorded=lambda settings: {"seed": settings.seed},
     revision=2,

@@ -4,6 +4,7 @@ The shares of the regions under every corruption of `score.corruptions`, at five
 face. Region maps move with a picture that is turned or shifted, so a map that follows the face has not moved.
 """
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,13 @@ from fertool.score.perturbations.corruptions import (
     faces_at_once,
     move_region_maps,
 )
+from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
 from fertool.score.results.tables import Scores, percent, run_label
 from fertool.score.statistics.json_numbers import mean_known, mean_or_none
+from fertool.score.statistics.scales import PROPORTION
 from fertool.score.suites.input_files import explainer_and_target, model_files
 from fertool.score.suites.shares import shares_and_ceilings
-from fertool.score.suites.suite import Suite, tables_alone
+from fertool.score.suites.suite import Results, Suite
 from fertool.score.suites.suite_inputs import cam_layers, explained_classes
 from fertool.summary import Table
 
@@ -155,6 +158,31 @@ def _attention_table(run: dict[str, Any]) -> Table:
     )
 
 
+def moved_over_seeds(results: Results) -> list[Table]:
+    """How far heat moves under each corruption, a row a condition, where one has several seeds."""
+    rows = rows_of_seeds(results.scores)
+    if not rows:
+        return []
+    first = results.scores[0]
+    measures = [itemgetter(f"moved_{name}") for name in first["corruptions"]]
+    return [
+        Table(
+            f"{first['explainer']} on spoilt faces of {first['split']}, target {first['target']}: heat that moves, "
+            "over seeds",
+            ["model", "seeds", *first["corruptions"]],
+            [
+                [
+                    row.label,
+                    row.seeds,
+                    *seed_cells(row, results.columns, measures, results.clusters, PROPORTION),
+                ]
+                for row in rows
+            ],
+            ["The share of the heat that lies on another region than on the clean face.", NOTE],
+        )
+    ]
+
+
 # --- the suite ----------------------------------------------------------------------------------------------
 
 
@@ -164,7 +192,7 @@ ROBUSTNESS_ATTENTION = Suite(
     score=lambda evaluated, settings: score_robustness_attention(
         evaluated, settings.request, settings.target, seed=settings.seed
     ),
-    show=tables_alone(robustness_attention_tables),
+    show=lambda results: ({}, [*moved_over_seeds(results), *robustness_attention_tables(results.scores)]),
     inputs=model_files,
     recorded=lambda settings: explainer_and_target(settings) | {"seed": settings.seed},
     runs_explainer=True,

@@ -15,6 +15,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,13 @@ from fertool.models.initial_model import initial_model
 from fertool.models.structure.layers import parameterised_layers
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
+from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
 from fertool.score.results.tables import run_label, with_interval
 from fertool.score.statistics.intervals import mean_interval
 from fertool.score.statistics.json_numbers import number_or_none, numbers_or_none
+from fertool.score.statistics.scales import CORRELATION
 from fertool.score.suites.input_files import explainer_and_target, model_files
-from fertool.score.suites.suite import Suite, tables_alone
+from fertool.score.suites.suite import Results, Suite
 from fertool.summary import Table
 
 TARGET = "predicted"  # by the trained model: the class whose maps are compared
@@ -325,6 +328,32 @@ def _cell(figure: dict[str, Any]) -> str:
     return with_interval(figure["mean"], figure["interval"], scale=1, digits=2)
 
 
+def sanity_over_seeds(results: Results) -> list[Table]:
+    """Similarity once all layers are random, a row a condition, where one has several seeds."""
+    rows = rows_of_seeds(results.scores)
+    if not rows:
+        return []
+    first = results.scores[0]
+    return [
+        Table(
+            f"{first['explainer']} on {first['split']}: similarity of maps once all weights are random, over seeds",
+            ["model", "seeds", "similarity", "maps that change"],
+            [
+                [
+                    row.label,
+                    row.seeds,
+                    *seed_cells(
+                        row, results.columns, [itemgetter("similarity")], results.clusters, CORRELATION
+                    ),
+                    f"{sum(not marked(run) for run in row.runs)} of {row.seeds}",
+                ]
+                for row in rows
+            ],
+            [NOTE],
+        )
+    ]
+
+
 # --- the suite ----------------------------------------------------------------------------------------------
 
 
@@ -332,7 +361,7 @@ SANITY = Suite(
     name="sanity",
     explains=True,
     score=lambda evaluated, settings: score_sanity(evaluated, settings.request, seed=settings.seed),
-    show=tables_alone(sanity_tables),
+    show=lambda results: ({}, [*sanity_over_seeds(results), *sanity_tables(results.scores)]),
     inputs=model_files,
     recorded=lambda settings: explainer_and_target(settings, TARGET) | {"seed": settings.seed},
     revision=2,
