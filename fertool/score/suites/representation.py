@@ -7,8 +7,10 @@ them linear CKA (`score.cka`) of each stage before and after, and of the stages 
 some faces are kept beside a run's figures, and no network runs where several runs are compared.
 """
 
+import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from operator import itemgetter
 from pathlib import Path
@@ -25,6 +27,7 @@ from fertool.models.structure.stages import in_head
 from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import FOLDER_VARIABLE, Weights, find_weights
 from fertool.runtime.files import file_sha256, write_npz
+from fertool.runtime.hardware import Compute
 from fertool.runtime.progress import progress_bar
 from fertool.runtime.reading import read_npz
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
@@ -62,66 +65,96 @@ def score_representation(
     and `right_after_<stage>`, 0 or 1 a face. Last come the features after training of the faces that CKA takes,
     at most CKA_FACES of them, the same for every run.
     """
-    models = {"before": initial or _initial(evaluated), "after": evaluated.model}
-    compute = picture_compute(evaluated)
-    train, train_labels, train_boxes = _train_faces(evaluated)
-    right: dict[tuple[str, str], np.ndarray] = {}
-    tested: dict[str, Stages] = {}
-    channels: dict[str, int] = {}
-    for when, model in models.items():
-        if when == "after" and has_same_backbone(models["before"], model):
-            tested[when] = tested["before"]
-            right |= {(when, stage): right["before", stage] for stage in channels}
-            continue
-        fitted = stage_features(model, train, compute, train_boxes)
-        tested[when] = stage_features(model, evaluated.faces, compute, evaluated.boxes)
-        channels = {stage: features.shape[1] for stage, features in fitted.items()}
-        with progress_bar(f"{evaluated.run.name}: probes {when} training", len(fitted), "probes") as bar:
-            for stage, features in fitted.items():
-                predicted = probe(features, train_labels, tested[when][stage])
-                right[when, stage] = predicted == evaluated.labels
-                bar.update(1)
+    networks = {"before": initial or _initial(evaluated), "after": evaluated.model}
+    probed = {
+        when: _probed(evaluated, network, f"probes {when} training") for when, network in networks.items()
+    }
+    before, after = probed["before"], probed["after"]
+    right = {(when, stage): hits for when, own in probed.items() for stage, hits in own.right.items()}
     low, high = mean_interval(np.column_stack(list(right.values())).astype(float), evaluated.clusters)
     limits = dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
-    rows = np.sort(np.random.default_rng(0).permutation(len(evaluated.faces))[:CKA_FACES])
-    sampled = {
-        when: {stage: features[rows] for stage, features in stages.items()} for when, stages in tested.items()
-    }
     figures: Figures = {
         "faces": len(evaluated.labels),
-        "train_faces": len(train),
+        "train_faces": len(evaluated.workspace.load_labels("train", evaluated.classes)),
         "penalty": PENALTY,
         "stages": [
             {
                 "stage": stage,
-                "channels": count,
+                "channels": features.shape[1],
                 **{
                     when: {
-                        "accuracy": float(right[when, stage].mean()),
+                        "accuracy": float(own.right[stage].mean()),
                         "interval": numbers_or_none(limits[when, stage]),
                     }
-                    for when in models
+                    for when, own in probed.items()
                 },
-                "cka": number_or_none(linear_cka(sampled["before"][stage], sampled["after"][stage])),
+                "cka": number_or_none(linear_cka(before.features[stage], features)),
             }
-            for stage, count in channels.items()
+            for stage, features in after.features.items()
         ],
     }
-    columns = {f"right_{when}_{stage}": values.astype(np.int64) for (when, stage), values in right.items()}
-    return figures, columns, sampled["after"]
+    columns = {f"right_{when}_{stage}": hits.astype(np.int64) for (when, stage), hits in right.items()}
+    return figures, columns, after.features
 
 
-def has_same_backbone(first: FaceClassifier, second: FaceClassifier) -> bool:
-    """Whether two networks differ in nothing but their heads, as before and after a training with a frozen backbone."""
-    if not first.head:
-        return False
-    states = [
-        {name: tensor for name, tensor in model.network.state_dict().items() if not in_head(model, name)}
-        for model in (first, second)
+@dataclass(frozen=True)
+class Probed:
+    """The stages of a network."""
+
+    right: Mapping[str, np.ndarray]  # whether a probe recognises each face, bool (N,), by stage
+    features: Stages  # of the faces that CKA takes
+
+
+# Of the networks that came last, by what their stages depend on: seeds begin with the same pretrained weights, and a
+# frozen backbone ends with them
+_kept: dict[tuple[object, ...], Probed] = {}
+MOST_KEPT = 2
+
+
+def _probed(evaluated: EvaluatedRun, network: FaceClassifier, title: str) -> Probed:
+    """The stages of a network, from those that are kept where it has the backbone of one of them."""
+    compute = picture_compute(evaluated)
+    key = (*_what_probes_read(evaluated), compute.device.type, compute.precision, backbone_sha256(network))
+    probed = _kept.pop(key, None) or _fit_probes(evaluated, network, compute, title)
+    _kept[key] = probed
+    while len(_kept) > MOST_KEPT:
+        del _kept[next(iter(_kept))]
+    return probed
+
+
+def _fit_probes(evaluated: EvaluatedRun, network: FaceClassifier, compute: Compute, title: str) -> Probed:
+    train, train_labels, train_boxes = _train_faces(evaluated)
+    fitted = stage_features(network, train, compute, train_boxes)
+    tested = stage_features(network, evaluated.faces, compute, evaluated.boxes)
+    right = {}
+    with progress_bar(f"{evaluated.run.name}: {title}", len(fitted), "probes") as bar:
+        for stage, features in fitted.items():
+            right[stage] = probe(features, train_labels, tested[stage]) == evaluated.labels
+            bar.update(1)
+    rows = np.sort(np.random.default_rng(0).permutation(len(evaluated.faces))[:CKA_FACES])
+    return Probed(right, {stage: features[rows] for stage, features in tested.items()})
+
+
+def _what_probes_read(evaluated: EvaluatedRun) -> tuple[object, ...]:
+    """Faces, labels and boxes of train and of the split."""
+    workspace = evaluated.workspace
+    files = [
+        path(split)
+        for split in ("train", evaluated.split)
+        for path in (workspace.faces, workspace.faces_csv, workspace.landmarks)
     ]
-    return states[0].keys() == states[1].keys() and all(
-        torch.equal(tensor, states[1][name]) for name, tensor in states[0].items()
-    )
+    rows = evaluated.sampled(np.arange(len(evaluated.whole.labels)))
+    return (*map(workspace.fingerprint, filter(Path.exists, files)), *evaluated.classes, rows.tobytes())
+
+
+def backbone_sha256(network: FaceClassifier) -> str:
+    """The hash of a network's weights and statistics without its head's, and of how it takes pictures."""
+    digest = hashlib.sha256(repr(network.recipe).encode())
+    for name, tensor in network.network.state_dict().items():
+        if not (network.head and in_head(network, name)):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -29,10 +30,11 @@ from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.gather import gather_scores
 from fertool.score.statistics.cka import linear_cka
 from fertool.score.suites.representation import (
+    _kept,
+    backbone_sha256,
     cka_between,
     cka_table,
     compare_stages,
-    has_same_backbone,
     probe,
     read_features,
     representation_tables,
@@ -45,6 +47,12 @@ from fertool.workspace import Workspace
 
 CPU = Compute(torch.device("cpu"), "fp32")
 OF_CNN = ["relu1", "relu2", "relu3", "pool3", PRE_LOGITS]
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    """Nothing is kept of networks that other tests probed."""
+    _kept.clear()
 
 
 @pytest.fixture
@@ -327,10 +335,30 @@ def test_a_frozen_backbone_is_probed_once_with_the_figures_of_twice(
     once, columns, kept = score_representation(evaluated, initial=other_head)
     assert seen == [other_head, other_head]
     with monkeypatch.context() as patched:
-        patched.setattr(f"{suite}.has_same_backbone", lambda *_: False)
+        patched.setattr(f"{suite}.backbone_sha256", lambda network: str(id(network)))
         twice, columns_of_twice, kept_of_twice = score_representation(evaluated, initial=other_head)
     assert once == twice and columns.keys() == columns_of_twice.keys()
     assert all(np.array_equal(kept[stage], kept_of_twice[stage]) for stage in OF_CNN)
+
+
+def test_seeds_that_began_with_the_same_weights_probe_them_once(
+    evaluated: EvaluatedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[FaceClassifier] = []
+    monkeypatch.setattr(
+        "fertool.score.suites.representation.stage_features",
+        lambda model, *rest: seen.append(model) or stage_features(model, *rest),
+    )
+    initial, trained = evaluated.model, copy.deepcopy(evaluated.model)
+    with torch.no_grad():
+        for weights in trained.network.parameters():
+            weights *= 1.1
+    seeds = [evaluated, replace(evaluated)]
+    seeds[1].__dict__["model"] = trained  # as a cached property keeps it
+    first, second = (score_representation(seed, initial=initial)[0] for seed in seeds)
+    assert seen == [initial, initial, trained, trained]
+    for one, other in zip(first["stages"], second["stages"], strict=True):
+        assert one["before"]["accuracy"] == other["before"]["accuracy"]
 
 
 def test_backbones_differ_in_running_statistics_and_what_has_no_head_is_no_backbone() -> None:
@@ -338,12 +366,18 @@ def test_backbones_differ_in_running_statistics_and_what_has_no_head_is_no_backb
     network.append(nn.Linear(4, 7))
     model = face_classifier(network, InputSpec(16, 1, (0.5,), (0.5,)), "4")
     other = copy.deepcopy(model)
-    assert has_same_backbone(model, other)
+    other.network[-1].bias.data += 1
+    assert backbone_sha256(model) == backbone_sha256(other)
     other.network[1].running_mean += 1
-    assert not has_same_backbone(model, other)
-    headless = copy.deepcopy(model)
-    headless.head = ""
-    assert not has_same_backbone(headless, headless)
+    assert backbone_sha256(model) != backbone_sha256(other)
+    larger = copy.deepcopy(model)
+    larger.recipe = {**model.recipe, "image_size": 32}
+    assert backbone_sha256(model) != backbone_sha256(larger)
+    headless = [copy.deepcopy(model) for _ in range(2)]
+    for network in headless:
+        network.head = ""
+    headless[1].network[-1].bias.data += 1
+    assert backbone_sha256(headless[0]) != backbone_sha256(headless[1])
 
 
 def test_cka_of_a_run_with_itself(evaluated: EvaluatedRun) -> None:
