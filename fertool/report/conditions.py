@@ -69,6 +69,11 @@ class Condition:
         return bool(self.config.get("keep_head"))
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether nothing but the head of a pretrained network was trained."""
+        return self.config.get("unfreeze") == "none"
+
+    @property
     def run_names(self) -> tuple[str, ...]:
         """The names of its runs, by seed."""
         return tuple(run.name for run in self.runs)

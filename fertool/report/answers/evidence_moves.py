@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from fertool.masks.regions import REGIONS
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out, paired
-from fertool.report.answers.recognition import EXAMPLES, seeds_of
+from fertool.report.answers.recognition import EXAMPLES, frozen_clause, seeds_of
 from fertool.report.chance import ChanceLevels
 from fertool.report.conditions import FACE_RECOGNITION, FROM_SCRATCH
 from fertool.report.evidence import Evidence, differences, estimates
@@ -98,11 +98,11 @@ def move_sentence(pair: Pair, measure: str, moves: Moves) -> str:
         direction = moves[region].direction
         if direction is not None:
             found.setdefault(direction, []).append(f"{region} ({write(moves[region])})")
-    words = {1: "more on {}", -1: "less on {}", 0: "no move shown on {}"}
+    words = {1: "rests more on {}", -1: "rests less on {}", 0: "shows no move on {}"}
     parts = [words[direction].format(listed(found[direction])) for direction in words if direction in found]
     return (
-        f"{pair.one.model} pretrained on face recognition rests, by {measure} and against the same network from "
-        f"scratch, {'; '.join(parts)}; {seeds_of(pair)}{pair.caveat}."
+        f"{pair.one.model} pretrained on face recognition{frozen_clause(pair.one)} {listed(parts)}, by {measure} and "
+        f"against the same network from scratch; {seeds_of(pair)}{pair.caveat}."
     )
 
 

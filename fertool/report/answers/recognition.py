@@ -40,7 +40,7 @@ def accuracy_sentence(pair: Pair, difference: Estimate, one: Estimate, other: Es
     """Whether pretraining helped, hurt or did neither, as far as the interval of the difference shows."""
     fraction = pair.one.config.get("train_fraction", 1.0)
     faces = "" if fraction == 1 else f" on {fraction:.0%} of the training faces"
-    name, source = pair.one.model, pair.one.pretraining
+    name, source = pair.one.model, f"{pair.one.pretraining}{frozen_clause(pair.one)}"
     against = (
         f"{percent(one)} against {percent(other)} from scratch{faces}: {points(difference)}, "
         f"{seeds_of(pair)}{pair.caveat}"
@@ -50,6 +50,11 @@ def accuracy_sentence(pair: Pair, difference: Estimate, one: Estimate, other: Es
     if difference.direction == -1:
         return f"Pretraining on {source} hurts {name}: {against}."
     return f"Whether pretraining on {source} helps {name} is not shown: {against}."
+
+
+def frozen_clause(condition: Condition) -> str:
+    """A clause behind the pretraining's name that tells a frozen backbone from a fine-tuned one; else empty."""
+    return ", with the backbone frozen," if condition.is_frozen else ""
 
 
 def seeds_of(pair: Pair) -> str:
@@ -68,7 +73,8 @@ def by_training_faces(pairs: list[Pair], evidence: Evidence) -> list[Sentence]:
         if one is not None and other is not None:
             fraction = float(pair.one.config.get("train_fraction", 1.0))
             gain = differences(one, other, PROPORTION)[0]
-            gains.setdefault((pair.one.model, pair.one.pretraining), {})[fraction] = gain
+            source = f"{pair.one.pretraining}{frozen_clause(pair.one)}".removesuffix(",")
+            gains.setdefault((pair.one.model, source), {})[fraction] = gain
     return [
         Sentence(fraction_sentence(model, source, gain_by_fraction))
         for (model, source), gain_by_fraction in gains.items()

@@ -70,6 +70,16 @@ def test_an_accuracy_names_the_part_of_the_training_faces_only_where_it_is_a_par
     assert "of the training faces" not in accuracy_sentence(pair(), UP, FIGURE, FIGURE)
 
 
+def test_a_frozen_backbone_is_told_from_a_fine_tuned_one() -> None:
+    begins = "Pretraining on face recognition, with the backbone frozen, hurts net:"
+    assert accuracy_sentence(pair(unfreeze="none"), DOWN, FIGURE, FIGURE).startswith(begins)
+    assert "frozen" not in accuracy_sentence(pair(unfreeze="all"), DOWN, FIGURE, FIGURE)
+    moved = move_sentence(pair(unfreeze="none"), "share", moves(mouth=DOWN))
+    assert moved.startswith(
+        "net pretrained on face recognition, with the backbone frozen, rests less on mouth (-5.0 points"
+    )
+
+
 def test_other_settings_that_differ_are_named() -> None:
     assert "(they also differ in image size)" in accuracy_sentence(
         pair(also_differ=("image_size",)), UP, FIGURE, FIGURE
@@ -96,7 +106,8 @@ def moves(**by_region: Estimate) -> dict[str, Estimate]:
 def test_a_move_is_told_by_its_direction() -> None:
     text = move_sentence(pair(), "share", moves(eyes=UP, mouth=DOWN))
     assert "more on eyes (+5.0 points" in text and "less on mouth (-5.0 points" in text
-    assert "no move shown on nose" in text
+    assert text.startswith("net pretrained on face recognition rests more on eyes")
+    assert "and shows no move on nose" in text
     still = move_sentence(pair(), "lift", moves())
     assert "more on" not in still and "less on" not in still and "points" not in still
 
