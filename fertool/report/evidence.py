@@ -250,6 +250,15 @@ class Evidence:
 
         return self._means(("causal", tuple(fills)), self.suite("causal"), condition, values)
 
+    def causal_faces(self, condition: Condition) -> int:
+        """The number of faces that `causal_weights` is over: fewer than the split's where a sample was scored."""
+        fills, found = self.fills(condition), self.suite("causal")
+        values = [
+            np.mean([causes_of(columns, "answer", fill) for fill in fills], axis=0)
+            for columns in (self.columns(found, condition) if fills else [])
+        ]
+        return min((int(np.isfinite(own[:, 0]).sum()) for own in values), default=0)
+
     def causal_weights_by_run(self, condition: Condition) -> list[list[float]]:
         """As `causal_weights`, for each run of a condition by itself."""
         fills, found = self.fills(condition), self.suite("causal")

@@ -105,7 +105,7 @@ class Probed:
     features: Stages  # of the faces that CKA takes
 
 
-# Of the networks that came last, by what their stages depend on: seeds begin with the same pretrained weights, and a
+# The networks that came last, by what their stages depend on: seeds begin with the same pretrained weights, and a
 # frozen backbone ends with them
 _kept: dict[tuple[object, ...], Probed] = {}
 MOST_KEPT = 2
