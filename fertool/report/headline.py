@@ -75,6 +75,9 @@ def _largest_move(evidence: Evidence, trusted: list[Condition]) -> tuple[Pair, E
     names = [condition.name for condition in trusted]
     moves = []
     for pair in pretraining_pairs(evidence.conditions):
+        # what moved must be the pretraining alone
+        if pair.also_differ or pair.one.is_frozen:
+            continue
         view = fair_view(evidence, pair.one, pair.other)
         if view is None or pair.one.name not in names or pair.other.name not in names:
             continue
@@ -104,7 +107,7 @@ def _moved(pair: Pair, difference: Estimate) -> str:
     side = "lower" if difference.value < 0 else "higher"
     return (
         f"Its background share is {side} than the same network's from scratch by {size_in_points(difference)}, "
-        f"{_both_seeds(pair)}{pair.caveat}."
+        f"{_both_seeds(pair)}."
     )
 
 

@@ -52,6 +52,7 @@ class MadeUp:
         epochs: int = 5,
         model: str = "net",
         keep_head: bool = False,
+        unfreeze: str = "all",
         **more: object,
     ) -> Condition:
         """A condition; `grid` is None where it has no maps, `more` are further figures by name."""
@@ -61,6 +62,7 @@ class MadeUp:
             "train_fraction": 1.0,
             "epochs": epochs,
             "keep_head": keep_head,
+            "unfreeze": unfreeze,
         }
         record = {"model": model, "family": "cnn", "weights": weights, "config": config}
         runs = tuple(Run(Path(f"{name}-s{seed}")) for seed in range(seeds))

@@ -90,5 +90,10 @@ def test_a_move_that_is_not_shown_or_not_fair_is_not_told(made_up) -> None:
     guessing.add("faces", background=0.24, **FACES)
     for evidence in (alike, unlike_grids, adopted, guessing):
         assert "than the same network's from scratch" not in said(evidence)
+    for settings in ({"unfreeze": "none"}, {"epochs": 30}):
+        trained_otherwise = made_up()
+        trained_otherwise.add("scratch", background=0.35)
+        trained_otherwise.add("faces", background=0.24, **settings, **FACES)
+        assert "than the same network's from scratch" not in said(trained_otherwise)
     assert fair_view(unlike_grids, *unlike_grids.conditions) is None
     assert fair_view(alike, *alike.conditions) is not None
