@@ -117,7 +117,7 @@ score_by_others() {
 }
 
 scored() {
-    fertool score --run "$run-s*" --target label "$@"
+    fertool score --run "$run-s[0-9]*" --target label "$@"
 }
 
 plan() {

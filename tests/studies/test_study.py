@@ -1,5 +1,6 @@
 """The trainings and scores of the study: what it compares, and on which faces."""
 
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def test_every_condition_is_trained_alike_and_scored(calls: list[list[str]]) -> 
     assert len({option(call, "--seeds") for call in trainings.values()}) == 1
     assert [call[0] for call in calls[:2]] == ["prepare", "masks"] and calls[-1][0] == "report"
     scored = {option(call, "--run") for call in calls if call[0] == "score"}
-    assert {f"{name}-s*" for name in trainings} - {"guided-s*"} <= scored
-    assert {"guided-g0-s*", "guided-g0.3-s*", "placebo-s*"} <= scored
+    assert {f"{name}-s[0-9]*" for name in trainings} - {"guided-s[0-9]*"} <= scored
+    assert {"guided-g0-s[0-9]*", "guided-g0.3-s[0-9]*", "placebo-s[0-9]*"} <= scored
     assert option(trainings["placebo"], "--guide-weight") == "0.3"
     assert option(trainings["placebo"], "--guide-masks") == "shuffled"
 
@@ -64,14 +65,14 @@ def test_named_conditions_are_trained_scored_and_reported_and_no_others(tmp_path
     assert set(trained(calls)) == {"vit-small", "tf_efficientnet_lite0"}
     assert {option(call, "--seeds") for call in trained(calls).values()} == {"4"}
     scored = {option(call, "--run") for call in calls if call[0] == "score"}
-    assert scored == {"vit-small-s*", "tf_efficientnet_lite0-s*"}
+    assert scored == {"vit-small-s[0-9]*", "tf_efficientnet_lite0-s[0-9]*"}
     assert calls[-1][0] == "report"
 
 
 def test_every_suite_and_every_explainer_of_the_family(calls: list[list[str]]) -> None:
     explained = {
         run: {option(call, "--explainer") for call in calls if option(call, "--run") == run}
-        for run in ("cnn-s*", "vit-small-s*")
+        for run in ("cnn-s[0-9]*", "vit-small-s[0-9]*")
     }
     of_cnn, of_vit = explained.values()
     assert of_cnn | of_vit | {"gradcam-size"} >= set(EXPLAINERS) - set(NULLS)
@@ -85,13 +86,19 @@ def test_every_suite_and_every_explainer_of_the_family(calls: list[list[str]]) -
     assert all(option(call, "--split") is None for call in calls if call[0] == "score")
 
 
+def test_no_call_scores_a_condition_whose_name_only_begins_alike(calls: list[list[str]]) -> None:
+    runs = [f"{name}-s0" for name in trained(calls)]
+    for pattern in {str(option(call, "--run")) for call in calls if call[0] == "score"}:
+        assert len([run for run in runs if fnmatchcase(run, pattern)]) <= 1, pattern
+
+
 def test_the_report_comes_before_the_slow_explainers(calls: list[list[str]]) -> None:
     first_report = [call[0] for call in calls].index("report")
     slow = [place for place, call in enumerate(calls) if option(call, "--explainer") == "rise"]
     every_suite = [place for place, call in enumerate(calls) if option(call, "--suite") == "all"]
     assert max(every_suite) < first_report < min(slow)
     # guided conditions too
-    assert {"placebo-s*", "guided-g0.3-s*"} <= {option(calls[place], "--run") for place in slow}
+    assert {"placebo-s[0-9]*", "guided-g0.3-s[0-9]*"} <= {option(calls[place], "--run") for place in slow}
 
 
 def test_the_vision_transformer_of_faces_has_36_patches(monkeypatch: pytest.MonkeyPatch) -> None:
