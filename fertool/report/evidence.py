@@ -246,18 +246,18 @@ class Evidence:
             return None
 
         def values(columns: Columns) -> np.ndarray:
-            return np.mean([causes_of(columns, "answer", fill) for fill in fills], axis=0)
+            return _weights_of_faces(columns, fills)
 
         return self._means(("causal", tuple(fills)), self.suite("causal"), condition, values)
 
     def causal_faces(self, condition: Condition) -> int:
         """The number of faces that `causal_weights` is over: fewer than the split's where a sample was scored."""
         fills, found = self.fills(condition), self.suite("causal")
-        values = [
-            np.mean([causes_of(columns, "answer", fill) for fill in fills], axis=0)
+        counts = [
+            int(np.isfinite(_weights_of_faces(columns, fills)[:, 0]).sum())
             for columns in (self.columns(found, condition) if fills else [])
         ]
-        return min((int(np.isfinite(own[:, 0]).sum()) for own in values), default=0)
+        return min(counts, default=0)
 
     def causal_weights_by_run(self, condition: Condition) -> list[list[float]]:
         """As `causal_weights`, for each run of a condition by itself."""
@@ -322,6 +322,11 @@ def _names(runs: Sequence[Run], labels: dict[str, str]) -> dict[str, str]:
     known = {name: str(identity["label"]) for name, identity in identities(runs).items()}
     called = {known[run]: label for run, label in labels.items() if run in known}
     return {run: called.get(name, name) for run, name in known.items()}
+
+
+def _weights_of_faces(columns: Columns, fills: Sequence[str]) -> np.ndarray:
+    """The causal weights of each face, (N, 6), means over the ways of covering; nan where a face was not scored."""
+    return np.mean([causes_of(columns, "answer", fill) for fill in fills], axis=0)
 
 
 def _shared_fills(known: Sequence[dict[str, Any]]) -> list[str]:

@@ -20,6 +20,11 @@ class Pair:
     also_differ: tuple[str, ...]
 
     @property
+    def has_several_seeds(self) -> bool:
+        """Whether an interval of their difference is over seeds too."""
+        return self.one.seeds > 1 or self.other.seeds > 1
+
+    @property
     def caveat(self) -> str:
         """A clause that names the other settings that differ; empty where there are none."""
         if not self.also_differ:

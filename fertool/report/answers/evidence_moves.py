@@ -61,7 +61,7 @@ def does_face_recognition_move_the_evidence(evidence: Evidence, chance: ChanceLe
 def _compare(evidence: Evidence, pair: Pair) -> list[Sentence]:
     moves: dict[str, Moves] = {}
     sentences = []
-    test = _test_on(pair, evidence.faces)
+    test = paired(evidence.faces, several_seeds=pair.has_several_seeds)
     view = fair_view(evidence, pair.one, pair.other)
     if view is not None:
         shares = evidence.shares(view, [pair.one, pair.other])
@@ -77,16 +77,11 @@ def _compare(evidence: Evidence, pair: Pair) -> list[Sentence]:
     if weights[0] is not None and weights[1] is not None:
         moves["causal weight"] = _moves(weights[0], weights[1])
         faces = min(evidence.causal_faces(condition) for condition in (pair.one, pair.other))
-        sentences.append(
-            Sentence(move_sentence(pair, "causal weight", moves["causal weight"]), _test_on(pair, faces))
-        )
+        test = paired(faces, several_seeds=pair.has_several_seeds)
+        sentences.append(Sentence(move_sentence(pair, "causal weight", moves["causal weight"]), test))
     if len(moves) == 2:
         sentences.append(Sentence(agreement_sentence(*moves.values())))
     return sentences
-
-
-def _test_on(pair: Pair, faces: int) -> str:
-    return paired(faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1)
 
 
 def _moves(one: Resampled, other: Resampled, scale: Scale = UNBOUNDED) -> Moves:

@@ -72,7 +72,7 @@ def _compare(evidence: Evidence, pair: Pair, view: View) -> list[Sentence]:
         return []
     found = {name: differences(means[0], means[1])[0] for name, means in measures.items() if means}
     background = differences(shares[0], shares[1], PROPORTION)[BACKGROUND]
-    test = paired(evidence.faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1)
+    test = paired(evidence.faces, several_seeds=pair.has_several_seeds)
     return [
         Sentence(globality_sentence(pair, view.name, found["extent"], found["entropy"], background), test)
     ]

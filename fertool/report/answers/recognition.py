@@ -33,7 +33,7 @@ def _compare(evidence: Evidence, pair: Pair) -> Sentence | None:
         estimates(one, PROPORTION)[0],
         estimates(other, PROPORTION)[0],
     )
-    return Sentence(text, paired(evidence.faces, several_seeds=pair.one.seeds > 1 or pair.other.seeds > 1))
+    return Sentence(text, paired(evidence.faces, several_seeds=pair.has_several_seeds))
 
 
 def accuracy_sentence(pair: Pair, difference: Estimate, one: Estimate, other: Estimate) -> str:
