@@ -15,6 +15,7 @@ import torch
 from fertool.errors import Interrupted, UserError
 from fertool.models import FaceClassifier, build_model
 from fertool.models.backbones.dlibface import calibrate_norms
+from fertool.models.structure.attention_kernel import unfuse_attention
 from fertool.models.structure.cam_layer import coarse_map_note
 from fertool.models.weights.load import load_weights
 from fertool.models.weights.sources import Weights, find_weights
@@ -153,6 +154,8 @@ def _train_alone(
     earlier = training.earlier()  # once more: another process may have trained the run until now
     if training.weights.folded_norms:
         _calibrate(model, train_split)
+    if training.compute.device.type == "cpu":
+        unfuse_attention(model)
     with _batch_norms_named(run):
         compute = replace(training.compute, precision=_precision(training, train_split, earlier))
     goes_on = bool(earlier) and run.last.exists()

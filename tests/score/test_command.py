@@ -23,6 +23,8 @@ from fertool.score.perturbations.corruptions import CORRUPTIONS
 from fertool.score.registry import SUITES, chosen_suites
 from fertool.score.suites.faithfulness import MEASURES
 from fertool.score.suites.robustness import score_robustness
+from fertool.train import train
+from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
 
 
@@ -60,6 +62,18 @@ def test_missing_heatmaps_are_made_first_and_figures_stored(workspace: Workspace
     rows = read_csv(run.scores("classification", "test").with_suffix(".csv"))
     assert classification["accuracy"] == pytest.approx(np.mean([int(row["correct"]) for row in rows]))
     assert len(rows) == len(workspace.load_labels("test"))
+
+
+def test_every_suite_scores_a_network_of_two_views(workspace: Workspace) -> None:
+    train(workspace, TrainConfig(model="multiscale:cnn", epochs=1, lr=1e-3), name="two", device="cpu")
+    settings = ScoreSettings(suites=["all"], target="label", faces=6)
+    summary = score(workspace, settings, runs=["two"], device="cpu")
+    suites = {suite.name for suite in chosen_suites(("all",), "label", truth_is_known=False)}
+    assert suites == set(SUITES) - {"truth"} and suites <= summary.data.keys()
+    for fill in summary.data["causal"][0]["fills"].values():
+        logit = fill["logit"]
+        moved = logit["all_seen"] - logit["nothing_seen"]
+        assert sum(logit["shapley"].values()) == pytest.approx(moved, abs=1e-4) and moved != 0
 
 
 def test_heatmaps_made_elsewhere_are_scored(workspace: Workspace) -> None:

@@ -39,7 +39,7 @@ conditions() {
     pretrained tf_efficientnet_lite0 $([ "$STUDY" = full ] && echo 96 || echo 64) 6
     pretrained dlibface 112 4
     condition vit-small "$VIT" --model small_vit:face_vit --image-size 48 --augment light --optimizer adamw --lr 1e-3 \
-        --schedule cosine --warmup-epochs 1 --weight-decay 0.05 --clip 1 --epochs $([ "$STUDY" = full ] && echo 100 || echo 15)
+        --schedule cosine --warmup-epochs 1 --weight-decay 0.05 --clip 1 --epochs $([ "$STUDY" = full ] && echo 100 || echo 30)
     condition multiscale "$CNN" --model multiscale:cnn --recipe strong $(short 12)
     [ "$STUDY" = small ] || more_conditions
 }

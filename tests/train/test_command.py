@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fertool.errors import UserError
-from fertool.models import build_model, load_model
+from fertool.models import FaceClassifier, build_model, load_model
 from fertool.models.predictions import model_inputs
 from fertool.runtime.files import read_csv, read_json, write_csv, write_json, write_npy
 from fertool.runtime.hardware import Compute
 from fertool.train import command, train
 from fertool.train.config import TrainConfig
+from fertool.train.loop import train_run
 from fertool.train.subset import stratified_part
 from fertool.workspace import Run, Workspace
 
@@ -49,6 +50,21 @@ def test_training_learns_and_records_it(trained: Workspace) -> None:
     assert record["best"]["epoch"] == int(best["epoch"])
     assert record["config"]["lr"] == 1e-3
     assert record["parameters"] == sum(p.numel() for p in load_model(run.best).parameters())
+
+
+def test_attention_of_few_tokens_trains_without_the_fused_kernel(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused: list[bool] = []
+
+    def watched(model: FaceClassifier, *arguments: Any) -> Any:
+        fused.extend(model.layer(block).fused_attn for block in model.attention_blocks)
+        return train_run(model, *arguments)
+
+    monkeypatch.setattr(command, "train_run", watched)
+    config = replace(CONFIG, model="test_vit", image_size=64, epochs=1, weights="none")
+    train(synthetic, config, device="cpu")
+    assert fused and not any(fused)
 
 
 def test_the_same_command_gives_the_same_bits(synthetic: Workspace) -> None:

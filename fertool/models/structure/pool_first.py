@@ -73,11 +73,10 @@ def _pool_and_rectify(maps: Tensor) -> Tensor:
 
 
 def _is_the_same(model: FaceClassifier, pairs: list[tuple[nn.Module, nn.Module]]) -> bool:
-    spec = model.input_spec
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(TRIED_PICTURES, spec.channels, spec.size, spec.size, generator=generator)
+    inputs = torch.randn(TRIED_PICTURES, *model.empty_input().shape[1:], generator=generator)
     inputs = inputs.to(model.device)
-    if model.channels_last:
+    if model.channels_last and inputs.dim() == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         own = model.logits(inputs)

@@ -46,6 +46,18 @@ def test_logits_are_the_same_bits_and_relus_meet_fewer_cells(precision: torch.dt
         assert [shape[0] for shape in relu_shapes(model, faces)][:3] == [24, 12, 6]
 
 
+def test_a_network_of_two_views_pools_first_in_both() -> None:
+    torch.manual_seed(0)
+    model = build_model("multiscale:cnn", classes=7).eval()
+    faces = torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8)
+    with torch.inference_mode(), model.looking_at(torch.tensor([[8.0, 8.0, 40.0, 40.0]]).expand(3, -1)):
+        own = model(faces)
+        with pooling_first(model)():
+            assert torch.equal(model(faces), own)
+            assert [shape[0] for shape in relu_shapes(model, faces)].count(24) == 2
+        assert [shape[0] for shape in relu_shapes(model, faces)].count(48) == 2
+
+
 def test_odd_sides_are_cut_as_pooling_cuts_them() -> None:
     torch.manual_seed(0)
     model = wrapped(nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()), size=47)
