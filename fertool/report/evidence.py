@@ -209,6 +209,10 @@ class Evidence:
         """A measure of how the heat lies (entropy, extent), over the faces that all have a map of."""
         return self._map_means(view, conditions, lambda columns: columns[name][:, None])
 
+    def map_faces(self, view: View, conditions: Sequence[Condition]) -> int:
+        """The number of faces that shares, lifts and measures of these conditions are over."""
+        return int(_have_maps([self.columns(view.gathered, condition) for condition in conditions]).sum())
+
     def _map_means(
         self, view: View, conditions: Sequence[Condition], values: Callable[[Columns], np.ndarray]
     ) -> list[Resampled] | None:
@@ -216,10 +220,7 @@ class Evidence:
         columns = [self.columns(view.gathered, condition) for condition in conditions]
         if not all(columns):
             return None
-        counted = np.all(
-            [has_map(run_columns) for condition_columns in columns for run_columns in condition_columns],
-            axis=0,
-        )
+        counted = _have_maps(columns)
         if not counted.any():
             return None
         return [
@@ -322,6 +323,11 @@ def _names(runs: Sequence[Run], labels: dict[str, str]) -> dict[str, str]:
     known = {name: str(identity["label"]) for name, identity in identities(runs).items()}
     called = {known[run]: label for run, label in labels.items() if run in known}
     return {run: called.get(name, name) for run, name in known.items()}
+
+
+def _have_maps(columns: Sequence[Sequence[Columns]]) -> np.ndarray:
+    """Which faces, bool (N,), have a map of every run of every condition."""
+    return np.all([has_map(of_run) for of_condition in columns for of_run in of_condition], axis=0)
 
 
 def _weights_of_faces(columns: Columns, fills: Sequence[str]) -> np.ndarray:

@@ -107,15 +107,8 @@ def _moved(pair: Pair, difference: Estimate) -> str:
     side = "lower" if difference.value < 0 else "higher"
     return (
         f"Its background share is {side} than the same network's from scratch by {size_in_points(difference)}, "
-        f"{_both_seeds(pair)}."
+        f"{pair.seeds_each}."
     )
-
-
-def _both_seeds(pair: Pair) -> str:
-    one, other = pair.one.seeds, pair.other.seeds
-    if one == other == 1:
-        return "one seed each: two networks, not two methods"
-    return f"{seeds(one)} each" if one == other else f"{seeds(one)} against {seeds(other)}"
 
 
 def _best(evidence: Evidence, condition: Condition) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fertool.report.conditions import FROM_SCRATCH, Condition
+from fertool.report.words import seeds
 
 # what weights bring with them: a network that begins with weights is often trained in stages
 PRETRAINING_SETTINGS = ("weights", "freeze_epochs", "unfreeze", "backbone_lr", "layer_decay", "seed")
@@ -23,6 +24,14 @@ class Pair:
     def has_several_seeds(self) -> bool:
         """Whether an interval of their difference is over seeds too."""
         return self.one.seeds > 1 or self.other.seeds > 1
+
+    @property
+    def seeds_each(self) -> str:
+        """How many seeds stand behind a comparison; with one each, what that means."""
+        one, other = self.one.seeds, self.other.seeds
+        if one == other == 1:
+            return "one seed each, so two networks are compared and not two methods"
+        return f"{seeds(one)} each" if one == other else f"{seeds(one)} against {seeds(other)}"
 
     @property
     def caveat(self) -> str:

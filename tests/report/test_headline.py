@@ -73,7 +73,7 @@ def test_pretraining_that_moved_the_background_share_is_told_before_the_best_net
     text = said(evidence)
     assert text.startswith("faces leans most on nose")
     assert "Its background share is lower than the same network's from scratch by 11.0 points [" in text
-    assert "one seed each: two networks, not two methods." in text and "best" not in text
+    assert "one seed each, so two networks are compared and not two methods." in text and "best" not in text
     evidence = made_up()
     evidence.add("scratch", background=0.24, seeds=2)
     evidence.add("faces", background=0.35, seeds=3, **FACES)

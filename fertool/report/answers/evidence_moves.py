@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from fertool.masks.regions import REGIONS
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out, paired
-from fertool.report.answers.recognition import EXAMPLES, frozen_clause, seeds_of
+from fertool.report.answers.recognition import EXAMPLES, frozen_clause
 from fertool.report.chance import ChanceLevels
 from fertool.report.conditions import FACE_RECOGNITION, FROM_SCRATCH
 from fertool.report.evidence import Evidence, differences, estimates
@@ -61,12 +61,13 @@ def does_face_recognition_move_the_evidence(evidence: Evidence, chance: ChanceLe
 def _compare(evidence: Evidence, pair: Pair) -> list[Sentence]:
     moves: dict[str, Moves] = {}
     sentences = []
-    test = paired(evidence.faces, several_seeds=pair.has_several_seeds)
     view = fair_view(evidence, pair.one, pair.other)
     if view is not None:
         shares = evidence.shares(view, [pair.one, pair.other])
         lifts = evidence.lifts(view, [pair.one, pair.other])
         if shares is not None and lifts is not None:
+            faces = evidence.map_faces(view, [pair.one, pair.other])
+            test = paired(faces, several_seeds=pair.has_several_seeds)
             moves["share"] = _moves(shares[0], shares[1], PROPORTION)
             sentences.append(Sentence(f"{move_sentence(pair, 'share', moves['share'])} ({view.name}.)", test))
             sentences.append(
@@ -104,7 +105,7 @@ def move_sentence(pair: Pair, measure: str, moves: Moves) -> str:
     parts = [words[direction].format(listed(found[direction])) for direction in words if direction in found]
     return (
         f"{pair.one.model} pretrained on face recognition{frozen_clause(pair.one)} {listed(parts)}, by {measure} and "
-        f"against the same network from scratch; {seeds_of(pair)}{pair.caveat}."
+        f"against the same network from scratch; {pair.seeds_each}{pair.caveat}."
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from fertool.masks.regions import BACKGROUND
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out, paired
-from fertool.report.answers.recognition import seeds_of
 from fertool.report.chance import ChanceLevels
 from fertool.report.evidence import Evidence, differences
 from fertool.report.pairs import Pair, family_pairs
@@ -72,7 +71,7 @@ def _compare(evidence: Evidence, pair: Pair, view: View) -> list[Sentence]:
         return []
     found = {name: differences(means[0], means[1])[0] for name, means in measures.items() if means}
     background = differences(shares[0], shares[1], PROPORTION)[BACKGROUND]
-    test = paired(evidence.faces, several_seeds=pair.has_several_seeds)
+    test = paired(evidence.map_faces(view, both), several_seeds=pair.has_several_seeds)
     return [
         Sentence(globality_sentence(pair, view.name, found["extent"], found["entropy"], background), test)
     ]
@@ -107,7 +106,7 @@ def globality_sentence(
     side = {1: "higher", -1: "lower", 0: "not shown to differ"}.get(background.direction or 0)
     return (
         f"{verdict}: extent {signed(extent)} inter-ocular distances, entropy {signed(entropy, 3)}; its background "
-        f"share is {side} ({points(background)}); {view}, {seeds_of(pair)}."
+        f"share is {side} ({points(background)}); {view}, {pair.seeds_each}."
     )
 
 

@@ -6,7 +6,7 @@ from fertool.report.conditions import FACE_RECOGNITION, FROM_SCRATCH, IMAGENET, 
 from fertool.report.evidence import Evidence, differences, estimates
 from fertool.report.pairs import Pair, pretraining_pairs, without_scratch
 from fertool.report.shell_lines import new_train_line, train_line
-from fertool.report.words import percent, points, seeds
+from fertool.report.words import percent, points
 from fertool.score.guidance.effects import Estimate
 from fertool.score.statistics.scales import PROPORTION
 
@@ -43,7 +43,7 @@ def accuracy_sentence(pair: Pair, difference: Estimate, one: Estimate, other: Es
     name, source = pair.one.model, f"{pair.one.pretraining}{frozen_clause(pair.one)}"
     against = (
         f"{percent(one)} against {percent(other)} from scratch{faces}: {points(difference)}, "
-        f"{seeds_of(pair)}{pair.caveat}"
+        f"{pair.seeds_each}{pair.caveat}"
     )
     if difference.direction == 1:
         return f"Pretraining on {source} helps {name}: {against}."
@@ -55,14 +55,6 @@ def accuracy_sentence(pair: Pair, difference: Estimate, one: Estimate, other: Es
 def frozen_clause(condition: Condition) -> str:
     """A clause behind the pretraining's name that tells a frozen backbone from a fine-tuned one; else empty."""
     return ", with the backbone frozen," if condition.is_frozen else ""
-
-
-def seeds_of(pair: Pair) -> str:
-    """How many seeds stand behind a comparison; with one each, what that means."""
-    one, other = pair.one.seeds, pair.other.seeds
-    if one == other == 1:
-        return "one seed each, so two networks are compared and not two methods"
-    return f"{seeds(one)} each" if one == other else f"{seeds(one)} against {seeds(other)}"
 
 
 def by_training_faces(pairs: list[Pair], evidence: Evidence) -> list[Sentence]:

@@ -24,7 +24,7 @@ from fertool.report.answers.failures import (
 )
 from fertool.report.answers.globality import globality_sentence
 from fertool.report.answers.guidance import does_guidance_help, faithfulness_sentence
-from fertool.report.answers.recognition import accuracy_sentence, fraction_sentence, seeds_of
+from fertool.report.answers.recognition import accuracy_sentence, fraction_sentence
 from fertool.report.answers.truthfulness import planted_sentence, truth_sentence
 from fertool.report.conditions import Condition
 from fertool.report.pairs import Pair
@@ -88,10 +88,10 @@ def test_other_settings_that_differ_are_named() -> None:
 
 
 def test_one_seed_each_compares_networks_and_not_methods() -> None:
-    assert "two networks are compared and not two methods" in seeds_of(pair(seeds=1))
-    assert seeds_of(pair(seeds=2)) == "two seeds each"
+    assert "two networks are compared and not two methods" in pair(seeds=1).seeds_each
+    assert pair(seeds=2).seeds_each == "two seeds each"
     mixed = Pair(condition(seeds=1), condition(seeds=3), ())
-    assert seeds_of(mixed) == "one seed against three seeds"
+    assert mixed.seeds_each == "one seed against three seeds"
 
 
 def test_gains_stand_by_the_part_of_the_faces_the_smallest_first() -> None:
