@@ -54,6 +54,7 @@ CHANGED_BELOW = 0.5
 MOST_ABOVE_SWAPPED = 0.2
 
 READINGS = ("rectified", "raw")
+CHANGES = "yes"  # in the tables, where the maps of random weights are not those of the trained ones
 
 
 @dataclass(frozen=True)
@@ -316,7 +317,7 @@ def _sanity_table(runs: list[dict[str, Any]]) -> Table:
 def _verdict(run: Mapping[str, Any]) -> str:
     if marked(run):
         return "hardly: marked"
-    return "-" if all(count == run["faces"] for count in run["empty"].values()) else "yes"
+    return "-" if all(count == run["faces"] for count in run["empty"].values()) else CHANGES
 
 
 def _empty_maps(run: Mapping[str, Any]) -> str:
@@ -337,7 +338,7 @@ def sanity_over_seeds(results: Results) -> list[Table]:
     return [
         Table(
             f"{first['explainer']} on {first['split']}: similarity of maps once all weights are random, over seeds",
-            ["model", "seeds", "similarity", "maps that change"],
+            ["model", "seeds", "similarity", "seeds whose maps change"],
             [
                 [
                     row.label,
@@ -345,11 +346,11 @@ def sanity_over_seeds(results: Results) -> list[Table]:
                     *seed_cells(
                         row, results.columns, [itemgetter("similarity")], results.clusters, CORRELATION
                     ),
-                    f"{sum(not marked(run) for run in row.runs)} of {row.seeds}",
+                    f"{sum(_verdict(run) == CHANGES for run in row.runs)} of {row.seeds}",
                 ]
                 for row in rows
             ],
-            [NOTE],
+            [NOTE, "A seed's maps change where the table by layers does not mark them."],
         )
     ]
 

@@ -126,12 +126,15 @@ def test_heat_that_moves_over_seeds() -> None:
     assert figures_of(table) == pytest.approx(expected, abs=0.051)
 
 
-def test_sanity_over_seeds_counts_the_maps_that_change() -> None:
-    found, means = results(["similarity"], explainer="gradcam", changes=True)
+def test_sanity_over_seeds_counts_the_seeds_whose_maps_change() -> None:
+    some = {"rectified": 1, "raw": 0}
+    found, means = results(["similarity"], explainer="gradcam", changes=True, faces=FACES, empty=some)
     found.scores[0]["changes"] = False
     (table,) = sanity_over_seeds(found)
     assert figures_of(table) == pytest.approx({"similarity": means["similarity"]}, abs=0.0051)
     assert table.rows[0][-1] == "1 of 2"
+    found.scores[1]["empty"] = {"rectified": FACES, "raw": FACES}  # nothing to compare
+    assert sanity_over_seeds(found)[0].rows[0][-1] == "0 of 2"
 
 
 def test_probes_over_seeds_by_stages() -> None:
