@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from fertool.explain import ExplainSettings, explain
 from fertool.explain.branches import join_views, onto_picture
 from fertool.explain.methods.attention import all_blocks, attention_gradcam, rollout, self_attention
-from fertool.explain.methods.cams import gradcam
+from fertool.explain.methods.cams import gradcam, hirescam
 from fertool.explain.methods.guided_backprop import guided_backprop, guided_gradcam
 from fertool.masks import make_masks
 from fertool.models import FaceClassifier, build_model
@@ -42,6 +42,14 @@ def gradcam_by_hand(model: FaceClassifier, faces: torch.Tensor, number: int, cod
         :, code
     ].sum().backward()
     return (maps.grad.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).detach()
+
+
+def test_hirescam_in_bfloat16_looks_at_the_faces_own_boxes(twofold, fixed) -> None:
+    with twofold.looking_at(BOX.expand(3, -1)):
+        exact = hirescam(twofold, FACES, fixed(2)).heatmaps
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = hirescam(twofold, FACES, fixed(2)).heatmaps
+    assert torch.corrcoef(torch.stack([rounded.float().flatten(), exact.flatten()]))[0, 1] > 0.99
 
 
 def test_gradcam_is_the_sum_of_both_branches_at_their_places(twofold, fixed) -> None:

@@ -125,7 +125,8 @@ def hirescam(
     """
     explanation, share = _hirescam(model, pixels, choose, layer)
     if torch.is_autocast_enabled(model.device.type):  # its rounding would hide what cancels
-        with torch.autocast(model.device.type, enabled=False):
+        boxes = None if model.boxes is None else model.boxes[:2]
+        with torch.autocast(model.device.type, enabled=False), model.looking_at(boxes):
             _, share = _hirescam(model, pixels[:2], choose_first(choose, explanation.logits), layer)
     if share < ROUNDING:
         read = model.cam_layer if layer is None else layer

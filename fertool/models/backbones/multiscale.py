@@ -54,6 +54,7 @@ class MultiscaleClassifier(FaceClassifier):
         classifier = nn.Linear(sum(widths), classes)
         network = Branches([model.network for model in single], classifier)
         super().__init__(network, first.family, first.input_spec, "", head="classifier")
+        self.channels_last = first.channels_last
         self.views = tuple(
             _branch_view(model.views[0], f"branches.{number}.", sees)
             for number, (model, sees) in enumerate(zip(single, views, strict=True))

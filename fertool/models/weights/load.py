@@ -122,7 +122,7 @@ def _states(
     model: FaceClassifier, recipe: dict[str, Any], tensors: dict[str, Tensor], path: Path
 ) -> list[tuple[nn.Module, dict[str, Tensor]]]:
     """Networks, the whole one or its branches, with the part of the file's tensors that goes into each."""
-    if len(model.views) > 1 and any(name.startswith("branches.") for name in tensors):
+    if model.views[0].prefix and any(name.startswith("branches.") for name in tensors):
         return [(model.network, _fitting(model.network, tensors, (model.head,), recipe["name"], path))]
     return [
         (network, _branch_state(network, model.head, recipe, tensors, path))

@@ -1,6 +1,7 @@
 """A run's network on pictures that no split holds: faces that are covered, pasted over or half removed."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,15 @@ Network = Callable[[Tensor], Tensor]
 GPU_BATCH_SIZE = 512
 
 
-def network_in(evaluated: EvaluatedRun, compute: Compute) -> Callable[[np.ndarray], Network]:
+class NetworkOn(Protocol):
+    """The run's network for pictures of some faces."""
+
+    def __call__(self, rows: np.ndarray, boxes: Tensor | None = None) -> Network:
+        """The network for the faces of these rows; `boxes` (n, 4), if given, are where pictures show them now."""
+        ...
+
+
+def network_in(evaluated: EvaluatedRun, compute: Compute) -> NetworkOn:
     """The run's network as a plain function on pictures of some faces: it takes their rows and gives the function.
 
     Pictures come in rounds: those of all the rows, in their order, once or several times over. They are
@@ -26,9 +35,11 @@ def network_in(evaluated: EvaluatedRun, compute: Compute) -> Callable[[np.ndarra
     at_once = compute.batch_size(GPU_BATCH_SIZE)
     model = evaluated.model
     pool_first = pooling_first(model)
+    own_boxes = evaluated.boxes
 
-    def network_on(rows: np.ndarray) -> Network:
-        boxes = None if evaluated.boxes is None else torch.from_numpy(evaluated.boxes[rows])
+    def network_on(rows: np.ndarray, boxes: Tensor | None = None) -> Network:
+        if boxes is None and own_boxes is not None:
+            boxes = torch.from_numpy(own_boxes[rows])
 
         def network(pictures: Tensor) -> Tensor:
             parts = pictures.split(at_once)

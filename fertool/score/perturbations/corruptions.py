@@ -66,7 +66,8 @@ class Corruption:
     unit: str  # of the severities
     severities: tuple[float, float, float, float, float]
     apply: Callable[[FaceBatch, float, int], Tensor]  # batch, severity, seed -> planes, not yet rounded
-    # where the picture moves: rows, shape (H, W), severity, seed -> sampling grid (B, H, W, 2)
+    # where the picture moves: rows, shape (H, W), severity, seed -> where its points come from, (B, 2, 3), in half
+    # sides from the middle, as torch's affine_grid takes it
     origin: Callable[[Tensor, tuple[int, int], float, int], Tensor] | None = None
     by_landmarks: bool = False  # drawn by them: wrong on a face whose landmarks were not found
 
@@ -119,11 +120,41 @@ def move_region_maps(
     if corruption.origin is None:
         return region_maps
     shape = (region_maps.shape[1], region_maps.shape[2])
-    grid = corruption.origin(rows, shape, corruption.severities[level - 1], seed)
+    theta = corruption.origin(rows, shape, corruption.severities[level - 1], seed)
     moved = F.grid_sample(
-        region_maps[:, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False
+        region_maps[:, None].float(),
+        _grid(theta, shape),
+        mode="nearest",
+        padding_mode="zeros",
+        align_corners=False,
     )
     return moved[:, 0].to(torch.uint8)
+
+
+def move_boxes(
+    corruption: Corruption, level: int, boxes: Tensor, shape: tuple[int, int], rows: Tensor, seed: int
+) -> Tensor:
+    """The boxes of corrupted faces: they move with the picture, if it moves.
+
+    Args:
+        corruption: how the faces are spoilt.
+        level: severity, 1 (mildest) to 5.
+        boxes: those of the clean faces, (B, 4): left, top, right, bottom in pixels.
+        shape: height and width of the pictures.
+        rows: the faces' rows in their split, (B,), as `corrupt` had them.
+        seed: as `corrupt` had it.
+
+    Returns:
+        The moved boxes, (B, 4); a turned box becomes the upright one around it.
+    """
+    if corruption.origin is None:
+        return boxes
+    theta = corruption.origin(rows, shape, corruption.severities[level - 1], seed)
+    half = torch.tensor([shape[1] / 2, shape[0] / 2], device=boxes.device)
+    corners = boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].view(-1, 4, 2) / half - 1
+    moved = torch.linalg.solve(theta[:, :, :2], (corners - theta[:, None, :, 2]).transpose(1, 2))
+    points = (moved.transpose(1, 2) + 1) * half
+    return torch.cat([points.amin(dim=1), points.amax(dim=1)], dim=1)
 
 
 # --- the picture --------------------------------------------------------------------------------------------
@@ -187,10 +218,10 @@ def rotation(batch: FaceBatch, severity: float, seed: int) -> Tensor:
 
 
 def rotation_origin(rows: Tensor, shape: tuple[int, int], severity: float, seed: int) -> Tensor:
-    """Where the pixels of a picture turned by `severity` degrees come from: grid (B, H, W, 2)."""
+    """Where the points of a picture turned by `severity` degrees come from, (B, 2, 3)."""
     angle = math.radians(severity) * _signs("rotation", seed, rows)
     matrix = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
-    return _affine_grid(matrix, torch.zeros(len(rows), 2, device=rows.device), shape)
+    return _theta(matrix, torch.zeros(len(rows), 2, device=rows.device), shape)
 
 
 def shift(batch: FaceBatch, severity: float, seed: int) -> Tensor:
@@ -199,22 +230,25 @@ def shift(batch: FaceBatch, severity: float, seed: int) -> Tensor:
 
 
 def shift_origin(rows: Tensor, shape: tuple[int, int], severity: float, seed: int) -> Tensor:
-    """Where the pixels of a picture shifted by `severity` sides come from: grid (B, H, W, 2)."""
+    """Where the points of a picture shifted by `severity` sides come from, (B, 2, 3)."""
     angle = 2 * math.pi * uniform_draws("shift", seed, rows, 1)
     offset = (severity * max(shape) * torch.cat([angle.cos(), angle.sin()], dim=1)).round()
-    return _affine_grid(torch.eye(2, device=rows.device).expand(len(rows), 2, 2), offset, shape)
+    return _theta(torch.eye(2, device=rows.device).expand(len(rows), 2, 2), offset, shape)
 
 
-def _affine_grid(matrix: Tensor, offset: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The grid of x -> matrix (x - middle) + middle - offset, in pixels: (B, 2, 2) and (B, 2)."""
+def _theta(matrix: Tensor, offset: Tensor, shape: tuple[int, int]) -> Tensor:
+    """x -> matrix (x - middle) + middle - offset, in pixels, (B, 2, 2) and (B, 2), in half sides: (B, 2, 3)."""
     half = torch.tensor([shape[1] / 2, shape[0] / 2], device=matrix.device)
-    # grid_sample counts in half sides from the middle
     linear = matrix * half / half[:, None]
-    theta = torch.cat([linear, (-offset / half)[:, :, None]], dim=2)
+    return torch.cat([linear, (-offset / half)[:, :, None]], dim=2)
+
+
+def _grid(theta: Tensor, shape: tuple[int, int]) -> Tensor:
     return F.affine_grid(theta, [len(theta), 1, *shape], align_corners=False)
 
 
-def _resampled(planes: Tensor, grid: Tensor) -> Tensor:
+def _resampled(planes: Tensor, theta: Tensor) -> Tensor:
+    grid = _grid(theta, _shape(planes))
     return F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

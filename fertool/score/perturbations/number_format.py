@@ -9,7 +9,6 @@ Answers that bfloat16 leaves open, by a margin that is measured with the rest, a
 twenty of `cnn`): counts of answers would move by more, for a hundredth of the answers flip.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +23,7 @@ from fertool.runtime.hardware import Compute
 from fertool.runtime.progress import log
 from fertool.runtime.reading import read_json
 from fertool.score.evaluated_run import EvaluatedRun
-from fertool.score.perturbations.batched_forward import Network, network_in
+from fertool.score.perturbations.batched_forward import Network, NetworkOn, network_in
 from fertool.score.perturbations.fills import load, mean_fill
 from fertool.score.perturbations.seeded_draws import uniform_draws
 from fertool.score.statistics.intervals import mean_interval
@@ -42,7 +41,7 @@ MEASURED = (
 )
 
 
-def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
+def network_of(evaluated: EvaluatedRun) -> NetworkOn:
     """The run's network on pictures that no split holds, see `network_in`, in the number format that serves."""
     exact_on = network_in(evaluated, evaluated.compute)
     record = _record(evaluated.whole) if evaluated.tries_bfloat16 else None
@@ -53,13 +52,11 @@ def network_of(evaluated: EvaluatedRun) -> Callable[[np.ndarray], Network]:
     )
 
 
-def _decided(
-    quick_on: Callable[[np.ndarray], Network], exact_on: Callable[[np.ndarray], Network], margin: float
-) -> Callable[[np.ndarray], Network]:
+def _decided(quick_on: NetworkOn, exact_on: NetworkOn, margin: float) -> NetworkOn:
     """The quick network, but the exact one for pictures whose two largest logits differ by no more than the margin."""
 
-    def network_on(rows: np.ndarray) -> Network:
-        quick = quick_on(rows)
+    def network_on(rows: np.ndarray, boxes: Tensor | None = None) -> Network:
+        quick = quick_on(rows, boxes)
 
         @torch.inference_mode()
         def network(pictures: Tensor) -> Tensor:
@@ -68,7 +65,8 @@ def _decided(
             undecided = torch.nonzero(first - second <= margin)[:, 0]
             if len(undecided):
                 # pictures come in rounds of the rows
-                exact = exact_on(rows[undecided.cpu().numpy() % len(rows)])
+                of_rows = undecided.cpu() % len(rows)
+                exact = exact_on(rows[of_rows.numpy()], None if boxes is None else boxes.cpu()[of_rows])
                 logits[undecided] = exact(pictures[undecided])
             return logits
 

@@ -27,6 +27,7 @@ from fertool.score.perturbations.corruptions import (
     Corruption,
     corrupt,
     faces_at_once,
+    move_boxes,
 )
 from fertool.score.perturbations.number_format import network_of
 from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
@@ -121,6 +122,7 @@ def _right_under_corruption(evaluated: EvaluatedRun, seed: int) -> dict[str, np.
     device, network_on = evaluated.compute.device, network_of(evaluated)
     right = {name: np.zeros((SEVERITIES, len(evaluated.faces)), dtype=bool) for name in CORRUPTIONS}
     size = faces_at_once(evaluated.faces)
+    boxes = None if evaluated.boxes is None else torch.from_numpy(evaluated.boxes).to(device)
     total = len(evaluated.faces) * len(CORRUPTIONS) * SEVERITIES
     with progress_bar(f"{evaluated.run.name}: robustness", total, "faces") as bar:
         for start in range(0, len(evaluated.faces), size):
@@ -128,11 +130,17 @@ def _right_under_corruption(evaluated: EvaluatedRun, seed: int) -> dict[str, np.
             faces = torch.from_numpy(np.array(evaluated.faces[batch])).to(device)
             landmarks = torch.from_numpy(evaluated.landmarks[batch]).to(device)
             rows = torch.arange(start, start + len(faces), device=device)
-            network = network_on(np.arange(start, start + len(faces)))
             for name, corruption in CORRUPTIONS.items():
                 for level in range(1, SEVERITIES + 1):
                     spoilt = corrupt(corruption, level, faces, landmarks, rows, seed)
-                    predicted = network(spoilt).argmax(dim=1)
+                    moved = (
+                        boxes
+                        if boxes is None
+                        else move_boxes(
+                            corruption, level, boxes[batch], (faces.shape[1], faces.shape[2]), rows, seed
+                        )
+                    )
+                    predicted = network_on(rows.cpu().numpy(), moved)(spoilt).argmax(dim=1)
                     right[name][level - 1, batch] = predicted.cpu().numpy() == evaluated.labels[batch]
                     bar.update(len(faces))
     return right
@@ -364,5 +372,5 @@ ROBUSTNESS = Suite(
     ),
     inputs=model_files,
     recorded=lambda settings: {"seed": settings.seed},
-    revision=2,
+    revision=3,
 )

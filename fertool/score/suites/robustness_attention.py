@@ -23,6 +23,7 @@ from fertool.score.perturbations.corruptions import (
     Corruption,
     corrupt,
     faces_at_once,
+    move_boxes,
     move_region_maps,
 )
 from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
@@ -70,12 +71,12 @@ def score_robustness_attention(
     codes = None if target == "predicted" else explained_classes(evaluated, target)[sample]
     boxes = None if evaluated.boxes is None else evaluated.boxes[sample]
 
-    def shares_of(faces: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    def shares_of(faces: np.ndarray, regions: np.ndarray, boxes: np.ndarray | None) -> np.ndarray:
         raw = unstored_heatmaps(evaluated.model, request, faces, evaluated.compute, codes, boxes)
         (shares,), _ = shares_and_ceilings([rectify(raw, request.explainer.negatives)], regions)
         return shares
 
-    clean = shares_of(pictures, region_maps)
+    clean = shares_of(pictures, region_maps, boxes)
     figures: Figures = {
         "faces": len(sample),
         "seed": seed,
@@ -90,7 +91,19 @@ def score_robustness_attention(
             for level in range(1, SEVERITIES + 1):
                 spoilt = _in_batches(corruption, level, pictures, landmarks, rows, seed)
                 moved = move_region_maps(corruption, level, torch.from_numpy(region_maps), rows, seed)
-                levels.append(shares_of(spoilt, moved.numpy()))
+                moved_boxes = (
+                    None
+                    if boxes is None
+                    else move_boxes(
+                        corruption,
+                        level,
+                        torch.from_numpy(boxes),
+                        (spoilt.shape[1], spoilt.shape[2]),
+                        rows,
+                        seed,
+                    ).numpy()
+                )
+                levels.append(shares_of(spoilt, moved.numpy(), moved_boxes))
                 bar.update(len(sample))
             elsewhere = [np.abs(shares - clean).sum(axis=1) / 2 for shares in levels]
             figures["corruptions"][name] = {
@@ -195,5 +208,6 @@ ROBUSTNESS_ATTENTION = Suite(
     show=lambda results: ({}, [*moved_over_seeds(results), *robustness_attention_tables(results.scores)]),
     inputs=model_files,
     recorded=lambda settings: explainer_and_target(settings) | {"seed": settings.seed},
+    revision=2,
     runs_explainer=True,
 )

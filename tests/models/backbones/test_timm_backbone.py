@@ -112,6 +112,7 @@ def test_a_network_that_crashes_in_channels_last_stays_in_the_default_format(nam
     assert model.channels_last == keeps
     inputs = model.preprocess(torch.zeros(2, 48, 48))
     assert inputs.is_contiguous(memory_format=torch.channels_last) == keeps
+    assert build_model(f"multiscale:{name}", 7, image_size=64).channels_last == keeps
 
 
 def test_none_of_them_crashes_in_training() -> None:

@@ -468,6 +468,14 @@ def test_each_branch_of_several_gets_the_weights(tmp_path: Path, name: str) -> N
     assert_holds(other, model.network.state_dict())
 
 
+@pytest.mark.parametrize("views", ["face", "whole,face"])
+def test_several_views_take_their_own_weights_again(tmp_path: Path, views: str) -> None:
+    run, model = (build_model("multiscale:cnn", classes, views=views) for classes in (5, 7))
+    save_model(run, tmp_path / "best.safetensors")
+    load_weights(model, find_weights("multiscale:cnn", str(tmp_path / "best.safetensors")))
+    assert_holds(model, run.network.state_dict())
+
+
 def test_vggface_from_a_file_with_the_published_names(narrow: None, tmp_path: Path) -> None:
     model = build_model("vggface", 7)
     state = {

@@ -14,6 +14,7 @@ from fertool.score.perturbations.corruptions import (
     Corruption,
     corrupt,
     inside_polygon,
+    move_boxes,
     move_region_maps,
 )
 from fertool.score.perturbations.seeded_draws import normal_draws, uniform_draws
@@ -128,6 +129,26 @@ def test_region_maps_move_with_the_face(name: str, level: int) -> None:
         assert agree > 0.99
 
 
+@pytest.mark.parametrize("name", MOVING)
+@pytest.mark.parametrize("level", range(1, SEVERITIES + 1))
+@pytest.mark.parametrize("shape", [(48, 48), (40, 64)])
+def test_boxes_move_with_the_face(name: str, level: int, shape: tuple[int, int]) -> None:
+    """The box of a moved rectangle is the rectangle's moved box, to the pixel in which it ends."""
+    corruption, rows = CORRUPTIONS[name], torch.arange(FACES)
+    left, top, right, bottom = shape[1] // 2 - 6, shape[0] // 2 - 5, shape[1] // 2 + 4, shape[0] // 2 + 8
+    maps = torch.zeros(FACES, *shape, dtype=torch.uint8)
+    maps[:, top:bottom, left:right] = 5
+    boxes = torch.tensor([[left, top, right, bottom]], dtype=torch.float32).expand(FACES, 4)
+    moved_boxes = move_boxes(corruption, level, boxes, shape, rows, seed=0)
+    moved_maps = move_region_maps(corruption, level, maps, rows, seed=0)
+    for box, moved in zip(moved_boxes, moved_maps, strict=True):
+        y, x = torch.nonzero(moved == 5).unbind(dim=1)
+        seen = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1]).float()
+        inside = box.clamp(min=0).minimum(torch.tensor([shape[1], shape[0]] * 2))
+        assert (seen - inside).abs().max() < (1e-3 if name == "shift" else 1.5)
+    assert not torch.allclose(moved_boxes, boxes, atol=0.1)
+
+
 def test_what_a_moved_region_map_has_from_outside_is_background() -> None:
     maps = torch.full((FACES, SIDE, SIDE), 5, dtype=torch.uint8)
     moved = move_region_maps(CORRUPTIONS["shift"], 5, maps, torch.arange(FACES), seed=0)
@@ -140,6 +161,8 @@ def test_other_corruptions_leave_region_maps_where_they_are() -> None:
     for name, corruption in CORRUPTIONS.items():
         if name not in MOVING:
             assert torch.equal(move_region_maps(corruption, 5, maps, torch.arange(FACES), 0), maps)
+            boxes = torch.rand(FACES, 4)
+            assert torch.equal(move_boxes(corruption, 5, boxes, (SIDE, SIDE), torch.arange(FACES), 0), boxes)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Corruptions that move the picture: a network that sees the face's box sees it at its new place."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fertool.explain.registry import parse_request
+from fertool.runtime.hardware import Compute
+from fertool.score.evaluated_run import EvaluatedRun
+from fertool.score.perturbations.corruptions import CORRUPTIONS, SEVERITIES
+from fertool.score.suites.robustness import score_robustness
+from fertool.score.suites.robustness_attention import score_robustness_attention
+from fertool.train import train
+from fertool.train.config import TrainConfig
+from fertool.workspace import Workspace
+
+
+@pytest.fixture
+def evaluated(trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluatedRun:
+    """A run that sees nothing but the middle of each face, which no shift moves over the picture's border."""
+    for suite in ("robustness", "robustness_attention"):
+        monkeypatch.setattr(f"fertool.score.suites.{suite}.CORRUPTIONS", {"shift": CORRUPTIONS["shift"]})
+    workspace = Workspace(shutil.copytree(trained.root, tmp_path / "copy"))
+    config = TrainConfig(model="multiscale:cnn", views="face", epochs=1, lr=1e-3, precision="fp32")
+    train(workspace, config, name="face", device="cpu")
+    compute = Compute(torch.device("cpu"), "fp32")
+    evaluated = EvaluatedRun(workspace, workspace.run("face"), "test", compute)
+    vars(evaluated)["boxes"] = np.tile(np.float32([18, 18, 30, 30]), (len(evaluated.labels), 1))
+    return evaluated
+
+
+def test_a_shifted_face_in_its_shifted_box_has_the_same_answer(evaluated: EvaluatedRun) -> None:
+    figures, _ = score_robustness(evaluated)
+    clean_error = 1 - figures["clean_accuracy"]
+    assert figures["corruptions"]["shift"]["error"] == pytest.approx([clean_error] * SEVERITIES)
+
+
+def test_its_map_moves_with_its_regions(evaluated: EvaluatedRun) -> None:
+    figures, _ = score_robustness_attention(evaluated, parse_request("gradcam"), "label", faces=20)
+    assert np.ptp(list(figures["clean"]["share"].values())) > 0.05
+    assert figures["corruptions"]["shift"]["moved"] == pytest.approx([0] * SEVERITIES, abs=1e-3)
