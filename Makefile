@@ -53,7 +53,7 @@ study-guided: $(VENV)/.installed ## what attention guidance does, on a planted t
 	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/guided.sh
 
 study: $(VENV)/.installed ## the study on FER2013 (hours; STUDY=small or full, SOURCE=fer2013.zip)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[pretrained]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[pretrained,dlib]'
 	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/study.sh --dry-run
 	PATH="$(abspath $(BIN)):$$PATH" sh tests/studies/study.sh
 

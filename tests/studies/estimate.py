@@ -4,7 +4,7 @@
         --suites attention,sanity --of-any "occlusion rise" --suites-of-any attention TRAINING-OPTIONS...
 
 Measures on synthetic faces, in the folder `estimate` of the workspace: the images a second of an epoch, the seconds
-that each face adds to each kind of score, and those that each call costs. What was measured is kept.
+that each face adds to each kind of score, and those that each call costs. Measurements are kept.
 """
 
 import argparse
@@ -22,8 +22,9 @@ import typer
 
 from fertool.cli import app
 from fertool.train.recipes import configure
+from fertool.train.seeds import read_seeds
 
-TRAIN_FACES, TEST_FACES = 28_709, 3_589  # of FER2013
+FER2013_FACES = {"train": 28_709, "test": 3_589}  # until the workspace has faces of its own
 PROBE_FACES, PROBE_TRAINED = 800, 640  # 80 of the others are to score
 # faces; the seconds between the two are those of the faces between, without what every call costs
 SCORED, SCORED_SLOWLY = (7, 21), (2, 6)
@@ -54,22 +55,20 @@ def main() -> None:
     parser.add_argument("--of-any", required=True, type=str.split)
     parser.add_argument("--suites-of-any", required=True)
     given, training = parser.parse_known_args()
-    first, _, last = given.seeds.partition("-")
     workspace = Path(os.environ["FERTOOL_WORKSPACE"])
-    runs = [
-        workspace / "runs" / f"{given.name}-s{seed}" for seed in range(int(first), int(last or first) + 1)
-    ]
+    train_faces, test_faces = face_counts(workspace)
+    runs = [workspace / "runs" / f"{given.name}-s{seed}" for seed in read_seeds(given.seeds)]
     scoring = Scoring(given.explainers, given.suites, given.of_any, given.suites_of_any)
     to_train = [run for run in runs if state(run) != "done"]
     to_score = [run for run in runs if not any((run / "scores").glob(f"*/{scoring.of_any[-1]}/label/*.json"))]
 
     measured = measure(workspace / "estimate", given.name, training, scoring)
-    images = TRAIN_FACES * measured["epochs"] * measured["fraction"]
+    images = train_faces * measured["epochs"] * measured["fraction"]
     train_h = len(to_train) * images / measured["images_per_s"] / 3600
-    faces, few = min(given.faces, TEST_FACES), min(given.few, TEST_FACES)
+    faces, few = min(given.faces, test_faces), min(given.few, test_faces)
     of_run_s = (
-        TEST_FACES * measured["attention_s"]
-        + TRAIN_FACES * measured["probes_s"]
+        test_faces * measured["attention_s"]
+        + train_faces * measured["probes_s"]
         + faces * measured["all_s"]
         + few * ((len(scoring.explainers) - 1) * measured["maps_s"] + measured["of_any_s"])
     )
@@ -81,6 +80,14 @@ def main() -> None:
         f"fertool train --name {given.name} --seeds {given.seeds} {' '.join(training)}",
         flush=True,
     )
+
+
+def face_counts(workspace: Path) -> tuple[int, int]:
+    """The faces of train and test in the workspace; FER2013's where it holds none yet."""
+    record = workspace / "dataset.json"
+    splits = json.loads(record.read_text())["splits"] if record.exists() else {}
+    train, test = (splits.get(split, {}).get("count", count) for split, count in FER2013_FACES.items())
+    return train, test
 
 
 def state(run: Path) -> str:
@@ -110,7 +117,7 @@ def measure(probe: Path, name: str, training: list[str], scoring: Scoring) -> di
 
 
 def kept(record: Path, measured: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """What a record holds; where there is none, it is measured first."""
+    """The content of a record; where there is none, it is measured first."""
     if not record.exists():
         figures = measured()
         record.write_text(json.dumps(figures))

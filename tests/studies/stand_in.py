@@ -14,7 +14,7 @@ from fertool.cli import app
 # most calls are only noted: without Python that takes a millisecond
 SHELL = """#!/bin/sh
 case "$*" in
-train* | report* | *--json*) exec {python} "$0.py" "$@" ;;
+train* | report* | *--json*) exec {python} "${{0%/*}}/noted.py" "$@" ;;
 esac
 mkdir -p "$FERTOOL_WORKSPACE"
 echo "${{FERTOOL_WORKSPACE##*/}} $*" >>"$CALLS"
@@ -33,13 +33,15 @@ option = lambda name: arguments[arguments.index(name) + 1]
 if arguments[0] == "train":
     module, colon, _ = option("--model").partition(":")
     assert not colon or module == "multiscale" or importlib.util.find_spec(module), f"{module} is not on the path"
-    first, _, last = option("--seeds").partition("-")
+    # as fertool.train.seeds, without the seconds that torch takes to import
+    ranges = [part.partition("-") for part in option("--seeds").split(",")]
+    seeds = [seed for first, _, last in ranges for seed in range(int(first), int(last or first) + 1)]
     weights = [float(text) for text in option("--guide-weight").split(",")] if "--guide" in arguments else [1.0]
     several = len(weights) > 1
     runs = [
         {"name": option("--name") + f"-g{weight:g}" * several + f"-s{seed}", "config": {"guide_weight": weight}}
         for weight in weights
-        for seed in range(int(first), int(last or first) + 1)
+        for seed in seeds
     ]
     chosen = json.loads(os.environ["CHOSEN"]) if 0 in weights else None
     print(json.dumps({"runs": runs, **({"chosen": chosen} if several else {})}))
@@ -62,10 +64,21 @@ def calls_of(script: Path, folder: Path, variables: Mapping[str, str]) -> list[l
     Raises:
         click.UsageError: for a call with an option or value that there is not.
     """
+    done = run_script(script, folder, variables)
+    assert done.returncode == 0, done.stderr
+    calls = [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
+    commands = typer.main.get_command(app).commands
+    for _, command, *arguments in calls:
+        commands[command].make_context(command, arguments)
+    return calls
+
+
+def run_script(script: Path, folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a study's script with the stand-in, as `calls_of` does, and look at nothing."""
     (folder / "bin").mkdir()
     stand_in = folder / "bin/fertool"
     stand_in.write_text(SHELL.format(python=sys.executable))
-    stand_in.with_name("fertool.py").write_text(STAND_IN)
+    stand_in.with_name("noted.py").write_text(STAND_IN)
     stand_in.chmod(0o755)
     environment = {
         **os.environ,
@@ -73,10 +86,4 @@ def calls_of(script: Path, folder: Path, variables: Mapping[str, str]) -> list[l
         "CALLS": str(folder / "calls"),
         **variables,
     }
-    done = subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    calls = [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
-    commands = typer.main.get_command(app).commands
-    for _, command, *arguments in calls:
-        commands[command].make_context(command, arguments)
-    return calls
+    return subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=False)

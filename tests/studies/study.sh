@@ -6,7 +6,7 @@
 #   make study STUDY=full                        GPUs: more networks, five seeds, learning curves
 #   sh tests/studies/study.sh --dry-run          what would run, what is done, and how long the rest takes here
 #
-# SOURCE is FER2013 as `fertool prepare` takes it. On several GPUs TRAIN='torchrun --nproc-per-node 4 -m fertool train'.
+# SOURCE is FER2013 as `fertool prepare` takes it; faces that FERTOOL_WORKSPACE (data/study) already holds stay. On several GPUs TRAIN='torchrun --nproc-per-node 4 -m fertool train'.
 # SEEDS and FACES, those of all suites, may be fewer: SEEDS=0 FACES=100. Finished work is not repeated: a study that was
 # stopped goes on where it was. Every condition is trained and scored by its first explainer before the others follow.
 set -eu
@@ -61,8 +61,9 @@ more_conditions() {
     done
     for fraction in 0.1 0.3; do
         for network in resnet50 vggface2 vit; do
-            condition $network-$fraction "$CNN" --model $network --train-fraction $fraction
-            condition $network-scratch-$fraction "$CNN" --model $network --weights none --train-fraction $fraction
+            explainers=$([ $network = vit ] && echo "$VIT" || echo "$CNN")
+            condition $network-$fraction "$explainers" --model $network --train-fraction $fraction
+            condition $network-scratch-$fraction "$explainers" --model $network --weights none --train-fraction $fraction
         done
     done
     condition resnet48-long "$CNN" --model resnet48 --epochs 150
@@ -70,6 +71,18 @@ more_conditions() {
 
 condition() { ! wanted "$1" || $step "$@"; }
 wanted() { [ -z "$CONDITIONS" ] || case " $CONDITIONS " in *" $1 "*) ;; *) false ;; esac }
+
+# No name may be misspelt: it would be left out in silence
+known() { names="$names $1"; }
+names=' guided' wanted_names=$CONDITIONS CONDITIONS=
+step=known conditions
+CONDITIONS=$wanted_names
+for name in $CONDITIONS; do
+    case "$names " in
+    *" $name "*) ;;
+    *) echo "CONDITIONS: no condition '$name' in STUDY=$STUDY; there are$names" >&2 && exit 1 ;;
+    esac
+done
 
 train_and_score() {
     train "$@"

@@ -10,7 +10,7 @@ import torch
 from fertool.completion import EXPLAINERS
 from fertool.explain.methods.nulls import NULLS
 from fertool.models import build_model
-from tests.studies.stand_in import calls_of
+from tests.studies.stand_in import calls_of, run_script
 
 SCRIPT = Path(__file__).with_name("study.sh")
 
@@ -61,12 +61,37 @@ def test_pretraining_is_all_that_differs(calls: list[list[str]], network: str) -
 
 
 def test_named_conditions_are_trained_scored_and_reported_and_no_others(tmp_path: Path) -> None:
-    calls = study(tmp_path, CONDITIONS="vit-small tf_efficientnet_lite0", SEEDS="4")
+    calls = study(tmp_path, CONDITIONS="vit-small tf_efficientnet_lite0", SEEDS="4,6")
     assert set(trained(calls)) == {"vit-small", "tf_efficientnet_lite0"}
-    assert {option(call, "--seeds") for call in trained(calls).values()} == {"4"}
+    assert {option(call, "--seeds") for call in trained(calls).values()} == {"4,6"}
     scored = {option(call, "--run") for call in calls if call[0] == "score"}
     assert scored == {"vit-small-s[0-9]*", "tf_efficientnet_lite0-s[0-9]*"}
     assert calls[-1][0] == "report"
+
+
+def test_a_condition_that_there_is_not_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    done = run_script(
+        SCRIPT,
+        tmp_path,
+        {"CONDITIONS": "cnn guided-g0", "FERTOOL_WORKSPACE": str(tmp_path / "study")},
+    )
+    assert done.returncode == 1 and not (tmp_path / "calls").exists()
+    assert done.stderr.startswith(
+        "CONDITIONS: no condition 'guided-g0' in STUDY=small; there are guided cnn "
+    )
+
+
+def test_explainers_are_those_of_the_network(calls: list[list[str]]) -> None:
+    transformers = {
+        f"{name}-s[0-9]*"
+        for name, call in trained(calls).items()
+        if option(call, "--model") in ("vit", "small_vit:face_vit")
+    }
+    for call in calls:
+        if call[0] == "score" and option(call, "--explainer") in ("rollout", "attention"):
+            assert option(call, "--run") in transformers
+        if call[0] == "score" and option(call, "--explainer") in ("guided-backprop", "hirescam"):
+            assert option(call, "--run") not in transformers
 
 
 def test_every_suite_and_every_explainer_of_the_family(calls: list[list[str]]) -> None:
