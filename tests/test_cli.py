@@ -155,7 +155,7 @@ def require_refused(done: subprocess.CompletedProcess[str], code: int, line: str
 
 
 def completed(*words: str) -> tuple[list[str], str]:
-    """What a shell offers for the last word, and the heavy modules that were imported for it."""
+    """The words that a shell offers for the last one, and the heavy modules that were imported for it."""
     code = (
         "import sys\nsys.argv = ['fertool']\nfrom fertool.cli import main\n"
         "try:\n    main()\nfinally:\n"

@@ -95,7 +95,7 @@ def workspace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def called(*arguments: str) -> Any:
-    """What a command said; every exit of it is a clean one."""
+    """The output of a command; every exit of it is a clean one."""
     done = CliRunner().invoke(cli.app, list(arguments))
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done

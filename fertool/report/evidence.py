@@ -326,7 +326,7 @@ def _names(runs: Sequence[Run], labels: dict[str, str]) -> dict[str, str]:
 
 
 def _have_maps(columns: Sequence[Sequence[Columns]]) -> np.ndarray:
-    """Which faces, bool (N,), have a map of every run of every condition."""
+    """Whether each face has a map of every run of every condition, bool (N,)."""
     return np.all([has_map(of_run) for of_condition in columns for of_run in of_condition], axis=0)
 
 

@@ -25,7 +25,7 @@ def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
 
 
 def rendered(draw) -> np.ndarray:
-    """What `draw` puts on axes that fill the picture: RGB 0..1, (200, 200, 3)."""
+    """The picture that `draw` puts on axes that fill the picture: RGB 0..1, (200, 200, 3)."""
     figure = Figure(figsize=(2, 2))
     axes = figure.add_axes((0, 0, 1, 1), frameon=False)
     draw(axes)

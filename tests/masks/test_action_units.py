@@ -17,7 +17,7 @@ def points_apart(interocular_px: float = 50.0) -> np.ndarray:
 
 
 def test_a_landmark_is_a_gaussian_on_its_pixel() -> None:
-    """Of SPREAD_IOD inter-ocular distances, here 4 pixels: column, then row."""
+    """SPREAD_IOD inter-ocular distances, here 4 pixels: column, then row."""
     (heat,) = landmark_heatmaps(points_apart(4 / SPREAD_IOD), (48, 80))
     assert heat.dtype == np.float32 and heat[30, 20] == heat[30, 70] == heat.max() == 1
     assert heat[30, 24] == heat[34, 20] == pytest.approx(np.exp(-0.5))

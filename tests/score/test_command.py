@@ -187,7 +187,7 @@ def other_condition(workspace: Workspace, with_other_weights) -> Workspace:
 
 
 def right_answers(workspace: Workspace, run: str) -> list[bool]:
-    """Which faces of test a run gets right."""
+    """The faces of test that a run gets right."""
     rows = read_csv(workspace.run(run).scores("classification", "test").with_suffix(".csv"))
     return [row["correct"] == "1" for row in rows]
 

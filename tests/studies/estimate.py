@@ -1,4 +1,4 @@
-"""What a condition of the study still costs on this machine: a line with runs done and hours left, measured.
+"""The cost of what is left of a condition of the study here: a line with runs done and hours left, measured.
 
     python tests/studies/estimate.py NAME --seeds 0-2 --faces 200 --few 50 --explainers "gradcam hirescam" \\
         --suites attention,sanity --of-any "occlusion rise" --suites-of-any attention TRAINING-OPTIONS...

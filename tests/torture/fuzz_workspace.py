@@ -147,7 +147,7 @@ def same(ours: Any, theirs: Any) -> bool:
 
 @lru_cache
 def before() -> dict[str, Any]:
-    """What the readers give while nothing is damaged."""
+    """The values that readers give while nothing is damaged."""
     workspace = finished()
     run = workspace.runs()[0]
     for path in run.folder.rglob("scores/**/*.json"):

@@ -1,4 +1,4 @@
-"""Which epoch is kept and when training stops, on val accuracies that are given."""
+"""The epoch that is kept, and the end of training, on val accuracies that are given."""
 
 from collections.abc import Sequence
 from typing import Any

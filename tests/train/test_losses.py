@@ -1,4 +1,4 @@
-"""What a batch's loss is made of: class weights, crowd labels, mixes."""
+"""The parts of a batch's loss: class weights, crowd labels, mixes."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What run.json says of the faces and the files of a training."""
+"""The faces and files of a training in run.json."""
 
 import shutil
 from collections.abc import Callable

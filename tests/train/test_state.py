@@ -1,4 +1,4 @@
-"""What a training saves, and going on from it."""
+"""The state that a training saves, and going on from it."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What holds for every explainer alike."""
+"""Rules that hold for every explainer alike."""
 
 import copy
 from typing import Any

@@ -57,7 +57,7 @@ def test_of_a_linear_model_they_are_its_weights(linear: FaceClassifier, fixed, c
 
 
 def test_smoothgrad_is_the_mean_gradient_around_the_face(fixed, close) -> None:
-    """Of y = sum of squared pixels, the mean gradient is 2 x, up to the noise's own mean."""
+    """The mean gradient of y = sum of squared pixels is 2 x, up to the noise's own mean."""
 
     class Squares(nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:

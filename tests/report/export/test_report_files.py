@@ -1,4 +1,4 @@
-"""What a report writes beside its page, over a workspace of the commit before with all suites."""
+"""Files that a report writes beside its page, over a workspace of the commit before with all suites."""
 
 import json
 import re

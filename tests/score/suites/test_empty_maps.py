@@ -153,7 +153,7 @@ def test_one_map_has_heat(workspace: Workspace, all_suites: Callable[[float], Su
 def test_one_face_is_scored_whose_own_map_and_whose_nulls_have_heat(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two maps with heat one is the other's face's in the null `swapped`."""
+    """Two maps have heat: one is the other's face's in the null `swapped`."""
     following = np.roll(np.arange(len(workspace.load_faces("test"))), -1)
     monkeypatch.setattr("fertool.explain.methods.nulls._following", lambda faces: following)
     maps = np.zeros((len(following), 5, 5), np.float32)

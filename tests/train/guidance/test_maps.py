@@ -177,7 +177,7 @@ def vit_before_blocks() -> FaceClassifier:
 
 
 class AttendsOverCells(nn.Module):
-    """What nothing about a network tells beforehand: attention between the cells of a convolution."""
+    """Attention between the cells of a convolution, which nothing about a network tells beforehand."""
 
     def forward(self, maps: Tensor) -> Tensor:
         cells = maps.flatten(2).mT
@@ -450,7 +450,7 @@ def test_in_training_a_map_is_what_evaluation_by_the_batchs_statistics_gives(nor
 
 
 def test_a_batch_norm_that_is_the_cam_layer_is_not_behind_it(pooled, faces) -> None:
-    """What is asked of its map reaches what lies before it through the batch's statistics, as all losses do."""
+    """A demand on its map reaches what lies before it through the batch's statistics, as all losses do."""
     model = pooled(
         [nn.Conv2d(16, 16, 3, padding=1), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7)]
     )
