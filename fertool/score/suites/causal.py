@@ -11,6 +11,7 @@ and how far they agree stands beside them.
 
 from collections.abc import Sequence
 from itertools import combinations
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,11 @@ from fertool.score.perturbations.batched_forward import Network
 from fertool.score.perturbations.fills import FILLS, Donors, check_fills, fill_pictures, load
 from fertool.score.perturbations.number_format import network_of
 from fertool.score.results.face_csv import region_column
+from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
 from fertool.score.results.tables import Scores, groups, percent, run_label, said_of_runs, with_interval
 from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import named, named_intervals, number_or_none, with_intervals
+from fertool.score.statistics.scales import UNBOUNDED
 from fertool.score.statistics.shapley import (
     ALL_SEEN,
     COALITIONS,
@@ -39,7 +42,7 @@ from fertool.score.statistics.shapley import (
     variance_of_coalitions,
 )
 from fertool.score.suites.input_files import model_files
-from fertool.score.suites.suite import Suite, tables_alone
+from fertool.score.suites.suite import Results, Suite
 from fertool.summary import Table
 
 BLOCK_FACES = 64  # covered, or laid over, together
@@ -291,6 +294,30 @@ def causal_tables(scores: Scores) -> list[Table]:
     ]
 
 
+def weights_over_seeds(results: Results) -> list[Table]:
+    """Worth of each region to accuracy and to the answer, a row a condition and fill, where one has several seeds."""
+    rows = rows_of_seeds(results.scores)
+    if not rows:
+        return []
+    split = results.scores[0]["split"]
+
+    def table(title: str, column: str) -> Table:
+        cells = []
+        for row in rows:
+            for fill in [fill for fill in FILLS if all(fill in run["fills"] for run in row.runs)]:
+                weights = [itemgetter(cause_column(column, fill, region)) for region in REGIONS]
+                figures = seed_cells(row, results.columns, weights, results.clusters, UNBOUNDED)
+                cells.append([row.label, row.seeds, fill, *figures])
+        return Table(
+            f"causes on {split}, over seeds: {title}", ["model", "seeds", "fill", *REGIONS], cells, [NOTE]
+        )
+
+    return [
+        table("worth of each region to accuracy, in points", "correct"),
+        table("how far the answers rest on each region, in % of the faces", "answer"),
+    ]
+
+
 def _fills_in_words(run: dict[str, Any]) -> str:
     agreements = [
         f"{pair} {value:.2f}" for pair, value in run["agreement_of_fills"].items() if value is not None
@@ -392,7 +419,7 @@ CAUSAL = Suite(
     name="causal",
     explains=False,
     score=lambda evaluated, settings: score_causal(evaluated, fills=settings.fills, seed=settings.seed),
-    show=tables_alone(causal_tables),
+    show=lambda results: ({}, [*weights_over_seeds(results), *causal_tables(results.scores)]),
     inputs=model_files,
     recorded=lambda settings: {"fills_asked": list(settings.fills), "seed": settings.seed},
     revision=3,

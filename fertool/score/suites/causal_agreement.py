@@ -16,6 +16,7 @@ their size, or the class is not looked at), is compared with their sizes. The fi
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,16 @@ from fertool.masks.regions import REGIONS
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.perturbations.fills import FILLS
 from fertool.score.results.face_csv import read_columns
+from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
 from fertool.score.results.tables import Scores, groups, run_label, with_interval
 from fertool.score.settings import ScoreSettings
 from fertool.score.statistics.intervals import Resampled, resample_means
 from fertool.score.statistics.json_numbers import named_intervals
+from fertool.score.statistics.scales import CORRELATION
 from fertool.score.suites.causal import CAUSAL, CAUSAL_TARGETS, cause_column, causes_of
 from fertool.score.suites.input_files import explainer_and_target, heatmap_files, without_nulls
 from fertool.score.suites.shares import area_shares, shares_and_ceilings
-from fertool.score.suites.suite import Suite, tables_alone
+from fertool.score.suites.suite import Results, Suite
 from fertool.score.suites.suite_inputs import faces_counted, maps_beside_nulls
 from fertool.summary import Table
 
@@ -226,6 +229,33 @@ def causal_agreement_tables(scores: Scores) -> list[Table]:
     ]
 
 
+def agreement_over_seeds(results: Results) -> list[Table]:
+    """The explainer's correlation within faces, conditions by fill, where a condition has several seeds."""
+    rows = rows_of_seeds(results.scores)
+    if not rows:
+        return []
+    first = results.scores[0]
+    # runs that were scored by other fills lack the others' columns
+    fills = [fill for fill in FILLS if all(fill in run["fills"] for run in results.scores)]
+    told = [itemgetter(f"told_{fill}") for fill in fills]
+    return [
+        Table(
+            f"{first['explainer']} on {first['split']}, target {first['target']}: does attention tell the causes? "
+            "(within faces, over seeds)",
+            ["model", "seeds", *fills],
+            [
+                [
+                    row.label,
+                    row.seeds,
+                    *seed_cells(row, results.columns, told, results.clusters, CORRELATION),
+                ]
+                for row in rows
+            ],
+            [NOTE],
+        )
+    ]
+
+
 def _rows(runs: Scores, fills: Sequence[str], question: str) -> list[list[str]]:
     rows = []
     for run in runs:
@@ -275,7 +305,7 @@ CAUSAL_AGREEMENT = Suite(
     name="causal-agreement",
     explains=True,
     score=_score,
-    show=tables_alone(causal_agreement_tables),
+    show=lambda results: ({}, [*agreement_over_seeds(results), *causal_agreement_tables(results.scores)]),
     inputs=lambda evaluated, settings: [*heatmap_files(evaluated, settings), _causal_columns(evaluated)],
     recorded=lambda settings: explainer_and_target(settings) | without_nulls(settings),
     after=(CAUSAL.name,),

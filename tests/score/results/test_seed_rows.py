@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from fertool.explain.registry import stored_request
+from fertool.masks.regions import REGIONS
 from fertool.score import ScoreSettings
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.corruptions import CORRUPTIONS, SEVERITIES
 from fertool.score.results.seed_rows import rows_of_seeds, seed_cells
 from fertool.score.results.tables import groups
 from fertool.score.statistics.scales import CORRELATION, PROPORTION, UNBOUNDED
+from fertool.score.suites.causal import cause_column, weights_over_seeds
+from fertool.score.suites.causal_agreement import agreement_over_seeds
 from fertool.score.suites.faithfulness import MEASURES, faithfulness_over_seeds
 from fertool.score.suites.representation import probes_over_seeds
 from fertool.score.suites.robustness import robustness_over_seeds
@@ -137,6 +140,29 @@ def test_sanity_over_seeds_counts_the_seeds_whose_maps_change() -> None:
     assert sanity_over_seeds(found)[0].rows[0][-1] == "0 of 2"
 
 
+def test_causal_weights_over_seeds_by_the_fills_that_all_seeds_have() -> None:
+    names = {
+        (column, fill, region): cause_column(column, fill, region)
+        for column in ("correct", "answer")
+        for fill in ("mean", "blur")
+        for region in REGIONS
+    }
+    found, means = results(list(names.values()), fills={"mean": {}, "blur": {}})
+    found.scores[1]["fills"] = {"blur": {}}
+    for table, column in zip(weights_over_seeds(found), ("correct", "answer"), strict=True):
+        (row,) = table.rows
+        assert row[2] == "blur"
+        expected = {region: 100 * means[names[column, "blur", region]] for region in REGIONS}
+        assert figures_of(table) == pytest.approx(expected, abs=0.051)
+
+
+def test_causal_agreement_over_seeds() -> None:
+    fills = {"mean": {}, "noise": {}}
+    found, means = results(["told_mean", "told_noise"], explainer="gradcam", target="label", fills=fills)
+    (table,) = agreement_over_seeds(found)
+    assert figures_of(table) == pytest.approx({fill: means[f"told_{fill}"] for fill in fills}, abs=0.0051)
+
+
 def test_probes_over_seeds_by_stages() -> None:
     names = [f"right_{when}_{stage}" for when in ("before", "after") for stage in ("early", "late")]
     stages = [{"stage": "early", "channels": 8, "cka": 0.5}, {"stage": "late", "channels": 16, "cka": None}]
@@ -154,7 +180,15 @@ def test_probes_over_seeds_by_stages() -> None:
 
 @pytest.mark.parametrize(
     "over_seeds",
-    [robustness_over_seeds, faithfulness_over_seeds, moved_over_seeds, sanity_over_seeds, probes_over_seeds],
+    [
+        robustness_over_seeds,
+        faithfulness_over_seeds,
+        moved_over_seeds,
+        sanity_over_seeds,
+        probes_over_seeds,
+        weights_over_seeds,
+        agreement_over_seeds,
+    ],
 )
 def test_one_seed_has_its_own_figures_only(over_seeds: Callable[[Results], list[Table]]) -> None:
     alone = replace(results([], stages=[])[0], scores=[*runs("cnn-s0")])
