@@ -95,7 +95,7 @@ train() {
     $TRAIN --name "$name" --seeds "$SEEDS" "$@"
 }
 
-# Lambda is chosen on val; the placebo has the chosen one, and masks of other faces
+# Lambda is chosen on val, and where the rule takes none, 1 is scored; the placebo has the same, and masks of other faces
 guided="--model cnn --lr 1e-3 --epochs $GUIDED_EPOCHS --guide background"
 record="$FERTOOL_WORKSPACE/guided.json"
 chosen() { python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record"; }
