@@ -100,7 +100,7 @@ guided="--model cnn --lr 1e-3 --epochs $GUIDED_EPOCHS --guide background"
 record="$FERTOOL_WORKSPACE/guided.json"
 chosen() { python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record"; }
 train_guided() {
-    $TRAIN --name guided --seeds "$SEEDS" $guided --guide-weight 0,0.3,1,3 --json >"$record"
+    $TRAIN --name guided --seeds "$SEEDS" $guided --guide-weight 0,0.1,0.3,1,3 --json >"$record"
     train placebo '' $guided --guide-weight "$(chosen)" --guide-masks shuffled
 }
 each_guided() {
@@ -141,7 +141,7 @@ plan() {
 }
 
 plan_guided() {
-    for weight in 0 0.3 1 3; do
+    for weight in 0 0.1 0.3 1 3; do
         plan guided-g$weight "gradcam-abs gradcam" $guided --guide-weight $weight
     done
     plan placebo "gradcam-abs gradcam" $guided --guide-weight 1 --guide-masks shuffled
