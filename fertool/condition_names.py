@@ -19,6 +19,7 @@ WEIGHTS_WORDS = {
     "imagenet": "ImageNet weights",
     **dict.fromkeys(("dlibface", "facevit", "vggface", "vggface2"), "face-recognition weights"),
 }
+CUT = r", \d+ more$"  # the end of a label that does not hold all settings
 _HASHED = r"-[0-9a-f]{6}(-|$)"  # as in the names that `train` makes
 
 
@@ -27,8 +28,9 @@ def condition_labels(runs: Sequence[Run]) -> dict[str, str]:
 
     A name that `train --name` gave stands where all runs of the condition have it and no other condition's has.
     Else the label is the model and the settings that differ among the conditions of this model, in the words of
-    the options (`lr 1e-3`, `12 epochs`, `no flip`), its weights by what they were trained on; the model alone where it
-    has one condition.
+    the options (`lr 1e-3`, `12 epochs`, `no flip`), its weights by what they were trained on. The model alone stands
+    where it has one condition, and for its default training where all others were given names and more settings differ
+    than a label holds.
     """
     records = {run.name: run.config() for run in runs}
     conditions: dict[str, dict[str, Any]] = {}
@@ -40,8 +42,12 @@ def condition_labels(runs: Sequence[Run]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for model, members in conditions_by_model.items():
         labels |= _labels_of_model(model, {name: conditions[name] for name in members})
-    labels |= _given_names(records)
-    return _unique(labels)
+    given = _given_names(records)
+    for model, members in conditions_by_model.items():
+        unnamed = [condition for condition in members if condition not in given]
+        if len(unnamed) == 1 and re.search(CUT, labels[unnamed[0]]) and not re.search(_HASHED, unnamed[0]):
+            labels[unnamed[0]] = model
+    return _unique(labels | given)
 
 
 def labels_of_runs(runs: Sequence[Run]) -> dict[str, str]:
@@ -67,7 +73,7 @@ def runs_called(text: str, runs: Sequence[Run]) -> list[Run]:
     exact = [
         run for run, record in records.items() if text in (record["condition"], labels[record["condition"]])
     ]
-    wanted = {part.strip() for part in re.sub(r", \d+ more$", "", text).split(",")}
+    wanted = {part.strip() for part in re.sub(CUT, "", text).split(",")}
     return exact or [run for run, record in records.items() if wanted <= _said(record)]
 
 

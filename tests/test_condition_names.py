@@ -81,6 +81,15 @@ def test_a_name_that_was_given_stands(tmp_path: Path) -> None:
     ]
 
 
+def test_the_default_training_among_named_ones_is_called_by_its_model(tmp_path: Path) -> None:
+    other = TrainConfig(lr=1e-3, epochs=12, optimizer="adamw", schedule="cosine", ema=0.99)
+    assert labels(tmp_path / "a", [TrainConfig(), other], ["cnn-s0", "fast-s0"]) == ["cnn", "fast"]
+    # a training with settings of its own and without a name has them in its label
+    own = TrainConfig(lr=1e-2, batch_size=32)
+    label, _ = labels(tmp_path / "b", [own, other], [f"{own.condition_name}-s0", "fast-s0"])
+    assert label.startswith("cnn, ") and label.endswith(" more")
+
+
 def test_a_long_list_is_cut_where_the_rest_is_not_needed(tmp_path: Path) -> None:
     many = TrainConfig(epochs=2, batch_size=8, lr=1e-3, weight_decay=0.5, noise=0.1, crop=0.1)
     first, second = labels(tmp_path / "a", [many, TrainConfig()])
