@@ -19,7 +19,6 @@ WEIGHTS_WORDS = {
     "imagenet": "ImageNet weights",
     **dict.fromkeys(("dlibface", "facevit", "vggface", "vggface2"), "face-recognition weights"),
 }
-CUT = r", \d+ more$"  # the end of a label that does not hold all settings
 _HASHED = r"-[0-9a-f]{6}(-|$)"  # as in the names that `train` makes
 
 
@@ -45,8 +44,10 @@ def condition_labels(runs: Sequence[Run]) -> dict[str, str]:
     given = _given_names(records)
     for model, members in conditions_by_model.items():
         unnamed = [condition for condition in members if condition not in given]
-        if len(unnamed) == 1 and re.search(CUT, labels[unnamed[0]]) and not re.search(_HASHED, unnamed[0]):
-            labels[unnamed[0]] = model
+        if len(unnamed) == 1 and not re.search(_HASHED, unnamed[0]):
+            said = labels[unnamed[0]].split(", ")[1:]
+            if len(said) > MOST_SETTINGS:  # one of them counts those that are left out, or all are there
+                labels[unnamed[0]] = model
     return _unique(labels | given)
 
 
@@ -73,7 +74,7 @@ def runs_called(text: str, runs: Sequence[Run]) -> list[Run]:
     exact = [
         run for run, record in records.items() if text in (record["condition"], labels[record["condition"]])
     ]
-    wanted = {part.strip() for part in re.sub(CUT, "", text).split(",")}
+    wanted = {part.strip() for part in re.sub(r", \d+ more$", "", text).split(",")}
     return exact or [run for run, record in records.items() if wanted <= _said(record)]
 
 

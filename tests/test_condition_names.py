@@ -82,8 +82,14 @@ def test_a_name_that_was_given_stands(tmp_path: Path) -> None:
 
 
 def test_the_default_training_among_named_ones_is_called_by_its_model(tmp_path: Path) -> None:
-    other = TrainConfig(lr=1e-3, epochs=12, optimizer="adamw", schedule="cosine", ema=0.99)
+    other = TrainConfig(
+        lr=1e-3, epochs=12, optimizer="adamw", schedule="cosine", weight_decay=0.05, label_smoothing=0.05
+    )
     assert labels(tmp_path / "a", [TrainConfig(), other], ["cnn-s0", "fast-s0"]) == ["cnn", "fast"]
+    # the first four settings are alike, so all would be said
+    guided = TrainConfig(guide="background", guide_weight=0.0)
+    found = labels(tmp_path / "c", [TrainConfig(), other, guided], ["cnn-s0", "fast-s0", "plain-s0"])
+    assert found == ["cnn", "fast", "plain"]
     # a training with settings of its own and without a name has them in its label
     own = TrainConfig(lr=1e-2, batch_size=32)
     label, _ = labels(tmp_path / "b", [own, other], [f"{own.condition_name}-s0", "fast-s0"])
