@@ -61,16 +61,17 @@ def show_results(suite: Suite, results: Results) -> tuple[Compared, list[Table]]
 
 
 def _with_samples(tables: list[Table], results: Results) -> list[Table]:
+    if not tables:
+        return tables
     notes = {
         run_label(
             run
         ): f"a sample of {run['sample']['faces']:,} of the {len(evaluated.faces):,} faces, every class "
         f"with its part, drawn by seed {run['sample']['seed']}; the intervals are those of so many faces."
-        for evaluated, run in zip(results.evaluated_runs, results.scores, strict=True)
         if run.get("sample")
+        else None
+        for evaluated, run in zip(results.evaluated_runs, results.scores, strict=True)
     }
-    if not notes or not tables:
-        return tables
     return [replace(tables[0], notes=[*tables[0].notes, *said_of_runs(notes)]), *tables[1:]]
 
 
@@ -139,9 +140,9 @@ def gather_scores(
     return gathered
 
 
-def outdated_notes(outdated: Sequence[Found]) -> list[str]:
-    """Notes on figures that `find_stored` found outdated, and so are left out."""
-    suites_by_run: dict[str, list[str]] = {}
+def outdated_notes(runs: Sequence[Run], outdated: Sequence[Found]) -> list[str]:
+    """Notes on figures of these runs that `find_stored` found outdated, and so are left out."""
+    suites_by_run: dict[str, list[str]] = {run.name: [] for run in runs}
     for run, suite, stored in outdated:
         explained = f" of {stored.explainer}" if stored.explainer else ""
         suites_by_run.setdefault(run.name, []).append(f"{suite.name}{explained}")
@@ -149,6 +150,8 @@ def outdated_notes(outdated: Sequence[Found]) -> list[str]:
         {
             name: f"{', '.join(dict.fromkeys(suites))}: made from other faces, masks or weights than there are now, by "
             "an older way of scoring, or damaged since; left out, 'fertool score' makes them again"
+            if suites
+            else None
             for name, suites in suites_by_run.items()
         }
     )

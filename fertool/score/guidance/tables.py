@@ -168,7 +168,7 @@ def guidance_summary(workspace: Workspace, runs: Sequence[Run], split: str) -> S
         data={"guidance": [guidance_record(guidance) for guidance in gathered]} if gathered else {},
         tables=[table for guidance in gathered for table in guidance_tables(guidance)],
         notes=[
-            *outdated_notes(find_stored(workspace, guided, split)[1]),
+            *outdated_notes(guided, find_stored(workspace, guided, split)[1]),
             *(
                 f"{guidance.sweep.name}, lambda {verdict.weight:g}: {' '.join(verdict.sentences)}"
                 for guidance in gathered

@@ -36,7 +36,7 @@ def ensure_figures(
     recorded = {"run": run.name, "split": evaluated.split, **suite.recorded(settings)}
     if evaluated.sample is not None:
         recorded["sample"] = evaluated.sample.record
-    made_from = workspace.made_from(suite.revision, recorded, suite.inputs(evaluated, settings))
+    made_from = workspace.made_from(suite.revision_for(run), recorded, suite.inputs(evaluated, settings))
     products = [path.with_suffix(suffix) for suffix in suite.beside]
 
     def is_current() -> bool:

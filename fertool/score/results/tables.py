@@ -59,12 +59,16 @@ def seed_notes(rows: Sequence[Group]) -> list[str]:
     ]
 
 
-def said_of_runs(text_by_run: Mapping[str, str]) -> list[str]:
-    """Notes from a sentence for each run, by its name: a sentence that several share is said once."""
+def said_of_runs(text_by_run: Mapping[str, str | None]) -> list[str]:
+    """Notes from a sentence for each run, by its name: a sentence that several share is said once.
+
+    Nothing is said of a run whose sentence is None; with one among them no other is said of `each run`.
+    """
     names: dict[str, list[str]] = {}
     for name, text in text_by_run.items():
-        names.setdefault(text, []).append(name)
-    if len(names) == 1 < len(text_by_run):
+        if text is not None:
+            names.setdefault(text, []).append(name)
+    if len(names) == 1 < len(text_by_run) and None not in text_by_run.values():
         return [f"each run: {text}" for text in names]
     return [f"{', '.join(called)}: {text}" for text, called in names.items()]
 

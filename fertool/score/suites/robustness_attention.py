@@ -208,6 +208,6 @@ ROBUSTNESS_ATTENTION = Suite(
     show=lambda results: ({}, [*moved_over_seeds(results), *robustness_attention_tables(results.scores)]),
     inputs=model_files,
     recorded=lambda settings: explainer_and_target(settings) | {"seed": settings.seed},
-    revision=2,
+    revision_of_views=2,
     runs_explainer=True,
 )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fertool.explain.heatmaps import cam_layer_of
+from fertool.models.backbones.multiscale import PREFIX
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.freshness import is_outdated
 from fertool.score.results.tables import Scores
@@ -83,6 +84,7 @@ class Suite:
         inputs: the files that the figures are made from.
         recorded: the settings that the figures depend on, as their record has them.
         revision: raised when the same inputs would give other figures.
+        revision_of_views: stands in its place for networks of several views, where their figures alone are others.
         only_target: the target of its heatmaps, whatever target is asked for; None for that one.
         beside: suffixes of the files beside the JSON.
         runs_explainer: whether it makes maps of other faces or weights, for which those on disk are not enough.
@@ -97,11 +99,17 @@ class Suite:
     inputs: Callable[[EvaluatedRun, ScoreSettings], list[Path]]
     recorded: Callable[[ScoreSettings], dict[str, Any]] = no_settings
     revision: int = 1
+    revision_of_views: int | None = None
     only_target: str | None = None
     beside: tuple[str, ...] = (".csv",)
     runs_explainer: bool = False
     after: tuple[str, ...] = ()
     samples: bool = True
+
+    def revision_for(self, run: Run) -> int:
+        """The revision of a run's figures."""
+        several = run.config()["model"].startswith(PREFIX)
+        return self.revision_of_views if several and self.revision_of_views is not None else self.revision
 
     def path(self, run: Run, settings: ScoreSettings) -> Path:
         """The JSON of a run's figures, there or not."""
@@ -127,4 +135,4 @@ class Suite:
 
     def is_outdated(self, workspace: Workspace, run: Run, path: Path) -> bool:
         """Whether a run's figures in `path`, which exists, would come out otherwise now."""
-        return is_outdated(workspace, run, path, self.revision)
+        return is_outdated(workspace, run, path, self.revision_for(run))

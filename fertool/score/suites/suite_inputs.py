@@ -46,7 +46,10 @@ def faces_counted(runs: Iterable[Mapping[str, Any]]) -> list[str]:
 def cam_layers(runs: Iterable[Mapping[str, Any]]) -> list[str]:
     """The layer that each run's maps come from, for a table's notes; nothing where the explainer reads none."""
     return said_of_runs(
-        {run_label(run): f"maps of the layer {run['cam_layer']}." for run in runs if run.get("cam_layer")}
+        {
+            run_label(run): f"maps of the layer {run['cam_layer']}." if run.get("cam_layer") else None
+            for run in runs
+        }
     )
 
 

@@ -52,13 +52,13 @@ def edit(place: Path, **made_from: object) -> None:
 
 def test_what_is_up_to_date_is_shown(workspace: Workspace) -> None:
     assert gathered(workspace) == ["classification", "attention"]
-    assert outdated_notes(find_stored(workspace, workspace.runs(), "test")[1]) == []
+    assert outdated_notes(workspace.runs(), find_stored(workspace, workspace.runs(), "test")[1]) == []
 
 
 def test_figures_of_an_earlier_revision_are_left_out_and_named(workspace: Workspace) -> None:
     edit(workspace.run("cnn").scores("attention", "test", "gradcam", "predicted"), revision=1)
     assert gathered(workspace) == ["classification"]
-    (note,) = outdated_notes(find_stored(workspace, workspace.runs(), "test")[1])
+    (note,) = outdated_notes(workspace.runs(), find_stored(workspace, workspace.runs(), "test")[1])
     assert note.startswith("cnn: attention of gradcam: made from other faces, masks or weights")
     assert note in write_report(workspace, PAGE).notes
     assert "'fertool score' makes them again" in workspace.report.read_text().replace("&#39;", "'")

@@ -99,7 +99,7 @@ def test_a_changed_csv_is_left_out_and_made_again(
     path.write_bytes(content.replace(b",1,", b",0,"))
     names = [entry.suite.name for entry in gather_scores(workspace, workspace.runs(), "test")]
     assert "classification" not in names and "attention" in names
-    (note,) = outdated_notes(find_stored(workspace, workspace.runs(), "test")[1])
+    (note,) = outdated_notes(workspace.runs(), find_stored(workspace, workspace.runs(), "test")[1])
     assert note.startswith("cnn: classification: ") and "damaged since" in note
     assert figures(workspace) == right and path.read_bytes() == content
 

@@ -16,6 +16,7 @@ def test_what_is_the_same_of_several_runs_is_said_once() -> None:
     ]
     assert said_of_runs({"a": "all scored", "b": "all scored"}) == ["each run: all scored"]
     assert said_of_runs({"a": "all scored"}) == ["a: all scored"]
+    assert said_of_runs({"a": "a sample", "b": "a sample", "c": None}) == ["a, b: a sample"]
 
 
 def test_of_several_seeds_it_is_said_what_a_p_is_not_of() -> None:

@@ -11,8 +11,8 @@ from fertool.explain.registry import parse_request
 from fertool.runtime.hardware import Compute
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.corruptions import CORRUPTIONS, SEVERITIES
-from fertool.score.suites.robustness import score_robustness
-from fertool.score.suites.robustness_attention import score_robustness_attention
+from fertool.score.suites.robustness import ROBUSTNESS, score_robustness
+from fertool.score.suites.robustness_attention import ROBUSTNESS_ATTENTION, score_robustness_attention
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
@@ -42,3 +42,10 @@ def test_its_map_moves_with_its_regions(evaluated: EvaluatedRun) -> None:
     figures, _ = score_robustness_attention(evaluated, parse_request("gradcam"), "label", faces=20)
     assert np.ptp(list(figures["clean"]["share"].values())) > 0.05
     assert figures["corruptions"]["shift"]["moved"] == pytest.approx([0] * SEVERITIES, abs=1e-3)
+
+
+def test_only_networks_of_several_views_have_figures_to_score_again(evaluated: EvaluatedRun) -> None:
+    """Earlier versions left the box where it was, which moved no figure of other networks."""
+    one_view = evaluated.workspace.run("cnn")
+    for suite in (ROBUSTNESS, ROBUSTNESS_ATTENTION):
+        assert suite.revision_for(evaluated.run) == suite.revision_for(one_view) + 1 == suite.revision + 1
