@@ -99,7 +99,7 @@ def _leans(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> st
             f"No region of the face draws more of the maps of {condition.name} ({view.name}) than a blob in the "
             "middle would give it."
         )
-    lifts = listed([f"{region} (lift {plain(lift)})" for region, lift in found])
+    lifts = listed([f"the {region} (lift {plain(lift)})" for region, lift in found])
     return f"{condition.name} leans most on {lifts}, by {view.name}."
 
 

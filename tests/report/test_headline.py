@@ -28,7 +28,7 @@ def test_the_best_network_is_named_with_the_two_regions_that_its_lifts_are_highe
     evidence.add("worse", accuracy=0.5, lifts={"eyes": 3})
     evidence.add("better", accuracy=0.7, lifts={"mouth": 2, "nose": 1.5, "eyes": 1.2, "background": 4})
     text = said(evidence)
-    assert text.startswith("better leans most on mouth (lift 2.00 [") and " and nose (lift 1.50 [" in text
+    assert text.startswith("better leans most on the mouth (lift 2.00 [") and " and the nose (lift 1.50 [" in text
     assert "eyes" not in text and "background" not in text and "worse" not in text
     assert "It reaches 70.0% [" in text and "accuracy, one seed." in text
 
@@ -38,7 +38,7 @@ def test_a_region_counts_only_above_one_and_above_a_blob(made_up) -> None:
     high = {"mouth": 2, "nose": 1.5}
     condition = evidence.add("net", lifts=high, above_blob=("nose",))
     assert [region for region, _ in leaning(evidence, evidence, condition)] == ["nose"]
-    assert said(evidence).startswith("net leans most on nose (lift")
+    assert said(evidence).startswith("net leans most on the nose (lift")
     for none in ({"lifts": high, "above_blob": ()}, {"lifts": {"mouth": 0.9}}):
         evidence = made_up()
         evidence.add("net", **none)
@@ -71,7 +71,7 @@ def test_pretraining_that_moved_the_background_share_is_told_before_the_best_net
     evidence.add("scratch", background=0.35)
     evidence.add("faces", background=0.24, lifts={"nose": 2}, **FACES)
     text = said(evidence)
-    assert text.startswith("faces leans most on nose")
+    assert text.startswith("faces leans most on the nose")
     assert "Its background share is lower than the same network's from scratch by 11.0 points [" in text
     assert "one seed each, so two networks are compared and not two methods." in text and "best" not in text
     evidence = made_up()
