@@ -28,7 +28,10 @@ def test_the_best_network_is_named_with_the_two_regions_that_its_lifts_are_highe
     evidence.add("worse", accuracy=0.5, lifts={"eyes": 3})
     evidence.add("better", accuracy=0.7, lifts={"mouth": 2, "nose": 1.5, "eyes": 1.2, "background": 4})
     text = said(evidence)
-    assert text.startswith("better leans most on the mouth (lift 2.00 [") and " and the nose (lift 1.50 [" in text
+    assert (
+        text.startswith("better leans most on the mouth (lift 2.00 [")
+        and " and the nose (lift 1.50 [" in text
+    )
     assert "eyes" not in text and "background" not in text and "worse" not in text
     assert "It reaches 70.0% [" in text and "accuracy, one seed." in text
 
