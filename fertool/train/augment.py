@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fertool.models.moved_boxes import moved_boxes
 from fertool.models.pixel_layout import channels_first, stored_layout
 
 NOISE_BANK = 1 << 20  # normal numbers; each face reads a stretch of them
@@ -220,11 +221,7 @@ def move_boxes(boxes: Tensor, draws: Draws, side: int) -> Tensor:
 
     A rotated box becomes the upright one around it.
     """
-    corners = boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].view(-1, 4, 2) * (2 / side) - 1
-    matrix, offset = _sources(draws, side)
-    moved = torch.linalg.solve(matrix, (corners - offset[:, None]).transpose(1, 2))
-    moved = (moved.transpose(1, 2) + 1) * (side / 2)
-    return torch.cat([moved.amin(dim=1), moved.amax(dim=1)], dim=1)
+    return moved_boxes(boxes, *_sources(draws, side), (side, side))
 
 
 def _per_face(values: Tensor, pixels: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from fertool.masks.landmarks import (
     RIGHT_NOSTRIL,
 )
 from fertool.masks.regions import LEAST_IOD_OF_HEIGHT
+from fertool.models.moved_boxes import moved_boxes
 from fertool.models.pixel_layout import channels_first, stored_layout
 from fertool.score.perturbations.seeded_draws import normal_draws, uniform_draws
 
@@ -150,11 +151,7 @@ def move_boxes(
     if corruption.origin is None:
         return boxes
     theta = corruption.origin(rows, shape, corruption.severities[level - 1], seed)
-    half = torch.tensor([shape[1] / 2, shape[0] / 2], device=boxes.device)
-    corners = boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].view(-1, 4, 2) / half - 1
-    moved = torch.linalg.solve(theta[:, :, :2], (corners - theta[:, None, :, 2]).transpose(1, 2))
-    points = (moved.transpose(1, 2) + 1) * half
-    return torch.cat([points.amin(dim=1), points.amax(dim=1)], dim=1)
+    return moved_boxes(boxes, theta[:, :, :2], theta[:, :, 2], shape)
 
 
 # --- the picture --------------------------------------------------------------------------------------------
