@@ -38,11 +38,10 @@ def condition_labels(runs: Sequence[Run]) -> dict[str, str]:
         if record["condition"] not in conditions:
             conditions[record["condition"]] = _settings(record)
             conditions_by_model.setdefault(record["model"], []).append(record["condition"])
+    given = _given_names(records)
     labels: dict[str, str] = {}
     for model, members in conditions_by_model.items():
         labels |= _labels_of_model(model, {name: conditions[name] for name in members})
-    given = _given_names(records)
-    for model, members in conditions_by_model.items():
         unnamed = [condition for condition in members if condition not in given]
         if len(unnamed) == 1 and not re.search(_HASHED, unnamed[0]):
             said = labels[unnamed[0]].split(", ")[1:]

@@ -6,7 +6,8 @@
 #   make study STUDY=full                        GPUs: more networks, five seeds, learning curves
 #   sh tests/studies/study.sh --dry-run          what would run, what is done, and how long the rest takes here
 #
-# SOURCE is FER2013 as `fertool prepare` takes it; faces that FERTOOL_WORKSPACE (data/study) already holds stay. On several GPUs TRAIN='torchrun --nproc-per-node 4 -m fertool train'.
+# SOURCE is FER2013 as `fertool prepare` takes it; faces that FERTOOL_WORKSPACE (data/study) already holds
+# stay. On several GPUs TRAIN='torchrun --nproc-per-node 4 -m fertool train'.
 # SEEDS and FACES, those of all suites, may be fewer: SEEDS=0 FACES=100. Finished work is not repeated: a study that was
 # stopped goes on where it was. Every condition is trained and scored by its first explainer before the others follow.
 set -eu
@@ -53,15 +54,16 @@ pretrained() {
     condition $1 "$CNN" $input $(short $3)
 }
 
+explainers_of() { [ "$1" = vit ] && echo "$VIT" || echo "$CNN"; }
 more_conditions() {
     for network in resnet50 efficientnet_b0 vggface vggface2 vit; do
-        explainers=$([ $network = vit ] && echo "$VIT" || echo "$CNN")
+        explainers=$(explainers_of $network)
         condition $network "$explainers" --model $network
         condition $network-scratch "$explainers" --model $network --weights none
     done
     for fraction in 0.1 0.3; do
         for network in resnet50 vggface2 vit; do
-            explainers=$([ $network = vit ] && echo "$VIT" || echo "$CNN")
+            explainers=$(explainers_of $network)
             condition $network-$fraction "$explainers" --model $network --train-fraction $fraction
             condition $network-scratch-$fraction "$explainers" --model $network --weights none --train-fraction $fraction
         done

@@ -129,18 +129,15 @@ def _right_under_corruption(evaluated: EvaluatedRun, seed: int) -> dict[str, np.
             batch = slice(start, start + size)
             faces = torch.from_numpy(np.array(evaluated.faces[batch])).to(device)
             landmarks = torch.from_numpy(evaluated.landmarks[batch]).to(device)
-            rows = torch.arange(start, start + len(faces), device=device)
+            numbers, shape = np.arange(start, start + len(faces)), (faces.shape[1], faces.shape[2])
+            rows = torch.from_numpy(numbers).to(device)
             for name, corruption in CORRUPTIONS.items():
                 for level in range(1, SEVERITIES + 1):
                     spoilt = corrupt(corruption, level, faces, landmarks, rows, seed)
-                    moved = (
-                        boxes
-                        if boxes is None
-                        else move_boxes(
-                            corruption, level, boxes[batch], (faces.shape[1], faces.shape[2]), rows, seed
-                        )
-                    )
-                    predicted = network_on(rows.cpu().numpy(), moved)(spoilt).argmax(dim=1)
+                    moved = None
+                    if boxes is not None:
+                        moved = move_boxes(corruption, level, boxes[batch], shape, rows, seed)
+                    predicted = network_on(numbers, moved)(spoilt).argmax(dim=1)
                     right[name][level - 1, batch] = predicted.cpu().numpy() == evaluated.labels[batch]
                     bar.update(len(faces))
     return right

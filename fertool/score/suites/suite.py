@@ -108,8 +108,9 @@ class Suite:
 
     def revision_for(self, run: Run) -> int:
         """The revision of a run's figures."""
-        several = run.config()["model"].startswith(PREFIX)
-        return self.revision_of_views if several and self.revision_of_views is not None else self.revision
+        if self.revision_of_views is None or not run.config()["model"].startswith(PREFIX):
+            return self.revision
+        return self.revision_of_views
 
     def path(self, run: Run, settings: ScoreSettings) -> Path:
         """The JSON of a run's figures, there or not."""
