@@ -192,6 +192,15 @@ class FaceClassifier(nn.Module):
         """One network input of zeros, (1, C, size, size), to try the network out."""
         return self.input_spec.zeros().to(self.device)
 
+    def random_inputs(self, count: int) -> Tensor:
+        """Network inputs (count, C, size, size), normally distributed, the same each time, to try the network out."""
+        generator = torch.Generator().manual_seed(0)
+        shape = self.empty_input().shape[1:]
+        inputs = torch.randn(count, *shape, generator=generator).to(self.device)
+        if self.channels_last and inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs
+
     @contextlib.contextmanager
     def looking_at(self, boxes: Tensor | None) -> Generator[None]:
         """Inside the context, images show faces in these boxes (B, 4): left, top, right, bottom, in pixels.

@@ -81,7 +81,5 @@ def _varied(layer: nn.Module, twin: nn.Module) -> list[tuple[Tensor, Tensor]]:
 
 
 def _logits(model: FaceClassifier) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, *model.empty_input().shape[1:], generator=generator)
     with frozen_eval(model), torch.no_grad():
-        return model.network(inputs)
+        return model.network(model.random_inputs(2))

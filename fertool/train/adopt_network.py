@@ -164,8 +164,7 @@ def _take_weights(model: FaceClassifier, network: nn.Module, name: str) -> None:
         raise UserError(
             f"adopt: {name} makes another network ({str(error).splitlines()[1].strip()[:160]})"
         ) from None
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, *model.empty_input().shape[1:], generator=generator)
+    inputs = model.random_inputs(2)
     device = next((value.device for value in network.state_dict().values()), torch.device("cpu"))
     with frozen_eval(network), torch.no_grad():
         theirs = network(inputs.to(device))

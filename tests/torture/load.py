@@ -48,6 +48,7 @@ STAGES = {
     "explain": ["explain", "--device", "cpu"],
     "score": ["score", "--device", "cpu"],
     "score, up to date": ["score", "--device", "cpu"],
+    "score, all suites": ["score", "--suite", "all", "--device", "cpu"],
     "report": ["report"],
 }
 OVER_RUNS = ("explain", "score", "score, up to date", "report")

@@ -73,11 +73,7 @@ def _pool_and_rectify(maps: Tensor) -> Tensor:
 
 
 def _is_the_same(model: FaceClassifier, pairs: list[tuple[nn.Module, nn.Module]]) -> bool:
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(TRIED_PICTURES, *model.empty_input().shape[1:], generator=generator)
-    inputs = inputs.to(model.device)
-    if model.channels_last and inputs.dim() == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    inputs = model.random_inputs(TRIED_PICTURES)
     with torch.inference_mode():
         own = model.logits(inputs)
         with _swapped(pairs):

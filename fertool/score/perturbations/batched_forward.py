@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fertool.models.structure.folded_norms import folding_norms
 from fertool.models.structure.pool_first import pooling_first
 from fertool.runtime.hardware import Compute
 from fertool.score.evaluated_run import EvaluatedRun
@@ -34,7 +35,7 @@ def network_in(evaluated: EvaluatedRun, compute: Compute) -> NetworkOn:
     """
     at_once = compute.batch_size(GPU_BATCH_SIZE)
     model = evaluated.model
-    pool_first = pooling_first(model)
+    pool_first, fold_norms = pooling_first(model), folding_norms(model)
     own_boxes = evaluated.boxes
 
     def network_on(rows: np.ndarray, boxes: Tensor | None = None) -> Network:
@@ -46,7 +47,7 @@ def network_in(evaluated: EvaluatedRun, compute: Compute) -> NetworkOn:
             rounds = None if boxes is None else boxes.repeat(len(pictures) // len(boxes), 1)
             box_parts = [None] * len(parts) if rounds is None else rounds.split(at_once)
             logits = []
-            with torch.inference_mode(), compute.autocast(), pool_first():
+            with torch.inference_mode(), compute.autocast(), pool_first(), fold_norms():
                 for part, part_boxes in zip(parts, box_parts, strict=True):
                     with model.looking_at(part_boxes):
                         logits.append(model(part).float())

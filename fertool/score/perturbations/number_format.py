@@ -28,7 +28,7 @@ from fertool.score.perturbations.fills import load, mean_fill
 from fertool.score.perturbations.seeded_draws import uniform_draws
 from fertool.score.statistics.intervals import mean_interval
 
-REVISION = 1
+REVISION = 2
 MOST_OF_INTERVAL = 0.1
 MOST_FACES = 4000
 BLOCK_FACES = 64
