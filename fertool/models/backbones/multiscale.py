@@ -12,6 +12,7 @@ from fertool.models.pixel_layout import channels_first, stored_layout
 
 PREFIX = "multiscale:"
 DEFAULT_VIEWS = ("whole", "face")
+BRANCHES = "branches"  # the submodule of `Branches` that holds them, by number
 MARGIN = 0.1  # on each side of the crop, in shares of the landmarks' box
 
 
@@ -56,7 +57,7 @@ class MultiscaleClassifier(FaceClassifier):
         super().__init__(network, first.family, first.input_spec, "", head="classifier")
         self.channels_last = first.channels_last
         self.views = tuple(
-            _branch_view(model.views[0], f"branches.{number}.", sees)
+            _branch_view(model.views[0], f"{BRANCHES}.{number}.", sees)
             for number, (model, sees) in enumerate(zip(single, views, strict=True))
         )
 

@@ -57,6 +57,19 @@ def parameterised_layers(model: FaceClassifier) -> list[str]:
     return [name for name in own if name not in first] + first
 
 
+def layers_by_depth(model: FaceClassifier) -> dict[str, list[str]]:
+    """The layers of `parameterised_layers` from the logits down, those at one place of several branches together.
+
+    A group is called as its layers are within their branch.
+    """
+    prefixes = [view.prefix for view in model.views if view.prefix]
+    groups: dict[str, list[str]] = {}
+    for name in reversed(parameterised_layers(model)):
+        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+        groups.setdefault(name.removeprefix(prefix), []).append(name)
+    return groups
+
+
 def classifier_layer(model: FaceClassifier) -> str:
     """The name of the layer that computes the logits: the last one with weights that starts."""
     return parameterised_layers(model)[-1]

@@ -15,6 +15,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -28,7 +29,7 @@ from fertool.explain.methods.nulls import NULLS
 from fertool.explain.registry import Request
 from fertool.models import FaceClassifier
 from fertool.models.initial_model import initial_model
-from fertool.models.structure.layers import parameterised_layers
+from fertool.models.structure.layers import layers_by_depth
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
 from fertool.score.results.seed_rows import NOTE, rows_of_seeds, seed_cells
@@ -127,9 +128,9 @@ def score_sanity(
     count = min(faces, len(evaluated.faces))
     rows = np.sort(np.random.default_rng(seed).permutation(len(evaluated.faces))[:count])
     sample = MapSample(evaluated, request, rows)
-    layers = parameterised_layers(evaluated.model)[::-1]
+    layers = layers_by_depth(evaluated.model)
     steps = _steps(len(layers))
-    by_draw = _randomised(sample, layers, steps, draws, seed)
+    by_draw = _randomised(sample, list(layers.values()), steps, draws, seed)
     by_face = {reading: _mean_known(similarity) for reading, similarity in by_draw.items()}
     nulls, clusters = sample.null_similarities(), evaluated.clusters[rows]
     figures: Figures = {
@@ -141,7 +142,7 @@ def score_sanity(
         "empty": {reading: int(empty.sum()) for reading, empty in sample.empty.items()},
         "steps": [
             {
-                "layer": layers[step - 1] or "tokens and positions",
+                "layer": list(layers)[step - 1] or "tokens and positions",
                 "layers_random": step,
                 "similarity": {reading: _figure(by_face[reading][number], clusters) for reading in READINGS},
                 # pairs of a map and a random model's, one of which is constant
@@ -172,7 +173,7 @@ def score_sanity(
 
 
 def _randomised(
-    sample: MapSample, layers: list[str], steps: list[int], draws: int, seed: int
+    sample: MapSample, layers: list[list[str]], steps: list[int], draws: int, seed: int
 ) -> dict[str, np.ndarray]:
     """Similarity (draws, steps, n) to the trained model's maps, by reading, as layers become random from the first."""
     evaluated = sample.evaluated
@@ -184,7 +185,7 @@ def _randomised(
             fresh = initial_model(model.recipe, _model_seed(seed, draw), evaluated.compute.device)
             done = 0
             for number, step in enumerate(steps):
-                for layer in layers[done:step]:
+                for layer in chain.from_iterable(layers[done:step]):
                     randomise(model.layer(layer), fresh.layer(layer))
                 done = step
                 maps = sample.maps_of(model)
@@ -366,6 +367,7 @@ SANITY = Suite(
     inputs=model_files,
     recorded=lambda settings: explainer_and_target(settings, TARGET) | {"seed": settings.seed},
     revision=2,
+    revision_of_views=3,
     only_target=TARGET,
     runs_explainer=True,
 )

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from fertool.explain.heatmaps import cam_layer_of
 from fertool.explain.registry import parse_request
 from fertool.runtime.hardware import Compute
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.perturbations.corruptions import CORRUPTIONS, SEVERITIES
 from fertool.score.suites.robustness import ROBUSTNESS, score_robustness
 from fertool.score.suites.robustness_attention import ROBUSTNESS_ATTENTION, score_robustness_attention
+from fertool.score.suites.sanity import score_sanity
 from fertool.train import train
 from fertool.train.config import TrainConfig
 from fertool.workspace import Workspace
@@ -49,3 +51,11 @@ def test_only_networks_of_several_views_have_figures_to_score_again(evaluated: E
     one_view = evaluated.workspace.run("cnn")
     for suite in (ROBUSTNESS, ROBUSTNESS_ATTENTION):
         assert suite.revision_for(evaluated.run) == suite.revision_for(one_view) + 1 == suite.revision + 1
+
+
+def test_sanity_names_a_layer_of_both_branches_once(evaluated: EvaluatedRun) -> None:
+    request = parse_request("gradcam")
+    figures, _ = score_sanity(evaluated, request, faces=4, draws=1)
+    assert [step["layer"] for step in figures["steps"]] == ["classifier", "hidden", "conv3", "conv2", "conv1"]
+    assert cam_layer_of(evaluated.run, request) == "relu3 of each branch"
+    assert cam_layer_of(evaluated.workspace.run("cnn"), request) == "relu3"

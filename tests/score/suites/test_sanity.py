@@ -14,7 +14,7 @@ from fertool.explain.registry import Request, parse_request
 from fertool.models import FaceClassifier, predict_logits
 from fertool.models.initial_model import initial_model
 from fertool.models.registry import build_model
-from fertool.models.structure.layers import classifier_layer, parameterised_layers
+from fertool.models.structure.layers import classifier_layer, layers_by_depth, parameterised_layers
 from fertool.runtime.hardware import Compute
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.suites.sanity import (
@@ -74,6 +74,14 @@ def test_layers_come_in_the_order_in_which_they_compute() -> None:
     resnet = build_model("resnet18", 7)
     layers = parameterised_layers(resnet)
     assert layers[:2] == ["conv1", "bn1"] and layers[-1] == "fc"
+
+
+def test_layers_of_both_branches_become_random_together() -> None:
+    groups = layers_by_depth(build_model("multiscale:cnn", 7))
+    assert list(groups) == ["classifier", "hidden", "conv3", "conv2", "conv1"]
+    assert groups["classifier"] == ["classifier"]
+    assert sorted(groups["conv3"]) == ["branches.0.conv3", "branches.1.conv3"]
+    assert layers_by_depth(build_model("cnn", 7)) == {name: [name] for name in groups}
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "vit_tiny_patch16_224"])
