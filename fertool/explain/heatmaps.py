@@ -15,7 +15,7 @@ from fertool.explain.methods.imported import PREFIX
 from fertool.explain.methods.nulls import Null
 from fertool.explain.registry import Request
 from fertool.explain.targets import stored_targets
-from fertool.models.backbones.multiscale import BRANCHES
+from fertool.models.backbones.multiscale import layer_in_words
 from fertool.models.predictions import model_inputs
 from fertool.runtime.hardware import Compute
 from fertool.runtime.reading import damaged, read_json, read_npy
@@ -156,9 +156,7 @@ def cam_layer_of(run: Run, request: Request) -> str:
     """The layer that the request's explainer reads in a run, as tables show it; empty where it reads none."""
     if request.null is not None or not request.explainer.reads_cam_layer:
         return ""
-    layer = str(request.options.get(LAYER) or run.config().get("cam_layer", ""))
-    first = f"{BRANCHES}.0."  # whose layer a run records, though the map is read in all
-    return f"{layer.removeprefix(first)} of each branch" if layer.startswith(first) else layer
+    return layer_in_words(str(request.options.get(LAYER) or run.config().get("cam_layer", "")))
 
 
 def slices(shape: tuple[int, ...]) -> Iterator[slice]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
+from fertool.models.backbones.multiscale import layer_in_words
 from fertool.workspace import Run
 
 FROM_SCRATCH = "none"
@@ -140,7 +141,9 @@ def settings_that_differ(conditions: Sequence[Condition]) -> dict[str, list[str]
     rows = {
         "model": [condition.model for condition in conditions],
         "pretrained on": [condition.pretraining for condition in conditions],
-        "CAM layer": [str(condition.record.get("cam_layer") or "none") for condition in conditions],
+        "CAM layer": [
+            layer_in_words(condition.record.get("cam_layer") or "none") for condition in conditions
+        ],
         "input side, px": [str(condition.record.get("image_size")) for condition in conditions],
         **rows,
     }

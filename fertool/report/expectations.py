@@ -1,4 +1,4 @@
-"""The expectations of the page that the study grew from, beside what was measured."""
+"""The expectations of the description that fertool grew from, beside what was measured."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ KINDS: dict[str, Callable[[Condition], bool]] = {
 
 
 def expectations_table(evidence: Evidence, rows: list[Row]) -> Table:
-    """The page's expectations, and below each the most accurate condition of its kind."""
+    """The expectations, and below each the most accurate condition of its kind."""
     cells = []
     ranked = [condition.name for condition in evidence.most_accurate(evidence.conditions)]
     first = {row.condition.name: row for row in rows if row.first or row.view is None}
@@ -51,11 +51,11 @@ def expectations_table(evidence: Evidence, rows: list[Row]) -> Table:
             ]
         )
     return Table(
-        f"the page's expectations beside {evidence.split}",
+        f"expectations of the description that fertool grew from, beside {evidence.split}",
         ["model", "accuracy, %", *(f"share of {region}, %" for region in SHOWN)],
         cells,
         [
-            "The page's shares are the rows of its example table, which were illustrations. Its accuracies are "
-            "those of all 28,709 training faces of FER2013."
+            "The expected shares are an example's, which nobody measured. The expected accuracies are those of all "
+            "28,709 training faces of FER2013."
         ],
     )

@@ -11,6 +11,7 @@ import torch
 import fertool
 from fertool.errors import UserError
 from fertool.models import FaceClassifier
+from fertool.models.backbones.multiscale import layer_in_words
 from fertool.models.backbones.user_network import source_files
 from fertool.models.registry import parameter_count
 from fertool.models.weights.sources import Weights
@@ -175,7 +176,7 @@ def training_summary(run: Run, note: str | None = None) -> Summary:
         "run": run.name,
         "model": record["model"],
         "parameters": f"{record['parameters']:,}",
-        "CAM layer": record["cam_layer"] or "",
+        "CAM layer": layer_in_words(record["cam_layer"] or ""),
         "best epoch": f"{best['epoch']} of {epochs}" if epochs else "adopted",
         "val accuracy": f"{best['val_accuracy']:.1%}",
         "minutes": run.minutes(),

@@ -16,6 +16,12 @@ BRANCHES = "branches"  # the submodule of `Branches` that holds them, by number
 MARGIN = 0.1  # on each side of the crop, in shares of the landmarks' box
 
 
+def layer_in_words(cam_layer: str) -> str:
+    """A run's CAM layer as tables show it: a run records the first branch's, though maps are read in each."""
+    first = f"{BRANCHES}.0."
+    return f"{cam_layer.removeprefix(first)} of each branch" if cam_layer.startswith(first) else cam_layer
+
+
 class Branches(nn.Module):
     """Branches side by side, whose concatenated features go to one classifier."""
 

@@ -21,7 +21,10 @@ from fertool.score.statistics.intervals import Resampled
 from fertool.score.statistics.scales import POSITIVE, PROPORTION, UNBOUNDED, Scale
 
 QUESTION = "Does face-recognition pretraining move the evidence?"
-EXPECTED = {"eyes": 0.40, "mouth": 0.12}  # shares in the page's example row of VGGFace
+EXPECTED = {
+    "eyes": 0.40,
+    "mouth": 0.12,
+}  # shares in the example row of VGGFace in the description that fertool grew from
 REGIONS_OF_INTEREST = ("eyes", "nose", "mouth")
 
 Moves = Mapping[str, Estimate]  # differences by region, face recognition less scratch
@@ -132,14 +135,15 @@ def agreement_sentence(by_share: Moves, by_weight: Moves) -> str:
 
 
 def expectation_sentence(pair: Pair, shares: Moves) -> str:
-    """The page's example row beside what was measured."""
+    """The description's example row beside what was measured."""
     parts = []
     for region, expected in EXPECTED.items():
         share = shares[region]
         word = "as expected" if share.low <= expected <= share.high else "not as expected"
         parts.append(f"{region} {percent(share)} ({word}: {expected:.0%})")
     return (
-        f"Beside the example row of the page, which was an illustration, {pair.one.name} has {listed(parts)}."
+        f"Beside the example of the description that fertool grew from, which nobody measured, {pair.one.name} has "
+        f"{listed(parts)}."
     )
 
 

@@ -178,10 +178,11 @@ def leak_sentence(
         dropped: whether the training left the twins out.
     """
     trained = "which its training left out" if dropped else "which it trained on"
-    word = {1: "more accurate", -1: "less accurate"}.get(difference.direction or 0, "not shown to differ")
+    found = {1: "more accurate on them than on", -1: "less accurate on them than on"}
+    words = found.get(difference.direction or 0, "not shown to differ between them and")
     twin = "a near twin" if kind == NEAR else "an identical twin"
     return (
-        f"{faces:,} faces have {twin} in train, {trained}: {name} is {word} on them than on the others "
+        f"{faces:,} faces have {twin} in train, {trained}: {name} is {words} the others "
         f"({points(difference)})."
     )
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fertool.errors import UserError
 from fertool.models import FaceClassifier, build_model, load_model, save_model
-from fertool.models.backbones.multiscale import read_views
+from fertool.models.backbones.multiscale import layer_in_words, read_views
 from fertool.models.registry import parameter_count
 
 # with its margin the square (16, 16) to (64, 64), as many pixels as `cnn` sees
@@ -29,6 +29,11 @@ def test_each_branch_sees_its_own_view() -> None:
     assert inputs.shape == (3, 2, 1, 48, 48)
     assert torch.equal(inputs[:, 0], plain.preprocess(faces))
     assert torch.allclose(inputs[:, 1], plain.preprocess(faces[:, 16:64, 16:64]), atol=1e-4)
+
+
+def test_its_layer_is_named_within_a_branch() -> None:
+    assert layer_in_words(build_model("multiscale:cnn", 7).cam_layer) == "relu3 of each branch"
+    assert layer_in_words(build_model("cnn", 7).cam_layer) == "relu3"
 
 
 def test_colour_is_cropped_as_grey_is() -> None:
