@@ -111,7 +111,7 @@ def depth_drawing(evidence: Evidence) -> Drawing | None:
         return None
     caption = (
         "Linear probes after (solid) and before training (dashed), and CKA of each stage with itself before training, "
-        "over depth; first seed of each condition."
+        "over depth, from the input at 0 to the head at 1; first seed of each condition."
     )
     return Drawing(caption, partial(depth_figure, stages))
 

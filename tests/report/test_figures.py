@@ -10,6 +10,7 @@ from fertool.report.figures.curves import curves_figure
 from fertool.report.figures.emotions import emotions_figure
 from fertool.report.figures.guidance import guidance_figure, lifts_figure, lifts_over_lambda
 from fertool.report.figures.mean_heat import mean_heat_figure
+from fertool.report.figures.representation import depth_figure
 from fertool.report.figures.style import MARKERS, SERIES, as_svg, fitted, lay_out, style_of, styled
 from fertool.runtime.drawn_text import drawable
 from fertool.score.guidance.effects import (
@@ -54,6 +55,15 @@ LIFTS = [
     Measure(LIFT, explainer, "attention", (), region=region) for explainer in EXPLAINERS for region in REGIONS
 ]
 CONDITIONS = [Condition(None, 0, ()), *(Condition(masks, 0.3, ()) for masks in ("own", "shuffled"))]
+
+
+def test_stages_stand_in_equal_steps_between_the_input_at_0_and_the_head_at_1() -> None:
+    def stages(count: int) -> list[dict]:
+        return [{"before": {"accuracy": 0.2}, "after": {"accuracy": 0.5}, "cka": None}] * count
+
+    probes, _cka = depth_figure({"cnn": stages(4), "vit": stages(2)}).axes
+    after = {line.get_label(): line.get_xdata().tolist() for line in probes.lines[::2]}
+    assert after == {"cnn": [0.25, 0.5, 0.75, 1.0], "vit": [0.5, 1.0]}
 
 
 def test_a_confusion_matrix_has_true_classes_down_and_predicted_ones_across() -> None:

@@ -15,7 +15,8 @@ from fertool.models.structure.layers import classifier_layer, layers_seen
 from fertool.models.structure.map_layers import map_layers
 from fertool.runtime.hardware import Compute
 
-BLOCKS_BETWEEN = 3  # every third block of a transformer is a stage
+BLOCKS_BETWEEN = 3  # every third block of a transformer is a stage, or more of them where it has few blocks
+FEWEST_BLOCK_STAGES = 4
 PRE_LOGITS = "pre-logits"
 
 
@@ -31,13 +32,14 @@ class Stage:
 def find_stages(model: FaceClassifier) -> list[Stage]:
     """The stages of a network's first view, first to last; the last is the input of the layer of the logits.
 
-    A transformer whose tokens keep their places has a stage at every third block and at the last. Another network has
-    one at each layer that it declares itself (timm's `feature_info`), or else, at each resolution, at the last layer
-    through which everything passes (`map_layers`): the end of a residual block, the activation behind a convolution.
+    A transformer whose tokens keep their places has a stage at every third block and at the last; one of few blocks at
+    more of them, so that it has four where it has four blocks. Another network has one at each layer that it declares
+    itself (timm's `feature_info`), or else, at each resolution, at the last layer through which everything passes
+    (`map_layers`): the end of a residual block, the activation behind a convolution.
     """
     view, (prefix, branch) = model.views[0], model.branches()[0]
     if view.attention_blocks:
-        names = _every_third_block(view.attention_blocks)
+        names = _blocks_read(view.attention_blocks)
     elif hasattr(branch, "feature_info"):
         declared: Any = branch.feature_info
         names = [f"{prefix}{info['module']}" for info in declared]
@@ -103,9 +105,10 @@ def pool_features(model: FaceClassifier, activation: Tensor) -> Tensor:
     return activation
 
 
-def _every_third_block(attention_blocks: Sequence[str]) -> list[str]:
+def _blocks_read(attention_blocks: Sequence[str]) -> list[str]:
     last = len(attention_blocks) - 1
-    chosen = sorted({*range(BLOCKS_BETWEEN - 1, last, BLOCKS_BETWEEN), last})
+    between = min(BLOCKS_BETWEEN, max(1, len(attention_blocks) // FEWEST_BLOCK_STAGES))
+    chosen = sorted({*range(between - 1, last, between), last})
     # a block is the module that holds its attention
     return [attention_blocks[number].rpartition(".")[0] for number in chosen]
 

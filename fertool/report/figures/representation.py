@@ -22,7 +22,7 @@ def depth_figure(
     probes, cka = figure.subplots(*((2, 1) if stacked else (1, 2)))
     for number, (name, run_stages) in enumerate(stages.items()):
         style = {**style_of(number), "markersize": 3}
-        depth = [place / max(len(run_stages) - 1, 1) for place in range(len(run_stages))]
+        depth = [(place + 1) / len(run_stages) for place in range(len(run_stages))]
         after, before = (
             [100 * stage[when]["accuracy"] for stage in run_stages] for when in ("after", "before")
         )

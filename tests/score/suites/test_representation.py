@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy.stats import ortho_group
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from fertool.errors import UserError
@@ -218,6 +219,16 @@ def test_a_convolution_that_gives_the_logits_is_the_last_stage_alone() -> None:
     faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
     features = stage_features(model, faces, CPU)
     assert {name: values.shape for name, values in features.items()} == {"1": (5, 4), PRE_LOGITS: (5, 4)}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "read"), [(12, [2, 5, 8, 11]), (6, [0, 1, 2, 3, 4, 5]), (8, [1, 3, 5, 7]), (2, [0, 1])]
+)
+def test_a_short_transformer_has_stages_at_more_of_its_blocks(blocks: int, read: list[int]) -> None:
+    settings = {"img_size": 32, "patch_size": 4, "embed_dim": 12, "num_heads": 1, "num_classes": 7}
+    network = VisionTransformer(depth=blocks, **settings)
+    model = face_classifier(network, InputSpec(32, 3, (0.5,) * 3, (0.25,) * 3), head="head").eval()
+    assert [stage.layer for stage in find_stages(model)] == [*(f"blocks.{number}" for number in read), "head"]
 
 
 def test_stages_of_a_transformer_without_plain_attention_are_those_it_declares() -> None:
