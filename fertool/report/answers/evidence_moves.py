@@ -1,6 +1,6 @@
 """Does face-recognition pretraining move the evidence: by share, by lift and by causal weight?
 
-The page that the study grew from expected identity features to look at eyes and nose, away from the mouth; its
+The description that fertool grew from expected identity features to look at eyes and nose, away from the mouth; its
 example row gives the eyes 40% and the mouth 12%.
 """
 
@@ -21,10 +21,7 @@ from fertool.score.statistics.intervals import Resampled
 from fertool.score.statistics.scales import POSITIVE, PROPORTION, UNBOUNDED, Scale
 
 QUESTION = "Does face-recognition pretraining move the evidence?"
-EXPECTED = {
-    "eyes": 0.40,
-    "mouth": 0.12,
-}  # shares in the example row of VGGFace in the description that fertool grew from
+EXPECTED = {"eyes": 0.40, "mouth": 0.12}  # shares in that example row, of VGGFace
 REGIONS_OF_INTEREST = ("eyes", "nose", "mouth")
 
 Moves = Mapping[str, Estimate]  # differences by region, face recognition less scratch
@@ -103,7 +100,7 @@ def move_sentence(pair: Pair, measure: str, moves: Moves) -> str:
     for region in REGIONS_OF_INTEREST:
         direction = moves[region].direction
         if direction is not None:
-            found.setdefault(direction, []).append(f"{region} ({write(moves[region])})")
+            found.setdefault(direction, []).append(f"the {region} ({write(moves[region])})")
     words = {1: "rests more on {}", -1: "rests less on {}", 0: "shows no move on {}"}
     parts = [words[direction].format(listed(found[direction])) for direction in words if direction in found]
     return (
@@ -121,8 +118,8 @@ def agreement_sentence(by_share: Moves, by_weight: Moves) -> str:
     ]
     if opposed:
         return (
-            f"Share and causal weight disagree about {listed(opposed)}: the map moved one way and what the answers "
-            "rest on the other. Believe the causal weight, which is of the model itself."
+            f"Share and causal weight disagree about {listed(_named(opposed))}: the map moved one way and what the "
+            "answers rest on the other. Believe the causal weight, which is of the model itself."
         )
     alike = [
         region
@@ -130,8 +127,12 @@ def agreement_sentence(by_share: Moves, by_weight: Moves) -> str:
         if by_share[region].direction and by_share[region].direction == by_weight[region].direction
     ]
     if alike:
-        return f"Share and causal weight agree about {listed(alike)}."
+        return f"Share and causal weight agree about {listed(_named(alike))}."
     return "Share and causal weight show no move of the same region, so the two cannot confirm each other."
+
+
+def _named(regions: Sequence[str]) -> list[str]:
+    return [f"the {region}" for region in regions]
 
 
 def expectation_sentence(pair: Pair, shares: Moves) -> str:
@@ -140,9 +141,9 @@ def expectation_sentence(pair: Pair, shares: Moves) -> str:
     for region, expected in EXPECTED.items():
         share = shares[region]
         word = "as expected" if share.low <= expected <= share.high else "not as expected"
-        parts.append(f"{region} {percent(share)} ({word}: {expected:.0%})")
+        parts.append(f"the {region} {percent(share)} ({word}: {expected:.0%})")
     return (
-        f"Beside the example of the description that fertool grew from, which nobody measured, {pair.one.name} has "
+        f"Beside the example of the description that fertool grew from, which nobody measured, {pair.one.name} gives "
         f"{listed(parts)}."
     )
 

@@ -76,7 +76,7 @@ def test_a_frozen_backbone_is_told_from_a_fine_tuned_one() -> None:
     assert "frozen" not in accuracy_sentence(pair(unfreeze="all"), DOWN, FIGURE, FIGURE)
     moved = move_sentence(pair(unfreeze="none"), "share", moves(mouth=DOWN))
     assert moved.startswith(
-        "net pretrained on face recognition, with the backbone frozen, rests less on mouth (-5.0 points"
+        "net pretrained on face recognition, with the backbone frozen, rests less on the mouth (-5.0 points"
     )
 
 
@@ -105,16 +105,16 @@ def moves(**by_region: Estimate) -> dict[str, Estimate]:
 
 def test_a_move_is_told_by_its_direction() -> None:
     text = move_sentence(pair(), "share", moves(eyes=UP, mouth=DOWN))
-    assert "more on eyes (+5.0 points" in text and "less on mouth (-5.0 points" in text
-    assert text.startswith("net pretrained on face recognition rests more on eyes")
-    assert "and shows no move on nose" in text
+    assert "more on the eyes (+5.0 points" in text and "less on the mouth (-5.0 points" in text
+    assert text.startswith("net pretrained on face recognition rests more on the eyes")
+    assert "and shows no move on the nose" in text
     still = move_sentence(pair(), "lift", moves())
     assert "more on" not in still and "less on" not in still and "points" not in still
 
 
 def test_shares_and_causes_disagree_only_where_they_move_oppositely() -> None:
-    assert "disagree about eyes" in agreement_sentence(moves(eyes=UP), moves(eyes=DOWN))
-    assert "agree about eyes" in agreement_sentence(moves(eyes=UP), moves(eyes=UP))
+    assert "disagree about the eyes" in agreement_sentence(moves(eyes=UP), moves(eyes=DOWN))
+    assert "agree about the eyes" in agreement_sentence(moves(eyes=UP), moves(eyes=UP))
     assert "disagree" not in agreement_sentence(moves(eyes=UP), moves(eyes=UP))
     neither = agreement_sentence(moves(eyes=UP), moves(nose=UP))
     assert "no move of the same region" in neither and "disagree" not in neither
