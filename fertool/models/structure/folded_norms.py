@@ -113,7 +113,7 @@ def _swapped(folded: list[_Folded]) -> Generator[None]:
 
 
 def _after_norm(norm: nn.Module, maps: Tensor) -> Tensor:
-    """What a norm does to normalised maps: nothing, or, in timm's, its dropout and its activation."""
+    """Do what a norm does to normalised maps: nothing, or, in timm's, its dropout and its activation."""
     return norm.act(norm.drop(maps)) if isinstance(norm, BatchNormAct2d) else maps
 
 
