@@ -4,10 +4,9 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -92,8 +91,15 @@ def _pairs(model: FaceClassifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
 
 
 def _folds(norm: nn.BatchNorm2d) -> bool:
-    known = type(norm) in (nn.BatchNorm2d, BatchNormAct2d)
-    return known and not norm.training and norm.running_mean is not None
+    return _is_known(norm) and not norm.training and norm.running_mean is not None
+
+
+def _is_known(norm: nn.BatchNorm2d) -> bool:
+    if type(norm) is nn.BatchNorm2d:
+        return True
+    from timm.layers import BatchNormAct2d  # slow to import, and only where a network is timm's
+
+    return type(norm) is BatchNormAct2d
 
 
 @contextlib.contextmanager
@@ -112,9 +118,9 @@ def _swapped(folded: list[_Folded]) -> Generator[None]:
             vars(norm).pop("forward", None)  # the class's own shows again
 
 
-def _after_norm(norm: nn.Module, maps: Tensor) -> Tensor:
+def _after_norm(norm: Any, maps: Tensor) -> Tensor:
     """Do what a norm does to normalised maps: nothing, or, in timm's, its dropout and its activation."""
-    return norm.act(norm.drop(maps)) if isinstance(norm, BatchNormAct2d) else maps
+    return maps if type(norm) is nn.BatchNorm2d else norm.act(norm.drop(maps))
 
 
 def _is_the_same(model: FaceClassifier, folded: list[_Folded]) -> bool:
