@@ -42,7 +42,7 @@ _HUB = {**_CONVOLUTIONAL, "layer_decay": 0.75, "clip": 1.0}
 STRONG: dict[str, dict[str, Any]] = {
     "cnn": {
         "optimizer": "adamw",
-        "epochs": 40,
+        "epochs": 80,
         "lr": 2e-3,
         "schedule": "cosine",
         "warmup_epochs": 2.0,
