@@ -58,9 +58,8 @@ def _weights(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter
 
 def _pairs(model: FaceClassifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the norms that take their outputs as they are, found by running the network on zeros."""
-    made: dict[
-        int, tuple[nn.Conv2d, Tensor, int]
-    ] = {}  # by the id of the output, which is kept: no other takes it
+    # by the id of the output, which is kept, so that no other tensor takes it
+    made: dict[int, tuple[nn.Conv2d, Tensor, int]] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     calls: Counter[nn.Module] = Counter()
 
@@ -78,9 +77,9 @@ def _pairs(model: FaceClassifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
             if maps._version == version:  # nothing was done to it in place
                 pairs.append((convolution, norm))
 
-    layers = [layer for layer in model.network.modules() if not layer._forward_hooks]
+    unwatched = [layer for layer in model.network.modules() if not layer._forward_hooks]
     with contextlib.ExitStack() as hooks:
-        for layer in layers:
+        for layer in unwatched:
             if isinstance(layer, nn.Conv2d) and "weight" in layer._parameters:
                 hooks.enter_context(layer.register_forward_hook(leave))
             elif isinstance(layer, nn.BatchNorm2d) and _folds(layer):

@@ -128,9 +128,9 @@ def score_sanity(
     count = min(faces, len(evaluated.faces))
     rows = np.sort(np.random.default_rng(seed).permutation(len(evaluated.faces))[:count])
     sample = MapSample(evaluated, request, rows)
-    layers = layers_by_depth(evaluated.model)
-    steps = _steps(len(layers))
-    by_draw = _randomised(sample, list(layers.values()), steps, draws, seed)
+    groups = layers_by_depth(evaluated.model)
+    names, steps = list(groups), _steps(len(groups))
+    by_draw = _randomised(sample, list(groups.values()), steps, draws, seed)
     by_face = {reading: _mean_known(similarity) for reading, similarity in by_draw.items()}
     nulls, clusters = sample.null_similarities(), evaluated.clusters[rows]
     figures: Figures = {
@@ -142,7 +142,7 @@ def score_sanity(
         "empty": {reading: int(empty.sum()) for reading, empty in sample.empty.items()},
         "steps": [
             {
-                "layer": list(layers)[step - 1] or "tokens and positions",
+                "layer": names[step - 1] or "tokens and positions",
                 "layers_random": step,
                 "similarity": {reading: _figure(by_face[reading][number], clusters) for reading in READINGS},
                 # pairs of a map and a random model's, one of which is constant

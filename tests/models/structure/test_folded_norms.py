@@ -10,7 +10,7 @@ from fertool.models.structure.folded_norms import folding_norms
 
 
 def with_statistics(network: nn.Module) -> None:
-    """Give every norm means, variances, scales and shifts that move the logits, but keep their size."""
+    """Give every norm means, variances, scales and shifts that move the logits."""
     torch.manual_seed(1)
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -48,11 +48,8 @@ def norms_computed(model: FaceClassifier, inputs: Tensor) -> int:
     [
         ("resnet48", 48, 14),
         ("multiscale:resnet48", 48, 28),
-        (
-            "tf_efficientnet_lite0",
-            64,
-            49,
-        ),  # its padded convolutions, and norms that hold dropout and activation
+        # convolutions that pad their own way, and norms that hold dropout and activation
+        ("tf_efficientnet_lite0", 64, 49),
         ("dlibface", 112, 29),
     ],
 )
