@@ -5,12 +5,14 @@ import ctypes
 import os
 import platform
 import random
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from fertool.errors import UserError
+from fertool.runtime.depthwise_kernel import QuickDepthwise
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -31,13 +33,18 @@ class Compute:
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """The context in which networks run: bfloat16 autocast, or nothing."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
+        return _bfloat16(self.device.type) if self.precision == "bf16" else contextlib.nullcontext()
 
     def batch_size(self, on_gpu: int) -> int:
         """Pictures that the device takes at once where no training decides it, from the number that a GPU takes."""
         return min(on_gpu, MOST_ON_CPU) if self.device.type == "cpu" else on_gpu
+
+
+@contextlib.contextmanager
+def _bfloat16(device: str) -> Generator[None]:
+    quick = QuickDepthwise() if device == "cpu" else contextlib.nullcontext()
+    with torch.autocast(device, dtype=torch.bfloat16), quick:
+        yield
 
 
 def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:

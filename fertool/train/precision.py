@@ -59,8 +59,8 @@ def faster_precision(
 ) -> str:
     """The number format to train in: bf16 where a few steps in it are clearly faster than in float32, else fp32.
 
-    Some networks gain nothing from bfloat16, depthwise convolutions among them. Model and random numbers stay
-    as they are. Nothing is tried on a GPU: the answer is what `compute` says.
+    Some networks gain nothing from bfloat16. Model and random numbers stay as they are. Nothing is tried on a GPU: the
+    answer is what `compute` says.
     """
     if compute.device.type != "cpu":
         return compute.precision
