@@ -34,7 +34,7 @@ SCORED, SCORED_SLOWLY = (7, 21), (2, 6)
 class Scoring:
     """Explainers and their suites: the first of the network has all, of which the others stand for one another.
 
-    `of_any` are explainers of any network, which are slow; each is measured.
+    `of_any` are explainers of any network, which are slow; each is measured. Without explainers nothing is scored.
     """
 
     explainers: list[str]
@@ -60,26 +60,47 @@ def main() -> None:
     runs = [workspace / "runs" / f"{given.name}-s{seed}" for seed in read_seeds(given.seeds)]
     scoring = Scoring(given.explainers, given.suites, given.of_any, given.suites_of_any)
     to_train = [run for run in runs if state(run) != "done"]
-    to_score = [run for run in runs if not any((run / "scores").glob(f"*/{scoring.of_any[-1]}/label/*.json"))]
-
     measured = measure(workspace / "estimate", given.name, training, scoring)
     images = train_faces * measured["epochs"] * measured["fraction"]
     train_h = len(to_train) * images / measured["images_per_s"] / 3600
     faces, few = min(given.faces, test_faces), min(given.few, test_faces)
-    of_run_s = (
-        test_faces * measured["attention_s"]
-        + train_faces * measured["probes_s"]
-        + faces * measured["all_s"]
-        + few * ((len(scoring.explainers) - 1) * measured["maps_s"] + measured["of_any_s"])
-    )
-    calls = 2 + len(scoring.explainers) + len(scoring.of_any)
-    score_h = (len(to_score) * of_run_s + bool(to_score) * calls * measured["call_s"]) / 3600
     print(
         f"{given.name:26} {len(runs) - len(to_train)} of {len(runs)} trained, {train_h:5.1f} h left; "
-        f"{len(runs) - len(to_score)} scored, {score_h:5.1f} h left   "
+        f"{scores_left(runs, measured, scoring, (train_faces, test_faces, faces, few))}   "
         f"fertool train --name {given.name} --seeds {given.seeds} {' '.join(training)}",
         flush=True,
     )
+
+
+def scores_left(
+    runs: list[Path], measured: dict[str, float], scoring: Scoring, counts: tuple[int, int, int, int]
+) -> str:
+    """The runs that are scored, and the hours left by the first explainer and by the others.
+
+    `counts` are the faces of train, of test, of all suites and of the other explainers.
+    """
+    if not scoring.explainers:
+        return "not scored"
+    train_faces, test_faces, faces, few = counts
+    by_first = [run for run in runs if not is_scored(run, "sanity", scoring.explainers[0])]
+    by_others = [run for run in runs if not is_scored(run, "*", scoring.of_any[-1])]
+    others = len(scoring.explainers) - 1
+    first_s = (
+        test_faces * measured["attention_s"] + train_faces * measured["probes_s"] + faces * measured["all_s"]
+    )
+    others_s = few * (others * measured["maps_s"] + measured["of_any_s"])
+    first_s, others_s = len(by_first) * first_s, len(by_others) * others_s
+    first_s += bool(by_first) * 3 * measured["call_s"]
+    others_s += bool(by_others) * (others + len(scoring.of_any)) * measured["call_s"]
+    return (
+        f"{len(runs) - len(by_others)} scored, {first_s / 3600:5.1f} h left by the first explainer, "
+        f"{others_s / 3600:5.1f} h by the others"
+    )
+
+
+def is_scored(run: Path, suite: str, explainer: str) -> bool:
+    """Whether a suite (`*`: any) has scores of the run by an explainer."""
+    return any((run / "scores").glob(f"{suite}/{explainer}/label/*.json"))
 
 
 def face_counts(workspace: Path) -> tuple[int, int]:
@@ -105,15 +126,16 @@ def measure(probe: Path, name: str, training: list[str], scoring: Scoring) -> di
     asked = command.make_context("train", [*training]).params
     config = configure(asked["model"], asked["recipe"], asked["augment"], {"epochs": asked["epochs"]})
     # scores of a network cost the same however it was trained
-    network = re.sub(
-        r"\W+", "-", f"{config.model}-{asked['image_size'] or ''}-{scoring.explainers[1]}"
-    ).strip("-")
-    return {
+    found = {
         "epochs": config.epochs,
         "fraction": asked["train_fraction"] or 1.0,
         **kept(probe / f"train-{name}.json", lambda: measure_training(probe, name, training)),
-        **kept(probe / f"score-{network}.json", lambda: measure_scores(probe, name, scoring)),
     }
+    if not scoring.explainers:
+        return found
+    second = scoring.explainers[1]
+    network = re.sub(r"\W+", "-", f"{config.model}-{asked['image_size'] or ''}-{second}").strip("-")
+    return found | kept(probe / f"score-{network}.json", lambda: measure_scores(probe, name, scoring))
 
 
 def kept(record: Path, measured: Callable[[], dict[str, float]]) -> dict[str, float]:

@@ -73,8 +73,10 @@ def calls_of(script: Path, folder: Path, variables: Mapping[str, str]) -> list[l
     return calls
 
 
-def run_script(script: Path, folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a study's script with the stand-in, as `calls_of` does, and look at nothing."""
+def run_script(
+    script: Path, folder: Path, variables: Mapping[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a study's script, given `arguments`, with the stand-in, as `calls_of` does, and look at nothing."""
     (folder / "bin").mkdir()
     stand_in = folder / "bin/fertool"
     stand_in.write_text(SHELL.format(python=sys.executable))
@@ -86,4 +88,5 @@ def run_script(script: Path, folder: Path, variables: Mapping[str, str]) -> subp
         "CALLS": str(folder / "calls"),
         **variables,
     }
-    return subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=False)
+    command = ["sh", str(script), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -100,7 +100,7 @@ train() {
 # Lambda is chosen on val, and where the rule takes none, 1 is scored; the placebo has the same, and masks of other faces
 guided="--model cnn --lr 1e-3 --epochs $GUIDED_EPOCHS --guide background"
 record="$FERTOOL_WORKSPACE/guided.json"
-chosen() { python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("chosen") or 1)' "$record"; }
+chosen() { python -c 'import json, sys; print("%g" % (json.load(open(sys.argv[1])).get("chosen") or 1))' "$record"; }
 train_guided() {
     $TRAIN --name guided --seeds "$SEEDS" $guided --guide-weight 0,0.1,0.3,1,3 --json >"$record"
     train placebo '' $guided --guide-weight "$(chosen)" --guide-masks shuffled
@@ -135,16 +135,27 @@ scored() {
     fertool score --run "$run-s[0-9]*" --target label "$@"
 }
 
+left=
 plan() {
     name=$1 explainers=$2
     shift 2
-    python "$here/estimate.py" "$name" --seeds "$SEEDS" --faces "$FACES" --few "$FEW" \
-        --explainers "$explainers" --suites "$OF_MAPS" --of-any "$OF_ANY" --suites-of-any "$OF_PIXELS" "$@"
+    line=$(python "$here/estimate.py" "$name" --seeds "$SEEDS" --faces "$FACES" --few "$FEW" \
+        --explainers "$explainers" --suites "$OF_MAPS" --of-any "$OF_ANY" --suites-of-any "$OF_PIXELS" "$@")
+    echo "$line"
+    left="$left $line"
+}
+hours_left() {
+    echo "$left" | awk '{ while (++i <= NF) if ($i == "h") hours += $(i - 1); printf "%.1f\n", hours }'
 }
 
+# Two lambdas are scored, 0 and the one that will be chosen
 plan_guided() {
+    scored="0 $([ -e "$record" ] && chosen || echo 0.1)"
     for weight in 0 0.1 0.3 1 3; do
-        plan guided-g$weight "gradcam-abs gradcam" $guided --guide-weight $weight
+        case " $scored " in
+        *" $weight "*) plan guided-g$weight "gradcam-abs gradcam" $guided --guide-weight $weight ;;
+        *) plan guided-g$weight '' $guided --guide-weight $weight ;;
+        esac
     done
     plan placebo "gradcam-abs gradcam" $guided --guide-weight 1 --guide-masks shuffled
 }
@@ -152,6 +163,7 @@ plan_guided() {
 if [ "${1:-}" = --dry-run ]; then
     step=plan conditions
     ! wanted guided || plan_guided
+    echo "in all: $(hours_left) h left"
     exit
 fi
 [ -e "$FERTOOL_WORKSPACE/dataset.json" ] || fertool prepare "$SOURCE"

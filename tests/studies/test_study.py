@@ -1,5 +1,6 @@
 """The trainings and scores of the study: what it compares, and on which faces."""
 
+import json
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_pretraining_is_all_that_differs(calls: list[list[str]], network: str) -
     assert settings(f"{network}-frozen") == {**settings(network), **frozen}
 
 
+@pytest.mark.parametrize(("chosen", "weight"), [("1.0", "1"), ("0.1", "0.1"), ("null", "1")])
+def test_the_lambda_that_val_chose_is_scored_with_its_placebo(
+    tmp_path: Path, chosen: str, weight: str
+) -> None:
+    calls = study(tmp_path, CONDITIONS="guided", CHOSEN=chosen)  # as --json writes it
+    assert option(trained(calls)["placebo"], "--guide-weight") == weight
+    scored = {option(call, "--run") for call in calls if call[0] == "score"}
+    assert scored == {"guided-g0-s[0-9]*", f"guided-g{weight}-s[0-9]*", "placebo-s[0-9]*"}
+
+
 def test_named_conditions_are_trained_scored_and_reported_and_no_others(tmp_path: Path) -> None:
     calls = study(tmp_path, CONDITIONS="vit-small tf_efficientnet_lite0", SEEDS="4,6")
     assert set(trained(calls)) == {"vit-small", "tf_efficientnet_lite0"}
@@ -79,6 +90,27 @@ def test_a_condition_that_there_is_not_is_refused_before_anything_runs(tmp_path:
     assert done.stderr.startswith(
         "CONDITIONS: no condition 'guided-g0' in STUDY=small; there are guided cnn "
     )
+
+
+def test_a_dry_run_ends_with_the_hours_of_all_conditions(tmp_path: Path) -> None:
+    measured = tmp_path / "study/estimate"
+    measured.mkdir(parents=True)
+    # an hour to train each run, one to score it by its first explainer and half an hour by each other one
+    for name, epochs in {"cnn": 30, "cnn-strong": 12}.items():
+        (measured / f"train-{name}.json").write_text(json.dumps({"images_per_s": 28_709 * epochs / 3600}))
+    scores = {"attention_s": 0, "probes_s": 0, "all_s": 18, "maps_s": 36, "of_any_s": 5 * 36, "call_s": 0}
+    (measured / "score-cnn-gradcam.json").write_text(json.dumps(scores))
+    variables = {
+        "CONDITIONS": "cnn cnn-strong",
+        "SEEDS": "0-1",
+        "FERTOOL_WORKSPACE": str(measured.parent),
+    }
+    done = run_script(SCRIPT, tmp_path, variables, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    *conditions, last = done.stdout.splitlines()
+    assert [line.split()[0] for line in conditions] == ["cnn", "cnn-strong"]
+    assert last == "in all: 28.0 h left"
+    assert not (tmp_path / "calls").exists()
 
 
 def test_explainers_are_those_of_the_network(calls: list[list[str]]) -> None:
