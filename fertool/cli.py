@@ -488,8 +488,9 @@ def train(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.one_of("page", "strong"),
-            help="Recipe of settings: page (plain Adam, the same for every model), or strong (the best known for cnn "
-            "and resnet48) (default: page for cnn, strong for resnet48, fine-tuning for the others)",
+            help="Recipe of settings: page (plain Adam, the same for every model), or strong (the best known for cnn, "
+            "resnet48 and pretrained convolutional networks) (default: page for cnn, strong for resnet48, fine-tuning "
+            "for the others)",
         ),
     ] = None,
     epochs: Annotated[

@@ -82,6 +82,22 @@ TRANSFORMER_MODULES = (
     "vision_transformer",
 )  # of timm
 
+# The best found for pretrained convolutional networks, on tf_efficientnet_lite0. A zoom stands in the crop's place, as
+# in resnet48's, and targets hold the network's own earlier answers.
+STRONG_OF_KIND: dict[str, dict[str, Any]] = {
+    "convolutional": {
+        **_CONVOLUTIONAL,
+        "epochs": 24,
+        "ema": 0.999,
+        "label_smoothing": 0.05,
+        "self_distillation": 0.7,
+        "crop": 0.0,
+        "shift": 0.08,
+        "zoom": 0.15,
+        "erase": 0.3,
+    }
+}
+
 OF_KIND: dict[str, dict[str, Any]] = {
     "small": PAGE,
     "convolutional": _CONVOLUTIONAL,
@@ -158,12 +174,15 @@ def _recipe_settings(model: str, recipe: str | None) -> Mapping[str, Any]:
         return OF_KIND[_kind(model)]
     if recipe not in RECIPES:
         raise UserError(f"no recipe '{recipe}'; there are {', '.join(RECIPES)}")
-    if recipe == "strong" and model not in STRONG:
+    if recipe == "page":
+        return PAGE
+    strong = STRONG.get(model) or STRONG_OF_KIND.get(_kind(model))
+    if strong is None:
         raise UserError(
-            f"--recipe strong: made for {', '.join(STRONG)}, not for {model}; leave it out, and {model} trains by "
-            "settings of its own"
+            f"--recipe strong: made for {', '.join(STRONG)} and convolutional networks of other libraries, not for "
+            f"{model}; leave it out, and {model} trains by settings of its own"
         )
-    return PAGE if recipe == "page" else STRONG[model]
+    return strong
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ import pytest
 from fertool.errors import UserError
 from fertool.train.augment import PRESETS, Augmentation
 from fertool.train.config import TrainConfig
-from fertool.train.recipes import OF_KIND, STRONG, configure
+from fertool.train.recipes import OF_KIND, STRONG, STRONG_OF_KIND, configure
 
 MODELS = (
     "cnn",
@@ -42,6 +42,13 @@ def test_the_strong_recipe_is_the_models_own_and_settings_win_over_it(model: str
     assert configure(model, recipe="strong", settings={"epochs": 3}) == replace(config, epochs=3)
 
 
+@pytest.mark.parametrize("model", ["tf_efficientnet_lite0", "resnet50", "dlibface", "multiscale:resnet18"])
+def test_convolutional_networks_of_other_libraries_share_a_strong_recipe(model: str) -> None:
+    config = configure(model, recipe="strong")
+    assert config == TrainConfig(model=model, **STRONG_OF_KIND["convolutional"]) != configure(model)
+    assert replace(config, weights="none") == configure(model, recipe="strong", settings={"weights": "none"})
+
+
 @pytest.mark.parametrize(("model", "own_smoothing"), [("cnn", 0.1), ("resnet48", 0.05), ("vit", 0.1)])
 def test_the_crowds_votes_are_not_smoothed_unless_told_to(model: str, own_smoothing: float) -> None:
     assert configure(model, settings={"labels": "ferplus-soft"}).label_smoothing == 0
@@ -57,7 +64,7 @@ def test_resnet48_trains_by_its_strong_recipe_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize("model", ["vit", "cnn-gap", "mine.nets:small"])
 def test_models_without_a_strong_recipe_say_so(model: str) -> None:
-    with pytest.raises(UserError, match=f"made for cnn, resnet48, not for {model}") as raised:
+    with pytest.raises(UserError, match=f"made for cnn, resnet48 and .*, not for {model};") as raised:
         configure(model, recipe="strong")
     assert "\n" not in str(raised.value)
 
