@@ -113,8 +113,8 @@ def _gradient_of_pictures(
     """That of stride 1, for a gradient with zeros where larger steps made no output."""
     if stride > 1:
         rows, columns = (size + 2 * padding - kernels.shape[-1] + 1 for size in pictures.shape[2:])
-        spread = gradient.new_zeros(*gradient.shape[:2], rows, columns)
-        spread = spread.contiguous(memory_format=_layout(pictures))
+        shape = (*gradient.shape[:2], rows, columns)
+        spread = torch.empty(shape, dtype=gradient.dtype, memory_format=_layout(pictures)).zero_()
         spread[:, :, ::stride, ::stride] = gradient
         gradient = spread
     return _gradients(gradient, pictures, kernels, 1, padding, (True, False))[0]
