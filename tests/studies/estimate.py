@@ -1,4 +1,4 @@
-"""The cost of what is left of a condition of the study here: a line with runs done and hours left, measured.
+"""The cost of what is left of a condition of the study here: a line with runs done and minutes left, measured.
 
     python tests/studies/estimate.py NAME --seeds 0-2 --faces 200 --few 50 --explainers "gradcam hirescam" \\
         --suites attention,sanity --of-any "occlusion rise" --suites-of-any attention TRAINING-OPTIONS...
@@ -43,6 +43,16 @@ class Scoring:
     suites_of_any: str
 
 
+@dataclass(frozen=True)
+class Faces:
+    """The numbers of faces: of train, of test, those scored by all suites, and those by the other explainers."""
+
+    train: int
+    test: int
+    suites: int
+    few: int
+
+
 def main() -> None:
     """Print the line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -56,46 +66,46 @@ def main() -> None:
     parser.add_argument("--suites-of-any", required=True)
     given, training = parser.parse_known_args()
     workspace = Path(os.environ["FERTOOL_WORKSPACE"])
-    train_faces, test_faces = face_counts(workspace)
+    faces = face_counts(workspace, given.faces, given.few)
     runs = [workspace / "runs" / f"{given.name}-s{seed}" for seed in read_seeds(given.seeds)]
     scoring = Scoring(given.explainers, given.suites, given.of_any, given.suites_of_any)
     to_train = [run for run in runs if state(run) != "done"]
     measured = measure(workspace / "estimate", given.name, training, scoring)
-    images = train_faces * measured["epochs"] * measured["fraction"]
-    train_h = len(to_train) * images / measured["images_per_s"] / 3600
-    faces, few = min(given.faces, test_faces), min(given.few, test_faces)
+    images = faces.train * measured["epochs"] * measured["fraction"]
+    train_s = len(to_train) * images / measured["images_per_s"]
     print(
-        f"{given.name:26} {len(runs) - len(to_train)} of {len(runs)} trained, {train_h:5.1f} h left; "
-        f"{scores_left(runs, measured, scoring, (train_faces, test_faces, faces, few))}   "
+        f"{given.name:29} {len(runs) - len(to_train)} of {len(runs)} trained, {minutes(train_s)}; "
+        f"{scores_left(runs, measured, scoring, faces)}   "
         f"fertool train --name {given.name} --seeds {given.seeds} {' '.join(training)}",
         flush=True,
     )
 
 
-def scores_left(
-    runs: list[Path], measured: dict[str, float], scoring: Scoring, counts: tuple[int, int, int, int]
-) -> str:
-    """The runs that are scored, and the hours left by the first explainer and by the others.
-
-    `counts` are the faces of train, of test, of all suites and of the other explainers.
-    """
+def scores_left(runs: list[Path], measured: dict[str, float], scoring: Scoring, faces: Faces) -> str:
+    """The runs that are scored, and the minutes left by the first explainer and by the others."""
     if not scoring.explainers:
         return "not scored"
-    train_faces, test_faces, faces, few = counts
     by_first = [run for run in runs if not is_scored(run, "sanity", scoring.explainers[0])]
     by_others = [run for run in runs if not is_scored(run, "*", scoring.of_any[-1])]
     others = len(scoring.explainers) - 1
-    first_s = (
-        test_faces * measured["attention_s"] + train_faces * measured["probes_s"] + faces * measured["all_s"]
+    run_by_first_s = (
+        faces.test * measured["attention_s"]
+        + faces.train * measured["probes_s"]
+        + faces.suites * measured["all_s"]
     )
-    others_s = few * (others * measured["maps_s"] + measured["of_any_s"])
-    first_s, others_s = len(by_first) * first_s, len(by_others) * others_s
-    first_s += bool(by_first) * 3 * measured["call_s"]
-    others_s += bool(by_others) * (others + len(scoring.of_any)) * measured["call_s"]
+    run_by_others_s = faces.few * (others * measured["maps_s"] + measured["of_any_s"])
+    calls_of_first_s = bool(by_first) * 3 * measured["call_s"]
+    calls_of_others_s = bool(by_others) * (others + len(scoring.of_any)) * measured["call_s"]
     return (
-        f"{len(runs) - len(by_others)} scored, {first_s / 3600:5.1f} h left by the first explainer, "
-        f"{others_s / 3600:5.1f} h by the others"
+        f"{len(runs) - len(by_others)} scored, "
+        f"{minutes(len(by_first) * run_by_first_s + calls_of_first_s)} by the first explainer, "
+        f"{minutes(len(by_others) * run_by_others_s + calls_of_others_s)} by the others"
     )
+
+
+def minutes(seconds: float) -> str:
+    """Seconds as `12 min left`."""
+    return f"{seconds / 60:3.0f} min left"
 
 
 def is_scored(run: Path, suite: str, explainer: str) -> bool:
@@ -103,12 +113,12 @@ def is_scored(run: Path, suite: str, explainer: str) -> bool:
     return any((run / "scores").glob(f"{suite}/{explainer}/label/*.json"))
 
 
-def face_counts(workspace: Path) -> tuple[int, int]:
-    """The faces of train and test in the workspace; FER2013's where it holds none yet."""
+def face_counts(workspace: Path, suites: int, few: int) -> Faces:
+    """The faces of the workspace, FER2013's where it holds none yet; no more of test are scored than there are."""
     record = workspace / "dataset.json"
     splits = json.loads(record.read_text())["splits"] if record.exists() else {}
     train, test = (splits.get(split, {}).get("count", count) for split, count in FER2013_FACES.items())
-    return train, test
+    return Faces(train, test, min(suites, test), min(few, test))
 
 
 def state(run: Path) -> str:

@@ -145,7 +145,7 @@ plan() {
     left="$left $line"
 }
 hours_left() {
-    echo "$left" | awk '{ while (++i <= NF) if ($i == "h") hours += $(i - 1); printf "%.1f\n", hours }'
+    echo "$left" | awk '{ while (++i <= NF) if ($i == "min") minutes += $(i - 1); printf "%.1f\n", minutes / 60 }'
 }
 
 # Two lambdas are scored, 0 and the one that will be chosen
