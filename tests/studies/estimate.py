@@ -23,6 +23,7 @@ import typer
 from fertool.cli import app
 from fertool.train.recipes import configure
 from fertool.train.seeds import read_seeds
+from fertool.workspace import Run, Workspace
 
 FER2013_FACES = {"train": 28_709, "test": 3_589}  # until the workspace has faces of its own
 PROBE_FACES, PROBE_TRAINED = 800, 640  # 80 of the others are to score
@@ -65,12 +66,12 @@ def main() -> None:
     parser.add_argument("--of-any", required=True, type=str.split)
     parser.add_argument("--suites-of-any", required=True)
     given, training = parser.parse_known_args()
-    workspace = Path(os.environ["FERTOOL_WORKSPACE"])
+    workspace = Workspace(os.environ["FERTOOL_WORKSPACE"])
     faces = face_counts(workspace, given.faces, given.few)
-    runs = [workspace / "runs" / f"{given.name}-s{seed}" for seed in read_seeds(given.seeds)]
+    runs = [workspace.run(f"{given.name}-s{seed}") for seed in read_seeds(given.seeds)]
     scoring = Scoring(given.explainers, given.suites, given.of_any, given.suites_of_any)
-    to_train = [run for run in runs if state(run) != "done"]
-    measured = measure(workspace / "estimate", given.name, training, scoring)
+    to_train = [run for run in runs if not is_trained(run)]
+    measured = measure(workspace.root / "estimate", given.name, training, scoring)
     images = faces.train * measured["epochs"] * measured["fraction"]
     train_s = len(to_train) * images / measured["images_per_s"]
     print(
@@ -81,12 +82,12 @@ def main() -> None:
     )
 
 
-def scores_left(runs: list[Path], measured: dict[str, float], scoring: Scoring, faces: Faces) -> str:
+def scores_left(runs: list[Run], measured: dict[str, float], scoring: Scoring, faces: Faces) -> str:
     """The runs that are scored, and the minutes left by the first explainer and by the others."""
     if not scoring.explainers:
         return "not scored"
-    by_first = [run for run in runs if not is_scored(run, "sanity", scoring.explainers[0])]
-    by_others = [run for run in runs if not is_scored(run, "*", scoring.of_any[-1])]
+    by_first = [run for run in runs if not is_scored(run, scoring.explainers[0], "sanity")]
+    by_others = [run for run in runs if not is_scored(run, scoring.of_any[-1])]
     others = len(scoring.explainers) - 1
     run_by_first_s = (
         faces.test * measured["attention_s"]
@@ -108,23 +109,24 @@ def minutes(seconds: float) -> str:
     return f"{seconds / 60:3.0f} min left"
 
 
-def is_scored(run: Path, suite: str, explainer: str) -> bool:
-    """Whether a suite (`*`: any) has scores of the run by an explainer."""
-    return any((run / "scores").glob(f"{suite}/{explainer}/label/*.json"))
+def is_scored(run: Run, explainer: str, suite: str | None = None) -> bool:
+    """Whether a suite (None: any) has scores of the run by an explainer, for whichever target."""
+    return any(
+        stored.explainer == explainer and suite in (None, stored.suite)
+        for stored in run.stored_scores("test")
+    )
 
 
-def face_counts(workspace: Path, suites: int, few: int) -> Faces:
+def face_counts(workspace: Workspace, suites: int, few: int) -> Faces:
     """The faces of the workspace, FER2013's where it holds none yet; no more of test are scored than there are."""
-    record = workspace / "dataset.json"
-    splits = json.loads(record.read_text())["splits"] if record.exists() else {}
+    splits = workspace.dataset()["splits"] if workspace.dataset_json.exists() else {}
     train, test = (splits.get(split, {}).get("count", count) for split, count in FER2013_FACES.items())
     return Faces(train, test, min(suites, test), min(few, test))
 
 
-def state(run: Path) -> str:
-    """The state of a run, empty where there is none."""
-    record = run / "run.json"
-    return json.loads(record.read_text()).get("state", "") if record.exists() else ""
+def is_trained(run: Run) -> bool:
+    """Whether the run is there and finished."""
+    return run.run_json.exists() and run.config()["state"] == "done"
 
 
 def measure(probe: Path, name: str, training: list[str], scoring: Scoring) -> dict[str, float]:
@@ -159,7 +161,7 @@ def kept(record: Path, measured: Callable[[], dict[str, float]]) -> dict[str, fl
 
 def measure_training(probe: Path, name: str, training: list[str]) -> dict[str, float]:
     """Train two epochs; the second is measured."""
-    if not (probe / "masks/masks.json").exists():
+    if not Workspace(probe).masks_json.exists():
         fertool(probe, "prepare", "synthetic", "--count", str(PROBE_FACES))
         fertool(probe, "masks")
     # two epochs of all faces, whatever the training asks for: the first one has the start of everything in it
@@ -170,7 +172,7 @@ def measure_training(probe: Path, name: str, training: list[str]) -> dict[str, f
         for word in (option, value)
     ]
     fertool(probe, "train", "--name", name, *kept_options, "--epochs", "2", "--force")
-    *_, last = (probe / "runs" / name / "timing.csv").read_text().split()
+    *_, last = Workspace(probe).run(name).timing_csv.read_text().split()
     return {"images_per_s": float(last.split(",")[-1])}
 
 

@@ -11,6 +11,8 @@ import torch
 from fertool.completion import EXPLAINERS
 from fertool.explain.methods.nulls import NULLS
 from fertool.models import build_model
+from fertool.score.suites import sanity
+from fertool.workspace import Workspace
 from tests.studies.stand_in import calls_of, run_script
 
 SCRIPT = Path(__file__).with_name("study.sh")
@@ -92,25 +94,42 @@ def test_a_condition_that_there_is_not_is_refused_before_anything_runs(tmp_path:
     )
 
 
-def test_a_dry_run_ends_with_the_hours_of_all_conditions(tmp_path: Path) -> None:
+@pytest.fixture
+def estimated(tmp_path: Path) -> Workspace:
+    """An hour to train each run of `cnn`, one to score it by the first explainer, half an hour by each other one."""
     measured = tmp_path / "study/estimate"
     measured.mkdir(parents=True)
-    # an hour to train each run, one to score it by its first explainer and half an hour by each other one
     for name, epochs in {"cnn": 30, "cnn-strong": 12}.items():
         (measured / f"train-{name}.json").write_text(json.dumps({"images_per_s": 28_709 * epochs / 3600}))
     scores = {"attention_s": 0, "probes_s": 0, "all_s": 18, "maps_s": 36, "of_any_s": 5 * 36, "call_s": 0}
     (measured / "score-cnn-gradcam.json").write_text(json.dumps(scores))
-    variables = {
-        "CONDITIONS": "cnn cnn-strong",
-        "SEEDS": "0-1",
-        "FERTOOL_WORKSPACE": str(measured.parent),
-    }
-    done = run_script(SCRIPT, tmp_path, variables, "--dry-run")
+    return Workspace(measured.parent)
+
+
+def dry_run(workspace: Workspace, folder: Path, **variables: str) -> list[str]:
+    given = {"SEEDS": "0-1", "FERTOOL_WORKSPACE": str(workspace.root), **variables}
+    done = run_script(SCRIPT, folder, given, "--dry-run")
     assert done.returncode == 0, done.stderr
-    *conditions, last = done.stdout.splitlines()
+    assert not (folder / "calls").exists()
+    return done.stdout.splitlines()
+
+
+def test_a_dry_run_ends_with_the_hours_of_all_conditions(estimated: Workspace, tmp_path: Path) -> None:
+    *conditions, last = dry_run(estimated, tmp_path, CONDITIONS="cnn cnn-strong")
     assert [line.split()[0] for line in conditions] == ["cnn", "cnn-strong"]
     assert last == "in all: 28.0 h left"
-    assert not (tmp_path / "calls").exists()
+
+
+def test_a_dry_run_does_not_count_what_is_done(estimated: Workspace, tmp_path: Path) -> None:
+    run = estimated.run("cnn-s0")
+    scores = run.scores("sanity", "test", "gradcam", sanity.TARGET)
+    scores.parent.mkdir(parents=True)
+    scores.write_text("{}")
+    record = {"name": run.name, "model": "cnn", "config": {}, "classes": [], "made_from": {}}
+    run.run_json.write_text(json.dumps({**record, "state": "done"}))
+    line, last = dry_run(estimated, tmp_path, CONDITIONS="cnn")
+    assert "1 of 2 trained,  60 min left; 0 scored,  60 min left by the first explainer" in line
+    assert " 600 min left by the others " in line and last == "in all: 12.0 h left"
 
 
 def test_explainers_are_those_of_the_network(calls: list[list[str]]) -> None:
