@@ -3,6 +3,7 @@
 #
 #   make study                                   STUDY=small: two cores, hours; the estimate comes first
 #   make study CONDITIONS="cnn-strong vit-small" some of the conditions; what is finished stays in the report
+#   make study LANES=4                           four conditions side by side, each with a quarter of the cores
 #   make study STUDY=full                        GPUs: more networks, five seeds, learning curves
 #   sh tests/studies/study.sh --dry-run          what would run, what is done, and how long the rest takes here
 #
@@ -10,6 +11,7 @@
 # stay. On several GPUs TRAIN='torchrun --nproc-per-node 4 -m fertool train'.
 # SEEDS and FACES, those of all suites, may be fewer: SEEDS=0 FACES=100. Finished work is not repeated: a study that was
 # stopped goes on where it was. Every condition is trained and scored by its first explainer before the others follow.
+# Two processes of one thread waste less of two cores than one process of two does: the small study has LANES=2.
 set -eu
 
 STUDY=${STUDY:-small}
@@ -26,8 +28,8 @@ OF_MAPS=attention,faithfulness,causal-agreement,sanity,robustness-attention
 OF_PIXELS=attention,faithfulness,causal-agreement
 OF_ANY='input-gradient smoothgrad integrated-gradients occlusion rise'
 case $STUDY in
-small) SEEDS=${SEEDS:-0-2} FACES=${FACES:-200} FEW=50 GUIDED_EPOCHS=6 ;;
-full) SEEDS=${SEEDS:-0-4} FACES=${FACES:-1000000} FEW=1000 GUIDED_EPOCHS=30 ;;
+small) SEEDS=${SEEDS:-0-2} FACES=${FACES:-200} FEW=30 LANES=${LANES:-2} GUIDED_EPOCHS=6 ;;
+full) SEEDS=${SEEDS:-0-4} FACES=${FACES:-1000000} FEW=1000 LANES=${LANES:-1} GUIDED_EPOCHS=30 ;;
 *) echo "STUDY=$STUDY: small or full" >&2 && exit 1 ;;
 esac
 short() { [ "$STUDY" = full ] || echo "--epochs $1"; } # the full study trains as long as the recipes say
@@ -76,15 +78,30 @@ wanted() { [ -z "$CONDITIONS" ] || case " $CONDITIONS " in *" $1 "*) ;; *) false
 
 # No name may be misspelt: it would be left out in silence
 known() { names="$names $1"; }
-names=' guided' wanted_names=$CONDITIONS CONDITIONS=
+names=guided wanted_names=$CONDITIONS CONDITIONS= # guided first: it takes longest
 step=known conditions
 CONDITIONS=$wanted_names
 for name in $CONDITIONS; do
-    case "$names " in
+    case " $names " in
     *" $name "*) ;;
-    *) echo "CONDITIONS: no condition '$name' in STUDY=$STUDY; there are$names" >&2 && exit 1 ;;
+    *) echo "CONDITIONS: no condition '$name' in STUDY=$STUDY; there are $names" >&2 && exit 1 ;;
     esac
 done
+
+# STEP: of every condition, of LANES conditions at once
+side_by_side() {
+    for name in ${CONDITIONS:-$names}; do echo "$name"; done | xargs -n 1 -P "$LANES" sh "$0" in-a-lane "$1"
+}
+
+# STEP CONDITION: what it says goes to a file, for others speak at the same time
+in_a_lane() {
+    threads=$(($(getconf _NPROCESSORS_ONLN) / LANES)) said=$FERTOOL_WORKSPACE/study-$2.log
+    export CONDITIONS="$2" OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 1 ? threads : 1))}"
+    echo "$(date +%T) $2: $1 ($said)"
+    sh "$0" "$1" >>"$said" 2>&1 && return
+    echo "$2: $1 failed; the end of $said says why" >&2
+    return 1
+}
 
 train_and_score() {
     train "$@"
@@ -160,20 +177,32 @@ plan_guided() {
     plan placebo "gradcam-abs gradcam" $guided --guide-weight 1 --guide-masks shuffled
 }
 
-if [ "${1:-}" = --dry-run ]; then
+case ${1:-} in
+in-a-lane)
+    in_a_lane "$2" "$3"
+    ;;
+train-and-score)
+    step=train_and_score conditions
+    if wanted guided; then
+        train_guided
+        each_guided score
+    fi
+    ;;
+other-explainers)
+    step=score_by_others conditions
+    if wanted guided; then each_guided score_by_others; fi
+    ;;
+--dry-run)
     step=plan conditions
-    ! wanted guided || plan_guided
-    echo "in all: $(hours_left) h left"
-    exit
-fi
-[ -e "$FERTOOL_WORKSPACE/dataset.json" ] || fertool prepare "$SOURCE"
-fertool masks
-step=train_and_score conditions
-if wanted guided; then
-    train_guided
-    each_guided score
-fi
-fertool report
-step=score_by_others conditions
-if wanted guided; then each_guided score_by_others; fi
-fertool report
+    if wanted guided; then plan_guided; fi
+    echo "in all: $(hours_left) h left, one after another"
+    ;;
+*)
+    [ -e "$FERTOOL_WORKSPACE/dataset.json" ] || fertool prepare "$SOURCE"
+    fertool masks
+    side_by_side train-and-score
+    fertool report
+    side_by_side other-explainers
+    fertool report
+    ;;
+esac

@@ -1,6 +1,7 @@
 """The trainings and scores of the study: what it compares, and on which faces."""
 
 import json
+import os
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
@@ -82,6 +83,31 @@ def test_named_conditions_are_trained_scored_and_reported_and_no_others(tmp_path
     assert calls[-1][0] == "report"
 
 
+def test_a_condition_that_fails_leaves_the_others_and_says_where_it_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    train = tmp_path / "train.sh"
+    train.write_text(
+        'echo "$OMP_NUM_THREADS" >>"$CALLS.threads"\n'
+        'case "$*" in *"--name cnn "*) echo "the disk is full" >&2; exit 1 ;; esac\n'
+        'exec fertool train "$@"\n'
+    )
+    workspace, calls = tmp_path / "study", tmp_path / "calls"
+    variables = {"CONDITIONS": "cnn vit-small", "TRAIN": f"sh {train}", "FERTOOL_WORKSPACE": str(workspace)}
+    done = run_script(SCRIPT, tmp_path, {**variables, "LANES": "2"})
+    assert done.returncode != 0
+    said = workspace / "study-cnn.log"
+    assert f"cnn: train-and-score failed; the end of {said} says why" in done.stderr.splitlines()
+    assert said.read_text().splitlines()[-1] == "the disk is full"
+    noted = calls.read_text().splitlines()
+    assert any("score --run vit-small-s[0-9]* " in call and "--suite all" in call for call in noted)
+    assert not any("report" in call for call in noted)
+    # each has its part of the cores
+    threads = str(max(1, (os.cpu_count() or 1) // 2))
+    assert Path(f"{calls}.threads").read_text().split() == [threads, threads]
+
+
 def test_a_condition_that_there_is_not_is_refused_before_anything_runs(tmp_path: Path) -> None:
     done = run_script(
         SCRIPT,
@@ -101,7 +127,7 @@ def estimated(tmp_path: Path) -> Workspace:
     measured.mkdir(parents=True)
     for name, epochs in {"cnn": 30, "cnn-strong": 12}.items():
         (measured / f"train-{name}.json").write_text(json.dumps({"images_per_s": 28_709 * epochs / 3600}))
-    scores = {"attention_s": 0, "probes_s": 0, "all_s": 18, "maps_s": 36, "of_any_s": 5 * 36, "call_s": 0}
+    scores = {"attention_s": 0, "probes_s": 0, "all_s": 18, "maps_s": 60, "of_any_s": 5 * 60, "call_s": 0}
     (measured / "score-cnn-gradcam.json").write_text(json.dumps(scores))
     return Workspace(measured.parent)
 
@@ -117,7 +143,7 @@ def dry_run(workspace: Workspace, folder: Path, **variables: str) -> list[str]:
 def test_a_dry_run_ends_with_the_hours_of_all_conditions(estimated: Workspace, tmp_path: Path) -> None:
     *conditions, last = dry_run(estimated, tmp_path, CONDITIONS="cnn cnn-strong")
     assert [line.split()[0] for line in conditions] == ["cnn", "cnn-strong"]
-    assert last == "in all: 28.0 h left"
+    assert last == "in all: 28.0 h left, one after another"
 
 
 def test_a_dry_run_does_not_count_what_is_done(estimated: Workspace, tmp_path: Path) -> None:
@@ -129,7 +155,7 @@ def test_a_dry_run_does_not_count_what_is_done(estimated: Workspace, tmp_path: P
     run.run_json.write_text(json.dumps({**record, "state": "done"}))
     line, last = dry_run(estimated, tmp_path, CONDITIONS="cnn")
     assert "1 of 2 trained,  60 min left; 0 scored,  60 min left by the first explainer" in line
-    assert " 600 min left by the others " in line and last == "in all: 12.0 h left"
+    assert " 600 min left by the others " in line and last.startswith("in all: 12.0 h left")
 
 
 def test_explainers_are_those_of_the_network(calls: list[list[str]]) -> None:
