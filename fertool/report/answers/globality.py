@@ -1,6 +1,6 @@
 """Are transformers more global than convolutional networks: extent, entropy and background, by one explainer?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fertool.masks.regions import BACKGROUND
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out, paired
@@ -15,6 +15,11 @@ from fertool.score.statistics.scales import PROPORTION
 
 QUESTION = "Are transformers more global than convolutional networks?"
 FOR_BOTH = "occlusion"  # an explainer that needs nothing of a network
+FEWEST_SUMMED_UP = 3  # comparisons of a transformer that a sentence of their own sums up
+MOST_NAMED = 3  # networks in that sentence
+
+# what a transformer's map does beside a convolutional network's
+GLOBALLY, LOCALLY, DISAGREES, OPEN = "more globally", "more locally", "measures disagree", "not shown"
 
 
 def are_transformers_more_global(evidence: Evidence, chance: ChanceLevels) -> Answer:
@@ -22,14 +27,18 @@ def are_transformers_more_global(evidence: Evidence, chance: ChanceLevels) -> An
     sentences: list[Sentence] = []
     missing: list[Missing] = []
     untrusted: list[str] = []
+    verdicts: dict[str, dict[str, str]] = {}
     for pair in family_pairs(evidence.conditions):
         view = common_view(evidence, pair)
         guessing = [
             condition.name for condition in (pair.one, pair.other) if not chance.is_trusted(condition)
         ]
         untrusted += guessing
-        if view is not None and not guessing:
-            sentences += _compare(evidence, pair, view)
+        compared = None if view is None or guessing else _compare(evidence, pair, view)
+        if compared is not None:
+            sentence, found = compared
+            sentences.append(sentence)
+            verdicts.setdefault(pair.one.name, {})[pair.other.name] = found
     families = {condition.family for condition in evidence.conditions}
     if not {"cnn", "transformer"} <= families:
         model = "vit_tiny_patch16_224" if "transformer" not in families else "cnn"
@@ -49,7 +58,12 @@ def are_transformers_more_global(evidence: Evidence, chance: ChanceLevels) -> An
     elif not sentences:
         missing.append(_no_common_grid(evidence))
     sentences += left_out(list(dict.fromkeys(untrusted)))
-    return Answer("globality", QUESTION, sentences, missing)
+    summaries = [
+        Sentence(globality_summary(name, found))
+        for name, found in verdicts.items()
+        if len(found) >= FEWEST_SUMMED_UP
+    ]
+    return Answer("globality", QUESTION, [*summaries, *sentences], missing)
 
 
 def common_view(evidence: Evidence, pair: Pair) -> View | None:
@@ -63,26 +77,54 @@ def common_view(evidence: Evidence, pair: Pair) -> View | None:
     return max(fitting, key=lambda view: (view.grid is not None, view.target == "predicted"), default=None)
 
 
-def _compare(evidence: Evidence, pair: Pair, view: View) -> list[Sentence]:
+def _compare(evidence: Evidence, pair: Pair, view: View) -> tuple[Sentence, str] | None:
+    """The sentence on a pair, and its verdict; None where a figure is missing."""
     both = [pair.one, pair.other]
     measures = {name: evidence.measure(view, name, both) for name in ("extent", "entropy")}
     shares = evidence.shares(view, both)
     if shares is None or any(means is None for means in measures.values()):
-        return []
+        return None
     found = {name: differences(means[0], means[1])[0] for name, means in measures.items() if means}
     background = differences(shares[0], shares[1], PROPORTION)[BACKGROUND]
     test = paired(evidence.map_faces(view, both), several_seeds=pair.has_several_seeds)
-    return [
-        Sentence(globality_sentence(pair, view.name, found["extent"], found["entropy"], background), test)
+    text = globality_sentence(pair, view.name, found["extent"], found["entropy"], background)
+    return Sentence(text, test), globality_verdict(found["extent"], found["entropy"])
+
+
+def globality_verdict(extent: Estimate, entropy: Estimate) -> str:
+    """GLOBALLY where both intervals are above 0, LOCALLY where both are below, else DISAGREES or OPEN."""
+    directions = {extent.direction, entropy.direction}
+    if directions == {1}:
+        return GLOBALLY
+    if directions == {-1}:
+        return LOCALLY
+    return DISAGREES if directions == {1, -1} else OPEN
+
+
+def globality_summary(transformer: str, verdicts: Mapping[str, str]) -> str:
+    """The sentence on all convolutional networks that a transformer is compared with: verdicts by their names."""
+    beside = {
+        verdict: [name for name, own in verdicts.items() if own == verdict]
+        for verdict in (LOCALLY, GLOBALLY, DISAGREES, OPEN)
+    }
+    parts = [
+        f"looks {verdict} than {_who(beside[verdict], len(verdicts))}"
+        for verdict in (LOCALLY, GLOBALLY)
+        if beside[verdict]
     ]
+    if undecided := [*beside[DISAGREES], *beside[OPEN]]:
+        parts.append(f"is not shown to do either beside {_who(undecided, len(verdicts))}")
+    return f"{transformer} (transformer) {listed(parts)}."
+
+
+def _who(names: Sequence[str], compared: int) -> str:
+    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} of {compared} CNNs"
 
 
 def globality_sentence(
     pair: Pair, view: str, extent: Estimate, entropy: Estimate, background: Estimate
 ) -> str:
-    """The sentence that extent and entropy give together, and what the background's share adds.
-
-    More global: both are larger as far as intervals show; more local: both are smaller; else mixed or open.
+    """The sentence that extent and entropy give together (`globality_verdict`), and the background's share.
 
     Args:
         pair: the transformer (`one`) and the CNN (`other`).
@@ -92,20 +134,16 @@ def globality_sentence(
         background: the transformer's share of the background less the CNN's, as a proportion.
     """
     one, other = pair.one.name, pair.other.name
-    directions = [extent.direction, entropy.direction]
-    if directions == [1, 1]:
-        verdict = f"{one} (transformer) looks more globally than {other} (CNN)"
-    elif directions == [-1, -1]:
-        verdict = f"{one} (transformer) looks more locally than {other} (CNN)"
-    elif 1 in directions and -1 in directions:
-        verdict = f"Extent and entropy disagree on whether {one} (transformer) looks more globally than {other} (CNN)"
-    else:
-        verdict = (
-            f"That {one} (transformer) looks more globally than {other} (CNN) is not shown by both measures"
-        )
+    begins = {
+        GLOBALLY: f"{one} (transformer) looks more globally than {other} (CNN)",
+        LOCALLY: f"{one} (transformer) looks more locally than {other} (CNN)",
+        DISAGREES: f"Extent and entropy disagree on whether {one} (transformer) looks more globally than {other} (CNN)",
+        OPEN: f"That {one} (transformer) looks more globally than {other} (CNN) is not shown by both measures",
+    }
+    begin = begins[globality_verdict(extent, entropy)]
     side = {1: "higher", -1: "lower", 0: "not shown to differ"}.get(background.direction or 0)
     return (
-        f"{verdict}: extent {signed(extent)} inter-ocular distances, entropy {signed(entropy, 3)}; its background "
+        f"{begin}: extent {signed(extent)} inter-ocular distances, entropy {signed(entropy, 3)}; its background "
         f"share is {side} ({points(background)}); {view}, {pair.seeds_each}."
     )
 

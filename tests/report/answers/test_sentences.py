@@ -22,7 +22,7 @@ from fertool.report.answers.failures import (
     leak_sentence,
     looked_sentence,
 )
-from fertool.report.answers.globality import globality_sentence
+from fertool.report.answers.globality import globality_sentence, globality_summary, globality_verdict
 from fertool.report.answers.guidance import does_guidance_help, faithfulness_sentence
 from fertool.report.answers.recognition import accuracy_sentence, fraction_sentence
 from fertool.report.answers.truthfulness import planted_sentence, truth_sentence
@@ -145,6 +145,21 @@ def test_a_transformer_is_more_global_only_where_both_measures_show_it(
     assert text.startswith("net on faces (transformer) looks more globally") == (
         extent is UP and entropy is UP
     )
+
+
+def test_many_comparisons_of_a_transformer_are_summed_up() -> None:
+    measures = {"a": (DOWN, DOWN), "b": (UP, UP), "c": (DOWN, DOWN), "d": (UP, DOWN), "e": (DOWN, OPEN)}
+    verdicts = {name: globality_verdict(*both) for name, both in measures.items()}
+    assert globality_summary("vit", verdicts) == (
+        "vit (transformer) looks more locally than a and c, looks more globally than b and is not shown to do either "
+        "beside d and e."
+    )
+    # many are counted
+    more = verdicts | dict.fromkeys("fgh", verdicts["a"])
+    assert globality_summary("vit", more).startswith(
+        "vit (transformer) looks more locally than 5 of 8 CNNs, "
+    )
+    assert globality_summary("vit", {"a": verdicts["a"]}) == "vit (transformer) looks more locally than a."
 
 
 def test_a_map_is_trusted_only_where_every_test_is_passed() -> None:
