@@ -35,6 +35,11 @@ class View:
         """The names of the conditions that it has maps of."""
         return list(self.gathered.compared["joint"])
 
+    def faces_of(self, condition: Condition) -> int:
+        """The fewest faces that a run of a condition has maps of, 0 where it has none."""
+        runs = [run for run in self.gathered.scores if run["run"] in condition.run_names]
+        return min((run["faces"] for run in runs), default=0)
+
     @property
     def own_grids(self) -> set[tuple[int, int]]:
         """The grids of its maps, as rows and columns."""
@@ -80,8 +85,9 @@ def views_of(gathered: Sequence[Gathered]) -> list[View]:
 def main_view(views: Sequence[View], condition: Condition) -> View | None:
     """The view that a condition's figures are shown in first.
 
-    The explainer and target that most conditions have; on a common grid where the maps' own grids differ and
-    one is stored on which every region's ceiling is at least LOW_CEILING.
+    The explainer and target that most conditions have, among those the one with maps of most faces of this condition;
+    on a common grid where the maps' own grids differ and one is stored on which every region's ceiling is at least
+    LOW_CEILING, or which has more faces.
     """
     have = [view for view in views if condition.name in view.conditions and not view.is_null]
     if not have:
@@ -90,14 +96,19 @@ def main_view(views: Sequence[View], condition: Condition) -> View | None:
     for view in views:
         key = (view.explainer, view.target)
         coverage[key] = max(coverage.get(key, 0), len(view.conditions))
-    explainer, target = max(
-        ((view.explainer, view.target) for view in have),
-        key=lambda key: (coverage[key], key[1] == "predicted", key[0]),
+    chosen = max(
+        have,
+        key=lambda view: (
+            coverage[view.explainer, view.target],
+            view.faces_of(condition),
+            view.target == "predicted",
+            view.explainer,
+            view.grid is None,
+        ),
     )
-    same = [view for view in have if (view.explainer, view.target) == (explainer, target)]
-    own = next((view for view in same if view.grid is None), same[0])
+    same = [view for view in have if (view.explainer, view.target) == (chosen.explainer, chosen.target)]
     fair = [view for view in same if view.grid is not None and view.is_fair]
-    return fair[0] if len(own.own_grids) > 1 and fair else own
+    return fair[0] if len(chosen.own_grids) > 1 and fair else chosen
 
 
 def recommended_grid(view: View, region_maps: np.ndarray) -> int | None:

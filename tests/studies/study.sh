@@ -128,11 +128,13 @@ each_guided() {
     done
 }
 
-# By the first explainer: its maps of all faces, every suite on a sample
+# By the first explainer: its maps of all faces, every suite on a sample. Grad-CAM, which all networks have, is on all
+# faces too: conditions are compared on the faces that all of them have maps of.
 score() {
     run=$1 first=${2%% *}
     scored --explainer "$first" --suite classification,attention
-    scored --explainer gradcam --suite attention --grid 7 # which all networks have
+    [ "$first" = gradcam ] || scored --explainer gradcam --suite attention
+    scored --explainer gradcam --suite attention --grid 7
     scored --explainer "$first" --suite all --faces "$FACES"
 }
 

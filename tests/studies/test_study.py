@@ -158,6 +158,17 @@ def test_a_dry_run_does_not_count_what_is_done(estimated: Workspace, tmp_path: P
     assert " 600 min left by the others " in line and last.startswith("in all: 12.0 h left")
 
 
+def test_every_condition_has_gradcam_of_all_faces(calls: list[list[str]]) -> None:
+    scored = {str(option(call, "--run")) for call in calls if call[0] == "score"}
+    whole = {
+        str(option(call, "--run"))
+        for call in calls
+        if call[0] == "score" and option(call, "--explainer") == "gradcam"
+        if {"--faces", "--grid"}.isdisjoint(call) and "attention" in str(option(call, "--suite"))
+    }
+    assert whole == scored
+
+
 def test_explainers_are_those_of_the_network(calls: list[list[str]]) -> None:
     transformers = {
         f"{name}-s[0-9]*"
