@@ -103,16 +103,14 @@ def globality_verdict(extent: Estimate, entropy: Estimate) -> str:
 
 def globality_summary(transformer: str, verdicts: Mapping[str, str]) -> str:
     """The sentence on all convolutional networks that a transformer is compared with: verdicts by their names."""
-    beside = {
-        verdict: [name for name, own in verdicts.items() if own == verdict]
-        for verdict in (LOCALLY, GLOBALLY, DISAGREES, OPEN)
-    }
+    beside: dict[str, list[str]] = {LOCALLY: [], GLOBALLY: []}
+    undecided = []
+    for name, verdict in verdicts.items():
+        beside.get(verdict, undecided).append(name)
     parts = [
-        f"looks {verdict} than {_who(beside[verdict], len(verdicts))}"
-        for verdict in (LOCALLY, GLOBALLY)
-        if beside[verdict]
+        f"looks {verdict} than {_who(names, len(verdicts))}" for verdict, names in beside.items() if names
     ]
-    if undecided := [*beside[DISAGREES], *beside[OPEN]]:
+    if undecided:
         parts.append(f"is not shown to do either beside {_who(undecided, len(verdicts))}")
     return f"{transformer} (transformer) {listed(parts)}."
 
@@ -134,13 +132,14 @@ def globality_sentence(
         background: the transformer's share of the background less the CNN's, as a proportion.
     """
     one, other = pair.one.name, pair.other.name
-    begins = {
-        GLOBALLY: f"{one} (transformer) looks more globally than {other} (CNN)",
-        LOCALLY: f"{one} (transformer) looks more locally than {other} (CNN)",
-        DISAGREES: f"Extent and entropy disagree on whether {one} (transformer) looks more globally than {other} (CNN)",
-        OPEN: f"That {one} (transformer) looks more globally than {other} (CNN) is not shown by both measures",
-    }
-    begin = begins[globality_verdict(extent, entropy)]
+    verdict = globality_verdict(extent, entropy)
+    begin = f"{one} (transformer) looks {verdict} than {other} (CNN)"
+    if verdict == DISAGREES:
+        begin = f"Extent and entropy disagree on whether {one} (transformer) looks more globally than {other} (CNN)"
+    elif verdict == OPEN:
+        begin = (
+            f"That {one} (transformer) looks more globally than {other} (CNN) is not shown by both measures"
+        )
     side = {1: "higher", -1: "lower", 0: "not shown to differ"}.get(background.direction or 0)
     return (
         f"{begin}: extent {signed(extent)} inter-ocular distances, entropy {signed(entropy, 3)}; its background "
