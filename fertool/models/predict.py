@@ -18,18 +18,22 @@ class Faces(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: slice, /) -> np.ndarray: ...
+    def __getitem__(self, index: slice | np.ndarray, /) -> np.ndarray: ...
 
 
 def face_batches(
-    faces: Faces, boxes: np.ndarray | None, batch_size: int
+    faces: Faces, boxes: np.ndarray | None, batch_size: int, rows: np.ndarray | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Yield batches of at most `batch_size` faces, uint8 (N, H, W[, 3]), in order, with their boxes (N, 4) if given."""
-    for start in range(0, len(faces), batch_size):
-        rows = slice(start, start + batch_size)
+    """Yield batches of at most `batch_size` faces, uint8 (N, H, W[, 3]), in order, with their boxes (N, 4) if given.
+
+    `rows` (n,) names the faces; None: all.
+    """
+    for start in range(0, len(faces) if rows is None else len(rows), batch_size):
+        window = slice(start, start + batch_size)
+        some = window if rows is None else rows[window]
         # copies: the arrays may be read-only memory maps, about which torch would warn
-        pixels = torch.from_numpy(np.array(faces[rows]))
-        yield pixels, None if boxes is None else torch.from_numpy(np.array(boxes[rows]))
+        pixels = torch.from_numpy(np.array(faces[some]))
+        yield pixels, None if boxes is None else torch.from_numpy(np.array(boxes[some]))
 
 
 def predict_logits(

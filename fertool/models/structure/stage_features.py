@@ -52,7 +52,11 @@ def find_stages(model: FaceClassifier) -> list[Stage]:
 
 
 def stage_features(
-    model: FaceClassifier, faces: np.ndarray, compute: Compute, boxes: np.ndarray | None = None
+    model: FaceClassifier,
+    faces: np.ndarray,
+    compute: Compute,
+    boxes: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Pooled features of faces at every stage of the model's first view.
 
@@ -65,14 +69,16 @@ def stage_features(
         faces: uint8 (N, H, W) or (N, H, W, 3).
         compute: device and precision.
         boxes: (N, 4), those of the faces, for a model that needs them.
+        rows: the faces that are wanted, int64 (n,); None: all of them, n = N.
 
     Returns:
-        float32 (N, channels) for the name of each stage.
+        float32 (n, channels) for the name of each stage.
     """
     stages = find_stages(model)
     stage_at = {stage.layer: stage for stage in stages}
     features: dict[str, np.ndarray] = {}
     last_seen: dict[str, Tensor] = {}
+    wanted = len(faces) if rows is None else len(rows)
 
     def see(layer: str, given: Tensor, output: Tensor) -> None:
         stage = stage_at[layer]
@@ -80,13 +86,13 @@ def stage_features(
 
     with frozen_eval(model), layers_seen(model, list(stage_at), see), torch.inference_mode():
         start = 0
-        for pixels, batch_boxes in face_batches(faces, boxes, compute.batch_size(GPU_BATCH_SIZE)):
+        for pixels, batch_boxes in face_batches(faces, boxes, compute.batch_size(GPU_BATCH_SIZE), rows):
             with model.looking_at(batch_boxes), compute.autocast():
                 model(pixels.to(compute.device))
             for name, pooled in last_seen.items():
                 # one block from the start, as in `predict_logits`
                 if name not in features:
-                    features[name] = np.empty((len(faces), pooled.shape[1]), np.float32)
+                    features[name] = np.empty((wanted, pooled.shape[1]), np.float32)
                 features[name][start : start + len(pixels)] = pooled.float().cpu().numpy()
             start += len(pixels)
     return {stage.name: features[stage.name] for stage in stages}

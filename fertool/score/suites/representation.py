@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from fertool.errors import UserError
+from fertool.explain.face_sample import stratified_rows
 from fertool.models import FaceClassifier
 from fertool.models.initial_model import initial_model
 from fertool.models.structure.stage_features import stage_features
@@ -48,8 +49,20 @@ MOST_COMPARED = 8  # runs, each with each other
 # stages of `cnn` on FER2013's val split (early ones, of few channels, gain up to 2 points from 1)
 PENALTY = 0.01
 MOST_ITERATIONS = 300
+# Features of all stages are held at once: ResNet-50's of so many faces take 1 GB
+MOST_FITTED = 40_000  # faces of train
+AT_ONCE = 8_000  # faces of the split
 CKA_FACES = 4_000
 FEATURES_SUFFIX, OF_STAGE = ".npz", "after_"  # of the file that keeps their features, and of the arrays in it
+
+
+class Probe(Protocol):
+    """A classifier on the features of a stage."""
+
+    def predict(self, features: np.ndarray, /) -> np.ndarray:
+        """Classes (N,) of features (N, p)."""
+        ...
+
 
 Stages = Mapping[str, np.ndarray]
 """Pooled features (N, channels) of the same faces, by stage."""
@@ -61,7 +74,8 @@ def score_representation(
     """Accuracy of a linear probe on each stage before and after training, and their CKA.
 
     `initial` holds the weights that training began with; None makes them again, from the run's recipe, its seed
-    and what its backbone was pretrained on. Probes are fitted on all of train. Columns: `right_before_<stage>`
+    and what its backbone was pretrained on. Probes are fitted on train, or on MOST_FITTED faces of it, drawn by seed 0
+    with a part for every class. Columns: `right_before_<stage>`
     and `right_after_<stage>`, 0 or 1 a face. Last come the features after training of the faces that CKA takes,
     at most CKA_FACES of them, the same for every run.
     """
@@ -75,7 +89,7 @@ def score_representation(
     limits = dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     figures: Figures = {
         "faces": len(evaluated.labels),
-        "train_faces": len(evaluated.workspace.load_labels("train", evaluated.classes)),
+        "train_faces": min(MOST_FITTED, len(evaluated.workspace.load_labels("train", evaluated.classes))),
         "penalty": PENALTY,
         "stages": [
             {
@@ -124,15 +138,35 @@ def _probed(evaluated: EvaluatedRun, network: FaceClassifier, title: str) -> Pro
 
 def _fit_probes(evaluated: EvaluatedRun, network: FaceClassifier, compute: Compute, title: str) -> Probed:
     train, train_labels, train_boxes = _train_faces(evaluated)
-    fitted = stage_features(network, train, compute, train_boxes)
-    tested = stage_features(network, evaluated.faces, compute, evaluated.boxes)
-    right = {}
-    with progress_bar(f"{evaluated.run.name}: {title}", len(fitted), "probes") as bar:
-        for stage, features in fitted.items():
-            right[stage] = probe(features, train_labels, tested[stage]) == evaluated.labels
+    rows = stratified_rows(train_labels, MOST_FITTED, seed=0)
+    features = stage_features(network, train, compute, train_boxes, rows)
+    labels = train_labels if rows is None else train_labels[rows]
+    probes = {}
+    with progress_bar(f"{evaluated.run.name}: {title}", len(features), "probes") as bar:
+        for stage in list(features):
+            probes[stage] = fit_probe(features.pop(stage), labels)
             bar.update(1)
-    rows = np.sort(np.random.default_rng(0).permutation(len(evaluated.faces))[:CKA_FACES])
-    return Probed(right, {stage: features[rows] for stage, features in tested.items()})
+    return _tested(evaluated, network, compute, probes)
+
+
+def _tested(
+    evaluated: EvaluatedRun, network: FaceClassifier, compute: Compute, probes: Mapping[str, Probe]
+) -> Probed:
+    """The hits of the probes on the faces of the split, and the features of those that CKA takes."""
+    faces = len(evaluated.faces)
+    of_cka = np.sort(np.random.default_rng(0).permutation(faces)[:CKA_FACES])
+    right: dict[str, list[np.ndarray]] = {stage: [] for stage in probes}
+    kept: dict[str, list[np.ndarray]] = {stage: [] for stage in probes}
+    for start in range(0, faces, AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, faces))
+        tested = stage_features(network, evaluated.faces, compute, evaluated.boxes, rows)
+        for stage, features in tested.items():
+            right[stage].append(probes[stage].predict(features) == evaluated.labels[rows])
+            kept[stage].append(features[np.isin(rows, of_cka)])
+    return Probed(
+        {stage: np.concatenate(parts) for stage, parts in right.items()},
+        {stage: np.concatenate(parts) for stage, parts in kept.items()},
+    )
 
 
 def _what_probes_read(evaluated: EvaluatedRun) -> tuple[object, ...]:
@@ -157,8 +191,8 @@ def backbone_sha256(network: FaceClassifier) -> str:
     return digest.hexdigest()
 
 
-def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    """Classes (M,) of `tested` features (M, p) by a logistic regression on `features` (N, p), `labels` (N,).
+def fit_probe(features: np.ndarray, labels: np.ndarray) -> Probe:
+    """A logistic regression on `features` (N, p) with `labels` (N,).
 
     Features are standardised by the mean and deviation of those that it is fitted on.
     """
@@ -171,8 +205,7 @@ def probe(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.nd
     with warnings.catch_warnings():
         # the last digits of its weights are of no interest
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, labels)
-    return model.predict(tested)
+        return model.fit(features, labels)
 
 
 def write_features(evaluated: EvaluatedRun, features: Stages) -> None:

@@ -16,6 +16,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from fertool.errors import UserError
+from fertool.explain.face_sample import stratified_rows
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.initial_model import initial_model
 from fertool.models.registry import build_model
@@ -36,7 +37,7 @@ from fertool.score.suites.representation import (
     cka_between,
     cka_table,
     compare_stages,
-    probe,
+    fit_probe,
     read_features,
     representation_tables,
     score_representation,
@@ -131,6 +132,15 @@ def test_features_are_means_of_maps_and_logits_follow_from_the_last() -> None:
         logits = network.classifier(torch.from_numpy(features[PRE_LOGITS]))
         assert torch.allclose(logits, model.logits(inputs), atol=1e-5)
     assert np.allclose(features["relu1"], first.mean(dim=(2, 3)), atol=1e-5)
+
+
+def test_features_of_some_rows_are_those_of_these_faces() -> None:
+    model = build_model("cnn", 7)
+    faces = np.random.default_rng(0).integers(0, 256, (9, 48, 48), np.uint8)
+    everyone = stage_features(model, faces, CPU)
+    some = stage_features(model, faces, CPU, rows=np.array([7, 2, 3]))
+    for stage, features in some.items():
+        assert np.allclose(features, everyone[stage][[7, 2, 3]], atol=1e-5)
 
 
 def test_of_a_transformers_tokens_the_one_that_the_head_reads_is_taken() -> None:
@@ -248,9 +258,9 @@ def test_a_probe_finds_a_class_in_features_of_any_scale_and_none_in_noise() -> N
     features = gaussian(600, 5)
     features[:, 0] += 6 * labels
     features *= [1e-4, 1e4, 1, 1, 1]
-    found = probe(features[:400], labels[:400], features[400:])
+    found = fit_probe(features[:400], labels[:400]).predict(features[400:])
     assert (found == labels[400:]).mean() > 0.95
-    blind = probe(features[:400, 1:], labels[:400], features[400:, 1:])
+    blind = fit_probe(features[:400, 1:], labels[:400]).predict(features[400:, 1:])
     assert (blind == labels[400:]).mean() < 0.65
 
 
@@ -330,6 +340,36 @@ def test_before_and_after_are_alike_of_a_run_that_learned_nothing(evaluated: Eva
         # of many columns a matrix product sums in another order than of few
         assert stage["before"]["interval"] == pytest.approx(stage["after"]["interval"], rel=1e-6)
         assert stage["cka"] == pytest.approx(1)
+
+
+def test_a_split_is_probed_in_parts_with_the_figures_of_the_whole(
+    evaluated: EvaluatedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, columns, features = score_representation(evaluated)
+    _kept.clear()
+    monkeypatch.setattr("fertool.score.suites.representation.AT_ONCE", 9)
+    monkeypatch.setattr("fertool.score.suites.representation.CKA_FACES", 20)
+    _, in_parts, some = score_representation(evaluated)
+    assert len(evaluated.faces) % 9 and all((columns[name] == in_parts[name]).all() for name in columns)
+    assert [len(some[stage]) for stage in OF_CNN] == 5 * [20] and figures["faces"] == len(evaluated.faces)
+    rows = np.sort(np.random.default_rng(0).permutation(len(evaluated.faces))[:20])
+    assert all(np.allclose(some[stage], features[stage][rows], atol=1e-5) for stage in OF_CNN)
+
+
+def test_of_many_faces_of_train_the_probes_take_some_of_each_class(
+    evaluated: EvaluatedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fertool.score.suites.representation.MOST_FITTED", 60)
+    figures, columns, _ = score_representation(evaluated)
+    assert figures["train_faces"] == 60
+    labels = evaluated.workspace.load_labels("train")
+    rows = stratified_rows(labels, 60, seed=0)
+    assert rows is not None and set(labels[rows]) == set(labels)
+    train = stage_features(evaluated.model, evaluated.workspace.load_faces("train")[rows], CPU)
+    tested = stage_features(evaluated.model, evaluated.faces, CPU)
+    for stage in OF_CNN:
+        expected = fit_probe(train[stage], labels[rows]).predict(tested[stage]) == evaluated.labels
+        assert (columns[f"right_after_{stage}"] == expected).all()
 
 
 def test_a_frozen_backbone_is_probed_once_with_the_figures_of_twice(
