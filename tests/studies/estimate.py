@@ -89,13 +89,15 @@ def scores_left(runs: list[Run], measured: dict[str, float], scoring: Scoring, f
     by_first = [run for run in runs if not is_scored(run, scoring.explainers[0], "sanity")]
     by_others = [run for run in runs if not is_scored(run, scoring.of_any[-1])]
     others = len(scoring.explainers) - 1
+    # Grad-CAM explains all faces beside a first explainer that is another
+    of_all_faces = 1 if scoring.explainers[0] == "gradcam" else 2
     run_by_first_s = (
-        faces.test * measured["attention_s"]
+        of_all_faces * faces.test * measured["attention_s"]
         + faces.train * measured["probes_s"]
         + faces.suites * measured["all_s"]
     )
     run_by_others_s = faces.few * (others * measured["maps_s"] + measured["of_any_s"])
-    calls_of_first_s = bool(by_first) * 3 * measured["call_s"]
+    calls_of_first_s = bool(by_first) * (2 + of_all_faces) * measured["call_s"]
     calls_of_others_s = bool(by_others) * (others + len(scoring.of_any)) * measured["call_s"]
     return (
         f"{len(runs) - len(by_others)} scored, "

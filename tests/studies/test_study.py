@@ -158,6 +158,18 @@ def test_a_dry_run_does_not_count_what_is_done(estimated: Workspace, tmp_path: P
     assert " 600 min left by the others " in line and last.startswith("in all: 12.0 h left")
 
 
+def test_a_dry_run_counts_gradcam_of_all_faces_beside_another_first_explainer(tmp_path: Path) -> None:
+    measured = tmp_path / "study/estimate"
+    measured.mkdir(parents=True)
+    free = dict.fromkeys(("probes_s", "all_s", "maps_s", "of_any_s", "call_s"), 0)
+    for name, record in {"cnn": "cnn-gradcam", "vit-small": "small_vit-face_vit-48-attention"}.items():
+        (measured / f"train-{name}.json").write_text(json.dumps({"images_per_s": 1e9}))
+        an_hour = {"attention_s": 3600 / 3_589, **free}
+        (measured / f"score-{record}.json").write_text(json.dumps(an_hour))
+    cnn, vit, _ = dry_run(Workspace(measured.parent), tmp_path, CONDITIONS="cnn vit-small", SEEDS="0")
+    assert "0 scored,  60 min left by the first" in cnn and "0 scored, 120 min left by the first" in vit
+
+
 def test_every_condition_has_gradcam_of_all_faces(calls: list[list[str]]) -> None:
     scored = {str(option(call, "--run")) for call in calls if call[0] == "score"}
     whole = {
