@@ -49,13 +49,19 @@ class Section:
     """A part of the page with a name and an anchor of its own."""
 
     anchor: str
-    name: str
+    topic: str
     lead: str = ""
     paragraphs: list[Paragraph] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     heat: list[HeatOfCondition] = field(default_factory=list)
     shows_table: bool = False  # its first table, beside its figures too
+    view: str = ""  # explainer, target and grid, or what else tells it from other sections of the topic
+
+    @property
+    def name(self) -> str:
+        """The heading."""
+        return f"{self.topic}: {self.view}" if self.view else self.topic
 
     @property
     def shown_tables(self) -> list[Table]:
@@ -94,14 +100,15 @@ def sections_of(evidence: Evidence, chance: ChanceLevels, rows: Sequence[Row]) -
 
 
 def _suite_section(evidence: Evidence, found: Gathered, rows: Sequence[Row]) -> Section:
-    settings, name = found.settings, NAMES.get(found.suite.name, found.suite.name.capitalize())
-    anchor = found.suite.name
+    settings, topic = found.settings, NAMES.get(found.suite.name, found.suite.name.capitalize())
+    anchor, view = found.suite.name, ""
     if found.suite.explains:
         grid = f", {settings.grid}x{settings.grid} cells" if settings.grid else ""
         target = f", target {settings.target}" if found.suite.only_target is None else ""
-        name = f"{name}: {settings.request.key}{target}{grid}"
+        view = f"{settings.request.key}{target}{grid}"
         anchor = "-".join([anchor, settings.request.key, settings.target, str(settings.grid or "")])
-    return Section(_anchor(anchor), name, figures=_pictures(evidence, found, rows), tables=found.tables)
+    pictures = _pictures(evidence, found, rows)
+    return Section(_anchor(anchor), topic, figures=pictures, tables=found.tables, view=view)
 
 
 def _anchor(text: str) -> str:
@@ -161,7 +168,7 @@ def _mean_heat_section(evidence: Evidence) -> list[Section]:
 def _guidance_section(number: int, guidance: Guidance) -> Section:
     return Section(
         f"guidance-{number + 1}",
-        f"Guidance: {guidance.sweep.name}",
+        "Guidance",
         "The table says what became of the model as its map was told where to lie with weight lambda. The words "
         "follow from 95% intervals of differences alone: something fell where the whole interval lies below 0. "
         "The model is said to have moved only where answers came to rest less on the background and less on it "
@@ -172,6 +179,7 @@ def _guidance_section(number: int, guidance: Guidance) -> Section:
         ],
         [picture(drawing, PAGE_INCHES) for drawing in guidance_drawings(guidance)],
         guidance_tables(guidance),
+        view=guidance.sweep.name,
     )
 
 

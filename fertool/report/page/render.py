@@ -19,6 +19,7 @@ from fertool.report.figures.emotions import lift_colour
 from fertool.report.first_screen import HEADINGS, MEASURES, Row
 from fertool.report.gallery.gallery import Gallery
 from fertool.report.gallery.pictures import png_address
+from fertool.report.page.contents import contents_of
 from fertool.report.page.filters import filters_of
 from fertool.report.page.scales import scales_of
 from fertool.report.reproduction import fingerprints, run_records
@@ -95,15 +96,7 @@ def render_page(
             sections=sections,
             gallery=gallery,
             answers=answers,
-            contents=[
-                ("answer", "The answer"),
-                ("conditions-heading", "The conditions"),
-                ("answers", "The questions"),
-                *((section.anchor, section.name) for section in sections),
-                *([("gallery", "Gallery")] if gallery else []),
-                ("reproduction", "Reproduction"),
-                ("all-tables", "All tables in full"),
-            ],
+            contents=contents_of(sections, has_gallery=gallery is not None),
         )
     )
 
