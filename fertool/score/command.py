@@ -8,6 +8,7 @@ from fertool.errors import UserError
 from fertool.explain.face_sample import FaceSample, draw_sample
 from fertool.explain.selection import explainable_runs
 from fertool.explain.targets import check_target
+from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.models.predictions import made_elsewhere
 from fertool.runtime.hardware import choose_compute, keep_freed_memory
 from fertool.runtime.ranks import join_ranks
@@ -15,7 +16,7 @@ from fertool.score.by_column import BY_COLUMN, figures_by_column
 from fertool.score.evaluated_run import EvaluatedRun
 from fertool.score.gather import show_results, with_marks
 from fertool.score.guidance.tables import guidance_summary
-from fertool.score.registry import chosen_suites
+from fertool.score.registry import EVERY_SUITE, SUITES, chosen_suites
 from fertool.score.results.conditions import identities, mixed_rows, without_repeats
 from fertool.score.results.stored import ensure_figures
 from fertool.score.settings import ScoreSettings
@@ -68,6 +69,7 @@ def score(
     known = identities(chosen_runs, settings.by)
     notes += mixed_rows(chosen_runs, known)
     suites = _suites_to_score(workspace, settings)
+    notes += _notes_on_suites(workspace, settings, suites)
     compute = choose_compute(device, "fp32" if precision == "auto" else precision)
     tries_bfloat16 = precision == "auto" and choose_compute(device).precision == "bf16"
     keep_freed_memory()
@@ -122,6 +124,7 @@ def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suit
         settings.target,
         _truth_is_known(workspace, settings.split),
         settings.request.explainer.makes_maps,
+        _has_landmarks(workspace, settings.split),
     )
     if settings.tta is not None and all(suite.name != "classification" for suite in suites):
         raise UserError(
@@ -132,8 +135,24 @@ def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suit
             f"--by-column {settings.by_column}: shows figures of {', '.join(sorted(BY_COLUMN))}; add one of them to "
             "--suite"
         )
-    workspace.load_region_maps(settings.split)
     return suites
+
+
+def _has_landmarks(workspace: Workspace, split: str) -> bool:
+    """Whether any face of a split has landmarks of its own. Raises UserError where there are no masks."""
+    workspace.load_region_maps(split)
+    return bool((workspace.load_landmarks(split, ["detector"])["detector"] != TEMPLATE).any())
+
+
+def _notes_on_suites(workspace: Workspace, settings: ScoreSettings, suites: Sequence[Suite]) -> list[str]:
+    """A note where `all` are fewer suites, because no face has landmarks of its own."""
+    if EVERY_SUITE not in settings.suites or _has_landmarks(workspace, settings.split):
+        return []
+    left_out = [name for name, suite in SUITES.items() if suite.needs_landmarks and suite not in suites]
+    return [
+        f"no face of '{settings.split}' has landmarks of its own: {', '.join(left_out)} left out, and shares of "
+        "regions are of no face; run 'fertool masks' with another detector"
+    ]
 
 
 def _score_suite(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fertool.errors import UserError
 from fertool.explain.face_sample import FaceSample
 from fertool.explain.heatmaps import HeatmapJob, Heatmaps
 from fertool.explain.making import ensure_heatmaps
@@ -114,6 +115,17 @@ class EvaluatedRun:
     def located(self) -> np.ndarray:
         """Whether landmarks were found, bool (N,): a template's lie where faces mostly are, not where this is."""
         return self.sampled(self.workspace.load_landmarks(self.split, ["detector"])["detector"]) != TEMPLATE
+
+    def located_rows(self) -> np.ndarray:
+        """The rows of the faces with landmarks of their own, int64 (n,), n > 0. Raises UserError for none."""
+        rows = np.flatnonzero(self.located)
+        if not len(rows):
+            raise UserError(
+                f"{self.workspace.root}: no face of '{self.split}' that is scored has landmarks of its own; "
+                + ("score more --faces, or " if self.sample else "")
+                + "run 'fertool masks' with another detector"
+            )
+        return rows
 
     @cached_property
     def model(self) -> FaceClassifier:

@@ -410,6 +410,23 @@ def no_number(name: str) -> None:
     raise AssertionError(f"{name} is no JSON")
 
 
+def test_without_landmarks_every_suite_is_every_one_that_needs_none(workspace: Workspace) -> None:
+    make_masks(workspace, MaskSettings(detector="template"))
+    summary = score(workspace, ScoreSettings(suites=["all"], target="label", faces=8), device="cpu")
+    left_out = {"causal", "causal-agreement", "robustness-attention"}
+    assert set(SUITES) & summary.data.keys() == set(SUITES) - left_out - {"truth"}
+    (note,) = [note for note in summary.notes if "has landmarks of its own" in note]
+    assert all(name in note for name in left_out)
+    run = workspace.run("cnn")
+    before = sorted(run.folder.rglob("*"))
+    for name in sorted(left_out):
+        with pytest.raises(
+            UserError, match=f"--suite {name}: no face has landmarks of its own; leave it out"
+        ):
+            score(workspace, ScoreSettings(suites=["classification", name], target="label"), device="cpu")
+    assert sorted(run.folder.rglob("*")) == before
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_without_landmarks_there_is_valid_json(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]

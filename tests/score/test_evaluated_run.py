@@ -1,4 +1,4 @@
-"""Twins are looked for where the run was trained, also on the faces of another workspace."""
+"""Twins are looked for where the run was trained, also on the faces of another workspace; rows with landmarks."""
 
 import shutil
 from pathlib import Path
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from fertool.errors import UserError
+from fertool.explain.face_sample import FaceSample
 from fertool.prepare import prepare
 from fertool.runtime.hardware import Compute
 from fertool.score.evaluated_run import EvaluatedRun, identical_faces
@@ -27,6 +29,22 @@ def test_faces_that_a_run_was_trained_on_are_found_in_another_workspace(
     own = EvaluatedRun(trained, trained.run("cnn"), "test", CPU).has_twin_in_train
     assert np.array_equal(EvaluatedRun(other, run, "test", CPU).has_twin_in_train, own)
     assert not EvaluatedRun(trained, trained.run("cnn"), "train", CPU).has_twin_in_train.any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [([3, 5], "score more --faces, or run 'fertool masks'"), (None, "landmarks of its own; run")],
+)
+def test_where_no_scored_face_has_landmarks_it_says_what_to_do(
+    trained: Workspace, rows: list[int] | None, said: str
+) -> None:
+    sample = None if rows is None else FaceSample(np.array(rows), seed=0)
+    evaluated = EvaluatedRun(trained, trained.run("cnn"), "test", CPU, sample=sample)
+    faces = len(evaluated.faces)
+    assert np.array_equal(evaluated.located_rows(), np.arange(faces))
+    evaluated.__dict__["located"] = np.zeros(faces, dtype=bool)
+    with pytest.raises(UserError, match=said):
+        evaluated.located_rows()
 
 
 @pytest.mark.parametrize("colour", [False, True])

@@ -3,7 +3,8 @@
     python tests/torture/load.py [--faces 10000,100000,1000000] [--runs 20,200] [--folder DIR]
 
 Faces are synthetic, repeated, 48 pixels wide; each carries its number in its first pixels, so that none is another's
-twin. Masks are the mean face's: the first call makes them, the second finds them up to date. Runs beyond the first are
+twin. Masks are of the landmarks that faces were drawn with: the first call makes them, the second finds them up to
+date. Runs beyond the first are
 copies with another name and seed. Prints a row a command: CPU seconds (user and system), the most memory of its
 process, and how much of that was its own (the rest are mapped files, which the system takes back when it needs room).
 The exit code is 1 where a time grows faster than the faces or runs do, or own memory exceeds its limit.
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from fertool.prepare import PrepareSettings, prepare
-from fertool.runtime.files import read_csv, write_csv, write_json
+from fertool.runtime.files import read_csv, write_csv, write_json, write_npz
 from fertool.workspace import SPLITS, Workspace
 
 MADE = 2000  # different faces
@@ -32,8 +33,8 @@ MAX_OWN_MB_A_MILLION = 4000
 CONSTANT_S = 5  # of every process, for its imports
 FASTER = 1.3  # a time may grow by this more than what it is of
 STAGES = {
-    "masks": ["masks", "--detector", "template"],
-    "masks, up to date": ["masks", "--detector", "template"],
+    "masks": ["masks"],
+    "masks, up to date": ["masks"],
     "train, 1 epoch": [
         "train",
         "--epochs",
@@ -171,7 +172,7 @@ def faults(costs: dict[int, dict[str, Cost]], what: str) -> list[str]:
 
 
 def write_faces(workspace: Workspace, count: int) -> None:
-    """A workspace of so many faces: those of each split repeated, no two alike, without truth about them."""
+    """A workspace of so many faces: those of each split repeated, no two alike; of the truth their landmarks alone."""
     prepare(workspace, "synthetic", PrepareSettings(count=MADE))
     counts = {split: round(share * count) for split, share in SPLIT_SHARES.items()}
     for split, faces in counts.items():
@@ -195,8 +196,11 @@ def write_faces(workspace: Workspace, count: int) -> None:
                 for number in range(faces)
             ),
         )
-        workspace.truth(split).unlink()
-    files = [path(split) for split in SPLITS for path in (workspace.faces, workspace.faces_csv)]
+        landmarks = workspace.load_truth(split)["landmarks"]
+        write_npz(workspace.truth(split), landmarks=landmarks[np.arange(faces) % len(own)])
+    files = [
+        path(split) for split in SPLITS for path in (workspace.faces, workspace.faces_csv, workspace.truth)
+    ]
     record = workspace.dataset()
     splits = {
         split: {

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fertool.errors import UserError
 from fertool.masks.regions import BACKGROUND, REGIONS
 from fertool.runtime.progress import progress_bar
 from fertool.score.evaluated_run import Columns, EvaluatedRun, Figures
@@ -67,11 +66,7 @@ def score_causal(
     are no two different faces.
     """
     check_fills(fills)
-    rows = np.flatnonzero(evaluated.located)
-    if len(rows) == 0:
-        raise UserError(
-            f"{evaluated.workspace.root}: no face of '{evaluated.split}' has landmarks of its own"
-        )
+    rows = evaluated.located_rows()
     labels, clusters = evaluated.labels[rows], evaluated.clusters[rows]
     others_there = len(np.unique(clusters)) > 1
     donors = Donors.draw(evaluated, seed) if others_there or "paste" in fills else None
@@ -423,4 +418,5 @@ CAUSAL = Suite(
     inputs=model_files,
     recorded=lambda settings: {"fills_asked": list(settings.fills), "seed": settings.seed},
     revision=3,
+    needs_landmarks=True,
 )

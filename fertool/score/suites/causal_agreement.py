@@ -309,4 +309,5 @@ CAUSAL_AGREEMENT = Suite(
     inputs=lambda evaluated, settings: [*heatmap_files(evaluated, settings), _causal_columns(evaluated)],
     recorded=lambda settings: explainer_and_target(settings) | without_nulls(settings),
     after=(CAUSAL.name,),
+    needs_landmarks=True,
 )

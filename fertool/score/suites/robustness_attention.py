@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fertool.errors import UserError
 from fertool.explain.explainer import rectify
 from fertool.explain.in_memory import unstored_heatmaps
 from fertool.explain.registry import Request
@@ -60,12 +59,7 @@ def score_robustness_attention(
     Raises:
         UserError: target `all`, or no face has landmarks.
     """
-    located = np.flatnonzero(evaluated.located)
-    sample = np.sort(np.random.default_rng(seed).permutation(located)[:faces])
-    if not len(sample):
-        raise UserError(
-            f"{evaluated.workspace.root}: no landmarks were found on '{evaluated.split}'; none to score"
-        )
+    sample = np.sort(np.random.default_rng(seed).permutation(evaluated.located_rows())[:faces])
     pictures, region_maps = np.array(evaluated.faces[sample]), np.array(evaluated.region_maps[sample])
     landmarks, rows = torch.from_numpy(evaluated.landmarks[sample]), torch.from_numpy(sample)
     codes = None if target == "predicted" else explained_classes(evaluated, target)[sample]
@@ -210,4 +204,5 @@ ROBUSTNESS_ATTENTION = Suite(
     recorded=lambda settings: explainer_and_target(settings) | {"seed": settings.seed},
     revision_of_views=2,
     runs_explainer=True,
+    needs_landmarks=True,
 )

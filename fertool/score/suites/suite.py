@@ -90,6 +90,7 @@ class Suite:
         runs_explainer: whether it makes maps of other faces or weights, for which those on disk are not enough.
         after: names of suites whose stored figures it reads.
         samples: whether `--faces` holds for it; without, it always takes all faces of the split.
+        needs_landmarks: whether it has no figures where no face has landmarks of its own.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Suite:
     runs_explainer: bool = False
     after: tuple[str, ...] = ()
     samples: bool = True
+    needs_landmarks: bool = False
 
     def revision_for(self, run: Run) -> int:
         """The revision of a run's figures."""

@@ -102,7 +102,7 @@ def test_only_faces_with_landmarks_count(evaluated: EvaluatedRun, one_corruption
     assert figures["faces"] == located.sum()
     assert np.array_equal(np.isfinite(columns["moved_contrast"]), located)
     evaluated.__dict__["located"] = np.zeros_like(located)
-    with pytest.raises(UserError, match="no landmarks were found on 'test'"):
+    with pytest.raises(UserError, match="no face of 'test' that is scored has landmarks"):
         score_robustness_attention(evaluated, parse_request("uniform"), "predicted")
 
 
