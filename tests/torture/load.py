@@ -4,10 +4,10 @@
 
 Faces are synthetic, repeated, 48 pixels wide; each carries its number in its first pixels, so that none is another's
 twin. Masks are of the landmarks that faces were drawn with: the first call makes them, the second finds them up to
-date. Runs beyond the first are
-copies with another name and seed. Prints a row a command: CPU seconds (user and system), the most memory of its
-process, and how much of that was its own (the rest are mapped files, which the system takes back when it needs room).
-The exit code is 1 where a time grows faster than the faces or runs do, or own memory exceeds its limit.
+date. Runs beyond the first are copies with another name and seed. Prints a row a command: CPU seconds (user and
+system), the most memory of its process, and how much of that was its own (the rest are mapped files, which the system
+takes back when it needs room). The exit code is 1 where a time grows faster than the faces or runs do, or own memory
+exceeds its limit.
 """
 
 import argparse
