@@ -68,6 +68,7 @@ def score_line(
     explainer: str | None = None,
     target: str | None = None,
     grid: int | None = None,
+    faces: int | None = None,
     split: str = "test",
 ) -> str:
     """The shell line that scores suites.
@@ -77,6 +78,7 @@ def score_line(
         explainer: the explainer whose maps are scored; None for the default.
         target: the class that maps explain (predicted, label); None for the default.
         grid: the cells a side of a common grid; None for the maps' own.
+        faces: the size of the sample of faces; None for all.
         split: the split whose faces are scored.
     """
     words = ["fertool", "score"]
@@ -85,5 +87,6 @@ def score_line(
         words += ["--suite", suite]
     words += ["--target", target] if target else []
     words += ["--grid", str(grid)] if grid else []
+    words += ["--faces", str(faces)] if faces else []
     words += ["--split", split] if split != "test" else []
     return shlex.join(words)

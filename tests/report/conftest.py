@@ -3,6 +3,7 @@
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from string import ascii_lowercase
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,7 +67,7 @@ class MadeUp:
         }
         record = {"model": model, "family": "cnn", "weights": weights, "config": config}
         runs = tuple(Run(Path(f"{name}-s{seed}")) for seed in range(seeds))
-        condition = Condition(name, "abcdef"[len(self.conditions)], runs, record)
+        condition = Condition(name, ascii_lowercase[len(self.conditions)], runs, record)
         self.conditions.append(condition)
         share = np.array([background, *5 * [(1 - background) / 5]])
         beyond = {region: ABOVE if region in above_blob else BELOW for region in REGIONS}
@@ -97,9 +98,22 @@ class MadeUp:
             {"run": run, "grid": self.known[other.name].grid} for other in shown for run in other.run_names
         ]
         gathered = SimpleNamespace(
-            scores=scores, compared={"joint": {other.name: None for other in shown}, "comparisons": {}}
+            scores=scores,
+            compared={"joint": {other.name: None for other in shown}, "comparisons": {}},
+            settings=SimpleNamespace(request=SimpleNamespace(explainer=SimpleNamespace(makes_maps=True))),
         )
         return View("gradcam", "label", None, gathered) if condition in shown else None
+
+    @property
+    def views(self) -> list[View]:
+        return [view for condition in self.conditions[:1] for view in self.views_with(condition)]
+
+    def views_with(self, condition: Condition) -> list[View]:
+        view = self.main_view(condition)
+        return [] if view is None else [view]
+
+    def agreement(self, view: View, condition: Condition) -> None:
+        return None
 
     def lifts(self, view: View, conditions: list[Condition]) -> list[Resampled]:
         return [self.known[condition.name].lifts for condition in conditions]

@@ -8,10 +8,19 @@ from fertool.report.words import listed
 
 @dataclass(frozen=True)
 class Sentence:
-    """A statement, and the test behind it."""
+    """A statement, and the test behind it.
+
+    `is_detail`: another sentence sums it up, and it stands behind the rest, folded away on the page.
+    """
 
     text: str
     test: str = ""
+    is_detail: bool = False
+
+    @property
+    def markdown(self) -> str:
+        """The statement with its test in brackets."""
+        return f"{self.text} ({self.test})" if self.test else self.text
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,29 @@ class Answer:
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
+    def main_sentences(self) -> list[Sentence]:
+        """The sentences that are no details."""
+        return [sentence for sentence in self.sentences if not sentence.is_detail]
+
+    @property
+    def details(self) -> list[Sentence]:
+        """The sentences that others sum up."""
+        return [sentence for sentence in self.sentences if sentence.is_detail]
+
+    @property
     def markdown(self) -> str:
         """The answer as Markdown."""
         lines = [f"## {self.question}", ""]
-        for sentence in self.sentences:
-            test = f" ({sentence.test})" if sentence.test else ""
-            lines += [f"{sentence.text}{test}", ""]
+        for sentence in self.main_sentences:
+            lines += [sentence.markdown, ""]
         for note in self.notes:
             lines += [note, ""]
         for missing in self.missing:
             lines += [missing.text, "", *(f"    {line}" for line in missing.lines), ""]
+        if self.details:
+            lines += ["### In detail", ""]
+        for sentence in self.details:
+            lines += [sentence.markdown, ""]
         return "\n".join(lines)
 
 

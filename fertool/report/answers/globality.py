@@ -1,6 +1,7 @@
 """Are transformers more global than convolutional networks: extent, entropy and background, by one explainer?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fertool.masks.regions import BACKGROUND
 from fertool.report.answers.answer import Answer, Missing, Sentence, left_out, paired
@@ -24,7 +25,7 @@ GLOBALLY, LOCALLY, DISAGREES, OPEN = "more globally", "more locally", "measures 
 
 def are_transformers_more_global(evidence: Evidence, chance: ChanceLevels) -> Answer:
     """Differences in extent, entropy and background share, the same explainer on one grid."""
-    sentences: list[Sentence] = []
+    compared: list[tuple[str, Sentence]] = []
     missing: list[Missing] = []
     untrusted: list[str] = []
     verdicts: dict[str, dict[str, str]] = {}
@@ -34,10 +35,10 @@ def are_transformers_more_global(evidence: Evidence, chance: ChanceLevels) -> An
             condition.name for condition in (pair.one, pair.other) if not chance.is_trusted(condition)
         ]
         untrusted += guessing
-        compared = None if view is None or guessing else _compare(evidence, pair, view)
-        if compared is not None:
-            sentence, found = compared
-            sentences.append(sentence)
+        comparison = None if view is None or guessing else _compare(evidence, pair, view)
+        if comparison is not None:
+            sentence, found = comparison
+            compared.append((pair.one.name, sentence))
             verdicts.setdefault(pair.one.name, {})[pair.other.name] = found
     families = {condition.family for condition in evidence.conditions}
     if not {"cnn", "transformer"} <= families:
@@ -48,22 +49,22 @@ def are_transformers_more_global(evidence: Evidence, chance: ChanceLevels) -> An
             score_line(["attention"], explainer=FOR_BOTH, split=evidence.split),
         )
         missing.append(Missing(f"there is no {kind} among them", lines))
-    elif not sentences and untrusted:
+    elif not compared and untrusted:
         lines = tuple(
             train_line(condition.config, epochs=2 * condition.config["epochs"])
             for condition in evidence.conditions
             if condition.name in untrusted
         )
         missing.append(Missing("no transformer and CNN are both shown to be better than guessing", lines))
-    elif not sentences:
+    elif not compared:
         missing.append(_no_common_grid(evidence))
-    sentences += left_out(list(dict.fromkeys(untrusted)))
-    summaries = [
-        Sentence(globality_summary(name, found))
-        for name, found in verdicts.items()
-        if len(found) >= FEWEST_SUMMED_UP
+    summed_up = {name: found for name, found in verdicts.items() if len(found) >= FEWEST_SUMMED_UP}
+    sentences = [
+        *(Sentence(globality_summary(name, found)) for name, found in summed_up.items()),
+        *(replace(sentence, is_detail=name in summed_up) for name, sentence in compared),
+        *left_out(list(dict.fromkeys(untrusted))),
     ]
-    return Answer("globality", QUESTION, [*summaries, *sentences], missing)
+    return Answer("globality", QUESTION, sentences, missing)
 
 
 def common_view(evidence: Evidence, pair: Pair) -> View | None:

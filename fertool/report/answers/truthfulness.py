@@ -1,6 +1,7 @@
 """Does the heatmap tell the truth about this model?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fertool.report.answers.answer import Answer, Missing, Sentence
@@ -17,15 +18,41 @@ from fertool.score.suites.sanity import marked
 QUESTION = "Does the heatmap tell the truth about the model?"
 TESTS = "ROAD and causal agreement beside the null maps on the same faces; sanity by randomised weights"
 SUITES = ("faithfulness", "causal", "sanity")
+MOST_IN_FULL = 6  # maps of which each has a sentence beside the others; of more the sum comes first
+
+
+@dataclass(frozen=True)
+class MapTests:
+    """The tests that the maps of an explainer for a condition passed; None where one was not made."""
+
+    explainer: str
+    condition: str
+    is_faithful: bool | None  # more than every null
+    agrees: bool | None  # with the causes, above every null
+    is_sane: bool | None  # changes with the weights
+
+    @property
+    def was_made(self) -> bool:
+        """Whether any test was made."""
+        return not self.is_faithful is self.agrees is self.is_sane is None
+
+    @property
+    def passes(self) -> bool:
+        """Whether it passes every test that was made."""
+        return False not in (self.is_faithful, self.agrees, self.is_sane)
 
 
 def do_the_maps_tell_the_truth(evidence: Evidence, chance: ChanceLevels) -> Answer:
-    """A verdict on each explainer of each condition; what was not tested is said."""
+    """A verdict on each explainer of each condition; of many, their sum first. Tests that were not made are said."""
+    tested: list[MapTests] = []
     sentences: list[Sentence] = []
     untested: dict[tuple[str, ...], list[tuple[Condition, View]]] = {}
     for condition in evidence.conditions:
         for view in _most_tested(evidence, chance, condition):
-            sentences += _on_map(evidence, chance, condition, view)
+            found = _tests(evidence, chance, condition, view)
+            if found.was_made:
+                tested.append(found)
+                sentences += _on_map(evidence, chance, condition, view, found)
             lacking = tuple(_lacking(evidence, chance, condition, view))
             if lacking:
                 untested.setdefault(lacking, []).append((condition, view))
@@ -33,7 +60,54 @@ def do_the_maps_tell_the_truth(evidence: Evidence, chance: ChanceLevels) -> Answ
     if not evidence.views:
         line = score_line(["attention", *SUITES], target="label", split=evidence.split)
         missing.append(Missing("no maps are scored", (line,)))
+    if len(tested) > MOST_IN_FULL:
+        # the test behind them is that of the sum
+        details = [Sentence(sentence.text, is_detail=True) for sentence in sentences]
+        first, *others = truth_summary(tested)
+        sentences = [Sentence(first, TESTS), *map(Sentence, others), *details]
     return Answer("truthfulness", QUESTION, sentences, missing)
+
+
+def truth_summary(tested: Sequence[MapTests]) -> list[str]:
+    """Sentences on many maps: which explainers' pass, those of most networks first; then each explainer's tests."""
+    by_explainer: dict[str, list[MapTests]] = {}
+    for one in tested:
+        by_explainer.setdefault(one.explainer, []).append(one)
+    passed = {explainer: sum(one.passes for one in maps) for explainer, maps in by_explainer.items()}
+    order = sorted(by_explainer, key=lambda explainer: -passed[explainer] / len(by_explainer[explainer]))
+    parts = [
+        f"{explainer} for {_of_networks(passed[explainer], len(by_explainer[explainer]))}"
+        for explainer in order
+        if passed[explainer]
+    ]
+    none = [explainer for explainer in order if not passed[explainer]]
+    if parts:
+        rest = f"; no map of {listed(none, 'or')} passes every one" if none else ""
+        first = f"Every test that was made is passed by the maps of {listed(parts)}{rest}."
+    else:
+        first = f"No map of {listed(none, 'or')} passes every test that was made."
+    return [first, *(tests_sentence(explainer, by_explainer[explainer]) for explainer in order)]
+
+
+def _of_networks(passed: int, count: int) -> str:
+    if count == 1:
+        return "its one network"
+    return f"all {count} networks" if passed == count else f"{passed} of {count} networks"
+
+
+def tests_sentence(explainer: str, tested: Sequence[MapTests]) -> str:
+    """The sentence on an explainer's maps of several conditions: how many passed each test that was made."""
+    measures = {
+        "more faithful than every null map": [one.is_faithful for one in tested],
+        "nearer to the causes than every null map": [one.agrees for one in tested],
+        "changed by random weights": [one.is_sane for one in tested],
+    }
+    parts = []
+    for words, results in measures.items():
+        made = [result for result in results if result is not None]
+        if made:
+            parts.append(f"{words} for {sum(made)} of {len(made)}{'' if parts else ' networks'}")
+    return f"{explainer}: {listed(parts)}."
 
 
 def _most_tested(evidence: Evidence, chance: ChanceLevels, condition: Condition) -> list[View]:
@@ -51,20 +125,29 @@ def _most_tested(evidence: Evidence, chance: ChanceLevels, condition: Condition)
     return [max(views, key=tests_made) for views in by_explainer.values()]
 
 
-def _on_map(evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View) -> list[Sentence]:
-    found = chance.compare(condition, view)
+def _tests(evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View) -> MapTests:
     known = evidence.stored(evidence.suite("sanity", view), condition)
     sane = None if not known else not any(marked(run) for run in known)
-    if found is None or (
-        found.not_faithful_beyond is None and found.no_agreement_beyond is None and sane is None
-    ):
+    found = chance.compare(condition, view)
+    if found is None:
+        return MapTests(view.explainer, condition.name, None, None, None)
+    nulls = (found.not_faithful_beyond, found.no_agreement_beyond)
+    faithful, agrees = (None if beyond is None else not beyond for beyond in nulls)
+    return MapTests(view.explainer, condition.name, faithful, agrees, sane)
+
+
+def _on_map(
+    evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View, tested: MapTests
+) -> list[Sentence]:
+    found = chance.compare(condition, view)
+    if found is None:
         return []
     agreement = evidence.agreement(view, condition)
     text = truth_sentence(
         f"{view.explainer} for {condition.name}",
         found.not_faithful_beyond,
         found.no_agreement_beyond,
-        sane,
+        tested.is_sane,
         estimates(agreement, CORRELATION)[0] if agreement is not None else None,
     )
     planted = _planted(evidence, condition, view)
@@ -155,9 +238,25 @@ def _missing(evidence: Evidence, lacking: tuple[str, ...], maps: Sequence[tuple[
     explainers = list(dict.fromkeys(view.explainer for _, view in maps))
     conditions = list(dict.fromkeys(condition.name for condition, _ in maps))
     lines = tuple(
-        score_line(lacking, explainer=explainer, target="label", split=evidence.split)
+        score_line(
+            lacking,
+            explainer=explainer,
+            target="label",
+            faces=_sampled(maps, explainer),
+            split=evidence.split,
+        )
         for explainer in explainers
     )
     verb = "was" if len(lacking) == 1 else "were"
     what = f"{listed(lacking)} {verb} not scored, or without null maps, for {listed(explainers)}"
-    return Missing(f"{what} of {listed(conditions)}", lines)
+    whose = "every condition" if len(conditions) == len(evidence.conditions) > 1 else listed(conditions)
+    return Missing(f"{what} of {whose}", lines)
+
+
+def _sampled(maps: Sequence[tuple[Condition, View]], explainer: str) -> int | None:
+    """The faces of the largest sample that an explainer's maps were scored on; None where some were scored on all."""
+    samples = [
+        run.get("sample") for _, view in maps if view.explainer == explainer for run in view.gathered.scores
+    ]
+    sizes = [sample["faces"] for sample in samples if sample]
+    return max(sizes) if len(sizes) == len(samples) else None

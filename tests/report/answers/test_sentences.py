@@ -1,7 +1,9 @@
 """Each sentence of an answer: an example in which it must appear, and one in which it must not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,14 @@ from fertool.report.answers.failures import (
 from fertool.report.answers.globality import globality_sentence, globality_summary, globality_verdict
 from fertool.report.answers.guidance import does_guidance_help, faithfulness_sentence
 from fertool.report.answers.recognition import accuracy_sentence, fraction_sentence
-from fertool.report.answers.truthfulness import planted_sentence, truth_sentence
+from fertool.report.answers.truthfulness import (
+    MOST_IN_FULL,
+    MapTests,
+    do_the_maps_tell_the_truth,
+    planted_sentence,
+    truth_sentence,
+    truth_summary,
+)
 from fertool.report.conditions import Condition
 from fertool.report.pairs import Pair
 from fertool.report.words import listed
@@ -175,6 +184,81 @@ def test_a_map_is_trusted_only_where_every_test_is_passed() -> None:
     assert "not shown to be more faithful than centre" in truth_sentence("m", ["centre"], None, None, None)
     only_sane = truth_sentence("m", None, None, True, None)
     assert "faithful" not in only_sane and "agreement" not in only_sane
+
+
+def test_many_maps_are_summed_up_by_explainer_the_most_truthful_first() -> None:
+    tested = [
+        *(MapTests("gradcam", f"net{n}", n > 0, n > 1, True) for n in range(4)),
+        *(MapTests("rise", f"net{n}", True, n > 0, None) for n in range(4)),
+        *(MapTests("hirescam", f"net{n}", False, None, n > 0) for n in range(3)),
+        MapTests("rollout", "vit", True, True, True),
+    ]
+    assert truth_summary(tested) == [
+        "Every test that was made is passed by the maps of rollout for its one network, rise for 3 of 4 networks and "
+        "gradcam for 2 of 4 networks; no map of hirescam passes every one.",
+        "rollout: more faithful than every null map for 1 of 1 networks, nearer to the causes than every null map for "
+        "1 of 1 and changed by random weights for 1 of 1.",
+        "rise: more faithful than every null map for 4 of 4 networks and nearer to the causes than every null map for "
+        "3 of 4.",
+        "gradcam: more faithful than every null map for 3 of 4 networks, nearer to the causes than every null map for "
+        "2 of 4 and changed by random weights for 4 of 4.",
+        "hirescam: more faithful than every null map for 0 of 3 networks and changed by random weights for 2 of 3.",
+    ]
+    of_all = truth_summary([MapTests("rise", f"net{n}", True, None, None) for n in range(3)])
+    assert of_all[0] == "Every test that was made is passed by the maps of rise for all 3 networks."
+    of_none = truth_summary([MapTests(name, "net", None, False, None) for name in ("rise", "gradcam")])
+    assert of_none[0] == "No map of rise or gradcam passes every test that was made."
+
+
+@pytest.mark.parametrize("count", [MOST_IN_FULL, MOST_IN_FULL + 1])
+def test_each_map_has_its_sentence_behind_the_sum_of_many(made_up: Callable[[], Any], count: int) -> None:
+    evidence = made_up()
+    for number in range(count):
+        evidence.add(f"net{number}", not_faithful=["centre"] if number else [], no_agreement=[])
+    answer = do_the_maps_tell_the_truth(evidence, evidence)
+    many = count > MOST_IN_FULL
+    maps = answer.details if many else answer.main_sentences
+    assert len(maps) == count and maps[0].text.startswith("The map of gradcam for net0 passes")
+    assert sum("cannot be trusted" in map_.text for map_ in maps) == count - 1
+    if many:
+        first, gradcam = (sentence.text for sentence in answer.main_sentences)
+        assert (
+            first == f"Every test that was made is passed by the maps of gradcam for 1 of {count} networks."
+        )
+        assert gradcam.startswith(f"gradcam: more faithful than every null map for 1 of {count} networks")
+    (missing,) = answer.missing
+    assert missing.lines == ("fertool score --explainer gradcam --suite sanity --target label",)
+    assert [missing.what] == ["sanity was not scored, or without null maps, for gradcam of every condition"]
+
+
+def test_scores_of_a_sample_are_to_be_made_of_as_large_a_one(
+    made_up: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = made_up()
+    evidence.add("net", not_faithful=[], no_agreement=[])
+    (view,) = evidence.views
+    for run in view.gathered.scores:
+        run["sample"] = {"faces": 30, "seed": 0}
+    monkeypatch.setattr(evidence, "views_with", lambda condition: [view])
+    (missing,) = do_the_maps_tell_the_truth(evidence, evidence).missing
+    assert missing.lines == ("fertool score --explainer gradcam --suite sanity --target label --faces 30",)
+
+
+def test_details_come_last_and_each_sentence_once() -> None:
+    answer = Answer(
+        "anchor",
+        "Question?",
+        [Sentence("Details.", "a test", is_detail=True), Sentence("Sum.", "its test")],
+        [Missing("no scores", ("fertool score",))],
+    )
+    assert answer.markdown.split("\n\n") == [
+        "## Question?",
+        "Sum. (its test)",
+        "Cannot be answered from these runs: no scores; run:",
+        "    fertool score",
+        "### In detail",
+        "Details. (a test)\n",
+    ]
 
 
 def test_planted_evidence_is_found_where_the_interval_is_above_chance() -> None:
