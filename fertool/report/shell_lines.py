@@ -68,7 +68,7 @@ def score_line(
     explainer: str | None = None,
     target: str | None = None,
     grid: int | None = None,
-    faces: int | None = None,
+    sample: Mapping[str, int] | None = None,
     split: str = "test",
 ) -> str:
     """The shell line that scores suites.
@@ -78,7 +78,7 @@ def score_line(
         explainer: the explainer whose maps are scored; None for the default.
         target: the class that maps explain (predicted, label); None for the default.
         grid: the cells a side of a common grid; None for the maps' own.
-        faces: the size of the sample of faces; None for all.
+        sample: the `faces` of a sample, and the `seed` that drew it; None for all faces.
         split: the split whose faces are scored.
     """
     words = ["fertool", "score"]
@@ -87,6 +87,8 @@ def score_line(
         words += ["--suite", suite]
     words += ["--target", target] if target else []
     words += ["--grid", str(grid)] if grid else []
-    words += ["--faces", str(faces)] if faces else []
+    if sample is not None:
+        words += ["--faces", str(sample["faces"])]
+        words += ["--seed", str(sample["seed"])] if sample["seed"] else []
     words += ["--split", split] if split != "test" else []
     return shlex.join(words)

@@ -13,10 +13,10 @@ from fertool.models.predictions import made_elsewhere
 from fertool.runtime.hardware import choose_compute, keep_freed_memory
 from fertool.runtime.ranks import join_ranks
 from fertool.score.by_column import BY_COLUMN, figures_by_column
-from fertool.score.evaluated_run import EvaluatedRun
+from fertool.score.evaluated_run import EvaluatedRun, no_landmarks
 from fertool.score.gather import show_results, with_marks
 from fertool.score.guidance.tables import guidance_summary
-from fertool.score.registry import EVERY_SUITE, SUITES, chosen_suites
+from fertool.score.registry import chosen_suites, names_written
 from fertool.score.results.conditions import identities, mixed_rows, without_repeats
 from fertool.score.results.stored import ensure_figures
 from fertool.score.settings import ScoreSettings
@@ -69,11 +69,12 @@ def score(
     known = identities(chosen_runs, settings.by)
     notes += mixed_rows(chosen_runs, known)
     suites = _suites_to_score(workspace, settings)
-    notes += _notes_on_suites(workspace, settings, suites)
+    sample = _sample_to_score(workspace, settings)
+    suites, left_out = _with_landmarks(workspace, settings, suites, sample)
+    notes += left_out
     compute = choose_compute(device, "fp32" if precision == "auto" else precision)
     tries_bfloat16 = precision == "auto" and choose_compute(device).precision == "bf16"
     keep_freed_memory()
-    sample = _sample_to_score(workspace, settings)
     evaluated_runs = [
         EvaluatedRun(workspace, run, settings.split, compute, force, sample, tries_bfloat16)
         for run in chosen_runs
@@ -116,7 +117,7 @@ def _show(
 
 
 def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suite]:
-    """The suites that the settings name. Raises UserError for what this workspace lacks: split, class, masks."""
+    """The suites that the settings name. Raises UserError for what this workspace lacks: split, class."""
     workspace.check_split(settings.split)
     check_target(settings.target, workspace.dataset()["classes"])
     suites = chosen_suites(
@@ -124,7 +125,6 @@ def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suit
         settings.target,
         _truth_is_known(workspace, settings.split),
         settings.request.explainer.makes_maps,
-        _has_landmarks(workspace, settings.split),
     )
     if settings.tta is not None and all(suite.name != "classification" for suite in suites):
         raise UserError(
@@ -138,21 +138,23 @@ def _suites_to_score(workspace: Workspace, settings: ScoreSettings) -> list[Suit
     return suites
 
 
-def _has_landmarks(workspace: Workspace, split: str) -> bool:
-    """Whether any face of a split has landmarks of its own. Raises UserError where there are no masks."""
-    workspace.load_region_maps(split)
-    return bool((workspace.load_landmarks(split, ["detector"])["detector"] != TEMPLATE).any())
+def _with_landmarks(
+    workspace: Workspace, settings: ScoreSettings, suites: Sequence[Suite], sample: FaceSample | None
+) -> tuple[list[Suite], list[str]]:
+    """The suites that the landmarks of the faces scored allow, and a note where these are fewer.
 
-
-def _notes_on_suites(workspace: Workspace, settings: ScoreSettings, suites: Sequence[Suite]) -> list[str]:
-    """A note where `all` are fewer suites, because no face has landmarks of its own."""
-    if EVERY_SUITE not in settings.suites or _has_landmarks(workspace, settings.split):
-        return []
-    left_out = [name for name, suite in SUITES.items() if suite.needs_landmarks and suite not in suites]
-    return [
-        f"no face of '{settings.split}' has landmarks of its own: {', '.join(left_out)} left out, and shares of "
-        "regions are of no face; run 'fertool masks' with another detector"
-    ]
+    Raises UserError where there are no masks, and for a suite that was named and is left out.
+    """
+    workspace.load_region_maps(settings.split)
+    detectors = workspace.load_landmarks(settings.split, ["detector"])["detector"]
+    if (detectors[slice(None) if sample is None else sample.rows] != TEMPLATE).any():
+        return list(suites), []
+    left_out = [suite.name for suite in suites if suite.needs_landmarks]
+    what, remedy = no_landmarks(workspace, settings.split, sample)
+    if named := [name for name in names_written(settings.suites) if name in left_out]:
+        raise UserError(f"--suite {named[0]}: {what}; leave it out, or {remedy}")
+    notes = [f"{what}: {', '.join(left_out)} left out; {remedy}"] if left_out else []
+    return [suite for suite in suites if suite.name not in left_out], notes
 
 
 def _score_suite(

@@ -120,11 +120,7 @@ class EvaluatedRun:
         """The rows of the faces with landmarks of their own, int64 (n,), n > 0. Raises UserError for none."""
         rows = np.flatnonzero(self.located)
         if not len(rows):
-            raise UserError(
-                f"{self.workspace.root}: no face of '{self.split}' that is scored has landmarks of its own; "
-                + ("score more --faces, or " if self.sample else "")
-                + "run 'fertool masks' with another detector"
-            )
+            raise UserError("; ".join(no_landmarks(self.workspace, self.split, self.sample)))
         return rows
 
     @cached_property
@@ -163,6 +159,15 @@ class EvaluatedRun:
         )
         (heatmaps,) = ensure_heatmaps(job)
         return heatmaps
+
+
+def no_landmarks(workspace: Workspace, split: str, sample: FaceSample | None) -> tuple[str, str]:
+    """Where no face that is scored has landmarks of its own: the words that say so, and those that say what to do."""
+    remedy = "run 'fertool masks' with another detector"
+    return (
+        f"{workspace.root}: no face of '{split}' that is scored has landmarks of its own",
+        remedy if sample is None else f"score more --faces, or {remedy}",
+    )
 
 
 @lru_cache(maxsize=1)

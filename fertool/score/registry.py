@@ -20,14 +20,15 @@ SUITES = {name: _declared(name) for name in NAMES}
 EVERY_SUITE = "all"
 
 
+def names_written(written: Sequence[str]) -> list[str]:
+    """The names in what `--suite` says; a text may hold several behind commas."""
+    return [name.strip() for text in written for name in text.split(",")]
+
+
 def chosen_suites(
-    written: Sequence[str],
-    target: str,
-    truth_is_known: bool,
-    makes_maps: bool = True,
-    has_landmarks: bool = True,
+    written: Sequence[str], target: str, truth_is_known: bool, makes_maps: bool = True
 ) -> list[Suite]:
-    """The suites of these names, in the order of SUITES; a text may hold several names behind commas.
+    """The suites of these names, in the order of SUITES.
 
     `all` are the suites that target, faces and explainer allow. `causal` brings its agreement with the explainer along
     where the target is one whose logit is played for.
@@ -37,33 +38,23 @@ def chosen_suites(
         target: the class that is explained.
         truth_is_known: whether the faces' evidence is known.
         makes_maps: whether the explainer can make maps, or only has those that were imported.
-        has_landmarks: whether any face has landmarks of its own.
 
     Raises:
-        UserError: a suite that there is not, or one that needs what is not there: maps that the explainer cannot make,
-            landmarks.
+        UserError: a suite that there is not, or one that needs maps which the explainer cannot make.
     """
-    names = [name.strip() for text in written for name in text.split(",")]
+    names = names_written(written)
     for name in names:
         if name != EVERY_SUITE and name not in SUITES:
             raise UserError(f"--suite {name}: no such suite; there are {', '.join(SUITES)}, {EVERY_SUITE}")
     wanted = set(names)
     without_maps = {name for name, suite in SUITES.items() if suite.runs_explainer and not makes_maps}
-    without_landmarks = {
-        name for name, suite in SUITES.items() if suite.needs_landmarks and not has_landmarks
-    }
     if EVERY_SUITE in wanted:
-        wanted |= set(SUITES) - without_maps - without_landmarks - (set() if truth_is_known else {"truth"})
+        wanted |= set(SUITES) - without_maps - (set() if truth_is_known else {"truth"})
     for name in names:
         if name in without_maps:
             raise UserError(
                 f"--suite {name}: needs maps of other faces or weights, and imported ones are of these alone; leave it "
                 "out, or give the explainer as package.module:function"
-            )
-        if name in without_landmarks:
-            raise UserError(
-                f"--suite {name}: no face has landmarks of its own; leave it out, or run 'fertool masks' with another "
-                "detector"
             )
     if "causal" in wanted:
         wanted.add("causal-agreement")

@@ -1,6 +1,9 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +11,15 @@ import torch
 
 from fertool.console import show
 from fertool.errors import UserError
+from fertool.explain.face_sample import draw_sample
 from fertool.explain.methods.nulls import NULLS
 from fertool.masks import MaskSettings, make_masks
+from fertool.masks.detectors.small_faces import TEMPLATE
 from fertool.masks.regions import REGIONS
 from fertool.prepare import PrepareSettings, prepare
 from fertool.report import write_report
 from fertool.report.settings import ReportSettings
-from fertool.runtime.files import read_csv, read_json, write_csv, write_json
+from fertool.runtime.files import read_csv, read_json, write_csv, write_json, write_npz
 from fertool.runtime.hardware import choose_compute
 from fertool.score import ScoreSettings, score
 from fertool.score.evaluated_run import EvaluatedRun
@@ -410,21 +415,52 @@ def no_number(name: str) -> None:
     raise AssertionError(f"{name} is no JSON")
 
 
+NEED_LANDMARKS = ("causal", "causal-agreement", "robustness-attention")
+
+
+def test_without_landmarks_a_suite_that_needs_them_is_refused_before_anything_runs(
+    workspace: Workspace,
+) -> None:
+    make_masks(workspace, MaskSettings(detector="template"))
+    before = sorted(workspace.root.rglob("*"))
+    for name in NEED_LANDMARKS:
+        said = f"--suite {name}: .*no face of 'test' that is scored has landmarks of its own; leave it out, or run"
+        with pytest.raises(UserError, match=said):
+            score(workspace, ScoreSettings(suites=["classification", name], target="label"), device="cpu")
+    assert (
+        sorted(workspace.root.rglob("*")) == before and not workspace.run("cnn").predictions("test").exists()
+    )
+
+
 def test_without_landmarks_every_suite_is_every_one_that_needs_none(workspace: Workspace) -> None:
     make_masks(workspace, MaskSettings(detector="template"))
     summary = score(workspace, ScoreSettings(suites=["all"], target="label", faces=8), device="cpu")
-    left_out = {"causal", "causal-agreement", "robustness-attention"}
-    assert set(SUITES) & summary.data.keys() == set(SUITES) - left_out - {"truth"}
+    assert set(SUITES) & summary.data.keys() == set(SUITES) - {*NEED_LANDMARKS, "truth"}
     (note,) = [note for note in summary.notes if "has landmarks of its own" in note]
-    assert all(name in note for name in left_out)
-    run = workspace.run("cnn")
-    before = sorted(run.folder.rglob("*"))
-    for name in sorted(left_out):
-        with pytest.raises(
-            UserError, match=f"--suite {name}: no face has landmarks of its own; leave it out"
-        ):
-            score(workspace, ScoreSettings(suites=["classification", name], target="label"), device="cpu")
-    assert sorted(run.folder.rglob("*")) == before
+    assert note.endswith(
+        "own: causal, causal-agreement, robustness-attention left out; score more --faces, or run 'fertool masks' "
+        "with another detector"
+    )
+
+
+def test_landmarks_are_looked_for_in_the_sample(
+    workspace: Workspace, accept: Callable[[Workspace, Path, Path], None]
+) -> None:
+    labels = workspace.load_labels("test")
+    sample = draw_sample(labels, 7, 0)
+    assert sample is not None
+    path = workspace.landmarks("test")
+    masks = workspace.load_landmarks("test")
+    masks["detector"][sample.rows] = TEMPLATE
+    write_npz(path, **masks)
+    accept(workspace, workspace.masks_json, path)
+    settings = ScoreSettings(suites=["causal"], target="label", faces=7)
+    with pytest.raises(UserError, match="score more --faces, or run 'fertool masks'"):
+        score(workspace, settings, device="cpu")
+    assert (
+        score(workspace, replace(settings, faces=None), device="cpu").data["causal"][0]["counted"]
+        == len(labels) - 7
+    )
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

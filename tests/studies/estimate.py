@@ -21,6 +21,7 @@ from pathlib import Path
 import typer
 
 from fertool.cli import app
+from fertool.score.suites.representation import MOST_FITTED
 from fertool.train.recipes import configure
 from fertool.train.seeds import read_seeds
 from fertool.workspace import Run, Workspace
@@ -93,7 +94,7 @@ def scores_left(runs: list[Run], measured: dict[str, float], scoring: Scoring, f
     of_all_faces = 1 if scoring.explainers[0] == "gradcam" else 2
     run_by_first_s = (
         of_all_faces * faces.test * measured["attention_s"]
-        + faces.train * measured["probes_s"]
+        + min(faces.train, MOST_FITTED) * measured["probes_s"]
         + faces.suites * measured["all_s"]
     )
     run_by_others_s = faces.few * (others * measured["maps_s"] + measured["of_any_s"])
@@ -190,7 +191,7 @@ def measure_scores(probe: Path, name: str, scoring: Scoring) -> dict[str, float]
 
     first, second, *_ = scoring.explainers
     attention_s, call_s = added_s(first, "classification,attention")
-    # probes are fitted on all of train, however few faces are scored
+    # probes are fitted on train, however few faces are scored
     probes_s = score_s(probe, name, first, "representation", SCORED[0]) - call_s
     return {
         "attention_s": attention_s,

@@ -158,21 +158,24 @@ def own_memory_mb(pid: int) -> int:
 
 def faults(costs: dict[int, dict[str, Cost]], what: str) -> list[str]:
     """A line for each time that grows faster than the number of faces or runs, and for memory beyond its limit."""
-    lines = []
+    lines = [
+        f"{name}, {many:,} {what}: {own_mb:,} MB of its own"
+        for many, found in costs.items()
+        for name, (_, _, own_mb) in found.items()
+        if own_mb > MAX_OWN_MB_A_MILLION
+    ]
     for (few, before), (many, after) in zip(list(costs.items())[:-1], list(costs.items())[1:], strict=True):
-        for name, (seconds, _, own_mb) in after.items():
+        for name, (seconds, *_) in after.items():
             most_s = FASTER * many / few * max(before[name][0], CONSTANT_S)
             if seconds > most_s:
                 lines.append(
                     f"{name}, {many:,} {what}: {seconds:.0f} CPU s where {most_s:.0f} would be linear"
                 )
-            if own_mb > MAX_OWN_MB_A_MILLION:
-                lines.append(f"{name}, {many:,} {what}: {own_mb:,} MB of its own")
     return lines
 
 
 def write_faces(workspace: Workspace, count: int) -> None:
-    """A workspace of so many faces: those of each split repeated, no two alike; of the truth their landmarks alone."""
+    """A workspace of so many faces: those of each split repeated, no two alike; their truth holds landmarks alone."""
     prepare(workspace, "synthetic", PrepareSettings(count=MADE))
     counts = {split: round(share * count) for split, share in SPLIT_SHARES.items()}
     for split, faces in counts.items():

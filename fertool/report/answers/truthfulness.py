@@ -34,7 +34,7 @@ class MapTests:
     @property
     def was_made(self) -> bool:
         """Whether any test was made."""
-        return not self.is_faithful is self.agrees is self.is_sane is None
+        return any(test is not None for test in (self.is_faithful, self.agrees, self.is_sane))
 
     @property
     def passes(self) -> bool:
@@ -45,14 +45,16 @@ class MapTests:
 def do_the_maps_tell_the_truth(evidence: Evidence, chance: ChanceLevels) -> Answer:
     """A verdict on each explainer of each condition; of many, their sum first. Tests that were not made are said."""
     tested: list[MapTests] = []
-    sentences: list[Sentence] = []
+    on_maps: list[Sentence] = []
+    planted: list[Sentence] = []
     untested: dict[tuple[str, ...], list[tuple[Condition, View]]] = {}
     for condition in evidence.conditions:
         for view in _most_tested(evidence, chance, condition):
             found = _tests(evidence, chance, condition, view)
             if found.was_made:
                 tested.append(found)
-                sentences += _on_map(evidence, chance, condition, view, found)
+                on_maps.append(_on_map(evidence, chance, condition, view, found))
+                planted += _planted(evidence, condition, view)
             lacking = tuple(_lacking(evidence, chance, condition, view))
             if lacking:
                 untested.setdefault(lacking, []).append((condition, view))
@@ -60,16 +62,17 @@ def do_the_maps_tell_the_truth(evidence: Evidence, chance: ChanceLevels) -> Answ
     if not evidence.views:
         line = score_line(["attention", *SUITES], target="label", split=evidence.split)
         missing.append(Missing("no maps are scored", (line,)))
+    summary: list[Sentence] = []
     if len(tested) > MOST_IN_FULL:
-        # the test behind them is that of the sum
-        details = [Sentence(sentence.text, is_detail=True) for sentence in sentences]
         first, *others = truth_summary(tested)
-        sentences = [Sentence(first, TESTS), *map(Sentence, others), *details]
-    return Answer("truthfulness", QUESTION, sentences, missing)
+        summary = [Sentence(first, TESTS), *map(Sentence, others)]
+        # the test behind them is that of the sum
+        on_maps = [Sentence(sentence.text, is_detail=True) for sentence in on_maps]
+    return Answer("truthfulness", QUESTION, [*summary, *on_maps, *planted], missing)
 
 
 def truth_summary(tested: Sequence[MapTests]) -> list[str]:
-    """Sentences on many maps: which explainers' pass, those of most networks first; then each explainer's tests."""
+    """Sentences on many maps: whose pass, that of the largest share of networks first; then each explainer's tests."""
     by_explainer: dict[str, list[MapTests]] = {}
     for one in tested:
         by_explainer.setdefault(one.explainer, []).append(one)
@@ -106,7 +109,7 @@ def tests_sentence(explainer: str, tested: Sequence[MapTests]) -> str:
     for words, results in measures.items():
         made = [result for result in results if result is not None]
         if made:
-            parts.append(f"{words} for {sum(made)} of {len(made)}{'' if parts else ' networks'}")
+            parts.append(f"{words} for {sum(made)} of {len(made)}")
     return f"{explainer}: {listed(parts)}."
 
 
@@ -138,10 +141,9 @@ def _tests(evidence: Evidence, chance: ChanceLevels, condition: Condition, view:
 
 def _on_map(
     evidence: Evidence, chance: ChanceLevels, condition: Condition, view: View, tested: MapTests
-) -> list[Sentence]:
+) -> Sentence:
     found = chance.compare(condition, view)
-    if found is None:
-        return []
+    assert found is not None  # tests were made
     agreement = evidence.agreement(view, condition)
     text = truth_sentence(
         f"{view.explainer} for {condition.name}",
@@ -150,8 +152,7 @@ def _on_map(
         tested.is_sane,
         estimates(agreement, CORRELATION)[0] if agreement is not None else None,
     )
-    planted = _planted(evidence, condition, view)
-    return [Sentence(text, TESTS), *([Sentence(planted)] if planted else [])]
+    return Sentence(text, TESTS)
 
 
 def truth_sentence(
@@ -197,7 +198,7 @@ def truth_sentence(
     return f"The map of {what} passes the tests that were made: {'; '.join(passed)}."
 
 
-def _planted(evidence: Evidence, condition: Condition, view: View) -> str:
+def _planted(evidence: Evidence, condition: Condition, view: View) -> list[Sentence]:
     known = evidence.stored(evidence.suite("truth", view), condition)
     found = [
         planted_sentence(f"{view.explainer} for {condition.name}", plane, by_explainer[view.explainer])
@@ -205,7 +206,7 @@ def _planted(evidence: Evidence, condition: Condition, view: View) -> str:
         for plane, by_explainer in run["planes"].items()
         if by_explainer.get(view.explainer) is not None
     ]
-    return " ".join(found)
+    return [Sentence(text) for text in [" ".join(found)] if text]
 
 
 def planted_sentence(what: str, plane: str, figures: Mapping[str, Any]) -> str:
@@ -242,21 +243,23 @@ def _missing(evidence: Evidence, lacking: tuple[str, ...], maps: Sequence[tuple[
             lacking,
             explainer=explainer,
             target="label",
-            faces=_sampled(maps, explainer),
+            sample=_sampled(maps, explainer),
             split=evidence.split,
         )
         for explainer in explainers
     )
     verb = "was" if len(lacking) == 1 else "were"
     what = f"{listed(lacking)} {verb} not scored, or without null maps, for {listed(explainers)}"
-    whose = "every condition" if len(conditions) == len(evidence.conditions) > 1 else listed(conditions)
+    # each explainer lacks them for each condition
+    are_all = len(maps) == len(explainers) * len(evidence.conditions)
+    whose = "every condition" if are_all and len(conditions) > 1 else listed(conditions)
     return Missing(f"{what} of {whose}", lines)
 
 
-def _sampled(maps: Sequence[tuple[Condition, View]], explainer: str) -> int | None:
-    """The faces of the largest sample that an explainer's maps were scored on; None where some were scored on all."""
+def _sampled(maps: Sequence[tuple[Condition, View]], explainer: str) -> Mapping[str, int] | None:
+    """The largest sample of faces that an explainer's maps were scored on; None where some were scored on all."""
     samples = [
         run.get("sample") for _, view in maps if view.explainer == explainer for run in view.gathered.scores
     ]
-    sizes = [sample["faces"] for sample in samples if sample]
-    return max(sizes) if len(sizes) == len(samples) else None
+    known = [sample for sample in samples if sample]
+    return max(known, key=lambda sample: sample["faces"]) if len(known) == len(samples) else None

@@ -49,8 +49,8 @@ MOST_COMPARED = 8  # runs, each with each other
 # stages of `cnn` on FER2013's val split (early ones, of few channels, gain up to 2 points from 1)
 PENALTY = 0.01
 MOST_ITERATIONS = 300
-# Features of all stages are held at once: ResNet-50's of so many faces take 1 GB
-MOST_FITTED = 40_000  # faces of train
+# Features of all stages are held at once: of so many faces of train ResNet-50's take 1 GB
+MOST_FITTED = 40_000
 AT_ONCE = 8_000  # faces of the split
 CKA_FACES = 4_000
 FEATURES_SUFFIX, OF_STAGE = ".npz", "after_"  # of the file that keeps their features, and of the arrays in it
@@ -74,10 +74,9 @@ def score_representation(
     """Accuracy of a linear probe on each stage before and after training, and their CKA.
 
     `initial` holds the weights that training began with; None makes them again, from the run's recipe, its seed
-    and what its backbone was pretrained on. Probes are fitted on train, or on MOST_FITTED faces of it, drawn by seed 0
-    with a part for every class. Columns: `right_before_<stage>`
-    and `right_after_<stage>`, 0 or 1 a face. Last come the features after training of the faces that CKA takes,
-    at most CKA_FACES of them, the same for every run.
+    and what its backbone was pretrained on. Probes are fitted on train, on some faces of a large one
+    (`fitted_rows`). Columns: `right_before_<stage>` and `right_after_<stage>`, 0 or 1 a face. Last come the features
+    after training of the faces that CKA takes, at most CKA_FACES of them, the same for every run.
     """
     networks = {"before": initial or _initial(evaluated), "after": evaluated.model}
     probed = {
@@ -89,7 +88,7 @@ def score_representation(
     limits = dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     figures: Figures = {
         "faces": len(evaluated.labels),
-        "train_faces": min(MOST_FITTED, len(evaluated.workspace.load_labels("train", evaluated.classes))),
+        "train_faces": len(fitted_rows(evaluated.workspace.load_labels("train", evaluated.classes))),
         "penalty": PENALTY,
         "stages": [
             {
@@ -138,13 +137,12 @@ def _probed(evaluated: EvaluatedRun, network: FaceClassifier, title: str) -> Pro
 
 def _fit_probes(evaluated: EvaluatedRun, network: FaceClassifier, compute: Compute, title: str) -> Probed:
     train, train_labels, train_boxes = _train_faces(evaluated)
-    rows = stratified_rows(train_labels, MOST_FITTED, seed=0)
+    rows = fitted_rows(train_labels)
     features = stage_features(network, train, compute, train_boxes, rows)
-    labels = train_labels if rows is None else train_labels[rows]
     probes = {}
     with progress_bar(f"{evaluated.run.name}: {title}", len(features), "probes") as bar:
         for stage in list(features):
-            probes[stage] = fit_probe(features.pop(stage), labels)
+            probes[stage] = fit_probe(features.pop(stage), train_labels[rows])
             bar.update(1)
     return _tested(evaluated, network, compute, probes)
 
@@ -189,6 +187,17 @@ def backbone_sha256(network: FaceClassifier) -> str:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def fitted_rows(labels: np.ndarray) -> np.ndarray:
+    """The rows of train that probes are fitted on, int64 (n,), ascending, from its class codes (N,).
+
+    All of them, or MOST_FITTED drawn by seed 0, of each class its part and of a rare one at least one face.
+    """
+    rows = stratified_rows(labels, MOST_FITTED, seed=0)
+    if rows is None:
+        return np.arange(len(labels))
+    return np.union1d(rows, np.unique(labels, return_index=True)[1])
 
 
 def fit_probe(features: np.ndarray, labels: np.ndarray) -> Probe:
@@ -313,10 +322,13 @@ def _train_faces(evaluated: EvaluatedRun) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def representation_tables(scores: list[dict[str, Any]]) -> list[Table]:
-    """A table for each set of stages: runs by stages, probes before and after training, and their CKA."""
+    """A table for each set of stages: runs by stages, probes before and after training, and their CKA.
+
+    Probes that were fitted on another number of faces stand apart.
+    """
     tables = []
-    for stages in dict.fromkeys(_names(run) for run in scores):
-        runs = [run for run in scores if _names(run) == stages]
+    for stages in dict.fromkeys(map(_fitted, scores)):
+        runs = [run for run in scores if _fitted(run) == stages]
         first = runs[0]
         tables.append(
             Table(
@@ -336,8 +348,8 @@ def representation_tables(scores: list[dict[str, Any]]) -> list[Table]:
 def probes_over_seeds(results: Results) -> list[Table]:
     """A table for each set of stages: conditions by stages, where one has several seeds."""
     tables = []
-    for stages in dict.fromkeys(_names(run) for run in results.scores):
-        rows = rows_of_seeds([run for run in results.scores if _names(run) == stages])
+    for fitted in dict.fromkeys(map(_fitted, results.scores)):
+        rows, (stages, _) = rows_of_seeds([run for run in results.scores if _fitted(run) == fitted]), fitted
         if not rows:
             continue
         cells: list[list[str]] = []
@@ -378,6 +390,11 @@ def cka_table(figures: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
             "the same representation up to a rotation and scale."
         ],
     )
+
+
+def _fitted(run: Mapping[str, Any]) -> tuple[tuple[tuple[str, int], ...], int]:
+    """The stages of a run, and the faces that its probes were fitted on."""
+    return _names(run), run["train_faces"]
 
 
 def _names(run: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:

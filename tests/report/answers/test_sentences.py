@@ -196,13 +196,13 @@ def test_many_maps_are_summed_up_by_explainer_the_most_truthful_first() -> None:
     assert truth_summary(tested) == [
         "Every test that was made is passed by the maps of rollout for its one network, rise for 3 of 4 networks and "
         "gradcam for 2 of 4 networks; no map of hirescam passes every one.",
-        "rollout: more faithful than every null map for 1 of 1 networks, nearer to the causes than every null map for "
+        "rollout: more faithful than every null map for 1 of 1, nearer to the causes than every null map for "
         "1 of 1 and changed by random weights for 1 of 1.",
-        "rise: more faithful than every null map for 4 of 4 networks and nearer to the causes than every null map for "
+        "rise: more faithful than every null map for 4 of 4 and nearer to the causes than every null map for "
         "3 of 4.",
-        "gradcam: more faithful than every null map for 3 of 4 networks, nearer to the causes than every null map for "
+        "gradcam: more faithful than every null map for 3 of 4, nearer to the causes than every null map for "
         "2 of 4 and changed by random weights for 4 of 4.",
-        "hirescam: more faithful than every null map for 0 of 3 networks and changed by random weights for 2 of 3.",
+        "hirescam: more faithful than every null map for 0 of 3 and changed by random weights for 2 of 3.",
     ]
     of_all = truth_summary([MapTests("rise", f"net{n}", True, None, None) for n in range(3)])
     assert of_all[0] == "Every test that was made is passed by the maps of rise for all 3 networks."
@@ -225,23 +225,24 @@ def test_each_map_has_its_sentence_behind_the_sum_of_many(made_up: Callable[[], 
         assert (
             first == f"Every test that was made is passed by the maps of gradcam for 1 of {count} networks."
         )
-        assert gradcam.startswith(f"gradcam: more faithful than every null map for 1 of {count} networks")
+        assert gradcam.startswith(f"gradcam: more faithful than every null map for 1 of {count} and")
     (missing,) = answer.missing
     assert missing.lines == ("fertool score --explainer gradcam --suite sanity --target label",)
     assert [missing.what] == ["sanity was not scored, or without null maps, for gradcam of every condition"]
 
 
-def test_scores_of_a_sample_are_to_be_made_of_as_large_a_one(
-    made_up: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seed", "options"), [(0, "--faces 30"), (3, "--faces 30 --seed 3")])
+def test_scores_of_a_sample_are_to_be_made_of_the_same(
+    made_up: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, seed: int, options: str
 ) -> None:
     evidence = made_up()
     evidence.add("net", not_faithful=[], no_agreement=[])
     (view,) = evidence.views
     for run in view.gathered.scores:
-        run["sample"] = {"faces": 30, "seed": 0}
+        run["sample"] = {"faces": 30, "seed": seed}
     monkeypatch.setattr(evidence, "views_with", lambda condition: [view])
     (missing,) = do_the_maps_tell_the_truth(evidence, evidence).missing
-    assert missing.lines == ("fertool score --explainer gradcam --suite sanity --target label --faces 30",)
+    assert missing.lines == (f"fertool score --explainer gradcam --suite sanity --target label {options}",)
 
 
 def test_details_come_last_and_each_sentence_once() -> None:

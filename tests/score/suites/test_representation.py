@@ -16,7 +16,6 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from fertool.errors import UserError
-from fertool.explain.face_sample import stratified_rows
 from fertool.models.classifier import FaceClassifier, InputSpec
 from fertool.models.initial_model import initial_model
 from fertool.models.registry import build_model
@@ -38,6 +37,7 @@ from fertool.score.suites.representation import (
     cka_table,
     compare_stages,
     fit_probe,
+    fitted_rows,
     read_features,
     representation_tables,
     score_representation,
@@ -361,15 +361,38 @@ def test_of_many_faces_of_train_the_probes_take_some_of_each_class(
 ) -> None:
     monkeypatch.setattr("fertool.score.suites.representation.MOST_FITTED", 60)
     figures, columns, _ = score_representation(evaluated)
-    assert figures["train_faces"] == 60
     labels = evaluated.workspace.load_labels("train")
-    rows = stratified_rows(labels, 60, seed=0)
-    assert rows is not None and set(labels[rows]) == set(labels)
+    rows = fitted_rows(labels)
+    assert figures["train_faces"] == len(rows) < 60 + len(set(labels)) < len(labels)
     train = stage_features(evaluated.model, evaluated.workspace.load_faces("train")[rows], CPU)
     tested = stage_features(evaluated.model, evaluated.faces, CPU)
     for stage in OF_CNN:
         expected = fit_probe(train[stage], labels[rows]).predict(tested[stage]) == evaluated.labels
         assert (columns[f"right_after_{stage}"] == expected).all()
+
+
+def test_of_a_large_train_each_class_has_its_part_and_a_rare_one_a_face(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fertool.score.suites.representation.MOST_FITTED", 100)
+    labels = np.repeat([0, 1, 2], [700, 299, 1])
+    rows = fitted_rows(labels)
+    assert (np.diff(rows) > 0).all()
+    counts = np.bincount(labels[rows])
+    assert counts[2] == 1 and abs(counts[0] - 70) <= 1 and abs(counts[1] - 30) <= 1
+    assert np.array_equal(fitted_rows(labels[:100]), np.arange(100))
+
+
+def test_probes_fitted_on_other_numbers_of_faces_stand_in_tables_of_their_own(
+    evaluated: EvaluatedRun,
+) -> None:
+    figures, _, _ = score_representation(evaluated)
+    runs = [
+        figures | {"run": name, "split": "test", "train_faces": count} for name, count in (("a", 9), ("b", 8))
+    ]
+    notes = [table.notes[0] for table in representation_tables(runs)]
+    assert ["fitted on 9 faces" in note for note in notes] == [True, False]
+    assert ["fitted on 8 faces" in note for note in notes] == [False, True]
 
 
 def test_a_frozen_backbone_is_probed_once_with_the_figures_of_twice(
