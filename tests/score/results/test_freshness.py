@@ -230,6 +230,6 @@ def test_causes_of_other_masks_are_refused(workspace: Workspace) -> None:
     score(
         workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu", precision="bf16"
     )
-    make_masks(workspace, MaskSettings(detector="template"), force=True)
+    make_masks(workspace, MaskSettings(margin=0.1), force=True)
     with pytest.raises(UserError, match=r"of other faces, masks or weights.*--suite causal' again"):
         score(workspace, ScoreSettings(suites=["causal-agreement"], target="label"), device="cpu")

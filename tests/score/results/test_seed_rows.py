@@ -166,7 +166,7 @@ def test_causal_agreement_over_seeds() -> None:
 def test_probes_over_seeds_by_stages() -> None:
     names = [f"right_{when}_{stage}" for when in ("before", "after") for stage in ("early", "late")]
     stages = [{"stage": "early", "channels": 8, "cka": 0.5}, {"stage": "late", "channels": 16, "cka": None}]
-    found, means = results(names, stages=stages)
+    found, means = results(names, stages=stages, train_faces=100)
     found.scores[1]["stages"] = [stages[0] | {"cka": 0.7}, stages[1]]
     (table,) = probes_over_seeds(found)
     for row, when in enumerate(("before", "after")):
@@ -192,5 +192,5 @@ def test_probes_over_seeds_by_stages() -> None:
 )
 def test_one_seed_has_its_own_figures_only(over_seeds: Callable[[Results], list[Table]]) -> None:
     alone = replace(results([], stages=[])[0], scores=[*runs("cnn-s0")])
-    alone.scores[0]["stages"] = []
+    alone.scores[0] |= {"stages": [], "train_faces": 100}
     assert over_seeds(alone) == []
