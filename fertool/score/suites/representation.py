@@ -138,11 +138,11 @@ def _probed(evaluated: EvaluatedRun, network: FaceClassifier, title: str) -> Pro
 def _fit_probes(evaluated: EvaluatedRun, network: FaceClassifier, compute: Compute, title: str) -> Probed:
     train, train_labels, train_boxes = _train_faces(evaluated)
     rows = fitted_rows(train_labels)
-    features = stage_features(network, train, compute, train_boxes, rows)
+    features, labels = stage_features(network, train, compute, train_boxes, rows), train_labels[rows]
     probes = {}
     with progress_bar(f"{evaluated.run.name}: {title}", len(features), "probes") as bar:
         for stage in list(features):
-            probes[stage] = fit_probe(features.pop(stage), train_labels[rows])
+            probes[stage] = fit_probe(features.pop(stage), labels)
             bar.update(1)
     return _tested(evaluated, network, compute, probes)
 
@@ -349,7 +349,8 @@ def probes_over_seeds(results: Results) -> list[Table]:
     """A table for each set of stages: conditions by stages, where one has several seeds."""
     tables = []
     for fitted in dict.fromkeys(map(_fitted, results.scores)):
-        rows, (stages, _) = rows_of_seeds([run for run in results.scores if _fitted(run) == fitted]), fitted
+        stages, _ = fitted
+        rows = rows_of_seeds([run for run in results.scores if _fitted(run) == fitted])
         if not rows:
             continue
         cells: list[list[str]] = []
